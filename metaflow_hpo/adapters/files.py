@@ -1,0 +1,235 @@
+"""Files of `data/`: atomic writers, one reader for each format, and the journal of a running search.
+
+The one thing to know: a file of `data/` is replaced as a whole or not at all, so a reader never sees half of one. The
+exception is `Journal`, which only grows; there a line that was cut short by a crash is dropped on the next read.
+"""
+
+import json
+import math
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metaflow_hpo.errors import InvalidTableError
+
+TEMPORARY_PATTERN = ".*.tmp"
+"""Glob of the temporary files of `write_atomically`; one survives a kill -9 and belongs into `.dvcignore`."""
+
+_REMEDY = "Run the step that writes it, or get it with `dvc pull`."
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Replace `path` by what `write` puts into a temporary file beside it, or leave it untouched.
+
+    A symbolic or hard link (as DVC's cache makes) is replaced by a file of its own, never written through.
+
+    Args:
+        path: The file to write; its folder is created.
+        write: Called once with the temporary path, which ends in `.tmp`, so it must not guess a format from the name.
+
+    Raises:
+        OSError: If the disk is full or not writable; the old file stays and the temporary one is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def to_jsonable(value: Any) -> Any:
+    """Return `value` as what JSON can hold: numpy becomes Python, tuples become lists, NaN and infinities None."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): to_jsonable(item) for key, item in value.items()}
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
+        return [to_jsonable(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented, standard JSON (NaN and infinities become null), atomically."""
+    text = json.dumps(to_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda temporary: _write_text(temporary, text))
+
+
+def read_json(path: Path, *, remedy: str = _REMEDY) -> Any:
+    """Return the content of a JSON file.
+
+    Args:
+        path: The file.
+        remedy: What a person does when it is missing or broken, a sentence.
+
+    Raises:
+        InvalidTableError: If the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
+    except ValueError as error:
+        raise InvalidTableError(f"Expected JSON in {path}; found: {error}. {remedy}") from error
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table as parquet (zstd, with page checksums), atomically; the same table gives the same bytes.
+
+    Raises:
+        InvalidTableError: If the table has a named index, which would be lost, or a column of mixed types.
+    """
+    import pyarrow as pa
+
+    named = [str(name) for name in frame.index.names if name is not None]
+    if named:
+        raise InvalidTableError(
+            f"{path.name}: the index {named} would be lost; call `reset_index()` on the table first."
+        )
+    try:
+        write_atomically(path, lambda temporary: _write_parquet(temporary, frame))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise InvalidTableError(f"{path.name}: expected one type in each column; found: {error}.") from error
+
+
+def read_frame(path: Path, *, remedy: str = _REMEDY) -> pd.DataFrame:
+    """Return the table in a parquet file.
+
+    Args:
+        path: The file.
+        remedy: What a person does when it is missing or damaged, a sentence.
+
+    Raises:
+        InvalidTableError: If the file is missing, cut short or damaged.
+    """
+    import pyarrow as pa
+
+    try:
+        return pd.read_parquet(path, engine="pyarrow", partitioning=None, page_checksum_verification=True)
+    except FileNotFoundError as error:
+        raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {remedy}") from error
+
+
+@dataclass(frozen=True)
+class Journal:
+    """An append-only file of records, one JSON object a line, that outlives the process; one writer at a time.
+
+    NaN and infinities are kept (as Python's `NaN`, `Infinity`), as failed trials have no performance.
+
+    Attributes:
+        path: The file; it need not exist.
+    """
+
+    path: Path
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one record; when this returns, the record is on the disk."""
+        line = json.dumps(record, default=_plain).encode() + b"\n"
+        is_new = not self.path.exists()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            _cut_unfinished_line(file.fileno())
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        if is_new:
+            _sync_folder(self.path.parent)
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return all records, oldest first; a last line that a crash cut short is dropped and cut off the file.
+
+        Raises:
+            InvalidTableError: If a line before the last is not a JSON object.
+        """
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            lines = file.readlines()
+        records: list[dict[str, Any]] = []
+        for number, line in enumerate(lines, start=1):
+            record = _parse_line(line)
+            if record is not None:
+                records.append(record)
+            elif number == len(lines):
+                os.truncate(self.path, sum(map(len, lines[:-1])))
+            else:
+                raise InvalidTableError(
+                    f"{self.path}: expected a JSON object on line {number} of {len(lines)}; found {line[:80]!r}. "
+                    "Delete that line to lose one trial, or the file to start the search again."
+                )
+        return records
+
+    def remove(self) -> None:
+        """Delete the file, if there is one."""
+        self.path.unlink(missing_ok=True)
+
+
+def _parse_line(line: bytes) -> dict[str, Any] | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _cut_unfinished_line(descriptor: int) -> None:
+    """Cut what a crash left after the last line end, or the next record would be glued to it."""
+    end = os.fstat(descriptor).st_size
+    position = end
+    while position > 0:
+        start = max(position - 65536, 0)
+        found = os.pread(descriptor, position - start, start).rfind(b"\n")
+        if found >= 0:
+            position = start + found + 1
+            break
+        position = start
+    if position < end:
+        os.ftruncate(descriptor, position)
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy values, paths and mappings as what `json` knows."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(
+        f"A journal record holds numbers, strings, lists and mappings; found {type(value).__name__}: {value!r}."
+    )
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    frame.to_parquet(path, engine="pyarrow", compression="zstd", index=False, write_page_checksum=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself durable, where the system lets a folder be opened."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

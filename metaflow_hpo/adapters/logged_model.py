@@ -1,0 +1,111 @@
+"""What MLflow stores of a surrogate: its folder, the served model beside it, its signature and its requirements.
+
+The one thing to know: the path within the model is the name of the logged folder, so it is copied as `surrogate` first.
+"""
+
+import shutil
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from metaflow_hpo.errors import InvalidTableError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
+
+ARTIFACT = "surrogate"
+
+_NEEDS = ("mlflow", "numpy", "pandas", "pyarrow", "safetensors", "scikit-learn", "scipy", "torch")
+
+
+def log_surrogate(
+    client: "MlflowClient", folder: Path, *, run_id: str, name: str, example: pd.DataFrame
+) -> "LoggedModel":
+    """Log a surrogate to a run as a served model: what `mlflow.pyfunc.log_model` does, without its global state.
+
+    Args:
+        client: The tracking server.
+        folder: A saved `ServedRecommender`; no pickle is made of it.
+        run_id: The run that trained it.
+        name: Name of the logged model.
+        example: `(T, M)` meta-features from `checked_example`.
+
+    Returns:
+        The logged model, ready to be registered.
+    """
+    from mlflow import pyfunc
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    experiment_id = client.get_run(run_id).info.experiment_id
+    logged = client.create_logged_model(experiment_id, name=name, source_run_id=run_id, model_type="recommender")
+    with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
+        shutil.copytree(folder, Path(temporary, ARTIFACT))  # the path within the model is the folder's name
+        local = Path(temporary, "model")
+        pyfunc.save_model(
+            path=str(local),
+            mlflow_model=Model(
+                artifact_path=logged.artifact_location,
+                run_id=run_id,
+                model_uuid=logged.model_id,
+                model_id=logged.model_id,
+            ),
+            python_model=str(Path(__file__).with_name("served_model.py")),
+            artifacts={ARTIFACT: str(Path(temporary, ARTIFACT))},
+            signature=_signature(example),
+            input_example=(example, {"k": 5}),
+            pip_requirements=pip_requirements(),
+        )
+        client.log_model_artifacts(logged.model_id, str(local))
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    return client.finalize_logged_model(logged.model_id, "READY")
+
+
+def pip_requirements() -> list[str]:
+    """Return what serving needs, pinned to the installed versions (metaflow_hpo itself where it is installed)."""
+    pins = []
+    for package in (*_NEEDS, "metaflow-hpo"):
+        try:
+            pins.append(f"{package}=={version(package).partition('+')[0]}")  # without the local part of `2.13.0+cpu`
+        except PackageNotFoundError:
+            continue
+    return pins
+
+
+def checked_example(example: pd.DataFrame) -> pd.DataFrame:
+    """Return meta-features as doubles.
+
+    Raises:
+        InvalidTableError: If there is no row, or a value is not a finite number.
+    """
+    try:
+        numbers = example.astype("float64").reset_index(drop=True)
+    except (TypeError, ValueError) as error:
+        raise InvalidTableError(f"The input example holds meta-features, numbers only; found: {error}.") from error
+    missing = [str(name) for name in numbers.columns[~numbers.abs().lt(float("inf")).all()]]
+    if numbers.empty or missing:
+        raise InvalidTableError(
+            f"The input example needs a row of finite meta-features; found {len(numbers)} rows, "
+            f"not finite: {missing[:10]}. Give the row of a task of the meta-data set."
+        )
+    return numbers
+
+
+def _signature(example: pd.DataFrame) -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType, Array
+
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    outputs: list[Any] = [ColSpec(Array(anything), "recommendations")]
+    outputs += [ColSpec(anything, name) for name in ("evidence", "novelty", "lineage")]
+    return ModelSignature(
+        inputs=Schema([ColSpec("double", str(name)) for name in example.columns]),
+        outputs=Schema(outputs),
+        params=ParamSchema([ParamSpec("k", "long", default=5)]),
+    )

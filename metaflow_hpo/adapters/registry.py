@@ -1,0 +1,250 @@
+"""MLflow's model registry: which surrogate is a candidate, which is the champion, and why.
+
+The one thing to know: the alias `champion` is moved as the last step of a promotion, so that whoever follows it never
+sees a half-promoted version. What was decided, and why, stands in the tags of the versions.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from metaflow_hpo.adapters.logged_model import ARTIFACT, checked_example, log_surrogate
+from metaflow_hpo.adapters.tracking import Tracking
+from metaflow_hpo.errors import MetaflowHPOError, NoChampionError
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+CANDIDATE = "candidate"
+
+_MODEL_ID_TAG = "model_id"
+_DESCRIPTION = (
+    "metaflow_hpo: recommends which configurations to try first on a new task, from its meta-features. "
+    "The alias `champion` is served; `candidate` waits for its evaluation. Tags say why."
+)
+
+
+@dataclass(frozen=True)
+class ChampionVersion:
+    """The version that is served.
+
+    Attributes:
+        name: Name of the registered model.
+        version: Its version, from 1.
+        run_id: The MLflow run that trained and evaluated it.
+        metrics: The metrics of that run.
+        tags: The tags of the version: `promotion.reason`, `data.<name>.md5`, ...
+    """
+
+    name: str
+    version: int
+    run_id: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The registered surrogates.
+
+    Attributes:
+        tracking: Where the registry is.
+        cache: Folder of downloaded surrogates.
+        name: Name of the registered model.
+    """
+
+    tracking: Tracking
+    cache: Path
+    name: str = "metaflow_hpo_surrogate"
+
+    def register_surrogate(
+        self, folder: Path, *, run_id: str, input_example: pd.DataFrame, tags: Mapping[str, str] | None = None
+    ) -> int:
+        """Log a surrogate to its run as a served model and register it, with the alias `candidate`.
+
+        Args:
+            folder: A saved `ServedRecommender`.
+            run_id: The run that trained it.
+            input_example: `(T, M)` meta-features, T >= 1; its columns, in order, become the inputs of the model.
+            tags: Tags of the version, e.g. the md5 of the meta-data set.
+
+        Returns:
+            The new version.
+
+        Raises:
+            InvalidTableError: If the example holds no row or values that are no finite numbers.
+            MetaflowHPOError: If `folder` is missing.
+        """
+        if not folder.is_dir():
+            raise MetaflowHPOError(
+                f"Expected the folder of a surrogate at {folder}; found none. Run `metaflow-hpo fit`."
+            )
+        example = checked_example(input_example)
+        client = self.tracking.client()
+        self._ensure_registered()
+        model = log_surrogate(client, folder, run_id=run_id, name=self.name, example=example)
+        created = client.create_model_version(
+            self.name,
+            # A path, as the store would look `models:/<id>` up in the global tracking URI.
+            source=model.artifact_location,
+            run_id=run_id,
+            model_id=model.model_id,
+            tags={"status": CANDIDATE, _MODEL_ID_TAG: model.model_id, **(tags or {})},
+            description=f"Trained by the run {run_id} on {len(example.columns)} meta-features.",
+        )
+        client.set_registered_model_alias(self.name, CANDIDATE, str(created.version))
+        return int(created.version)
+
+    def promote(self, version: int, reason: str) -> None:
+        """Make a version the champion; promoting the champion again changes nothing.
+
+        Args:
+            version: The version.
+            reason: Why, a sentence that the version keeps (`promotion.reason`), beside `promotion.previous`.
+
+        Raises:
+            MetaflowHPOError: If there is no such version.
+        """
+        self._version(version)
+        previous = self._aliases().get(CHAMPION)
+        if previous == version:
+            return
+        now = _now()
+        previous_name = "none" if previous is None else str(previous)
+        decision = {"promotion.reason": reason, "promotion.previous": previous_name, "promotion.time": now}
+        self._tag(version, {"status": CHAMPION, **decision})
+        self.tracking.client().set_registered_model_alias(self.name, CHAMPION, str(version))
+        if previous is not None:
+            self._tag(previous, {"status": "retired", "retirement.by": str(version), "retirement.time": now})
+        self._drop_candidate(version)
+
+    def reject(self, version: int, reason: str) -> None:
+        """Record that a version does not become the champion, and take the alias `candidate` from it.
+
+        Raises:
+            MetaflowHPOError: If there is no such version, or it is the champion.
+        """
+        self._version(version)
+        if self._aliases().get(CHAMPION) == version:
+            raise MetaflowHPOError(f"Version {version} of {self.name} is the champion; promote another one instead.")
+        self._tag(version, {"status": "rejected", "rejection.reason": reason, "rejection.time": _now()})
+        self._drop_candidate(version)
+
+    def champion(self) -> ChampionVersion | None:
+        """Return the version that is served, or None before the first promotion."""
+        number = self._aliases().get(CHAMPION)
+        if number is None:
+            return None
+        found = self._version(number)
+        run_id = str(found.run_id)
+        metrics = self.tracking.client().get_run(run_id).data.metrics
+        return ChampionVersion(self.name, number, run_id, dict(metrics), dict(found.tags))
+
+    def require_champion(self) -> ChampionVersion:
+        """Return the version that is served.
+
+        Raises:
+            NoChampionError: If none has been promoted.
+        """
+        champion = self.champion()
+        if champion is None:
+            raise NoChampionError(
+                f"Expected a champion of {self.name!r} in {self.tracking.tracking_uri}; none has been promoted. "
+                "Run `metaflow-hpo fit` and `metaflow-hpo evaluate`, or materialize the asset `champion`."
+            )
+        return champion
+
+    def download(self, version: int | str) -> Path:
+        """Return the folder of a version's surrogate, downloaded once.
+
+        Args:
+            version: A version, or an alias: `champion`, `candidate`.
+
+        Returns:
+            A folder in `cache` that is complete, not to be written to.
+
+        Raises:
+            NoChampionError: If the alias is not set.
+            MetaflowHPOError: If there is no such version.
+        """
+        found = self._version(version if isinstance(version, int) else self._resolve(version))
+        # The model's id is part of the name: after the database was deleted, version 1 is another model.
+        target = self.cache / self.name / f"{found.version}-{found.tags.get(_MODEL_ID_TAG, found.run_id)}"
+        if not target.is_dir():
+            source = self.tracking.client().get_model_version_download_uri(self.name, str(found.version))
+            self._fetch(f"{source}/artifacts/{ARTIFACT}", target)
+        return target
+
+    def _fetch(self, uri: str, target: Path) -> None:
+        from mlflow.artifacts import download_artifacts
+
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as temporary:
+            server = self.tracking.tracking_uri
+            fetched = download_artifacts(uri, dst_path=temporary, tracking_uri=server, registry_uri=server)
+            try:
+                Path(fetched).rename(target)
+            except OSError:
+                if not target.is_dir():  # otherwise another process was faster
+                    raise
+
+    def _ensure_registered(self) -> None:
+        from mlflow.exceptions import MlflowException
+
+        client = self.tracking.client()
+        try:
+            client.create_registered_model(self.name, description=_DESCRIPTION)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _aliases(self) -> dict[str, int]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            aliases = self.tracking.client().get_registered_model(self.name).aliases
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
+        return {alias: int(number) for alias, number in aliases.items()}
+
+    def _resolve(self, alias: str) -> int:
+        number = self._aliases().get(alias)
+        if number is None:
+            raise NoChampionError(
+                f"Expected a version of {self.name!r} with the alias {alias!r}; none has it. "
+                "Run `metaflow-hpo fit` and `metaflow-hpo evaluate` first."
+            )
+        return number
+
+    def _version(self, number: int) -> "ModelVersion":
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.tracking.client().get_model_version(self.name, str(number))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise MetaflowHPOError(
+                f"Expected a version of the registered model {self.name!r}; there is no version {number}. "
+                "See the versions with `mlflow ui`, or register one with `metaflow-hpo fit`."
+            ) from error
+
+    def _tag(self, number: int, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self.tracking.client().set_model_version_tag(self.name, str(number), key, value)
+
+    def _drop_candidate(self, number: int) -> None:
+        if self._aliases().get(CANDIDATE) == number:
+            self.tracking.client().delete_registered_model_alias(self.name, CANDIDATE)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""Where tasks come from: built-in tables, files of a person, OpenML."""

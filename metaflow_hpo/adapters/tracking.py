@@ -1,0 +1,227 @@
+"""MLflow tracking: one parent run for each execution of a step, children nested in it, found again by their tags.
+
+The one thing to know: no MLflow global state is used (no active run, no tracking URI set), so nothing leaks from one
+run to the next; a step that is tried again resumes its run instead of adding a second one.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metaflow_hpo.adapters.run import Run
+from metaflow_hpo.adapters.versioning import git_revision
+from metaflow_hpo.errors import MetaflowHPOError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+    from mlflow.entities import Run as MlflowRun
+
+_SQLITE = "sqlite:///"
+_PARENT_TAG = "mlflow.parentRunId"
+_FAILURE_TAG = "failure"
+
+# MLflow reads these when it is imported, which this module puts off. Standard error is for our own progress bar.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where runs are recorded.
+
+    Attributes:
+        tracking_uri: `sqlite:///...`, or the address of an MLflow server.
+        artifact_root: Folder of the artifacts of new experiments; None leaves it to the server (with SQLite: the folder
+            `artifacts` beside the database).
+        tags: Set on every run that is opened.
+    """
+
+    tracking_uri: str
+    artifact_root: Path | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def local(cls, data: Path, tags: Mapping[str, str] | None = None) -> "Tracking":
+        """Return tracking in SQLite, in the folder `data/mlflow`."""
+        folder = data.resolve() / "mlflow"
+        return cls(f"{_SQLITE}{folder / 'mlflow.db'}", folder / "artifacts", tags or {})
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file; None where the tracking URI is no SQLite file."""
+        return Path(self.tracking_uri.removeprefix(_SQLITE)) if self.tracking_uri.startswith(_SQLITE) else None
+
+    def prepare(self) -> None:
+        """Create or check the database; call it in the parent before processes are started.
+
+        Several processes may call it at once: a lock file beside the database lets one at a time through.
+
+        Raises:
+            MetaflowHPOError: If the server does not answer or the database is of another version of MLflow.
+        """
+        _prepare(self.tracking_uri)
+
+    def client(self) -> "MlflowClient":
+        """Return a client of this tracking server, for what this class does not offer."""
+        self.prepare()
+        return _client(self.tracking_uri)
+
+    @contextmanager
+    def parent_run(self, step: str, name: str, key_tags: Mapping[str, str]) -> Iterator[Run]:
+        """Open the run of one execution of a step, in the experiment `metaflow_hpo/<step>`.
+
+        Args:
+            step: Name of the step, e.g. `search_results`.
+            name: What a person reads in the list of runs.
+            key_tags: What makes the run the same one when the step is tried again, e.g. `dagster.run_id`; a run of this
+                experiment with all of them is resumed, whatever its status. Empty: always a new run.
+
+        Yields:
+            The run; it ends as FINISHED, or as FAILED (with the tag `failure`) when the block raises.
+        """
+        client = self.client()
+        with _open_run(client, self._experiment_id(step), name, {**self.tags, **key_tags}, key_tags) as run:
+            yield run
+
+    @contextmanager
+    def child_run(self, parent_id: str, name: str, key_tags: Mapping[str, str]) -> Iterator[Run]:
+        """Open a run nested in `parent_id`; otherwise as `parent_run`."""
+        client = self.client()
+        experiment_id = client.get_run(parent_id).info.experiment_id
+        keys = {**key_tags, _PARENT_TAG: parent_id} if key_tags else {}
+        with _open_run(client, experiment_id, name, {**self.tags, **key_tags, _PARENT_TAG: parent_id}, keys) as run:
+            yield run
+
+    def resume(self, run_id: str) -> Run:
+        """Return a handle on a run that exists, without touching its status."""
+        return Run(run_id, self.client())
+
+    def _experiment_id(self, step: str) -> str:
+        name = f"metaflow_hpo/{step}"
+        client = self.client()
+        experiment = client.get_experiment_by_name(name) or self._create_experiment(client, name, step)
+        if experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
+
+    def _create_experiment(self, client: "MlflowClient", name: str, step: str) -> "Experiment":
+        from mlflow.exceptions import MlflowException
+
+        root = self.artifact_root
+        if root is None and self.database is not None:
+            root = self.database.parent / "artifacts"
+        location = (
+            None if root is None else (root.resolve() / step).as_uri()
+        )  # otherwise ./mlruns of the current folder
+        try:
+            experiment_id = client.create_experiment(name, artifact_location=location)
+        except MlflowException as error:
+            faster = client.get_experiment_by_name(name)  # another process may have been
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or faster is None:
+                raise
+            return faster
+        return client.get_experiment(experiment_id)
+
+
+def lineage_tags(
+    root: Path,
+    *,
+    dagster_run_id: str | None = None,
+    partition: str | None = None,
+    data_md5: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Return the tags that lead from a run back to what made it.
+
+    Args:
+        root: The repository.
+        dagster_run_id: The Dagster run, `dagster.run_id`.
+        partition: The Dagster partition, `dagster.partition`.
+        data_md5: DVC's md5 of each input by name, as `data.<name>.md5`.
+
+    Returns:
+        The tags, with `git.revision` (`none` outside a git repository) and `git.dirty` (`true` or `false`).
+    """
+    revision, is_dirty = git_revision(root)
+    tags = {"git.revision": revision, "git.dirty": str(is_dirty).lower()}
+    if dagster_run_id:
+        tags["dagster.run_id"] = dagster_run_id
+    if partition:
+        tags["dagster.partition"] = partition
+    return tags | {f"data.{name}.md5": md5 for name, md5 in (data_md5 or {}).items()}
+
+
+@lru_cache(maxsize=32)
+def _client(tracking_uri: str) -> "MlflowClient":
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+@lru_cache(maxsize=32)
+def _prepare(tracking_uri: str) -> None:
+    from filelock import FileLock
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if not tracking_uri.startswith(_SQLITE):
+            _touch_stores(tracking_uri)
+            return
+        database = Path(tracking_uri.removeprefix(_SQLITE))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{database}.lock"):
+            _touch_stores(tracking_uri)
+    except MlflowException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MetaflowHPOError(
+            f"Expected an MLflow tracking server or database at {tracking_uri}; found: {reason} "
+            "Start the server, or see `mlflow db upgrade` for a database of an older MLflow."
+        ) from error
+
+
+def _touch_stores(tracking_uri: str) -> None:
+    """Make MLflow create the tables of its tracking and registry stores, which it does on first use."""
+    client = _client(tracking_uri)
+    client.search_experiments(max_results=1)
+    client.search_registered_models(max_results=1)
+
+
+@contextmanager
+def _open_run(
+    client: "MlflowClient", experiment_id: str, name: str, tags: Mapping[str, str], key_tags: Mapping[str, str]
+) -> Iterator[Run]:
+    found = _find_run(client, experiment_id, key_tags)
+    if found is None:
+        tags = {"mlflow.source.name": "metaflow-hpo", **tags}
+        run = Run(client.create_run(experiment_id, tags=dict(tags), run_name=name).info.run_id, client)
+    else:
+        run = Run(found.info.run_id, client)
+        client.update_run(run.run_id, status="RUNNING", name=name)
+        run.set_tags(tags)
+    try:
+        yield run
+    except BaseException as error:
+        run.set_tags({_FAILURE_TAG: f"{type(error).__name__}: {error}"[:500]})
+        client.set_terminated(run.run_id, status="FAILED")
+        raise
+    if found is not None and _FAILURE_TAG in found.data.tags:
+        client.delete_tag(run.run_id, _FAILURE_TAG)
+    client.set_terminated(run.run_id, status="FINISHED")
+
+
+def _find_run(client: "MlflowClient", experiment_id: str, key_tags: Mapping[str, str]) -> "MlflowRun | None":
+    if not key_tags:
+        return None
+    condition = " and ".join(f"tags.`{name}` = {_quote(value)}" for name, value in key_tags.items())
+    found = client.search_runs([experiment_id], condition, max_results=1, order_by=["attributes.start_time DESC"])
+    return found[0] if found else None
+
+
+def _quote(value: str) -> str:
+    if "'" in value and '"' in value:
+        raise MetaflowHPOError(f"A key tag may hold single or double quotes, not both; got {value!r}. Rename it.")
+    return f'"{value}"' if "'" in value else f"'{value}'"

@@ -1,0 +1,172 @@
+"""DVC: the md5 of what lies in `data/`, and recording it after a step has written.
+
+The one thing to know: the md5 of a file is its DVC cache key, and that of a folder (`<md5>.dir`) is the md5 of a
+listing of its files; both are computed here without DVC, which takes a second to start.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metaflow_hpo.adapters.files import TEMPORARY_PATTERN
+from metaflow_hpo.errors import MetaflowHPOError
+
+_NO_GIT = "none"
+
+
+def file_md5(path: Path) -> str:
+    """Return the md5 of a file's bytes, 32 hexadecimal digits: DVC's name of the file.
+
+    Raises:
+        MetaflowHPOError: If it is not a file.
+    """
+    if not path.is_file():
+        raise MetaflowHPOError(
+            f"Expected a file at {path}; found {'a folder' if path.is_dir() else 'nothing'}. Write it first."
+        )
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def data_md5(path: Path) -> str:
+    """Return the data version of a file (its md5) or a folder (`<md5>.dir`), as `dvc.lock` has it.
+
+    Temporary files of `write_atomically` are left out, as they are by `.dvcignore`.
+
+    Raises:
+        MetaflowHPOError: If there is nothing at `path`.
+    """
+    if not path.is_dir():
+        return file_md5(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.match(TEMPORARY_PATTERN))
+    entries = [{"md5": file_md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+    listing = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
+    return hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def is_dvc_repository(root: Path) -> bool:
+    """Tell whether `root` is the top folder of a DVC repository."""
+    return (root / ".dvc").is_dir()
+
+
+def recorded_md5(root: Path, out: str) -> str | None:
+    """Return the md5 that `dvc.lock` holds for an output, or None where it has none.
+
+    Args:
+        root: Top folder of the repository.
+        out: Path of the output as `dvc.yaml` writes it, e.g. `data/meta_dataset.parquet`.
+
+    Raises:
+        MetaflowHPOError: If `dvc.lock` is not valid YAML.
+    """
+    for stage in _stages(root / "dvc.lock").values():
+        for item in stage.get("outs", []):
+            if item.get("path") == out:
+                return str(item["md5"])
+    return None
+
+
+def commit_stages(root: Path, stages: Iterable[str]) -> list[str]:
+    """Record in `dvc.lock` and the cache what stages of `dvc.yaml` have written outside DVC (`dvc commit --force`).
+
+    Args:
+        root: Top folder of the repository.
+        stages: Names of stages; those of which a dependency or an output is missing are left out.
+
+    Returns:
+        The stages that were committed.
+
+    Raises:
+        MetaflowHPOError: If a stage is unknown, or DVC fails.
+    """
+    defined = _stages(root / "dvc.yaml")
+    wanted = list(dict.fromkeys(stages))
+    unknown = sorted(set(wanted) - set(defined))
+    if unknown:
+        raise MetaflowHPOError(
+            f"Expected stages of {root / 'dvc.yaml'}: {sorted(defined)}; found {unknown}. Correct the name."
+        )
+    ready = [name for name in wanted if _is_written(root, defined[name])]
+    if ready:
+        _dvc(root, "commit", "--force", *ready)
+    return ready
+
+
+def push(root: Path, remote: str | None = None) -> None:
+    """Copy the cached versions to the DVC remote (the default one, unless named).
+
+    Raises:
+        MetaflowHPOError: If there is no remote or it does not answer.
+    """
+    _dvc(root, "push", *(["--remote", remote] if remote else []))
+
+
+def pull(root: Path, remote: str | None = None) -> None:
+    """Get the versions that `dvc.lock` names from the DVC remote; local files that differ and are not cached stay.
+
+    Raises:
+        MetaflowHPOError: If there is no remote, it does not answer or it lacks a version.
+    """
+    _dvc(root, "pull", *(["--remote", remote] if remote else []))
+
+
+def git_revision(root: Path) -> tuple[str, bool]:
+    """Return the git commit of `root` and whether tracked files differ from it; `("none", False)` outside git."""
+    revision = _git(root, "rev-parse", "HEAD")
+    if revision is None:
+        return _NO_GIT, False
+    return revision, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603, S607
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _dvc(root: Path, *arguments: str) -> None:
+    if not is_dvc_repository(root):
+        raise MetaflowHPOError(
+            f"Expected a DVC repository at {root}; found no .dvc folder. Run `git init` and `dvc init` there."
+        )
+    # CI is the one switch of the check for updates that is no setting of the repository.
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "CI": "true"}
+    command = [sys.executable, "-m", "dvc", *arguments, "--quiet"]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR")] or lines or [f"exit code {done.returncode}"]
+        raise MetaflowHPOError(
+            f"`dvc {' '.join(arguments)}` failed in {root}: {errors[-1]}. "
+            "See `dvc status` and `dvc remote list`; where another DVC command is running, wait for its end."
+        )
+
+
+def _stages(file: Path) -> dict[str, Mapping[str, Any]]:
+    if not file.exists():
+        return {}
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise MetaflowHPOError(
+            f"Expected YAML in {file}; found: {error}. Restore it with `git checkout {file.name}`."
+        ) from error
+    return dict(content.get("stages") or {})
+
+
+def _is_written(root: Path, stage: Mapping[str, Any]) -> bool:
+    """Tell whether all that a stage reads and writes is there: DVC refuses to commit a stage otherwise."""
+    folder = root / str(stage.get("wdir", "."))
+    outs = [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]
+    items = [*outs, *stage.get("deps", [])]
+    names = [next(iter(item)) if isinstance(item, Mapping) else item for item in items]
+    return bool(outs) and all((folder / name).exists() for name in names)

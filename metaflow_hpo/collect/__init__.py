@@ -1,0 +1,1 @@
+"""1. collect: catalogue, search strategies, meta-features: (T, theta, p)."""

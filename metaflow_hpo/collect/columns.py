@@ -1,0 +1,191 @@
+"""Clean feature columns: every column becomes float64 or plain strings, or is dropped with a sentence that says why.
+
+The one thing to know: nothing here may depend on the order of the rows; a shuffled file must give the same columns.
+"""
+
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api import types
+
+from metaflow_hpo.errors import InvalidTaskError
+
+MIN_PARSED_FRACTION = 0.95
+"""Text counts as numbers (or dates) when at least this fraction of the present values parse."""
+IDENTIFIER_MIN_ROWS = 50
+_SHOWN = 5
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
+_INDEX_NAME = re.compile(r"(unnamed: ?\d+|rownames?|row_?id|index|id|no|)", re.IGNORECASE)
+_MISSING_HASH = np.uint64(0x9E3779B97F4A7C15)
+_EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
+_DAY = pd.Timedelta(days=1)
+
+
+def listed(values: Sequence[Any], limit: int = _SHOWN) -> str:
+    """Return the first `limit` values for a message, and how many more there are."""
+    shown = ", ".join(repr(value) for value in values[:limit])
+    return shown if len(values) <= limit else f"{shown} and {len(values) - limit} more"
+
+
+def as_text(value: object) -> str:
+    """Return a value as stripped text; whole numbers lose their `.0`, so that 1 and 1.0 are the same category."""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def clean_columns(features: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Make every column numeric or text, and drop those that say nothing.
+
+    Dropped are columns without values, constant columns, copies of an earlier column, row numbers and text columns in
+    which every value is different.
+
+    Args:
+        features: `(N, columns)`, unique column names, any dtypes.
+
+    Returns:
+        The cleaned columns (float64, or pandas `str`; NaN = missing) with a fresh index, and one sentence a change.
+
+    Raises:
+        InvalidTaskError: No column is left.
+    """
+    notes: list[str] = []
+    dropped: dict[str, list[str]] = {}
+    kept: dict[str, pd.Series] = {}
+    seen: set[bytes] = set()
+    for name in features.columns:
+        column, note = clean_column(features[name].reset_index(drop=True))
+        notes += [note] if note else []
+        reason = _reason_to_drop(str(name), column)
+        digest = hashlib.sha256(hash_column(column).tobytes()).digest()
+        if not reason and digest in seen:
+            reason = "copies of another column"
+        if reason:
+            dropped.setdefault(reason, []).append(str(name))
+            continue
+        seen.add(digest)
+        kept[str(name)] = column
+    notes += [f"Dropped {reason}: {listed(names)}." for reason, names in dropped.items()]
+    if not kept:
+        raise InvalidTaskError(
+            f"Expected at least one usable feature column; found none of {len(features.columns)} "
+            f"({' '.join(notes) or 'there is only the target'}). Add columns that vary from row to row."
+        )
+    return pd.DataFrame(kept), tuple(notes)
+
+
+def clean_column(column: pd.Series) -> tuple[pd.Series, str]:
+    """Turn one column into float64 or pandas `str`.
+
+    Args:
+        column: `(N,)`, any dtype.
+
+    Returns:
+        The column, and a sentence that says what was changed; empty if nothing worth saying was.
+    """
+    name, dtype = str(column.name), column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _categories(column), ""
+    if types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
+        return _days(column), f"Column {name!r}: dates became days since 1970-01-01."
+    if types.is_timedelta64_dtype(dtype):
+        return pd.Series(column / _DAY, dtype="float64"), f"Column {name!r}: durations became days."
+    if types.is_complex_dtype(dtype):
+        return pd.Series(np.nan, index=column.index), f"Column {name!r}: complex numbers became missing."
+    if types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype):
+        return _numbers(column.astype("float64").to_numpy(na_value=np.nan), name)
+    content = types.infer_dtype(column, skipna=True)
+    if content in {"boolean", "integer", "floating", "mixed-integer-float", "decimal"}:
+        return _numbers(pd.to_numeric(column.astype(object).where(column.notna(), np.nan)).astype("float64"), name)
+    if content in {"date", "datetime", "datetime64"}:
+        return _days(column), f"Column {name!r}: dates became days since 1970-01-01."
+    return _text(column, name, content)
+
+
+def hash_column(column: pd.Series) -> NDArray[np.uint64]:
+    """Return a stable 64-bit hash of every value of a cleaned column, `(N,)`; it does not depend on other rows."""
+    if types.is_float_dtype(column.dtype):
+        values = column.to_numpy(dtype="float64", copy=True)
+        values[np.isnan(values)] = np.nan  # one bit pattern for all kinds of NaN
+        return pd.util.hash_array(values + 0.0)  # and one for both zeros
+    codes, categories = pd.factorize(column)
+    hashes = pd.util.hash_array(np.asarray(categories, dtype=object), categorize=False) if len(categories) else []
+    return np.append(np.asarray(hashes, dtype=np.uint64), _MISSING_HASH)[codes]
+
+
+def _numbers(values: NDArray[np.float64] | pd.Series, name: str) -> tuple[pd.Series, str]:
+    numbers = pd.Series(np.array(values, dtype="float64"), name=name)
+    infinite = np.isinf(numbers)
+    if not infinite.any():
+        return numbers, ""
+    return numbers.mask(infinite), f"Column {name!r}: {int(infinite.sum())} infinite values became missing."
+
+
+def _days(column: pd.Series) -> pd.Series:
+    """Days since 1970-01-01 (UTC), as float64."""
+    if isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
+    moments = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601" if column.dtype == "str" else None)
+    return pd.Series((moments - _EPOCH) / _DAY, dtype="float64", name=column.name)
+
+
+def _categories(column: pd.Series) -> pd.Series:
+    names = np.array([as_text(value) for value in column.cat.categories] + [None], dtype=object)
+    return _blank_to_missing(pd.Series(names[column.cat.codes.to_numpy()], name=column.name, dtype="str"))
+
+
+def _blank_to_missing(text: pd.Series) -> pd.Series:
+    blank = text == ""
+    return text.mask(blank) if blank.any() else text
+
+
+def _text(column: pd.Series, name: str, content: str) -> tuple[pd.Series, str]:
+    """Turn text, or values of several types, into numbers, days or strings."""
+    if content == "string":
+        text = column.astype("str").str.strip()
+    else:  # 1, 1.0 and True are equal, so that their text must be made before they are compared
+        values = column.astype(object)
+        text = pd.Series(values.map(as_text, na_action="ignore").where(values.notna(), None), name=name, dtype="str")
+    text = _blank_to_missing(text)
+    codes, categories = pd.factorize(text)
+    counts = np.bincount(codes[codes >= 0], minlength=len(categories))
+    if not counts.sum():
+        return pd.Series(np.nan, index=text.index, name=name), ""
+    numbers = pd.to_numeric(pd.Series(np.asarray(categories, dtype=object)), errors="coerce").to_numpy(dtype="float64")
+    unparsed = np.isnan(numbers)
+    if counts[~unparsed].sum() >= MIN_PARSED_FRACTION * counts.sum():
+        cleaned, note = _numbers(np.append(numbers, np.nan)[codes], name)
+        examples = sorted(str(category) for category in np.asarray(categories)[unparsed])
+        text_note = f"Column {name!r}: read as numbers; {int(counts[unparsed].sum())} values that are none became missing"
+        return cleaned, " ".join(filter(None, [f"{text_note} ({listed(examples)})." if examples else "", note]))
+    dates = np.array([bool(_ISO_DATE.fullmatch(category)) for category in categories])
+    if counts[dates].sum() >= MIN_PARSED_FRACTION * counts.sum():
+        return _days(text), f"Column {name!r}: dates became days since 1970-01-01."
+    mixed = content not in {"string", "categorical", "mixed", "bytes"} and not _is_times(column)
+    return text, f"Column {name!r}: values of several types became text." if mixed else ""
+
+
+def _is_times(column: pd.Series) -> bool:
+    return all(isinstance(value, dt.time) for value in column.dropna())
+
+
+def _reason_to_drop(name: str, column: pd.Series) -> str:
+    distinct = column.nunique()
+    present = int(column.notna().sum())
+    if not present:
+        return "columns without values"
+    if distinct == 1 and present == len(column):
+        return "constant columns"
+    if not types.is_float_dtype(column.dtype):
+        return "identifiers (text, every value different)" if distinct == present > IDENTIFIER_MIN_ROWS else ""
+    if _INDEX_NAME.fullmatch(name) and distinct == len(column) and column.max() - column.min() == len(column) - 1:
+        return "row numbers"
+    return ""

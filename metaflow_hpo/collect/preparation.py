@@ -1,0 +1,295 @@
+"""Prepare a raw table as a task: find its kind, clean its columns, and fix its test rows from the content of the rows.
+
+The one thing to know: the same rows in another order give the identical `TaskData`, test rows and digest included.
+"""
+
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api import types
+
+from metaflow_hpo.collect.columns import as_text, clean_columns, listed
+from metaflow_hpo.collect.rows import digest_content, hash_rows, split_rows, strata_of
+from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.task import METRICS, Kind, Metric, Task, TaskData
+
+MIN_ROWS = 20
+MAX_CLASSES = 100
+MIN_CLASS_ROWS = 5
+MAX_RARE_FRACTION = 0.1
+CLASS_LIKE_VALUES = 20
+"""A numeric target with at most this many whole values, each on about `CLASS_LIKE_ROWS` rows, is read as classes."""
+CLASS_LIKE_ROWS = 10
+_RECODING_MAX_VALUES = 1000
+
+AskedKind = Kind | Literal["classification"]
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A prepared target: `values` of the rows that `keep` (positions) leaves."""
+
+    kind: Kind
+    values: NDArray[Any]
+    keep: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def prepare_task(
+    frame: pd.DataFrame,
+    *,
+    task_id: str,
+    target: str,
+    source: str,
+    licence: str,
+    family: str | None = None,
+    kind: AskedKind | None = None,
+    metric: Metric | None = None,
+    drop: Sequence[str] = (),
+    test_rows: Sequence[int] | None = None,
+    simulated: bool = False,
+    notes: Sequence[str] = (),
+) -> TaskData:
+    """Turn a raw table into a task with clean columns and fixed test rows.
+
+    Args:
+        frame: `(N, columns)`, any dtypes, target included.
+        task_id: Lower-case name of the task.
+        target: Name of the column to predict.
+        source: Where the table came from.
+        licence: Licence of the data.
+        family: Group of relatives; the task's own id when None.
+        kind: What to predict; `classification` leaves binary or multiclass to the number of classes; None infers it.
+        metric: Score to optimise; the default of the kind when None.
+        drop: Columns that must not be used (identifiers, leaks).
+        test_rows: Positions (from 0) of the test rows in `frame`; about 20 % are chosen by content when None.
+        simulated: True where the data are generated.
+        notes: Sentences to put before those that are made here.
+
+    Returns:
+        The task: rows in the order of a hash of their content, `(N', columns')`.
+
+    Raises:
+        InvalidTaskError: The table cannot be a task; the message says what was expected, found, and what to do.
+    """
+    frame = _with_plain_names(frame)
+    target = str(target).strip()
+    _check_names(frame, target, drop)
+    prepared = _prepare_target(frame[target], kind)
+    chosen_metric = _choose_metric(prepared.kind, metric)
+    raw = frame.drop(columns=[target, *{str(name).strip() for name in drop}]).iloc[prepared.keep]
+    features, column_notes = clean_columns(raw)
+    row_hash, feature_hash = hash_rows(features, prepared.values)
+    is_test = (
+        split_rows(row_hash, feature_hash, strata_of(prepared.values, is_regression=prepared.kind == "regression"))
+        if test_rows is None
+        else _given_split(test_rows, len(frame), prepared)
+    )
+    order = np.lexsort((is_test, row_hash))
+    features, values, is_test = features.iloc[order].reset_index(drop=True), prepared.values[order], is_test[order]
+    said = (*notes, *([f"Dropped as asked: {listed(list(drop))}."] if drop else ()), *prepared.notes, *column_notes)
+    task = Task(
+        task_id=task_id,
+        family=family or task_id,
+        kind=prepared.kind,
+        metric=chosen_metric,
+        target=target,
+        licence=licence,
+        source=source,
+        sha256=digest_content(features, values, is_test, prepared.kind, prepared.class_names),
+        rows=len(features),
+        columns=features.shape[1],
+        classes=len(prepared.class_names),
+        test_rows=int(is_test.sum()),
+        simulated=simulated,
+        notes=(*said, *_leak_notes(features, values, prepared.kind)),
+    )
+    return TaskData(task, features, values, is_test, prepared.class_names)
+
+
+def check_columns(wanted: Sequence[str], columns: Sequence[str], what: str) -> None:
+    """Check that columns exist.
+
+    Args:
+        wanted: Names to look for.
+        columns: Names there are.
+        what: What the names are for, as in "target".
+
+    Raises:
+        InvalidTaskError: One is missing; the message lists close matches.
+    """
+    for name in wanted:
+        if name not in columns:
+            close = difflib.get_close_matches(name, columns, n=3, cutoff=0.5)
+            hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"There are: {listed(columns, 20)}."
+            raise InvalidTaskError(f"Expected the {what} column {name!r}; the table has no such column. {hint}")
+
+
+def _with_plain_names(frame: pd.DataFrame) -> pd.DataFrame:
+    names = [str(name).strip() for name in frame.columns]
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        raise InvalidTaskError(
+            f"Expected different column names; found {listed(repeated)} more than once. Rename or remove the repeats."
+        )
+    return frame.set_axis(names, axis="columns")
+
+
+def _check_names(frame: pd.DataFrame, target: str, drop: Sequence[str]) -> None:
+    names = list(frame.columns)
+    check_columns([target], names, "target")
+    check_columns([str(name).strip() for name in drop], names, "dropped")
+    if target in {str(name).strip() for name in drop}:
+        raise InvalidTaskError(f"Expected to keep the target {target!r}; it is among the columns to drop. Remove it there.")
+    if frame.empty:
+        raise InvalidTaskError("Expected rows; found a table with columns and no rows. Check that the file is complete.")
+
+
+def _choose_metric(kind: Kind, metric: Metric | None) -> Metric:
+    if metric is not None and metric not in METRICS[kind]:
+        raise InvalidTaskError(
+            f"Expected a metric of a {kind} task ({', '.join(METRICS[kind])}); got {metric!r}. Choose one of these."
+        )
+    return metric or METRICS[kind][0]
+
+
+def _prepare_target(column: pd.Series, kind: AskedKind | None) -> _Target:
+    if kind is not None and kind not in (*get_args(Kind), "classification"):
+        expected = ", ".join((*get_args(Kind), "classification"))
+        raise InvalidTaskError(f"Expected kind to be one of {expected}; got {kind!r}. Choose one of these.")
+    values, is_numeric = _as_values(column)
+    keep = np.flatnonzero(values.notna().to_numpy())
+    notes: list[str] = []
+    if missing := len(values) - len(keep):
+        notes.append(f"Dropped {missing} rows without a target.")
+    values = values.iloc[keep]
+    if len(keep) < MIN_ROWS:
+        raise InvalidTaskError(
+            f"Expected at least {MIN_ROWS} rows with a value of {column.name!r}; found {len(keep)} of {len(column)}. "
+            "Collect more rows: nothing can be tuned on so few."
+        )
+    if values.nunique() < 2:
+        raise InvalidTaskError(
+            f"Expected a target with different values; {column.name!r} is {as_text(values.iloc[0])!r} on all "
+            f"{len(keep)} rows. Choose another target, or add rows with other values."
+        )
+    if kind is None:
+        kind, reason = _infer_kind(values, is_numeric=is_numeric)
+        notes.append(reason)
+    if kind == "regression":
+        return _Target("regression", _regression_values(values, is_numeric=is_numeric), keep, (), tuple(notes))
+    return _classes(values, keep, kind, notes, is_numeric=is_numeric)
+
+
+def _as_values(column: pd.Series) -> tuple[pd.Series, bool]:
+    """Return the target as float64 (True) or as text (False), missing as NaN."""
+    column = column.reset_index(drop=True)
+    if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
+        raise InvalidTaskError(f"Expected classes or numbers to predict; {column.name!r} holds dates. Turn it into a number.")
+    numeric = types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)
+    if numeric and not types.is_complex_dtype(column.dtype):
+        return column.astype("float64"), True
+    text = column.astype(object).where(column.notna(), None).map(as_text, na_action="ignore").astype("str")
+    text = text.mask(text == "")
+    if isinstance(column.dtype, pd.CategoricalDtype) or types.is_bool_dtype(column.dtype):
+        return text, False
+    numbers = pd.to_numeric(text, errors="coerce").astype("float64")
+    return (numbers, True) if numbers.notna().equals(text.notna()) else (text, False)
+
+
+def _infer_kind(values: pd.Series, *, is_numeric: bool) -> tuple[AskedKind, str]:
+    distinct = values.nunique()
+    if not is_numeric:
+        return "classification", f"Read as classification: the target is not numeric ({distinct} classes)."
+    finite = values[np.isfinite(values)]
+    whole = len(finite) == len(values) and bool((finite == finite.round()).all())
+    if whole and distinct <= CLASS_LIKE_VALUES and len(values) >= CLASS_LIKE_ROWS * distinct:
+        return "classification", f"Read as classification: the target has {distinct} whole values (kind overrides this)."
+    return "regression", f"Read as regression: the target is numeric with {distinct} values (kind overrides this)."
+
+
+def _regression_values(values: pd.Series, *, is_numeric: bool) -> NDArray[np.float64]:
+    if not is_numeric:
+        bad = values[pd.to_numeric(values, errors="coerce").isna()]
+        raise InvalidTaskError(
+            f"Expected a numeric target for regression; {len(bad)} values of {values.name!r} are not numbers "
+            f"({listed(sorted(bad.unique()))}). Clean them, or choose classification."
+        )
+    infinite = int(np.isinf(values).sum())
+    if infinite:
+        raise InvalidTaskError(
+            f"Expected a finite target for regression; {infinite} values of {values.name!r} are infinite. "
+            "Remove these rows or correct them."
+        )
+    return values.to_numpy(dtype="float64") + 0.0
+
+
+def _classes(
+    values: pd.Series, keep: NDArray[np.int64], kind: AskedKind, notes: list[str], *, is_numeric: bool
+) -> _Target:
+    name, counts = values.name, values.value_counts()
+    if len(counts) > MAX_CLASSES:
+        parsed = float(pd.to_numeric(values, errors="coerce").notna().mean())
+        hint = f"{parsed:.0%} of the values are numbers: choose regression" if parsed > 0.5 else "Group rare classes"
+        raise InvalidTaskError(
+            f"Expected at most {MAX_CLASSES} classes; {name!r} has {len(counts)}. {hint}, or choose another target."
+        )
+    common = counts[counts >= MIN_CLASS_ROWS]
+    rare_rows = int(counts.sum() - common.sum())
+    if len(common) < 2 or rare_rows >= MAX_RARE_FRACTION * len(values):
+        rare = [as_text(value) for value in sorted(counts.index[counts < MIN_CLASS_ROWS])]
+        raise InvalidTaskError(
+            f"Expected at least {MIN_CLASS_ROWS} rows of each class of {name!r}; {len(rare)} of {len(counts)} classes "
+            f"have fewer ({listed(rare)}). Add rows, group the rare classes, or choose regression."
+        )
+    if rare_rows:
+        notes = [*notes, f"Dropped {rare_rows} rows of {len(counts) - len(common)} classes with fewer than 5 rows."]
+        is_common = values.isin(common.index).to_numpy()
+        values, keep = values[is_common], keep[is_common]
+    labels = sorted(common.index)
+    found: Kind = "binary" if len(labels) == 2 else "multiclass"
+    if kind not in (found, "classification"):
+        raise InvalidTaskError(f"Expected a {kind} target; {name!r} has {len(labels)} classes. Ask for {found}.")
+    codes = pd.Index(labels).get_indexer(pd.Index(values)).astype(np.int64)
+    return _Target(found, codes, keep, tuple(as_text(label) for label in labels), tuple(notes))
+
+
+def _given_split(test_rows: Sequence[int], rows: int, target: _Target) -> NDArray[np.bool_]:
+    outside = [row for row in test_rows if not 0 <= row < rows]
+    if outside or len(set(test_rows)) != len(test_rows):
+        what = f"outside that range: {listed(outside)}" if outside else "repeated positions"
+        raise InvalidTaskError(f"Expected different test rows between 0 and {rows - 1}; found {what}. Correct test_rows.")
+    is_test = np.isin(target.keep, np.asarray(test_rows, dtype=np.int64))
+    lost = sorted(set(range(len(target.class_names))) - set(target.values[~is_test].tolist()))
+    if lost or is_test.all() or not is_test.any():
+        names = listed([target.class_names[number] for number in lost])
+        raise InvalidTaskError(
+            f"Expected test rows and training rows of every class; found {int(is_test.sum())} test rows of {len(is_test)}"
+            f"{f', and no training row of {names}' if lost else ''}. Correct test_rows, or leave it out."
+        )
+    return is_test
+
+
+def _leak_notes(features: pd.DataFrame, target: NDArray[Any], kind: Kind) -> list[str]:
+    """Name the columns that only spell the target in another coding."""
+    codes, targets = pd.factorize(target)
+    if kind == "regression" and len(targets) > _RECODING_MAX_VALUES:
+        suspects = [
+            name
+            for name in features.select_dtypes("float64")
+            if features[name].notna().all() and abs(np.corrcoef(features[name], target)[0, 1]) > 1 - 1e-9
+        ]
+    else:
+        suspects = []
+        for name in features.columns:
+            values, categories = pd.factorize(features[name])
+            if len(categories) == len(targets) and len(np.unique(values * len(targets) + codes)) == len(targets):
+                suspects.append(name)
+    return [f"Possible leak: {listed(suspects)} is the target in another coding."] if suspects else []

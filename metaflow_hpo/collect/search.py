@@ -1,0 +1,175 @@
+"""One search: a strategy proposes, the learner trains, trials come back.
+
+The one thing to know: a search is resumed by running it again with the trials it has already made as `known`. They are
+told instead of trained, and the result equals that of a search that was never interrupted (durations apart).
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Protocol
+
+from metaflow_hpo.collect.strategies import make_strategy
+from metaflow_hpo.errors import SearchSpaceMismatchError
+from metaflow_hpo.learners.cross_validation import evaluate_configurations, make_folds
+from metaflow_hpo.learners.learner import Fold, Learner
+from metaflow_hpo.space import Configuration, configuration_id
+from metaflow_hpo.task import TaskData
+from metaflow_hpo.trial import Trial
+
+_TIMED_BATCH = 16
+
+
+class Evaluate(Protocol):
+    """What trains and scores many configurations at once, as `evaluate_configurations` does."""
+
+    def __call__(
+        self,
+        data: TaskData,
+        learner: Learner,
+        configurations: Sequence[Configuration],
+        *,
+        strategy: str,
+        seed: int,
+        fidelity_epochs: int | None = None,
+        folds: Sequence[Fold] | None = None,
+    ) -> Iterator[tuple[int, Trial]]:
+        """Yield `(position in configurations, trial)` as trials are finished."""
+
+
+def search(
+    data: TaskData,
+    learner: Learner,
+    *,
+    strategy: str,
+    trials: int,
+    seconds: float | None = None,
+    seed: int = 0,
+    fidelity_epochs: int | None = None,
+    known: Sequence[Trial] = (),
+    on_trial: Callable[[Trial], None] | None = None,
+    evaluate: Evaluate = evaluate_configurations,
+) -> list[Trial]:
+    """Search the space of a learner on a task.
+
+    Args:
+        data: The task.
+        learner: What is tuned.
+        strategy: Name of the strategy, see `STRATEGIES`.
+        trials: Number of configurations to try, at least 1; trials known beforehand count.
+        seconds: Time limit. The trial under way when it is over is kept, those behind it are given up; None for no limit.
+        seed: Seed of the strategy and of the trainings.
+        fidelity_epochs: Epochs of each training; None for the full fidelity.
+        known: Trials of any task and learner that need not be trained again. A trial of another strategy with the same
+            configuration, seed and fidelity is copied under this strategy's name.
+        on_trial: Called with each trial this search adds to `known`, as soon as it is finished.
+        evaluate: What trains and scores configurations.
+
+    Returns:
+        The trials in the order in which the strategy proposed them, at most `trials`; fewer where time is up (one
+        at least) or the space holds no more configurations.
+
+    Raises:
+        SearchSpaceMismatchError: If `trials` is below 1, there is no such strategy, or the fidelity is out of range.
+    """
+    if trials < 1:
+        raise SearchSpaceMismatchError(f"A search needs at least 1 trial; got trials={trials}.")
+    if seconds is not None and not seconds > 0:
+        raise SearchSpaceMismatchError(f"The time limit of a search must be above 0 seconds; got {seconds}.")
+    epochs = learner.max_epochs if fidelity_epochs is None else fidelity_epochs
+    deadline = None if seconds is None else time.monotonic() + seconds
+    proposer = make_strategy(strategy, learner.space, seed=seed, budget=trials)
+    source = _TrialSource(data, learner, strategy, seed, epochs, deadline, on_trial or _ignore, evaluate)
+    source.remember(known)
+    # Learners train the most expensive configurations of a batch first: small batches keep the strategy's first ones first.
+    batch_size = proposer.batch_size if deadline is None else min(proposer.batch_size, _TIMED_BATCH)
+    finished: list[Trial] = []
+    while len(finished) < trials:
+        configurations = proposer.ask(min(trials - len(finished), batch_size))
+        batch = source.get(configurations)
+        finished += batch
+        if not configurations or len(batch) < len(configurations):
+            break
+        proposer.tell(batch)
+    return finished
+
+
+@dataclass
+class _TrialSource:
+    """Gets the trials of configurations: known ones from memory, the others by training."""
+
+    data: TaskData
+    learner: Learner
+    strategy: str
+    seed: int
+    epochs: int
+    deadline: float | None
+    on_trial: Callable[[Trial], None]
+    evaluate: Evaluate
+    known: dict[str, Trial] = field(default_factory=dict)
+    given: int = 0
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """The prepared rows, once for all batches, and not at all where everything is known."""
+        return make_folds(self.data)
+
+    @property
+    def is_over(self) -> bool:
+        """Is the time limit reached?"""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def remember(self, trials: Iterable[Trial]) -> None:
+        """Keep the trials that may be reused, those of this strategy before those of others."""
+        mine = (self.data.task.task_id, self.learner.name, self.seed, self.epochs)
+        for trial in trials:
+            if (trial.task_id, trial.learner, trial.seed, trial.fidelity_epochs) == mine:
+                name = trial.configuration_id
+                if name not in self.known or trial.strategy == self.strategy:
+                    self.known[name] = trial
+
+    def get(self, configurations: Sequence[Configuration]) -> list[Trial]:
+        """Return the trials of configurations, in order; without those for which time was not enough."""
+        found: dict[int, Trial] = {}
+        for position, configuration in enumerate(configurations):
+            trial = self.known.get(configuration_id(configuration))
+            if trial is not None:
+                found[position] = trial if trial.strategy == self.strategy else self._add(trial)
+        missing = [position for position in range(len(configurations)) if position not in found]
+        if missing and not (self.is_over and (found or self.given)):
+            with closing(self._train([configurations[position] for position in missing])) as trained:
+                for index, trial in trained:
+                    found[missing[index]] = self._add(trial)
+        self.given += len(found)
+        return [found[position] for position in sorted(found)]
+
+    def _add(self, trial: Trial) -> Trial:
+        trial = replace(trial, strategy=self.strategy)
+        self.on_trial(trial)
+        return trial
+
+    def _train(self, configurations: Sequence[Configuration]) -> Generator[tuple[int, Trial], None, None]:
+        finished = self.evaluate(
+            self.data,
+            self.learner,
+            configurations,
+            strategy=self.strategy,
+            seed=self.seed,
+            fidelity_epochs=self.epochs,
+            folds=self.folds,
+        )
+        try:
+            for index, trial in finished:
+                yield index, trial
+                if self.is_over:
+                    return
+        finally:
+            # On every way out, or trainings nobody waits for would go on in the background.
+            if isinstance(finished, Generator):
+                finished.close()
+
+
+def _ignore(_: Trial) -> None:
+    """Do nothing with a finished trial."""

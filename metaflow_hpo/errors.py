@@ -1,0 +1,36 @@
+"""Errors a caller can act on. The one thing to know: a failed *trial* is data and never raises; a failed program does.
+
+Every message says what was expected, what was found and what to do next; the CLI prints it without a traceback.
+"""
+
+
+class MetaflowHPOError(Exception):
+    """Base of every error this package raises on purpose; the CLI turns it into exit code 1."""
+
+
+class InvalidTableError(MetaflowHPOError, ValueError):
+    """A table (trials, meta-features, catalogue) misses columns or holds values outside their range."""
+
+
+class InvalidTaskError(MetaflowHPOError, ValueError):
+    """A data set cannot become a task: unreadable file, constant target, too few rows, ..."""
+
+
+class SearchSpaceMismatchError(MetaflowHPOError, ValueError):
+    """A configuration does not belong to the search space it is used with."""
+
+
+class UnknownTaskError(MetaflowHPOError, KeyError):
+    """A `task_id` that the catalogue does not hold."""
+
+    def __str__(self) -> str:
+        """Return the message itself: `KeyError` would show its representation, quotes and all."""
+        return str(self.args[0]) if self.args else ""
+
+
+class DegenerateTaskError(MetaflowHPOError, ValueError):
+    """A task on which every configuration performs the same, so that nothing can be learned or compared."""
+
+
+class NoChampionError(MetaflowHPOError, LookupError):
+    """No surrogate has been promoted yet, so there is nothing to recommend with."""

@@ -1,0 +1,1 @@
+"""4. evaluate: leave-family-out protocol, regret, statistics, realised performance, gate, plots."""

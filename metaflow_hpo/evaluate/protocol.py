@@ -1,0 +1,186 @@
+"""The leave-family-out protocol: every recommender orders the shared core for tasks of families it never saw.
+
+The one thing to know: each family is judged twice. As meta-validation (by the network that used it for early stopping),
+to choose `trust` and to decide the gate; as meta-test (by the network that never saw it), to report. What is chosen for a
+fold's meta-test families is chosen without any outcome of these families.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from metaflow_hpo.errors import DegenerateTaskError
+from metaflow_hpo.evaluate.statistics import bootstrap_mean
+from metaflow_hpo.recommend.baselines import (
+    DefaultRecommender,
+    NearestTaskRecommender,
+    PortfolioRecommender,
+    RandomRecommender,
+    find_default,
+)
+from metaflow_hpo.recommend.portfolio import task_regret
+from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommend.surrogate_recommender import TRUSTS, SurrogateRecommender
+from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
+from metaflow_hpo.surrogate.predict import Surrogate
+from metaflow_hpo.surrogate.splits import FamilySplit, split_families
+
+KS = (1, 3, 5, 10)
+RANDOM_REPETITIONS = 50
+Part = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the protocol found.
+
+    Attributes:
+        per_task: One line a (part, task, recommender, k): `part, task_id, family, recommender, k, regret`.
+        orders: The surrogate's selection for each meta-test task, positions in the shared core, best first.
+        trusts: `(J,)` the trust used for the meta-test families of each fold.
+        trust: The trust chosen over all meta-validation families: what is served.
+        degenerate: Tasks left out since every configuration performs the same on them.
+    """
+
+    per_task: pd.DataFrame
+    orders: dict[str, list[int]]
+    trusts: tuple[float, ...]
+    trust: float
+    degenerate: tuple[str, ...]
+
+
+def incumbent_regret(regret: Array, order: Sequence[int], ks: Sequence[int]) -> list[float]:
+    """Return the regret of the best of the first k configurations of an order, for each k.
+
+    Args:
+        regret: `(C,)` normalised regret of the task; NaN (never tried) counts as 1.
+        order: Positions, first to try first; shorter orders stay at their last incumbent.
+        ks: Numbers of trials.
+    """
+    path = np.minimum.accumulate(np.nan_to_num(regret[np.asarray(order)], nan=1.0))
+    return [float(path[min(k, len(path)) - 1]) for k in ks]
+
+
+def evaluate_leave_family_out(
+    meta: MetaDataset, surrogate: Surrogate, ks: Sequence[int] = KS, on_fold: Callable[[int], None] = lambda _: None
+) -> Evaluation:
+    """Run the protocol with the surrogate and every baseline.
+
+    Args:
+        meta: Tasks on the shared core (every configuration tried on every task).
+        surrogate: A surrogate cross-fitted on these families.
+        ks: Numbers of trials at which regret is reported.
+        on_fold: Called with the fold's number when it is done.
+
+    Raises:
+        DegenerateTaskError: If no task is left on which configurations differ.
+    """
+    regret = task_regret(meta.performance)
+    degenerate = np.flatnonzero(meta.best <= meta.worst)
+    if len(degenerate) == len(meta.task_ids):
+        raise DegenerateTaskError("On every task all configurations perform the same; there is nothing to compare.")
+    splits = [_without(split, degenerate) for split in split_families(meta.families, surrogate.fold_of_family)]
+    validation = _trust_regret(meta, surrogate, splits, regret, ks)
+    trusts = tuple(_choose_trust(validation.loc[~validation["task"].isin(split.test)]) for split in splits)
+    lines: list[pd.DataFrame] = []
+    orders: dict[str, list[int]] = {}
+    for j, split in enumerate(splits):
+        train = np.concatenate([split.train, split.validation])
+        for part, tasks, past in (("validation", split.validation, split.train), ("test", split.test, train)):
+            # The validation tasks of network j are the test tasks of fold j + 1, whose trust was chosen without them.
+            trust = trusts[j] if part == "test" else trusts[(j + 1) % len(splits)]
+            recommenders = _recommenders(meta, surrogate, past, trust, j)
+            lines.append(_regret_table(meta, regret, recommenders, tasks, ks).assign(part=part))
+            if part == "test":
+                orders.update({meta.task_ids[t]: recommenders[0].select(meta.meta_features[t], max(ks)) for t in tasks})
+        on_fold(j)
+    return Evaluation(
+        per_task=pd.concat(lines, ignore_index=True),
+        orders=orders,
+        trusts=trusts,
+        trust=_choose_trust(validation),
+        degenerate=tuple(meta.task_ids[t] for t in degenerate),
+    )
+
+
+def summarise(per_task: pd.DataFrame, part: Part = "test") -> pd.DataFrame:
+    """Return the mean regret over tasks with a 95 % interval, and the mean rank, one line a (recommender, k)."""
+    rows = per_task.loc[per_task["part"] == part].copy()
+    rows["rank"] = rows.groupby(["task_id", "k"])["regret"].rank(method="average")
+    lines = []
+    for (recommender, k), group in rows.groupby(["recommender", "k"], sort=False):
+        interval = bootstrap_mean(group["regret"].to_numpy(dtype=np.float64))
+        lines.append(
+            {
+                "recommender": recommender,
+                "k": k,
+                "mean": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "rank": float(group["rank"].mean()),
+                "tasks": len(group),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def regret_of(
+    meta: MetaDataset, recommender: Recommender, tasks: Sequence[int], ks: Sequence[int] = KS
+) -> pd.DataFrame:
+    """Return the regret of one recommender on some tasks, one line a (task, k)."""
+    return _regret_table(meta, task_regret(meta.performance), [recommender], tasks, ks)
+
+
+def _without(split: FamilySplit, degenerate: Array) -> FamilySplit:
+    """Degenerate tasks teach nothing about an order and would dilute every mean."""
+    return FamilySplit(*(np.setdiff1d(part, degenerate) for part in (split.train, split.validation, split.test)))
+
+
+def _trust_regret(
+    meta: MetaDataset, surrogate: Surrogate, splits: Sequence[FamilySplit], regret: Array, ks: Sequence[int]
+) -> pd.DataFrame:
+    """Regret of each candidate trust on meta-validation tasks, averaged over k: one line a (task, trust)."""
+    lines = []
+    for j, split in enumerate(splits):
+        past = meta.subset(split.train)
+        for trust in TRUSTS:
+            recommender = SurrogateRecommender.fit(surrogate, past, trust, networks=[j])
+            for t in split.validation:
+                path = incumbent_regret(regret[t], recommender.select(meta.meta_features[t], max(ks)), ks)
+                lines.append({"task": int(t), "trust": trust, "regret": float(np.mean(path))})
+    return pd.DataFrame(lines)
+
+
+def _choose_trust(validation: pd.DataFrame) -> float:
+    means = validation.groupby("trust")["regret"].mean()
+    return float(means.idxmin())
+
+
+def _recommenders(
+    meta: MetaDataset, surrogate: Surrogate, past_tasks: Array, trust: float, network: int
+) -> list[Recommender]:
+    past = meta.subset(past_tasks)
+    return [
+        SurrogateRecommender.fit(surrogate, past, trust, networks=[network]),
+        PortfolioRecommender.fit(past),
+        NearestTaskRecommender.fit(past),
+        DefaultRecommender(find_default(meta)),
+        *(RandomRecommender(len(meta.configurations), seed) for seed in range(RANDOM_REPETITIONS)),
+    ]
+
+
+def _regret_table(
+    meta: MetaDataset, regret: Array, recommenders: Sequence[Recommender], tasks: Sequence[int] | Array, ks: Sequence[int]
+) -> pd.DataFrame:
+    lines = []
+    for recommender in recommenders:
+        for t in tasks:
+            path = incumbent_regret(regret[t], recommender.select(meta.meta_features[t], max(ks)), ks)
+            for k, value in zip(ks, path, strict=True):
+                lines.append((meta.task_ids[t], meta.families[t], recommender.name, k, value))
+    table = pd.DataFrame(lines, columns=["task_id", "family", "recommender", "k", "regret"])
+    # Random search is repeated: its regret is the mean over the repetitions.
+    return table.groupby(["task_id", "family", "recommender", "k"], sort=False, as_index=False)["regret"].mean()

@@ -1,0 +1,42 @@
+"""Intervals over tasks. The unit that is resampled is the task, never the trial."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from metaflow_hpo.surrogate.meta_dataset import Array
+
+RESAMPLES = 4_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with a percentile-bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap_mean(values: Array, *, coverage: float = 0.95, seed: int = 0) -> Interval:
+    """Return the mean over tasks and its percentile-bootstrap interval.
+
+    Args:
+        values: `(T,)` one finite number a task, at least one.
+        coverage: Nominal coverage, in (0, 1).
+        seed: Seed of the resampling: the same values give the same interval.
+
+    References:
+        Efron 1979, Bootstrap methods: another look at the jackknife.
+    """
+    rng = np.random.default_rng(seed)
+    means = values[rng.integers(0, len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - coverage) / 2, (1 + coverage) / 2])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def probability_of_harm(differences: Array, *, seed: int = 0) -> float:
+    """Return the bootstrap probability that the mean paired difference over tasks is above 0 (ties count half)."""
+    rng = np.random.default_rng(seed)
+    means = differences[rng.integers(0, len(differences), size=(RESAMPLES, len(differences)))].mean(axis=1)
+    return float(((means > 1e-12).sum() + 0.5 * (np.abs(means) <= 1e-12).sum()) / RESAMPLES)

@@ -1,0 +1,152 @@
+"""Evaluate configurations of a learner on a task: folds, out-of-fold performance, refit scored on the test rows.
+
+The one thing to know: the last fold is not a cross-validation fold. It trains on all training rows and predicts the
+test rows; its score is reported as test performance and nothing is ever selected on it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from metaflow_hpo.learners.learner import Fold, Learner, Outcome, check_request
+from metaflow_hpo.learners.preprocessing import Preprocessor, TargetScaler
+from metaflow_hpo.learners.scores import score
+from metaflow_hpo.space import Configuration
+from metaflow_hpo.task import Task, TaskData
+from metaflow_hpo.trial import Trial, orient
+
+
+def count_folds(rows: int) -> int:
+    """Return the number of cross-validation folds for a number of training rows: 5 below 500, 3 below 5,000, else 2."""
+    return 5 if rows < 500 else 3 if rows < 5000 else 2
+
+
+def make_folds(data: TaskData, seed: int = 0) -> list[Fold]:
+    """Split the training rows into cross-validation folds, and add the fold of the test rows as the last one.
+
+    Classes are spread evenly over the folds; a regression target is spread by quantiles. Columns and target are
+    prepared on the training rows of each fold.
+
+    Args:
+        data: The task with its rows in canonical order, on which the folds depend.
+        seed: Seed of the assignment of rows to folds.
+
+    Returns:
+        `count_folds(n) + 1` folds.
+    """
+    features, target = data.train_features, data.train_target
+    number = assign_folds(target, count_folds(len(target)), data.task.is_regression, seed)
+    splits = [
+        (features[number != k], target[number != k], features[number == k], target[number == k])
+        for k in range(int(number.max()) + 1)
+    ]
+    splits.append((features, target, data.test_features, data.test_target))
+    return [_prepare_fold(data.task, *split) for split in splits]
+
+
+def assign_folds(target: NDArray[np.generic], folds: int, regression: bool, seed: int) -> NDArray[np.int64]:
+    """Return the fold number of each row, `(n,)`, with classes or quantiles of the target spread evenly."""
+    rng = np.random.default_rng(seed)
+    ranked = np.lexsort((rng.permutation(len(target)), target))
+    dealt = np.arange(len(target)) % folds
+    if regression:  # neighbours in the target go to different folds, in random order, or fold 0 would hold the lowest
+        blocks = -(-len(target) // folds)
+        dealt = rng.permuted(np.tile(np.arange(folds), (blocks, 1)), axis=1).ravel()[: len(target)]
+    number = np.empty(len(target), np.int64)
+    number[ranked] = dealt
+    return number
+
+
+def evaluate_configurations(
+    data: TaskData,
+    learner: Learner,
+    configurations: Sequence[Configuration],
+    *,
+    strategy: str,
+    seed: int,
+    fidelity_epochs: int | None = None,
+    folds: Sequence[Fold] | None = None,
+) -> Iterator[tuple[int, Trial]]:
+    """Train configurations on every fold of a task and score them.
+
+    Performance is the task's metric, oriented, on the validation rows of each fold and averaged over the folds. The
+    learning curve is balanced accuracy or R2 (floored at 0) whatever the metric.
+
+    Args:
+        data: The task.
+        learner: What is trained.
+        configurations: Configurations of `learner.space`.
+        strategy: Name of what proposed them; goes into the trials.
+        seed: Seed of initialisation, mini-batch order and dropout.
+        fidelity_epochs: Epochs; None for the full fidelity.
+        folds: What `make_folds(data)` returned, to prepare the rows once for several calls.
+
+    Returns:
+        An iterator over `(position in configurations, trial)`, in the order in which configurations are finished.
+
+    Raises:
+        SearchSpaceMismatchError: If a configuration or the fidelity is outside the search space.
+    """
+    epochs = learner.max_epochs if fidelity_epochs is None else fidelity_epochs
+    chosen = check_request(learner.space, learner.max_epochs, configurations, epochs)
+    prepared = make_folds(data) if folds is None else folds
+
+    def evaluate() -> Iterator[tuple[int, Trial]]:
+        for index, outcomes in learner.train(prepared, chosen, seed=seed, epochs=epochs):
+            common = (data.task.task_id, data.task.family, learner.name, chosen[index], strategy, seed, epochs)
+            yield index, _make_trial(common, data.task, prepared, outcomes)
+
+    return evaluate()
+
+
+def _prepare_fold(
+    task: Task,
+    train: pd.DataFrame,
+    y_train: NDArray[np.generic],
+    valid: pd.DataFrame,
+    y_valid: NDArray[np.generic],
+) -> Fold:
+    preprocessor = Preprocessor.fit(train)
+    x_train, x_valid = preprocessor.transform(train), preprocessor.transform(valid)
+    if not task.is_regression:
+        return Fold(x_train, y_train.astype(np.int64), x_valid, y_valid.astype(np.int64), task.classes)
+    scaler = TargetScaler.fit(y_train.astype(np.float64))
+    y = scaler.transform(y_train.astype(np.float64)), scaler.transform(y_valid.astype(np.float64))
+    return Fold(x_train, y[0], x_valid, y[1], 0, scaler.scale)
+
+
+def _make_trial(
+    common: tuple[str, str, str, Configuration, str, int, int],
+    task: Task,
+    folds: Sequence[Fold],
+    outcomes: Sequence[Outcome],
+) -> Trial:
+    duration = sum(outcome.duration_s for outcome in outcomes)
+    failed = [(number, outcome.reason) for number, outcome in enumerate(outcomes) if outcome.reason]
+    if failed:
+        number, reason = failed[0]
+        where = "on the refit" if number == len(folds) - 1 else f"in fold {number + 1} of {len(folds) - 1}"
+        return Trial(*common, float("nan"), float("nan"), duration, "failed", f"{reason} ({where})")
+    scores = [_score_fold(task, fold, outcome) for fold, outcome in zip(folds, outcomes, strict=True)]
+    curves = np.array([outcome.learning_curve for outcome in outcomes[:-1]], np.float64)  # (folds, E)
+    return Trial(
+        *common,
+        performance=float(np.mean([orient(task.metric, fold[task.metric]) for fold in scores[:-1]])),
+        test_performance=orient(task.metric, scores[-1][task.metric]),
+        duration_s=duration,
+        scores=_merge_scores(scores),
+        learning_curve=tuple(np.maximum(curves, 0).mean(axis=0).tolist()),
+    )
+
+
+def _score_fold(task: Task, fold: Fold, outcome: Outcome) -> dict[str, float]:
+    # Scaled, not shifted, back to target units: R2 and RMSE do not see a shift.
+    scale = fold.target_scale
+    return score(task.kind, fold.y_valid * scale if task.is_regression else fold.y_valid, outcome.predictions * scale)
+
+
+def _merge_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    averaged = {name: float(np.mean([fold[name] for fold in scores[:-1]])) for name in scores[0]}
+    return averaged | {f"test_{name}": value for name, value in scores[-1].items()}

@@ -1,0 +1,180 @@
+"""What a learner is: a search space and one function that trains many configurations at once.
+
+The one thing to know: a learner never sees a `Task`. It gets folds of arrays that were prepared on their own training
+rows (`preprocessing.py`), and returns predictions; scores and trials are made in `cross_validation.py`.
+"""
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaflow_hpo.errors import SearchSpaceMismatchError
+from metaflow_hpo.space import Configuration, SearchSpace
+
+FloatArray = NDArray[np.float32]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Prepared arrays of one split of the rows.
+
+    Attributes:
+        x_train: `(n, D)` float32.
+        y_train: `(n,)` class numbers (int64), or standardised target (float32) for regression.
+        x_valid: `(m, D)` float32, rows that are scored but never fitted on.
+        y_valid: `(m,)`, in the same coding as `y_train`.
+        classes: Number of classes; 0 for regression.
+        target_scale: Target units in one unit of `y_train` (the standard deviation of its training rows).
+    """
+
+    x_train: FloatArray
+    y_train: NDArray[Any]
+    x_valid: FloatArray
+    y_valid: NDArray[Any]
+    classes: int
+    target_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training one configuration on one fold gave.
+
+    Attributes:
+        predictions: `(m, classes)` probabilities, or `(m,)` predictions in the coding of `y_valid`; empty if failed.
+        learning_curve: `(E,)` balanced accuracy (classification) or R2 (regression) on the validation rows after
+            each epoch; empty for learners without epochs.
+        duration_s: Seconds of training.
+        reason: Why it failed (`diverged: ...`); empty when it did not.
+    """
+
+    predictions: FloatArray
+    learning_curve: FloatArray
+    duration_s: float
+    reason: str = ""
+
+
+class Learner(Protocol):
+    """A model family that can be tuned."""
+
+    @property
+    def name(self) -> str:
+        """Short name, as in `--learner`."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space; its `default` is what a person gets who tunes nothing."""
+
+    @property
+    def max_epochs(self) -> int:
+        """Full fidelity; 1 for learners without epochs."""
+
+    def train(
+        self,
+        folds: Sequence[Fold],
+        configurations: Sequence[Configuration],
+        *,
+        seed: int,
+        epochs: int,
+    ) -> Iterator[tuple[int, list[Outcome]]]:
+        """Train every configuration on every fold.
+
+        Args:
+            folds: The splits; all have the same number of columns and classes.
+            configurations: Valid configurations of `space`.
+            seed: Seed of initialisation, mini-batch order and dropout; the same seed gives the same bits whatever
+                else is trained in the same call.
+            epochs: Fidelity, 1 to `max_epochs`.
+
+        Yields:
+            `(position in configurations, one outcome a fold)`, in the order in which configurations are finished.
+        """
+
+
+def check_request(
+    space: SearchSpace, max_epochs: int, configurations: Sequence[Configuration], epochs: int
+) -> list[Configuration]:
+    """Return the configurations in canonical form.
+
+    Raises:
+        SearchSpaceMismatchError: If a configuration does not belong to `space`, or `epochs` is not in 1..`max_epochs`.
+    """
+    if not 1 <= epochs <= max_epochs:
+        raise SearchSpaceMismatchError(
+            f"fidelity_epochs must be in 1..{max_epochs}; got {epochs}. Leave it out for the full fidelity."
+        )
+    return [space.validate(configuration) for configuration in configurations]
+
+
+def train_in_threads(
+    train_member: Callable[[int, int], Outcome], costs: NDArray[np.float64], workers: int | None = None
+) -> Iterator[tuple[int, list[Outcome]]]:
+    """Spread configurations x folds over plain threads, the most expensive configurations first.
+
+    BLAS runs on one thread a member meanwhile. Closing the iterator early drops what has not started, waits for what
+    has, and gives threads and BLAS back.
+
+    Args:
+        train_member: Trains configuration `i` on fold `f`; it must release the GIL to gain from threads.
+        costs: Expected relative cost of each member, `(N, F)`.
+        workers: Threads; None for one a processor.
+
+    Yields:
+        `(i, one outcome a fold)` as each configuration is finished.
+    """
+    count, fold_count = costs.shape
+    done: list[dict[int, Outcome]] = [{} for _ in range(count)]
+    order = np.argsort(-costs.sum(axis=1), kind="stable").tolist()
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="train")
+    with single_threaded_blas():
+        try:
+            members = itertools.product(order, range(fold_count))
+            futures = {pool.submit(train_member, index, fold): (index, fold) for index, fold in members}
+            for future in as_completed(futures):
+                index, fold = futures.pop(future)
+                done[index][fold] = future.result()
+                if len(done[index]) == fold_count:
+                    outcomes, done[index] = done[index], {}
+                    yield index, [outcomes[number] for number in range(fold_count)]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _BlasCap:
+    """The process-wide cap on BLAS threads, and how many callers need it now."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.limits: Any = None
+
+
+_cap = _BlasCap()
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Cap BLAS at one thread; overlapping uses share the cap, and the last one to leave lifts it."""
+    # Load the library that the kernels call, or there is nothing to cap yet: threads of threads are 8x slower.
+    import scipy.linalg.cython_blas  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    with _cap.lock:
+        _cap.users += 1
+        if _cap.users == 1:
+            _cap.limits = threadpool_limits(limits=1, user_api="blas")
+    try:
+        yield
+    finally:
+        with _cap.lock:
+            _cap.users -= 1
+            if _cap.users == 0:
+                _cap.limits.restore_original_limits()

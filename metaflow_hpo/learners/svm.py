@@ -1,0 +1,104 @@
+"""Support vector machines (libsvm): C-SVC for classes, epsilon-SVR for numbers.
+
+The one thing to know: probabilities are not calibrated. Decision values are squashed (logistic or softmax) because
+Platt scaling refits the machine five times; compare SVMs by accuracy or balanced accuracy rather than by log loss.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaflow_hpo.learners.learner import FloatArray, Fold, Outcome, check_request, train_in_threads
+from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
+
+MAX_ITERATIONS = 100_000
+"""Steps of the solver. libsvm cannot be interrupted and a large `C` may take hours; what is reached by then is used."""
+
+SPACE = SearchSpace(
+    (
+        Float("C", 1e-2, 1e3, 1.0, log=True),
+        Categorical("kernel", ("rbf", "linear", "poly", "sigmoid"), "rbf"),
+        Float("gamma", 1e-4, 1e1, 0.1, log=True, condition=Condition("kernel", ("rbf", "poly", "sigmoid"))),
+        Integer("degree", 2, 4, 3, condition=Condition("kernel", ("poly",))),
+    )
+)
+
+_EMPTY = np.empty(0, np.float32)
+
+
+@dataclass(frozen=True)
+class SVM:
+    """Support vector machines for classification and regression.
+
+    Attributes:
+        workers: Threads; None for one a processor.
+    """
+
+    workers: int | None = None
+    name: ClassVar[str] = "svm"
+    space: ClassVar[SearchSpace] = SPACE
+    max_epochs: ClassVar[int] = 1
+
+    def train(
+        self, folds: Sequence[Fold], configurations: Sequence[Configuration], *, seed: int, epochs: int
+    ) -> Iterator[tuple[int, list[Outcome]]]:
+        """Train every configuration on every fold; see `Learner.train`. Nothing is random, `seed` plays no role.
+
+        Raises:
+            SearchSpaceMismatchError: If a configuration or `epochs` is outside the search space.
+        """
+        chosen = check_request(self.space, self.max_epochs, configurations, epochs)
+        sizes = np.array([fold.x_train.size * len(fold.x_train) for fold in folds], np.float64)
+        costs = np.array([float(c["C"]) ** 0.3 for c in chosen])[:, None] * sizes  # a larger C takes more steps
+        return train_in_threads(lambda index, number: fit_machine(folds[number], chosen[index]), costs, self.workers)
+
+
+def fit_machine(fold: Fold, configuration: Configuration) -> Outcome:
+    """Fit one machine and predict the validation rows."""
+    began = time.perf_counter()
+    present = np.unique(fold.y_train) if fold.classes else _EMPTY
+    if len(present) == 1:
+        return Outcome(_EMPTY, _EMPTY, time.perf_counter() - began, "one class only in the training rows")
+    machine = _make_machine(fold.classes == 0, configuration)
+    machine.fit(fold.x_train, fold.y_train)
+    if fold.classes:
+        predictions = np.zeros((len(fold.x_valid), fold.classes), np.float32)
+        predictions[:, present] = squash(machine.decision_function(fold.x_valid))
+    else:
+        predictions = machine.predict(fold.x_valid).astype(np.float32)
+    duration_s = time.perf_counter() - began
+    if not np.isfinite(predictions).all():
+        return Outcome(
+            _EMPTY, _EMPTY, duration_s, f"diverged: predictions are not finite after {machine.n_iter_} steps"
+        )
+    return Outcome(predictions, _EMPTY, duration_s)
+
+
+def squash(decisions: NDArray[np.float64]) -> FloatArray:
+    """Turn decision values into numbers that sum to 1 over classes, `(m, classes)`; the highest stays the highest.
+
+    Args:
+        decisions: `(m,)` for two classes (positive for class 1), else `(m, classes)`.
+    """
+    values = np.column_stack([-decisions / 2, decisions / 2]) if decisions.ndim == 1 else decisions
+    exponentials = np.exp(values - values.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+
+
+def _make_machine(regression: bool, configuration: Configuration) -> Any:
+    from sklearn.svm import SVC, SVR
+
+    # An estimator that stops at MAX_ITERATIONS is a usable machine, not an accident: it must not warn from a thread,
+    # where `warnings.catch_warnings` (not thread-safe in Python 3.11) cannot catch it.
+    class QuietSVC(SVC):  # type: ignore[misc]
+        def _warn_from_fit_status(self) -> None: ...
+
+    class QuietSVR(SVR):  # type: ignore[misc]
+        def _warn_from_fit_status(self) -> None: ...
+
+    settings = {"gamma": "scale", "max_iter": MAX_ITERATIONS} | dict(configuration)
+    return QuietSVR(**settings) if regression else QuietSVC(**settings)

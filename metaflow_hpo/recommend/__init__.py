@@ -1,0 +1,1 @@
+"""3. recommend: recommenders behind one signature, selection of k, explanation, safety."""

@@ -1,0 +1,99 @@
+"""The surrogate's recommender: a portfolio over past tasks *and* over what the surrogate believes of the new task.
+
+The one thing to know: with `trust = 0` and uniform similarity it is the greedy portfolio, so it has to earn every step
+away from it. `trust` is chosen on meta-validation families, never on the families that are reported.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metaflow_hpo.recommend.portfolio import select_greedily, task_regret
+from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
+from metaflow_hpo.surrogate.predict import Surrogate
+from metaflow_hpo.surrogate.targets import Standardiser
+
+TRUSTS: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the surrogate's own scenarios that are tried on meta-validation families."""
+
+
+@dataclass(frozen=True)
+class SurrogateRecommender:
+    """Selects k complementary configurations for a task described by meta-features.
+
+    Attributes:
+        surrogate: The fitted surrogate.
+        networks: Which of its networks may be asked.
+        encoded: `(C, D)` encoded pool.
+        past_regret: `(T, C)` normalised regret on past tasks.
+        past_meta_features: `(T, M)` standardised.
+        standardiser: Fitted on past tasks.
+        regret_by_rank: `(C,)` mean regret of the best, second best, ... configuration of past tasks.
+        trust: Weight of the surrogate's scenarios, in [0, 1]; past tasks have the rest.
+    """
+
+    surrogate: Surrogate
+    networks: tuple[int, ...]
+    encoded: Array
+    past_regret: Array
+    past_meta_features: Array
+    standardiser: Standardiser
+    regret_by_rank: Array
+    trust: float
+    name: str = "surrogate"
+
+    @classmethod
+    def fit(
+        cls, surrogate: Surrogate, past: MetaDataset, trust: float, networks: Sequence[int] | None = None
+    ) -> "SurrogateRecommender":
+        """Combine a surrogate with the past tasks it may use.
+
+        Args:
+            surrogate: The fitted surrogate.
+            past: Past tasks on the pool; must hold no family that is evaluated.
+            trust: Weight of the surrogate's scenarios, in [0, 1].
+            networks: Networks that may be asked; all unless given.
+        """
+        regret = task_regret(past.performance)
+        standardiser = Standardiser.fit(past.meta_features)
+        return cls(
+            surrogate=surrogate,
+            networks=tuple(range(len(surrogate.networks)) if networks is None else networks),
+            encoded=past.encoded,
+            past_regret=regret,
+            past_meta_features=standardiser.transform(past.meta_features),
+            standardiser=standardiser,
+            regret_by_rank=np.nanmean(np.sort(regret, axis=1), axis=0),
+            trust=trust,
+        )
+
+    def select(self, meta_features: Array, count: int) -> list[int]:
+        """Return the first `count` positions of the joint portfolio."""
+        regret, weights = self.scenarios(meta_features)
+        return select_greedily(regret, weights, count)
+
+    def scenarios(self, meta_features: Array) -> tuple[Array, Array]:
+        """Return regrets `(R, C)` and weights `(R,)` of all scenarios of a task."""
+        believed = self.believed_regret(meta_features)
+        past = (1.0 - self.trust) * self.similarity(meta_features)
+        own = np.full(len(believed), self.trust / len(believed))
+        return np.vstack([self.past_regret, believed]), np.concatenate([past, own])
+
+    def believed_regret(self, meta_features: Array) -> Array:
+        """Return what each member believes, `(S, C)`: its order of the pool, with the regrets past tasks have by rank."""
+        scores = self.surrogate.predict(meta_features[None, :], self.encoded, self.networks).scores[:, 0, :]
+        ranks = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1, kind="stable")
+        return np.asarray(self.regret_by_rank[ranks])
+
+    def similarity(self, meta_features: Array) -> Array:
+        """Return weights `(T,)` of past tasks that sum to 1: half uniform, half a softmax of the distance."""
+        squared = self.squared_distances(meta_features)
+        scale = max(float(np.median(squared)), 1e-12)
+        near = np.exp(-(squared - squared.min()) / (2.0 * scale))
+        return np.asarray(0.5 / len(squared) + 0.5 * near / near.sum())
+
+    def squared_distances(self, meta_features: Array) -> Array:
+        """Return squared distances `(T,)` to past tasks in standardised, clipped meta-features."""
+        query = self.standardiser.transform(meta_features[None, :])[0]
+        return np.asarray(((self.past_meta_features - query) ** 2).sum(axis=1))

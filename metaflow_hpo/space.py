@@ -1,0 +1,370 @@
+"""Search spaces: named hyperparameters, their ranges, conditions and encodings.
+
+A configuration is a plain mapping that holds the *active* hyperparameters only: `momentum` is absent when the optimizer
+is Adam. Values are canonical (floats have six significant digits), which makes `decode(encode(c)) == c` exact.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaflow_hpo.errors import SearchSpaceMismatchError
+
+Value = float | int | str
+Configuration = Mapping[str, Value]
+Array = NDArray[np.float64]
+
+_SIGNIFICANT_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A hyperparameter is active only while its `parent` (categorical) has one of `values`."""
+
+    parent: str
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise SearchSpaceMismatchError(f"A condition on {self.parent!r} needs at least one value; got none.")
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real hyperparameter in `[low, high]`, searched on a linear or logarithmic scale."""
+
+    name: str
+    low: float
+    high: float
+    default: float
+    log: bool = False
+    condition: Condition | None = None
+
+    def __post_init__(self) -> None:
+        _check_range(self.name, self.low, self.high, self.default, self.log)
+
+    def from_unit(self, unit: float) -> float:
+        """Return the canonical value at position `unit` in `[0, 1]` of the range."""
+        value = _interpolate(unit, self.low, self.high, self.log)
+        return min(max(float(f"{value:.{_SIGNIFICANT_DIGITS}g}"), self.low), self.high)
+
+    def to_unit(self, value: Value) -> float:
+        """Return the position of `value` in the range, in `[0, 1]`."""
+        return _position(float(value), self.low, self.high, self.log)
+
+    def check(self, value: Any) -> float:
+        """Return `value` in canonical form.
+
+        Raises:
+            SearchSpaceMismatchError: If it is not a finite number inside the range.
+        """
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+            raise SearchSpaceMismatchError(f"{self.name} must be a number in [{self.low}, {self.high}]; got {value!r}.")
+        number = float(f"{float(value):.{_SIGNIFICANT_DIGITS}g}")
+        if not self.low <= number <= self.high:
+            raise SearchSpaceMismatchError(f"{self.name} must be in [{self.low}, {self.high}]; got {value!r}.")
+        return number
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A whole-number hyperparameter in `[low, high]`, both ends included."""
+
+    name: str
+    low: int
+    high: int
+    default: int
+    log: bool = False
+    condition: Condition | None = None
+
+    def __post_init__(self) -> None:
+        _check_range(self.name, self.low, self.high, self.default, self.log)
+
+    def from_unit(self, unit: float) -> int:
+        """Return the value at position `unit` in `[0, 1]`; on a linear scale each value has the same share."""
+        value = _interpolate(unit, self.low - 0.5 + 1e-9, self.high + 0.5 - 1e-9, self.log)
+        return int(min(max(round(value), self.low), self.high))
+
+    def to_unit(self, value: Value) -> float:
+        """Return the position of `value` in the range, in `[0, 1]`."""
+        return _position(float(value), self.low - 0.5 + 1e-9, self.high + 0.5 - 1e-9, self.log)
+
+    def check(self, value: Any) -> int:
+        """Return `value` as an `int`.
+
+        Raises:
+            SearchSpaceMismatchError: If it is not a whole number inside the range.
+        """
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+            raise SearchSpaceMismatchError(f"{self.name} must be a whole number; got {value!r}.")
+        if not math.isfinite(value) or int(value) != value or not self.low <= value <= self.high:
+            raise SearchSpaceMismatchError(f"{self.name} must be a whole number in [{self.low}, {self.high}]; got {value!r}.")
+        return int(value)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """An unordered hyperparameter with a finite list of choices."""
+
+    name: str
+    choices: tuple[str, ...]
+    default: str
+    condition: Condition | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.choices)) != len(self.choices) or not self.choices or self.default not in self.choices:
+            raise SearchSpaceMismatchError(
+                f"{self.name} needs distinct choices that hold its default; got {self.choices!r}, default {self.default!r}."
+            )
+
+    def from_unit(self, unit: float) -> str:
+        """Return the choice whose equal share of `[0, 1]` holds `unit`."""
+        return self.choices[min(int(unit * len(self.choices)), len(self.choices) - 1)]
+
+    def to_unit(self, value: Value) -> float:
+        """Return the middle of the share of `value`, in `[0, 1]`."""
+        return (self.choices.index(str(value)) + 0.5) / len(self.choices)
+
+    def check(self, value: Any) -> str:
+        """Return `value`.
+
+        Raises:
+            SearchSpaceMismatchError: If it is none of the choices.
+        """
+        if value not in self.choices:
+            raise SearchSpaceMismatchError(f"{self.name} must be one of {', '.join(self.choices)}; got {value!r}.")
+        return str(value)
+
+
+Hyperparameter = Float | Integer | Categorical
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """All hyperparameters of a learner, in a fixed order (parents before the hyperparameters they switch on)."""
+
+    hyperparameters: tuple[Hyperparameter, ...]
+
+    def __post_init__(self) -> None:
+        seen: dict[str, Hyperparameter] = {}
+        for hp in self.hyperparameters:
+            if hp.name in seen:
+                raise SearchSpaceMismatchError(f"The hyperparameter {hp.name!r} is defined twice.")
+            if hp.condition is not None:
+                parent = seen.get(hp.condition.parent)
+                if not isinstance(parent, Categorical) or not set(hp.condition.values) <= set(parent.choices):
+                    raise SearchSpaceMismatchError(
+                        f"{hp.name!r} depends on {hp.condition.parent!r} in {hp.condition.values}: "
+                        "expected a categorical hyperparameter defined before it, with these choices."
+                    )
+            seen[hp.name] = hp
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the hyperparameters, in order."""
+        return tuple(hp.name for hp in self.hyperparameters)
+
+    @property
+    def default(self) -> Configuration:
+        """The configuration a person gets who tunes nothing."""
+        return self._keep_active({hp.name: hp.default for hp in self.hyperparameters})
+
+    @property
+    def encoded_names(self) -> tuple[str, ...]:
+        """Names of the columns of `encode`: `learning_rate`, `optimizer=sgd`, `momentum?` (is it active), ..."""
+        return tuple(itertools.chain.from_iterable(_encoded_names(hp) for hp in self.hyperparameters))
+
+    def _keep_active(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        active: dict[str, Value] = {}
+        for hp in self.hyperparameters:
+            if hp.condition is None or active.get(hp.condition.parent) in hp.condition.values:
+                active[hp.name] = values[hp.name]
+        return active
+
+    def is_active(self, name: str, configuration: Configuration) -> bool:
+        """Tell whether the hyperparameter `name` plays a role in `configuration`."""
+        condition = next(hp.condition for hp in self.hyperparameters if hp.name == name)
+        return condition is None or configuration.get(condition.parent) in condition.values
+
+    def validate(self, configuration: Mapping[str, Any]) -> Configuration:
+        """Return the canonical form of a configuration.
+
+        Raises:
+            SearchSpaceMismatchError: If a hyperparameter is unknown, missing, inactive or outside its range.
+        """
+        unknown = sorted(set(configuration) - set(self.names))
+        if unknown:
+            raise SearchSpaceMismatchError(f"Unknown hyperparameters {unknown}; the search space has {list(self.names)}.")
+        result: dict[str, Value] = {}
+        for hp in self.hyperparameters:
+            active = hp.condition is None or result.get(hp.condition.parent) in hp.condition.values
+            if active and hp.name not in configuration:
+                raise SearchSpaceMismatchError(f"The configuration misses {hp.name!r}; it needs {list(self.names)}.")
+            if not active and hp.name in configuration:
+                condition = hp.condition
+                where = f"{condition.parent} is one of {', '.join(condition.values)}" if condition else ""
+                raise SearchSpaceMismatchError(f"{hp.name!r} is only used where {where}; leave it out here.")
+            if active:
+                result[hp.name] = hp.check(configuration[hp.name])
+        return result
+
+    def from_unit(self, units: Array) -> list[Configuration]:
+        """Turn points of the unit cube into configurations.
+
+        Args:
+            units: Points, `(N, D)` with `D` the number of hyperparameters, each in `[0, 1]`.
+        """
+        if units.ndim != 2 or units.shape[1] != len(self.hyperparameters):
+            raise SearchSpaceMismatchError(f"Expected points of shape (N, {len(self.hyperparameters)}); got {units.shape}.")
+        pairs = list(enumerate(self.hyperparameters))
+        return [self._keep_active({hp.name: hp.from_unit(float(row[d])) for d, hp in pairs}) for row in units]
+
+    def to_unit(self, configurations: Sequence[Configuration]) -> Array:
+        """Turn configurations into points of the unit cube, `(N, D)`; inactive hyperparameters sit at their default."""
+        rows = [[hp.to_unit(c.get(hp.name, hp.default)) for hp in self.hyperparameters] for c in configurations]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.hyperparameters))
+
+    def encode(self, configurations: Sequence[Configuration]) -> Array:
+        """Encode configurations for a network: numbers in `[0, 1]`, choices one-hot, a flag where a condition rules.
+
+        Returns:
+            `(N, D)` with `D = len(encoded_names)`.
+        """
+        rows = [list(itertools.chain.from_iterable(_encode(hp, c) for hp in self.hyperparameters)) for c in configurations]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.encoded_names))
+
+    def decode(self, encoded: Array) -> list[Configuration]:
+        """Invert `encode`."""
+        return [self._decode_row(row) for row in encoded]
+
+    def _decode_row(self, row: Array) -> Configuration:
+        values: dict[str, Value] = {}
+        start = 0
+        for hp in self.hyperparameters:
+            if isinstance(hp, Categorical):
+                values[hp.name] = hp.choices[int(np.argmax(row[start : start + len(hp.choices)]))]
+            else:
+                values[hp.name] = hp.from_unit(float(row[start]))
+            start += len(_encoded_names(hp))
+        return self._keep_active(values)
+
+    def grid(self, size: int) -> list[Configuration]:
+        """Return about `size` configurations of a full grid, the first hyperparameters with the most levels.
+
+        Levels are added one hyperparameter at a time, in order, while the grid stays within `size`; each numeric
+        hyperparameter without a level of its own stays at its default.
+        """
+        levels = {hp.name: 1 for hp in self.hyperparameters}
+        grew = True
+        while grew:
+            grew = False
+            for hp in self.hyperparameters:
+                limit = len(hp.choices) if isinstance(hp, Categorical) else size
+                trial = {**levels, hp.name: levels[hp.name] + 1}
+                if trial[hp.name] <= limit and len(self._product(trial)) <= size:
+                    levels, grew = trial, True
+        return self._product(levels)
+
+    def _product(self, levels: Mapping[str, int]) -> list[Configuration]:
+        axes = [_levels(hp, levels[hp.name]) for hp in self.hyperparameters]
+        distinct: dict[str, Configuration] = {}
+        for values in itertools.product(*axes):
+            configuration = self._keep_active(dict(zip(self.names, values, strict=True)))
+            distinct.setdefault(configuration_id(configuration), configuration)
+        return list(distinct.values())
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the space as JSON-ready values; `from_json` inverts it."""
+        return [_hyperparameter_to_json(hp) for hp in self.hyperparameters]
+
+    @classmethod
+    def from_json(cls, items: Iterable[Mapping[str, Any]]) -> "SearchSpace":
+        """Build a space from what `to_json` returned.
+
+        Raises:
+            SearchSpaceMismatchError: If an item has no known `type`, misses a field or holds a bad range.
+        """
+        return cls(tuple(_hyperparameter_from_json(item) for item in items))
+
+
+def configuration_id(configuration: Configuration) -> str:
+    """Return 12 hexadecimal digits that name a configuration by its content, on every machine."""
+    canonical = json.dumps(dict(configuration), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _check_range(name: str, low: float, high: float, default: float, log: bool) -> None:
+    if not (math.isfinite(low) and math.isfinite(high) and low < high and low <= default <= high):
+        raise SearchSpaceMismatchError(f"{name} needs low < high with the default between; got {low}, {high}, {default}.")
+    if log and low <= 0:
+        raise SearchSpaceMismatchError(f"{name} is on a log scale and needs low > 0; got {low}.")
+
+
+def _interpolate(unit: float, low: float, high: float, log: bool) -> float:
+    unit = min(max(unit, 0.0), 1.0)
+    if log:
+        return math.exp(math.log(low) + unit * (math.log(high) - math.log(low)))
+    return low + unit * (high - low)
+
+
+def _position(value: float, low: float, high: float, log: bool) -> float:
+    if log:
+        return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
+    return (value - low) / (high - low)
+
+
+def _encoded_names(hp: Hyperparameter) -> list[str]:
+    names = [f"{hp.name}={choice}" for choice in hp.choices] if isinstance(hp, Categorical) else [hp.name]
+    return names if hp.condition is None else [*names, f"{hp.name}?"]
+
+
+def _encode(hp: Hyperparameter, configuration: Configuration) -> list[float]:
+    active = hp.name in configuration
+    value = configuration.get(hp.name, hp.default)
+    if isinstance(hp, Categorical):
+        numbers = [float(active and value == choice) for choice in hp.choices]
+    else:
+        numbers = [hp.to_unit(value)]
+    return numbers if hp.condition is None else [*numbers, float(active)]
+
+
+def _levels(hp: Hyperparameter, count: int) -> list[Value]:
+    if isinstance(hp, Categorical):
+        others = [choice for choice in hp.choices if choice != hp.default]
+        return [hp.default, *others][:count]
+    if count == 1:
+        return [hp.default]
+    return list(dict.fromkeys(hp.from_unit((i + 0.5) / count) for i in range(count)))
+
+
+def _hyperparameter_to_json(hp: Hyperparameter) -> dict[str, Any]:
+    condition = None if hp.condition is None else {"parent": hp.condition.parent, "values": list(hp.condition.values)}
+    common = {"name": hp.name, "default": hp.default, "condition": condition}
+    if isinstance(hp, Categorical):
+        return {"type": "categorical", "choices": list(hp.choices), **common}
+    kind = "float" if isinstance(hp, Float) else "int"
+    return {"type": kind, "low": hp.low, "high": hp.high, "log": hp.log, **common}
+
+
+def _hyperparameter_from_json(item: Mapping[str, Any]) -> Hyperparameter:
+    try:
+        raw = item.get("condition")
+        condition = None if raw is None else Condition(raw["parent"], tuple(raw["values"]))
+        match item["type"]:
+            case "categorical":
+                return Categorical(item["name"], tuple(item["choices"]), item["default"], condition)
+            case "float":
+                return Float(item["name"], item["low"], item["high"], item["default"], item.get("log", False), condition)
+            case "int":
+                return Integer(item["name"], item["low"], item["high"], item["default"], item.get("log", False), condition)
+            case other:
+                raise SearchSpaceMismatchError(f"Unknown type {other!r} of {item['name']!r}; use float, int or categorical.")
+    except (KeyError, TypeError) as error:
+        raise SearchSpaceMismatchError(f"A hyperparameter needs type, name, default and its range; got {dict(item)!r}.") from error

@@ -1,0 +1,165 @@
+"""The meta-data set as arrays: trials joined with meta-features, over tasks.
+
+The one thing to know: a failed trial has no performance of its own; it counts as the worst of its task, so that the
+surrogate learns to avoid it. Repetitions of a configuration on a task (seeds, strategies) are averaged.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError
+from metaflow_hpo.space import Categorical, Configuration, Integer, SearchSpace
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MetaDataset:
+    """Trials of one learner on many tasks.
+
+    Attributes:
+        space: Search space of the learner.
+        task_ids: `(T,)` names, sorted.
+        families: `(T,)` family of each task.
+        meta_feature_names: `(M,)` column names, `mf_` prefix included.
+        meta_features: `(T, M)` finite numbers.
+        configurations: `(C,)` distinct configurations, in the order of their first appearance.
+        configuration_ids: `(C,)` their names.
+        performance: `(T, C)` performance, higher is better; NaN where a configuration was never tried on a task.
+        duration: `(T, C)` seconds a trial took; NaN where never tried or failed.
+    """
+
+    space: SearchSpace
+    task_ids: tuple[str, ...]
+    families: tuple[str, ...]
+    meta_feature_names: tuple[str, ...]
+    meta_features: Array
+    configurations: tuple[Configuration, ...]
+    configuration_ids: tuple[str, ...]
+    performance: Array
+    duration: Array
+
+    def __post_init__(self) -> None:
+        shape = (len(self.task_ids), len(self.configurations))
+        if self.performance.shape != shape or self.duration.shape != shape:
+            raise InvalidTableError(f"Expected performances of shape {shape} (tasks, configurations); got {self.performance.shape}.")
+        if self.meta_features.shape != (shape[0], len(self.meta_feature_names)):
+            raise InvalidTableError(f"Expected meta-features of {shape[0]} tasks; got shape {self.meta_features.shape}.")
+        if not np.isfinite(self.meta_features).all():
+            bad = [t for t, row in zip(self.task_ids, self.meta_features, strict=True) if not np.isfinite(row).all()]
+            raise InvalidTableError(f"Meta-features must be finite; they are not on {bad[:5]}. Describe these tasks again.")
+
+    @property
+    def encoded(self) -> Array:
+        """Encoded configurations, `(C, D)`."""
+        return self.space.encode(self.configurations)
+
+    @property
+    def normalised(self) -> Array:
+        """`(T, C)` performance scaled to [0, 1] between the worst and the best known of each task (NaN = never tried)."""
+        low, high = self.worst[:, None], self.best[:, None]
+        return np.asarray((self.performance - low) / np.where(high > low, high - low, 1.0))
+
+    @property
+    def best(self) -> Array:
+        """`(T,)` best known performance of each task."""
+        return np.asarray(np.nanmax(self.performance, axis=1))
+
+    @property
+    def worst(self) -> Array:
+        """`(T,)` worst known performance of each task."""
+        return np.asarray(np.nanmin(self.performance, axis=1))
+
+    def subset(self, tasks: Sequence[int] | IntArray) -> "MetaDataset":
+        """Return the rows of some tasks; configurations stay, tried or not."""
+        rows = np.asarray(tasks, dtype=np.int64)
+        return MetaDataset(
+            space=self.space,
+            task_ids=tuple(self.task_ids[i] for i in rows),
+            families=tuple(self.families[i] for i in rows),
+            meta_feature_names=self.meta_feature_names,
+            meta_features=self.meta_features[rows],
+            configurations=self.configurations,
+            configuration_ids=self.configuration_ids,
+            performance=self.performance[rows],
+            duration=self.duration[rows],
+        )
+
+    def shared(self, min_fraction: float = 1.0) -> "MetaDataset":
+        """Return only the configurations tried on at least `min_fraction` of the tasks: the shared core."""
+        keep = np.flatnonzero(np.isfinite(self.performance).mean(axis=0) >= min_fraction)
+        return MetaDataset(
+            space=self.space,
+            task_ids=self.task_ids,
+            families=self.families,
+            meta_feature_names=self.meta_feature_names,
+            meta_features=self.meta_features,
+            configurations=tuple(self.configurations[c] for c in keep),
+            configuration_ids=tuple(self.configuration_ids[c] for c in keep),
+            performance=self.performance[:, keep],
+            duration=self.duration[:, keep],
+        )
+
+
+def read_configuration(row: Mapping[str, Any], space: SearchSpace) -> Configuration:
+    """Return the configuration held by the `hp_*` cells of one line of a trial table."""
+    values: dict[str, Any] = {}
+    for hp in space.hyperparameters:
+        value = row[f"hp_{hp.name}"]
+        if value is None or (isinstance(value, float) and np.isnan(value)) or value is pd.NA:
+            continue
+        values[hp.name] = str(value) if isinstance(hp, Categorical) else int(value) if isinstance(hp, Integer) else value
+    return space.validate(values)
+
+
+def build_meta_dataset(frame: pd.DataFrame, space: SearchSpace, learner: str) -> MetaDataset:
+    """Turn the joined table into arrays.
+
+    Args:
+        frame: One line a trial with `task_id, family, learner, configuration_id, performance, duration_s, status`,
+            `hp_*` and `mf_*`.
+        space: Search space of the learner.
+        learner: Which learner's trials to keep.
+
+    Raises:
+        InvalidTableError: If no trial of the learner is left.
+        DegenerateTaskError: If every configuration performs the same on every task.
+    """
+    rows = frame.loc[frame["learner"] == learner]
+    if rows.empty:
+        raise InvalidTableError(f"No trial of the learner {learner!r} in the table; it has {sorted(frame['learner'].unique())}.")
+    mf_names = tuple(sorted(c for c in rows.columns if c.startswith("mf_")))
+    tasks = rows.drop_duplicates("task_id").set_index("task_id").sort_index()
+    configurations = rows.drop_duplicates("configuration_id")
+    performance = _pivot(rows.assign(performance=rows["performance"].where(rows["status"] == "ok")), "performance")
+    tried = _pivot(rows.assign(tried=1.0), "tried").notna()
+    ok_tasks = performance.index[performance.notna().any(axis=1)]
+    order = list(configurations["configuration_id"])
+    performance, tried = performance.loc[ok_tasks, order], tried.loc[ok_tasks, order]
+    worst = performance.min(axis=1)
+    filled = performance.where(performance.notna() | ~tried, worst, axis=0)
+    values = filled.to_numpy(dtype=np.float64)
+    if (np.nanmax(values, axis=1) == np.nanmin(values, axis=1)).all():
+        raise DegenerateTaskError("Every configuration performs the same on every task; there is nothing to learn. Search longer.")
+    duration = _pivot(rows.assign(duration_s=rows["duration_s"].where(rows["status"] == "ok")), "duration_s")
+    return MetaDataset(
+        space=space,
+        task_ids=tuple(ok_tasks),
+        families=tuple(tasks.loc[ok_tasks, "family"]),
+        meta_feature_names=mf_names,
+        meta_features=tasks.loc[ok_tasks, list(mf_names)].to_numpy(dtype=np.float64),
+        configurations=tuple(read_configuration(row, space) for row in configurations.to_dict("records")),
+        configuration_ids=tuple(order),
+        performance=values,
+        duration=duration.reindex(index=ok_tasks, columns=order).to_numpy(dtype=np.float64),
+    )
+
+
+def _pivot(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    return rows.pivot_table(index="task_id", columns="configuration_id", values=column, aggfunc="mean", dropna=False, observed=True)

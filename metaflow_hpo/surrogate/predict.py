@@ -1,0 +1,169 @@
+"""The fitted surrogate: cross-fitted networks and how to ask them.
+
+Dimensions: S members over all asked networks, T tasks, N configurations, M meta-features, D encoded hyperparameters.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.space import SearchSpace
+from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
+from metaflow_hpo.surrogate.targets import Standardiser
+
+WEIGHTS_FILE = "surrogate.safetensors"
+DESCRIPTION_FILE = "surrogate.json"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A distribution of performance for every (task, configuration).
+
+    Attributes:
+        scores: `(S, T, N)` rank score of each member, higher is better; only the order within a task means anything.
+        mean: `(T, N)` expected performance.
+        spread: `(T, N)` standard deviation of the performance: noise, disagreement of members, unknown worst and best.
+    """
+
+    scores: Array
+    mean: Array
+    spread: Array
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """f(T, theta) -> distribution of performance, as cross-fitted networks.
+
+    Attributes:
+        learner: Learner whose trials it was trained on.
+        space: Search space of the learner.
+        meta_feature_names: `(M,)` inputs, in order.
+        networks: One ensemble a fold.
+        standardisers: One a fold, fitted on that fold's meta-train tasks.
+        fold_of_family: The fold in which a family is meta-test; network `j` was stopped early on fold `j + 1`.
+    """
+
+    learner: str
+    space: SearchSpace
+    meta_feature_names: tuple[str, ...]
+    networks: tuple[SurrogateNetwork, ...]
+    standardisers: tuple[Standardiser, ...]
+    fold_of_family: dict[str, int]
+
+    def networks_blind_to(self, family: str, *, validation: bool = False) -> tuple[int, ...]:
+        """Return the networks that may be asked about a family.
+
+        Args:
+            family: The family; one that was never seen may be asked of all networks.
+            validation: Return the network that used the family for early stopping instead of the one that never saw it.
+        """
+        if family not in self.fold_of_family:
+            return tuple(range(len(self.networks)))
+        fold = self.fold_of_family[family]
+        return ((fold - 1) % len(self.networks) if validation else fold,)
+
+    def predict(self, meta_features: Array, encoded: Array, networks: Sequence[int] | None = None) -> Prediction:
+        """Predict every configuration on every task.
+
+        Args:
+            meta_features: `(T, M)` raw meta-features in the order of `meta_feature_names`.
+            encoded: `(N, D)` encoded configurations.
+            networks: Positions of the networks to ask; all unless given.
+
+        Raises:
+            InvalidTableError: If the number of meta-features is not the one it was trained with.
+        """
+        if meta_features.ndim != 2 or meta_features.shape[1] != len(self.meta_feature_names):
+            raise InvalidTableError(
+                f"Expected meta-features of shape (tasks, {len(self.meta_feature_names)}); got {meta_features.shape}."
+            )
+        asked = range(len(self.networks)) if networks is None else networks
+        parts = [self._predict_one(j, meta_features, encoded) for j in asked]
+        scores = np.concatenate([scores for scores, _, _ in parts])
+        means = np.concatenate([mean for _, mean, _ in parts])  # (S, T, N)
+        variances = np.concatenate([variance for _, _, variance in parts])
+        return Prediction(scores, means.mean(axis=0), np.sqrt(variances.mean(axis=0) + means.var(axis=0)))
+
+    def _predict_one(self, j: int, meta_features: Array, encoded: Array) -> tuple[Array, Array, Array]:
+        """Return scores, means and variances of the members of network `j`, each `(S, T, N)`."""
+        T, N = len(meta_features), len(encoded)
+        t = torch.from_numpy(self.standardisers[j].transform(meta_features).astype(np.float32))
+        x = torch.from_numpy(encoded.astype(np.float32))
+        network = self.networks[j].eval()
+        with torch.inference_mode():
+            score, position, log_spread, task = network(t.repeat_interleave(N, 0), x.repeat(T, 1))
+        shape = (-1, T, N)
+        p, sd = position.double().numpy().reshape(shape), np.exp(log_spread.double().numpy()).reshape(shape)
+        worst, best, log_ends = (task[..., i].double().numpy().reshape(shape) for i in range(3))
+        width, ends = np.maximum(best - worst, 0.0), np.exp(np.clip(log_ends, -4.0, 1.0))
+        mean = worst + width * p
+        variance = (width * sd) ** 2 + ends**2 * ((1 - p) ** 2 + p**2)
+        return score.double().numpy().reshape(shape), mean, variance
+
+    def to_tensors(self) -> dict[str, torch.Tensor]:
+        """Return weights and standardisers by name, for safetensors."""
+        tensors: dict[str, torch.Tensor] = {}
+        for j, (network, standardiser) in enumerate(zip(self.networks, self.standardisers, strict=True)):
+            tensors.update({f"network.{j}.{name}": value.cpu().contiguous() for name, value in network.state_dict().items()})
+            tensors[f"standardiser.{j}.center"] = torch.from_numpy(standardiser.center)
+            tensors[f"standardiser.{j}.scale"] = torch.from_numpy(standardiser.scale)
+        return tensors
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the weights as JSON-ready values."""
+        return {
+            "learner": self.learner,
+            "space": self.space.to_json(),
+            "meta_feature_names": list(self.meta_feature_names),
+            "shape": asdict(self.networks[0].shape),
+            "folds": len(self.networks),
+            "fold_of_family": self.fold_of_family,
+        }
+
+    @classmethod
+    def from_parts(cls, description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "Surrogate":
+        """Build a surrogate from what `to_json` and `to_tensors` returned."""
+        networks, standardisers = [], []
+        for j in range(description["folds"]):
+            network = SurrogateNetwork(NetworkShape(**description["shape"]))
+            prefix = f"network.{j}."
+            network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+            networks.append(network.eval())
+            center, scale = tensors[f"standardiser.{j}.center"], tensors[f"standardiser.{j}.scale"]
+            standardisers.append(Standardiser(center.numpy(), scale.numpy()))
+        return cls(
+            learner=description["learner"],
+            space=SearchSpace.from_json(description["space"]),
+            meta_feature_names=tuple(description["meta_feature_names"]),
+            networks=tuple(networks),
+            standardisers=tuple(standardisers),
+            fold_of_family=dict(description["fold_of_family"]),
+        )
+
+
+def save_surrogate(surrogate: Surrogate, folder: Path) -> None:
+    """Write weights (safetensors) and description (JSON) into an existing folder."""
+    from safetensors.torch import save_file
+
+    save_file(surrogate.to_tensors(), folder / WEIGHTS_FILE)
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(surrogate.to_json(), indent=1, sort_keys=True))
+
+
+def load_surrogate(folder: Path) -> Surrogate:
+    """Read a surrogate back.
+
+    Raises:
+        InvalidTableError: If the folder does not hold one.
+    """
+    from safetensors.torch import load_file
+
+    if not (folder / WEIGHTS_FILE).is_file() or not (folder / DESCRIPTION_FILE).is_file():
+        raise InvalidTableError(f"Expected {WEIGHTS_FILE} and {DESCRIPTION_FILE} in {folder}; run `metaflow-hpo fit` first.")
+    return Surrogate.from_parts(json.loads((folder / DESCRIPTION_FILE).read_text()), load_file(folder / WEIGHTS_FILE))

@@ -1,0 +1,101 @@
+"""Standardisation and targets: what the network sees and what it is asked for.
+
+The one thing to know: a `Standardiser` is fitted on meta-train tasks only and travels with the network it was fitted for.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm, rankdata
+
+from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
+
+CLIP = 4.0
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Robust shift and scale of meta-features.
+
+    Attributes:
+        center: `(M,)` medians over meta-train tasks.
+        scale: `(M,)` standard deviations; 0 where a meta-feature is constant, which then reads as 0 everywhere.
+    """
+
+    center: Array
+    scale: Array
+
+    @classmethod
+    def fit(cls, meta_features: Array) -> "Standardiser":
+        """Fit on `(T, M)` meta-features of meta-train tasks."""
+        center = np.median(meta_features, axis=0)
+        scale = meta_features.std(axis=0)
+        return cls(center, np.where(scale > 1e-9 * np.maximum(1.0, np.abs(center)), scale, 0.0))
+
+    def transform(self, meta_features: Array) -> Array:
+        """Return `(T, M)` standardised numbers, clipped to +-4: a strange task must not saturate the network."""
+        safe = np.where(self.scale > 0, self.scale, 1.0)
+        values = np.where(self.scale > 0, (meta_features - self.center) / safe, 0.0)
+        return np.asarray(np.clip(values, -CLIP, CLIP))
+
+
+def rank_scores(performance: Array) -> Array:
+    """Return half normal scores of the ranks, half z-scores, row by row.
+
+    Args:
+        performance: `(T, C)`, NaN where never tried.
+
+    Returns:
+        `(T, C)`; the ranks stretch the crowded top where regret is decided, the z-scores keep distances.
+
+    References:
+        Salinas, Shen, Perrone 2020, A quantile-based approach for hyperparameter transfer learning (the copula part).
+    """
+    result = np.full(performance.shape, np.nan)
+    for t, row in enumerate(performance):
+        known = np.isfinite(row)
+        values = row[known]
+        if values.size == 0:
+            continue
+        copula = norm.ppf((rankdata(values) - 0.5) / values.size)
+        spread = values.std()
+        z = np.clip((values - values.mean()) / spread, -3, 3) if spread > 0 else np.zeros_like(values)
+        result[t, known] = 0.5 * copula + 0.5 * z
+    return result
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The network's training rows, one a known cell of (task, configuration).
+
+    Attributes:
+        task: `(N,)` position of the task.
+        meta_features: `(N, M)` standardised.
+        encoded: `(N, D)`.
+        score: `(N,)` rank score.
+        position: `(N,)` where the performance lies between the task's worst (0) and best (1).
+        worst: `(N,)` worst performance of the task.
+        best: `(N,)` best performance of the task.
+    """
+
+    task: Array
+    meta_features: Array
+    encoded: Array
+    score: Array
+    position: Array
+    worst: Array
+    best: Array
+
+
+def make_rows(meta: MetaDataset, standardiser: Standardiser) -> Rows:
+    """Lay a meta-data set out as rows of (task, configuration)."""
+    tasks, columns = np.nonzero(np.isfinite(meta.performance))
+    return Rows(
+        task=tasks.astype(np.float64),
+        meta_features=standardiser.transform(meta.meta_features)[tasks],
+        encoded=meta.encoded[columns],
+        score=rank_scores(meta.performance)[tasks, columns],
+        position=meta.normalised[tasks, columns],
+        worst=meta.worst[tasks],
+        best=meta.best[tasks],
+    )

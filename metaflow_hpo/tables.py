@@ -1,0 +1,284 @@
+"""Tables: trials, meta-features, catalogue; their schemas and the conversions between `Trial` and a row.
+
+The one thing to know: a missing `hp_<name>` cell means "not active in this configuration", never "unknown".
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.space import SearchSpace, Value
+from metaflow_hpo.trial import Trial
+
+TRIAL_KEY = ("task_id", "learner", "configuration_id", "strategy", "seed", "fidelity_epochs")
+"""Columns that identify a trial."""
+
+TRIAL_COLUMNS = (
+    "task_id",
+    "family",
+    "learner",
+    "configuration_id",
+    "strategy",
+    "seed",
+    "fidelity_epochs",
+    "performance",
+    "test_performance",
+    "duration_s",
+    "status",
+    "reason",
+)
+"""Columns every table of trials has, in order."""
+
+_METRIC_NAMES = ("accuracy", "balanced_accuracy", "log_loss", "r2", "rmse")
+SCORE_NAMES = (*_METRIC_NAMES, *(f"test_{name}" for name in _METRIC_NAMES))
+"""Names of the scores a trial may carry, cross-validated first, then on the test rows."""
+
+_TEXT = ("task_id", "family", "learner", "configuration_id", "strategy", "status", "reason")
+_WHOLE = ("seed", "fidelity_epochs")
+_REAL = ("performance", "test_performance", "duration_s")
+_SHOWN = 5
+
+
+def trials_to_frame(trials: Iterable[Trial]) -> pd.DataFrame:
+    """Turn trials into a table.
+
+    Args:
+        trials: The trials, of one learner or of several.
+
+    Returns:
+        One row a trial, in order: `TRIAL_COLUMNS`, `SCORE_NAMES` (NaN where not measured), `learning_curve` (float32
+        arrays `(E,)`), then `hp_<name>` for each hyperparameter that is active in at least one trial (float64, or
+        text for choices).
+
+    Raises:
+        InvalidTableError: If a trial carries a score with a name outside `SCORE_NAMES`.
+    """
+    rows = list(trials)
+    unknown = sorted({name for trial in rows for name in trial.scores} - set(SCORE_NAMES))
+    if unknown:
+        raise InvalidTableError(f"Scores must be among {', '.join(SCORE_NAMES)}; got {unknown[:_SHOWN]}.")
+    columns: dict[str, pd.Series[Any]] = {}
+    for name in TRIAL_COLUMNS:
+        dtype = "str" if name in _TEXT else "int64" if name in _WHOLE else "float64"
+        columns[name] = pd.Series([getattr(trial, name) for trial in rows], dtype=dtype)
+    for name in SCORE_NAMES:
+        columns[name] = pd.Series([trial.scores.get(name, math.nan) for trial in rows], dtype="float64")
+    curves = [np.asarray(trial.learning_curve, dtype=np.float32) for trial in rows]
+    columns["learning_curve"] = pd.Series(curves, dtype="object")
+    for name in dict.fromkeys(name for trial in rows for name in trial.configuration):
+        columns[f"hp_{name}"] = _hyperparameter_column([trial.configuration.get(name) for trial in rows])
+    return pd.DataFrame(columns)
+
+
+def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
+    """Invert `trials_to_frame` for the trials of one learner.
+
+    Args:
+        frame: A table of trials; learning curves come back in float32 precision.
+        space: Search space of the learner, which says what is a whole number and what is active.
+
+    Returns:
+        One trial a row, in order; absent numbers are `math.nan` itself, so that equal trials compare equal.
+
+    Raises:
+        InvalidTableError: If a required column is missing, or a row cannot be a trial.
+        SearchSpaceMismatchError: If a configuration does not belong to `space`.
+    """
+    missing = [name for name in TRIAL_COLUMNS if name not in frame.columns]
+    if missing:
+        raise InvalidTableError(
+            f"A table of trials needs the columns {', '.join(TRIAL_COLUMNS)}; {missing} are missing."
+        )
+    names = [name for name in frame.columns if str(name).startswith("hp_")]
+    trials = []
+    for row in frame.to_dict("records"):
+        configuration = space.validate({name[3:]: row[name] for name in names if not _is_missing(row[name])})
+        curve = row.get("learning_curve")
+        fields: dict[Hashable, Any] = {name: _plain(name, row[name]) for name in TRIAL_COLUMNS}
+        del fields["configuration_id"]
+        trials.append(
+            Trial(
+                **{str(name): value for name, value in fields.items()},
+                configuration=configuration,
+                scores={name: float(row[name]) for name in SCORE_NAMES if not _is_missing(row.get(name))},
+                learning_curve=() if _is_missing(curve) else tuple(float(value) for value in curve),
+            )
+        )
+    return trials
+
+
+def trial_to_record(trial: Trial) -> dict[str, Any]:
+    """Return a trial as values that JSON holds exactly (`null` for an absent number); `record_to_trial` inverts it."""
+    record: dict[str, Any] = {name: getattr(trial, name) for name in TRIAL_COLUMNS}
+    for name in _REAL:
+        record[name] = _number_or_none(record[name])
+    record["configuration"] = dict(trial.configuration)
+    record["scores"] = {name: _number_or_none(value) for name, value in trial.scores.items()}
+    record["learning_curve"] = [_number_or_none(value) for value in trial.learning_curve]
+    return record
+
+
+def record_to_trial(record: Mapping[str, Any]) -> Trial:
+    """Invert `trial_to_record`.
+
+    Raises:
+        InvalidTableError: If a field is missing, or the record cannot be a trial.
+    """
+    try:
+        fields = {name: _plain(name, record[name]) for name in TRIAL_COLUMNS if name != "configuration_id"}
+        return Trial(
+            **fields,
+            configuration=dict(record["configuration"]),
+            scores={name: _number(value) for name, value in record["scores"].items()},
+            learning_curve=tuple(_number(value) for value in record["learning_curve"]),
+        )
+    except KeyError as error:
+        raise InvalidTableError(f"The record of a trial misses {error}; it has {sorted(record)}.") from error
+
+
+def validate_trials(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of trials with the right column types.
+
+    Raises:
+        InvalidTableError: If a column is missing, a status is neither `ok` nor `failed`, a trial is listed twice, a
+            performance is not finite where the trial is ok (or given where it failed), or a task has two families.
+    """
+    import pandera.pandas as pa
+
+    filled, status = pa.Check.str_length(min_value=1), pa.Check.isin(["ok", "failed"])
+    columns = {name: pa.Column(str, checks=[filled]) for name in _TEXT if name not in ("status", "reason")}
+    columns |= {"status": pa.Column(str, checks=[status]), "reason": pa.Column(str)}
+    columns |= {"seed": pa.Column("int64"), "fidelity_epochs": pa.Column("int64", checks=[pa.Check.ge(1)])}
+    columns |= {name: pa.Column("float64", nullable=True) for name in ("performance", "test_performance")}
+    columns["duration_s"] = pa.Column("float64", checks=[pa.Check.ge(0)])
+    # Coercion would cut 1.5 epochs to 1 without a word.
+    for name in (name for name in _WHOLE if name in frame.columns):
+        broken = pd.to_numeric(frame[name], errors="coerce") % 1 != 0
+        _refuse(f"values of {name} that are not whole numbers", frame.loc[broken, [name]])
+    valid = _validate("trials", pa.DataFrameSchema(columns, coerce=True), frame)
+    finite, ok = np.isfinite(valid["performance"]), valid["status"] == "ok"
+    key = list(TRIAL_KEY)
+    shown = [*key, "status", "performance"]
+    _refuse("trials listed twice", valid.loc[valid.duplicated(key), shown])
+    _refuse("ok trials without a finite performance", valid.loc[ok & ~finite, shown])
+    _refuse("failed trials with a performance", valid.loc[~ok & valid["performance"].notna(), shown])
+    families = valid[["task_id", "family"]].drop_duplicates()
+    _refuse("tasks with more than one family", families.loc[families.duplicated("task_id", keep=False)])
+    return valid
+
+
+def validate_meta_features(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of meta-features, one row a task, with float64 `mf_` columns.
+
+    Raises:
+        InvalidTableError: If `task_id` is missing or repeated, there is no `mf_` column, or a value is not finite.
+    """
+    import pandera.pandas as pa
+
+    finite = pa.Check(np.isfinite, error="must be finite")
+    columns = {
+        "task_id": pa.Column(str, unique=True, checks=[pa.Check.str_length(min_value=1)]),
+        "^mf_.+": pa.Column("float64", regex=True, checks=[finite]),
+    }
+    return _validate("meta-features", pa.DataFrameSchema(columns, coerce=True), frame)
+
+
+def validate_catalogue(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of tasks, one row a task.
+
+    Raises:
+        InvalidTableError: If a column is missing, an id is repeated, or a licence, source or family is empty.
+    """
+    import pandera.pandas as pa
+
+    filled = pa.Check.str_length(min_value=1)
+    names = ("family", "kind", "metric", "target", "licence", "source")
+    columns = {"task_id": pa.Column(str, unique=True, checks=[filled])}
+    columns |= {name: pa.Column(str, checks=[filled]) for name in names}
+    columns |= {name: pa.Column("int64", checks=[pa.Check.ge(1)]) for name in ("rows", "columns", "test_rows")}
+    columns["classes"] = pa.Column("int64", checks=[pa.Check.ge(0)])
+    return _validate("tasks", pa.DataFrameSchema(columns, coerce=True), frame)
+
+
+def join_meta_dataset(trials: pd.DataFrame, meta_features: pd.DataFrame) -> pd.DataFrame:
+    """Join trials with the meta-features of their tasks: the meta-data set.
+
+    Args:
+        trials: A valid table of trials.
+        meta_features: A valid table of meta-features, one row a task; its other columns are left out.
+
+    Returns:
+        The rows of `trials`, in order, with the `mf_` columns appended.
+
+    Raises:
+        InvalidTableError: If a task of `trials` has no meta-features, or a task is listed twice among them.
+    """
+    without = sorted(set(trials["task_id"]) - set(meta_features["task_id"]))
+    if without:
+        raise InvalidTableError(
+            f"{len(without)} tasks have trials but no meta-features: {_listed(without)}. Compute their meta-features first."
+        )
+    _refuse("tasks with two rows of meta-features", meta_features.loc[meta_features.duplicated("task_id"), ["task_id"]])
+    names = [name for name in meta_features.columns if str(name).startswith("mf_")]
+    return trials.merge(meta_features[["task_id", *names]], on="task_id", how="left", validate="many_to_one")
+
+
+def _validate(what: str, schema: Any, frame: pd.DataFrame) -> pd.DataFrame:
+    from pandera.errors import SchemaErrors
+
+    try:
+        valid: pd.DataFrame = schema.validate(frame, lazy=True)
+    except SchemaErrors as error:
+        cases = error.failure_cases
+        lines = [_describe_failure(case, frame) for case in cases.head(_SHOWN).to_dict("records")]
+        more = f" (and {len(cases) - _SHOWN} more)" if len(cases) > _SHOWN else ""
+        raise InvalidTableError(f"The table of {what} is not valid: {'; '.join(lines)}{more}.") from error
+    return valid
+
+
+def _describe_failure(case: Mapping[Hashable, Any], frame: pd.DataFrame) -> str:
+    if case["check"] == "column_in_dataframe":
+        return f"the column {case['failure_case']!r} is missing"
+    column, check, row = case["column"], case["check"], case["index"]
+    if _is_missing(row):
+        return f"{column}: expected {check}, found {case['failure_case']!r}"
+    found = frame[column].loc[row] if column in frame.columns and row in frame.index else case["failure_case"]
+    return f"row {row}, {column}: expected {check}, found {found!r}"
+
+
+def _refuse(what: str, rows: pd.DataFrame) -> None:
+    if len(rows):
+        first = [", ".join(f"{k}={v}" for k, v in row.items()) for row in rows.head(_SHOWN).to_dict("records")]
+        raise InvalidTableError(f"Found {len(rows)} {what}, the first: {'; '.join(first)}.")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _hyperparameter_column(values: list[Value | None]) -> "pd.Series[Any]":
+    if any(isinstance(value, str) for value in values):
+        return pd.Series(values, dtype="str")
+    return pd.Series([math.nan if value is None else float(value) for value in values], dtype="float64")
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float | np.floating) and math.isnan(value))
+
+
+def _plain(name: str, value: Any) -> Any:
+    if name in _TEXT:
+        return "" if _is_missing(value) else str(value)
+    return int(value) if name in _WHOLE else _number(value)
+
+
+def _number(value: Any) -> float:
+    return math.nan if _is_missing(value) else float(value)
+
+
+def _number_or_none(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,82 @@
+"""Trials: one configuration trained on one task, at one fidelity and seed, and its outcome.
+
+Performance is oriented once, here, so that higher is better everywhere; a trial that failed has none.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.space import Configuration, configuration_id
+from metaflow_hpo.task import Metric
+
+Status = Literal["ok", "failed"]
+
+
+def orient(metric: Metric, value: float) -> float:
+    """Turn a metric's value into a performance, where higher is better.
+
+    R2 is floored at 0: a network that is worse than the constant prediction is worth the constant prediction, as
+    balanced accuracy has its floor at chance. Without it one diverged network would set the scale of a whole task.
+    """
+    match metric:
+        case "log_loss" | "rmse":
+            return -value
+        case "r2":
+            return max(value, 0.0)
+        case _:
+            return value
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trained configuration.
+
+    Attributes:
+        task_id: The task.
+        family: The task's family.
+        learner: Name of the learner.
+        configuration: The active hyperparameters.
+        strategy: The search strategy that proposed it.
+        seed: Seed of initialisation, mini-batch order and dropout.
+        fidelity_epochs: Epochs trained (1 for learners without epochs).
+        performance: Cross-validated performance, higher is better; NaN where `status` is `failed`.
+        test_performance: Performance of the network refitted on all training rows, on the test rows. Never selected on.
+        duration_s: Seconds of training, over all folds and the refit.
+        status: `ok`, or `failed`: a diverged or crashed training, which is data.
+        reason: Why it failed; empty otherwise.
+        scores: Every metric by name (`accuracy`, `test_accuracy`, ...) in its own orientation.
+        learning_curve: Cross-validated performance after each epoch, `(E,)`.
+    """
+
+    task_id: str
+    family: str
+    learner: str
+    configuration: Configuration
+    strategy: str
+    seed: int
+    fidelity_epochs: int
+    performance: float
+    test_performance: float
+    duration_s: float
+    status: Status = "ok"
+    reason: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    learning_curve: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.status not in ("ok", "failed"):
+            raise InvalidTableError(f"status must be ok or failed; got {self.status!r} on {self.task_id!r}.")
+        if self.status == "ok" and not math.isfinite(self.performance):
+            raise InvalidTableError(f"A trial that is ok needs a finite performance; got {self.performance} on {self.task_id!r}.")
+        if self.status == "failed" and (not self.reason or math.isfinite(self.performance)):
+            raise InvalidTableError(f"A failed trial needs a reason and no performance; got {self.performance} on {self.task_id!r}.")
+        if self.fidelity_epochs < 1 or self.duration_s < 0:
+            raise InvalidTableError(f"Impossible effort on {self.task_id!r}: {self.fidelity_epochs} epochs, {self.duration_s} s.")
+
+    @property
+    def configuration_id(self) -> str:
+        """Name of the configuration by its content."""
+        return configuration_id(self.configuration)

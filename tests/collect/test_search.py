@@ -1,0 +1,245 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metaflow_hpo.collect import search as search_module
+from metaflow_hpo.collect.search import search
+from metaflow_hpo.collect.strategies import make_strategy
+from metaflow_hpo.errors import SearchSpaceMismatchError
+from metaflow_hpo.learners.svm import SVM
+from metaflow_hpo.space import Categorical, Float, Integer, SearchSpace
+from metaflow_hpo.tables import trial_to_record
+from metaflow_hpo.task import Task, TaskData
+from metaflow_hpo.trial import Trial
+
+STRATEGIES = ("sobol", "random", "grid", "tpe", "hyperopt")
+
+
+def make_data(rows=40):
+    rng = np.random.default_rng(0)
+    features = pd.DataFrame({"a": rng.normal(size=rows), "b": rng.normal(size=rows)})
+    target = (features["a"] > 0).to_numpy().astype(np.int64)
+    is_test = np.arange(rows) < rows // 5
+    task = Task("t", "t", "binary", "accuracy", "y", "CC0", "made", "0" * 64, rows, 2, 2, rows // 5)
+    return TaskData(task, features, target, is_test)
+
+
+DATA = make_data()
+
+
+class FakeLearner:
+    """A learner that is never trained: `Trainer` scores its configurations by a formula."""
+
+    name = "fake"
+    space = SearchSpace((Float("x", 0.0, 1.0, 0.5), Categorical("c", ("p", "q"), "p"), Integer("n", 1, 9, 2)))
+    max_epochs = 7
+
+    def train(self, folds, configurations, *, seed, epochs):
+        yield from ()
+
+
+class Trainer:
+    """Counts what it trains; finishes configurations in reverse order, each after one tick of the clock."""
+
+    def __init__(self, clock=None, stop_after=None):
+        self.trained = []
+        self.calls = 0
+        self.closed = 0
+        self.clock = clock
+        self.stop_after = stop_after
+
+    def __call__(self, data, learner, configurations, *, strategy, seed, fidelity_epochs=None, folds=None):
+        self.calls += 1
+        assert folds
+        try:
+            for index in reversed(range(len(configurations))):
+                if self.stop_after is not None and len(self.trained) >= self.stop_after:
+                    raise KeyboardInterrupt
+                configuration = configurations[index]
+                self.trained.append(configuration)
+                if self.clock is not None:
+                    self.clock.now += 1
+                performance = configuration["x"] + 0.01 * seed
+                trial = Trial(
+                    "t",
+                    "t",
+                    "fake",
+                    configuration,
+                    strategy,
+                    seed,
+                    fidelity_epochs,
+                    performance,
+                    0.5,
+                    len(self.trained),
+                )
+                failed = {"performance": float("nan"), "status": "failed", "reason": "diverged"}
+                yield index, replace(trial, **failed) if configuration["n"] == 9 else trial
+        finally:
+            self.closed += 1
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(search_module, "time", clock)
+    return clock
+
+
+def strip(trials):
+    return [{k: v for k, v in trial_to_record(trial).items() if k != "duration_s"} for trial in trials]
+
+
+def run(trainer=None, **options):
+    return search(
+        DATA, FakeLearner(), **{"strategy": "sobol", "trials": 10, "evaluate": trainer or Trainer(), **options}
+    )
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_trials_come_in_the_order_of_the_strategy_at_full_fidelity(strategy):
+    trials = run(strategy=strategy, seed=3)
+    assert {(trial.strategy, trial.seed, trial.fidelity_epochs) for trial in trials} == {(strategy, 3, 7)}
+    first = make_strategy(strategy, FakeLearner.space, seed=3, budget=10).ask(1)
+    assert trials[0].configuration == first[0]
+    if strategy in ("sobol", "random"):
+        asked = make_strategy(strategy, FakeLearner.space, seed=3, budget=10).ask(10)
+        assert [trial.configuration for trial in trials] == asked
+
+
+def test_a_static_strategy_trains_everything_in_one_call():
+    trainer = Trainer()
+    run(trainer, trials=30)
+    assert (trainer.calls, len(trainer.trained)) == (1, 30)
+
+
+@pytest.mark.parametrize(("strategy", "killed_after"), list(itertools.product(STRATEGIES, (1, 6, 23))))
+def test_a_killed_search_resumes_without_training_twice_and_ends_the_same(strategy, killed_after):
+    whole = run(strategy=strategy, trials=30)
+    journal = []
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            Trainer(stop_after=min(killed_after, len(whole) - 1)), strategy=strategy, trials=30, on_trial=journal.append
+        )
+    trainer = Trainer()
+    resumed = run(trainer, strategy=strategy, trials=30, known=journal, on_trial=journal.append)
+    assert strip(resumed) == strip(whole)
+    assert len(trainer.trained) == len(whole) - min(killed_after, len(whole) - 1)
+    assert sorted(t.configuration_id for t in journal) == sorted(t.configuration_id for t in whole)
+
+
+def test_a_search_that_is_known_trains_and_reports_nothing():
+    known, seen, trainer = run(trials=20), [], Trainer()
+    assert strip(run(trainer, trials=8, known=known[::-1], on_trial=seen.append)) == strip(known[:8])
+    assert (trainer.calls, seen) == (0, [])
+
+
+@pytest.mark.parametrize("change", [{"task_id": "u"}, {"learner": "mlp"}, {"seed": 1}, {"fidelity_epochs": 3}])
+def test_trials_of_another_task_learner_seed_or_fidelity_are_not_reused(change):
+    trainer = Trainer()
+    run(trainer, trials=4, known=[replace(trial, **change) for trial in run(trials=4)])
+    assert len(trainer.trained) == 4
+
+
+def test_a_trial_of_another_strategy_is_copied_and_reported():
+    known = [replace(trial, strategy="recommended", duration_s=99.0) for trial in run(trials=4)[:2]]
+    seen, trainer = [], Trainer()
+    trials = run(trainer, trials=4, known=known, on_trial=seen.append)
+    assert strip(trials) == strip(run(trials=4))
+    assert [trial.duration_s for trial in trials[:2]] == [99.0, 99.0]
+    assert len(trainer.trained) == 2
+    assert len(seen) == 4
+
+
+def test_a_trial_of_this_strategy_is_preferred_to_a_copy():
+    (own,) = run(trials=1)
+    other = replace(own, strategy="random", duration_s=99.0)
+    for known in ([own, other], [other, own]):
+        assert run(trials=1, known=known) == [own]
+
+
+def test_the_search_stops_when_time_is_up_and_keeps_what_is_done(clock):
+    trainer, seen = Trainer(clock), []
+    trials = run(trainer, trials=40, seconds=20.5, on_trial=seen.append)
+    assert len(trials) == len(seen) == len(trainer.trained) == 21
+    assert trainer.closed == trainer.calls
+    positions = {trial.configuration_id: number for number, trial in enumerate(run(trials=40))}
+    order = [positions[trial.configuration_id] for trial in trials]
+    assert order == sorted(order)
+    assert order[:16] == list(range(16))
+
+
+def test_one_trial_at_least_is_trained_however_little_time_there_is(clock):
+    assert len(run(Trainer(clock), seconds=1e-9)) == 1
+
+
+def test_a_search_that_is_out_of_time_returns_what_is_known(clock):
+    known = run(trials=3)
+    clock.monotonic = lambda: next(ticks)
+    ticks = itertools.count()
+    trainer = Trainer()
+    assert run(trainer, trials=10, seconds=0.5, known=known) == known
+    assert trainer.calls == 0
+
+
+def test_trainings_under_way_are_closed_when_the_caller_fails():
+    trainer = Trainer()
+
+    def fail(trial):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        run(trainer, on_trial=fail)
+    assert (trainer.closed, len(trainer.trained)) == (1, 1)
+
+
+def test_an_exhausted_space_ends_the_search():
+    class Tiny(FakeLearner):
+        space = SearchSpace((Integer("n", 1, 3, 2),))
+
+    trainer = Trainer()
+
+    def evaluate(data, learner, configurations, **options):
+        return trainer(data, learner, [{"x": 0.5, **configuration} for configuration in configurations], **options)
+
+    assert len(search(DATA, Tiny(), strategy="random", trials=10, evaluate=evaluate)) == 3
+
+
+def test_a_plain_iterator_will_do_for_evaluate():
+    trainer = Trainer()
+    evaluate = lambda *args, **options: iter(list(trainer(*args, **options)))  # noqa: E731
+    assert strip(run(evaluate)) == strip(run())
+
+
+@pytest.mark.parametrize("trials", [0, -3])
+def test_a_search_without_trials_is_refused(trials):
+    with pytest.raises(SearchSpaceMismatchError, match=f"at least 1 trial; got trials={trials}"):
+        run(trials=trials)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_a_time_limit_must_be_positive(seconds):
+    with pytest.raises(SearchSpaceMismatchError, match="time limit"):
+        run(seconds=seconds)
+
+
+def test_an_unknown_strategy_is_refused():
+    with pytest.raises(SearchSpaceMismatchError, match="must be one of sobol"):
+        run(strategy="magic")
+
+
+def test_a_real_learner_is_searched_and_resumed():
+    whole = search(DATA, SVM(), strategy="sobol", trials=5)
+    resumed = search(DATA, SVM(), strategy="sobol", trials=5, known=whole[3:])
+    assert whole[0].configuration == SVM().space.default
+    assert all(0.3 < trial.performance <= 1 for trial in whole)
+    assert strip(resumed) == strip(whole)

@@ -1,0 +1,179 @@
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from metaflow_hpo.collect.strategies import STRATEGIES, UNLIMITED, canonical, make_strategy, performances_with_failures
+from metaflow_hpo.errors import SearchSpaceMismatchError
+from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace, configuration_id
+from metaflow_hpo.trial import Trial
+
+SPACE = SearchSpace(
+    (
+        Float("learning_rate", 1e-4, 1.0, 0.01, log=True),
+        Categorical("optimizer", ("sgd", "adam", "rmsprop"), "adam"),
+        Float("momentum", 0.0, 0.99, 0.9, condition=Condition("optimizer", ("sgd", "rmsprop"))),
+        Integer("width", 8, 512, 64, log=True),
+        Integer("layers", 1, 4, 2),
+    )
+)
+TINY = SearchSpace((Categorical("a", ("x", "y"), "y"), Integer("b", 1, 3, 2)))
+
+
+def measure(configuration):
+    """Peak of 1 at learning rate 0.01, SGD, momentum 0.8, 3 layers."""
+    distance = (math.log10(configuration["learning_rate"]) + 2) ** 2 / 4
+    return 1 - distance - 0.2 * (configuration["optimizer"] != "sgd") - 0.05 * abs(configuration["layers"] - 3)
+
+
+def make_trial(configuration, performance):
+    failed = math.isnan(performance)
+    outcome = {"status": "failed", "reason": "diverged"} if failed else {}
+    return Trial("t", "t", "mlp", configuration, "s", 0, 1, performance, performance, 0.0, **outcome)
+
+
+def play(name, count, *, seed=0, space=SPACE, measure=measure, budget=None, step=None):
+    strategy = make_strategy(name, space, seed=seed, budget=budget or count)
+    told = []
+    while len(told) < count:
+        asked = strategy.ask(min(count - len(told), step or strategy.batch_size))
+        if not asked:
+            break
+        told += (trials := [make_trial(configuration, measure(configuration)) for configuration in asked])
+        strategy.tell(trials)
+    return [trial.configuration for trial in told]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_configurations_are_canonical_and_distinct(name):
+    configurations = play(name, 30)
+    assert len(configurations) == (len(SPACE.grid(30)) if name == "grid" else 30)
+    assert [SPACE.validate(configuration) for configuration in configurations] == configurations
+    assert all(list(configuration) == list(SPACE.validate(configuration)) for configuration in configurations)
+    assert len({configuration_id(configuration) for configuration in configurations}) == len(configurations)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_same_seed_and_the_same_tells_give_the_same_configurations(name):
+    assert play(name, 30, seed=3) == play(name, 30, seed=3)
+
+
+@pytest.mark.parametrize("name", ["random", "tpe", "hyperopt"])
+def test_another_seed_gives_other_configurations(name):
+    assert play(name, 5, seed=1) != play(name, 5, seed=2)
+
+
+@pytest.mark.parametrize("name", ["sobol", "random", "tpe", "hyperopt"])
+def test_a_longer_search_starts_like_a_shorter_one(name):
+    assert play(name, 30)[:22] == play(name, 22)
+
+
+def test_asking_in_small_steps_changes_nothing_for_a_static_strategy():
+    for name in ("sobol", "random", "grid"):
+        assert play(name, 20, step=3, budget=20) == play(name, 20)
+
+
+def test_asking_tpe_twice_for_two_is_asking_for_four():
+    told = [make_trial(configuration, measure(configuration)) for configuration in play("random", 16)]
+    whole, halves = (make_strategy("tpe", SPACE, seed=0, budget=20) for _ in range(2))
+    for strategy in (whole, halves):
+        strategy.tell(told)
+    assert whole.ask(4) == halves.ask(2) + halves.ask(2)
+
+
+@pytest.mark.parametrize(("name", "size"), [("sobol", UNLIMITED), ("random", UNLIMITED), ("tpe", 4), ("hyperopt", 1)])
+def test_the_batch_size_says_how_long_a_strategy_goes_without_hearing(name, size):
+    assert make_strategy(name, SPACE, seed=0, budget=10).batch_size == size
+
+
+def test_sobol_starts_with_the_default_and_ignores_the_seed():
+    configurations = play("sobol", 64, seed=1)
+    assert configurations[0] == SPACE.default
+    assert configurations == play("sobol", 64, seed=2)
+    assert configurations[:48] == play("sobol", 256)[:48]
+
+
+def test_the_shared_core_never_changes():
+    # Trials of all tasks are compared by these configurations: another version of scipy must not draw others.
+    assert [configuration_id(configuration) for configuration in play("sobol", 3)] == GOLDEN_SOBOL
+
+
+GOLDEN_SOBOL = ["d5a941c1455e", "d633775266a7", "149b72643256"]
+
+
+def test_sobol_fills_the_space_more_evenly_than_chance():
+    units = np.sort([math.log10(configuration["learning_rate"]) / 4 + 1 for configuration in play("sobol", 65)[1:]])
+    # 64 scrambled points in base 2: exactly one in each 64th of every dimension (up to the six digits kept).
+    assert np.abs(units - (np.arange(64) + 0.5) / 64).max() < 0.5 / 64 + 1e-4
+
+
+def test_the_grid_is_that_of_the_space():
+    assert play("grid", 40) == [SPACE.validate(configuration) for configuration in SPACE.grid(40)]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_an_exhausted_space_ends_the_search(name):
+    configurations = play(name, 20, space=TINY, measure=lambda configuration: 0.5)
+    assert len(configurations) == 6
+
+
+@pytest.mark.parametrize("name", ["tpe", "hyperopt"])
+def test_a_strategy_that_learns_beats_chance_on_a_peak_and_finds_its_branch(name):
+    late = [measure(configuration) for configuration in play(name, 60)[-20:]]
+    chance = [measure(configuration) for configuration in play("random", 200)]
+    assert np.mean(late) > np.mean(chance) + 0.1
+
+
+@pytest.mark.parametrize("name", ["tpe", "hyperopt"])
+def test_a_failed_trial_counts_as_the_worst_so_far(name):
+    def fail(configuration):
+        return math.nan if configuration["learning_rate"] > 0.1 else measure(configuration)
+
+    def score_as_worst():
+        strategy = make_strategy(name, SPACE, seed=0, budget=30)
+        told = []
+        for _ in range(30):
+            (configuration,) = strategy.ask(1)
+            told.append(configuration)
+            strategy.tell([make_trial(configuration, fail(configuration))])
+        return told
+
+    configurations = score_as_worst()
+    assert sum(configuration["learning_rate"] > 0.1 for configuration in configurations[20:]) <= 2
+
+
+def test_failed_trials_get_the_worst_performance_and_zero_where_all_failed():
+    failed = make_trial(TINY.default, math.nan)
+    trials = [make_trial(TINY.default, -3.0), failed, make_trial(TINY.default, 2.0)]
+    assert performances_with_failures(trials) == [-3.0, -3.0, 2.0]
+    assert performances_with_failures([failed]) == [0.0]
+
+
+@pytest.mark.parametrize("name", ["tpe", "hyperopt"])
+def test_a_search_in_which_everything_fails_goes_on(name):
+    assert len(play(name, 25, measure=lambda configuration: math.nan)) == 25
+
+
+def test_a_value_outside_its_range_is_clipped():
+    drawn = {"learning_rate": 1.0000001, "optimizer": "adam", "width": 513, "layers": 0.4, "momentum": 0.5}
+    assert canonical(SPACE, drawn) == {"learning_rate": 1.0, "optimizer": "adam", "width": 512, "layers": 1}
+
+
+def test_optuna_stays_silent_and_keeps_its_settings(capfd):
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        play("tpe", 12)
+    assert caught == []
+    assert optuna.logging.get_verbosity() == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_unknown_strategy_is_refused():
+    with pytest.raises(
+        SearchSpaceMismatchError, match="must be one of sobol, random, grid, tpe, hyperopt; got 'magic'"
+    ):
+        make_strategy("magic", SPACE, seed=0, budget=1)

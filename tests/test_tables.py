@@ -1,0 +1,233 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
+from metaflow_hpo.tables import (
+    SCORE_NAMES,
+    TRIAL_COLUMNS,
+    frame_to_trials,
+    join_meta_dataset,
+    record_to_trial,
+    trial_to_record,
+    trials_to_frame,
+    validate_catalogue,
+    validate_meta_features,
+    validate_trials,
+)
+from metaflow_hpo.trial import Trial
+
+SPACE = SearchSpace(
+    (
+        Float("learning_rate", 1e-4, 1.0, 0.01, log=True),
+        Categorical("optimizer", ("sgd", "adam"), "adam"),
+        Float("momentum", 0.0, 0.99, 0.9, condition=Condition("optimizer", ("sgd",))),
+        Integer("layers", 1, 4, 2),
+    )
+)
+SGD = {"learning_rate": 0.1, "optimizer": "sgd", "momentum": 0.9, "layers": 3}
+ADAM = {"learning_rate": 0.00123457, "optimizer": "adam", "layers": 2}
+
+
+def make_trial(configuration=ADAM, **changes):
+    fields = {
+        "task_id": "iris",
+        "family": "flowers",
+        "learner": "mlp",
+        "configuration": configuration,
+        "strategy": "sobol",
+        "seed": 0,
+        "fidelity_epochs": 3,
+        "performance": 0.1 + 0.2,
+        "test_performance": 0.25,
+        "duration_s": 1.5,
+        "scores": {"accuracy": 1 / 3, "test_log_loss": 0.7},
+        "learning_curve": (0.25, 0.5, 0.75),
+    }
+    return Trial(**{**fields, **changes})
+
+
+def make_failed(configuration=SGD, **changes):
+    failure = {
+        "status": "failed",
+        "reason": "diverged: loss 1e9",
+        "performance": math.nan,
+        "test_performance": math.nan,
+    }
+    return make_trial(configuration, scores={}, learning_curve=(), **{**failure, **changes})
+
+
+TRIALS = [make_trial(), make_failed(), make_trial(SGD, seed=1, scores={})]
+
+
+def test_trials_survive_the_way_through_a_parquet_file(tmp_path):
+    trials_to_frame(TRIALS).to_parquet(tmp_path / "trials.parquet")
+    frame = pd.read_parquet(tmp_path / "trials.parquet")
+    assert frame_to_trials(frame, SPACE) == TRIALS
+    assert frame_to_trials(validate_trials(frame), SPACE) == TRIALS
+
+
+def test_a_table_of_no_trials_survives_the_way_through_a_parquet_file(tmp_path):
+    trials_to_frame([]).to_parquet(tmp_path / "trials.parquet")
+    assert frame_to_trials(validate_trials(pd.read_parquet(tmp_path / "trials.parquet")), SPACE) == []
+
+
+def test_learning_curves_are_kept_in_float32_precision():
+    (trial,) = frame_to_trials(trials_to_frame([make_trial(learning_curve=(0.1, 1 / 3))]), SPACE)
+    assert trial.learning_curve == (float(np.float32(0.1)), float(np.float32(1 / 3)))
+
+
+def test_columns_have_their_order_and_types():
+    frame = trials_to_frame(TRIALS)
+    hyperparameters = ["hp_learning_rate", "hp_optimizer", "hp_layers", "hp_momentum"]
+    assert list(frame.columns) == [*TRIAL_COLUMNS, *SCORE_NAMES, "learning_curve", *hyperparameters]
+    assert frame["hp_layers"].dtype == np.float64
+    assert frame["hp_momentum"].isna().tolist() == [True, False, False]
+    assert frame["hp_optimizer"].tolist() == ["adam", "sgd", "sgd"]
+    assert frame["seed"].dtype == np.int64
+    assert frame["configuration_id"].tolist() == [trial.configuration_id for trial in TRIALS]
+    assert frame.loc[0, "accuracy"] == 1 / 3
+    assert math.isnan(frame.loc[0, "r2"])
+
+
+def test_an_inactive_choice_is_missing_and_comes_back_absent(tmp_path):
+    space = SearchSpace(
+        (
+            Categorical("kernel", ("linear", "rbf"), "rbf"),
+            Categorical("gamma", ("auto", "scale"), "scale", condition=Condition("kernel", ("rbf",))),
+        )
+    )
+    trials = [make_trial({"kernel": "linear"}), make_trial({"kernel": "rbf", "gamma": "auto"})]
+    trials_to_frame(trials).to_parquet(tmp_path / "trials.parquet")
+    assert frame_to_trials(pd.read_parquet(tmp_path / "trials.parquet"), space) == trials
+
+
+def test_a_score_with_an_unknown_name_is_refused():
+    with pytest.raises(InvalidTableError, match="Scores must be among accuracy.*got \\['f1'\\]"):
+        trials_to_frame([make_trial(scores={"f1": 1.0})])
+
+
+def test_trials_of_another_space_are_refused():
+    other = SearchSpace((Float("learning_rate", 1e-4, 1.0, 0.01, log=True),))
+    with pytest.raises(SearchSpaceMismatchError, match="Unknown hyperparameters"):
+        frame_to_trials(trials_to_frame(TRIALS), other)
+
+
+def test_a_frame_without_a_column_cannot_become_trials():
+    with pytest.raises(InvalidTableError, match="\\['family'\\] are missing"):
+        frame_to_trials(trials_to_frame(TRIALS).drop(columns="family"), SPACE)
+
+
+@pytest.mark.parametrize("trial", TRIALS)
+def test_a_record_is_strict_json_and_exact(trial):
+    text = json.dumps(trial_to_record(trial), allow_nan=False)
+    assert record_to_trial(json.loads(text)) == trial
+
+
+def test_a_record_without_a_field_is_refused():
+    record = trial_to_record(TRIALS[0])
+    del record["scores"]
+    with pytest.raises(InvalidTableError, match="misses 'scores'"):
+        record_to_trial(record)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop(columns=["seed"]), "column 'seed' is missing"),
+        (lambda frame: frame.assign(status="running"), "row 0, status: expected isin.*found 'running'"),
+        (lambda frame: pd.concat([frame, frame.head(1)]), "Found 1 trials listed twice, the first: task_id=iris"),
+        (lambda frame: frame.assign(performance=math.inf), "ok trials without a finite performance"),
+        (lambda frame: frame.assign(performance=1.0), "Found 1 failed trials with a performance"),
+        (lambda frame: frame.assign(family=["a", "b", "a"]), "tasks with more than one family.*family=b"),
+        (lambda frame: frame.assign(seed=[0.5, 1, 2]), "values of seed that are not whole numbers"),
+        (lambda frame: frame.assign(task_id=None), "task_id: expected not_nullable"),
+        (lambda frame: frame.assign(task_id=""), "task_id: expected str_length"),
+        (lambda frame: frame.assign(performance="good"), "performance: expected coerce_dtype"),
+        (lambda frame: frame.assign(duration_s=-1.0), "duration_s: expected greater_than_or_equal_to"),
+        (lambda frame: frame.assign(fidelity_epochs=0), "fidelity_epochs: expected greater_than_or_equal_to"),
+    ],
+)
+def test_an_invalid_table_of_trials_is_refused_with_its_rows(change, message):
+    with pytest.raises(InvalidTableError, match=message):
+        validate_trials(change(trials_to_frame(TRIALS)))
+
+
+def test_a_message_lists_the_first_rows_only():
+    frame = trials_to_frame([make_trial(seed=seed) for seed in range(20)]).assign(status="running")
+    with pytest.raises(InvalidTableError, match="and 15 more"):
+        validate_trials(frame)
+
+
+def test_types_are_corrected():
+    frame = trials_to_frame(TRIALS).astype({"seed": "float64", "performance": "object"})
+    valid = validate_trials(frame)
+    assert valid["seed"].dtype == np.int64
+    assert valid["performance"].dtype == np.float64
+
+
+META = pd.DataFrame({"task_id": ["iris", "wine"], "mf_rows": [1, 2], "note": ["a", "b"]})
+
+
+def test_meta_features_become_float64():
+    assert validate_meta_features(META)["mf_rows"].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.assign(mf_rows=[1.0, math.nan]), "row 1, mf_rows: expected not_nullable"),
+        (lambda frame: frame.assign(mf_rows=[math.inf, 1.0]), "row 0, mf_rows: expected must be finite"),
+        (lambda frame: frame.assign(task_id="iris"), "task_id: expected field_uniqueness"),
+        (lambda frame: frame.drop(columns="mf_rows"), "mf_"),
+        (lambda frame: frame.drop(columns="task_id"), "column 'task_id' is missing"),
+    ],
+)
+def test_invalid_meta_features_are_refused(change, message):
+    with pytest.raises(InvalidTableError, match=message):
+        validate_meta_features(change(META))
+
+
+def make_catalogue():
+    texts = {"kind": "binary", "metric": "accuracy", "target": "y", "licence": "CC0", "source": "inbox/a.csv"}
+    sizes = {"rows": 10, "columns": 2, "classes": 2, "test_rows": 2}
+    return pd.DataFrame([{"task_id": name, "family": name, **texts, **sizes} for name in ("a", "b")])
+
+
+def test_a_catalogue_is_accepted():
+    assert validate_catalogue(make_catalogue())["task_id"].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("column", ["licence", "source", "family"])
+@pytest.mark.parametrize("empty", ["", None])
+def test_a_catalogue_with_an_empty_text_is_refused(column, empty):
+    with pytest.raises(InvalidTableError, match=f"row 1, {column}"):
+        validate_catalogue(make_catalogue().assign(**{column: ["x", empty]}))
+
+
+def test_a_catalogue_with_a_repeated_id_is_refused():
+    with pytest.raises(InvalidTableError, match="field_uniqueness"):
+        validate_catalogue(make_catalogue().assign(task_id="a"))
+
+
+def test_the_meta_data_set_keeps_the_trials_in_order_and_appends_meta_features():
+    trials = trials_to_frame(TRIALS)
+    joined = join_meta_dataset(trials, META)
+    pd.testing.assert_frame_equal(joined[list(trials.columns)], trials)
+    assert joined["mf_rows"].tolist() == [1, 1, 1]
+    assert "note" not in joined
+
+
+def test_a_task_without_meta_features_is_named():
+    trials = trials_to_frame([make_trial(task_id="digits")])
+    with pytest.raises(InvalidTableError, match="1 tasks have trials but no meta-features: digits"):
+        join_meta_dataset(trials, META)
+
+
+def test_a_task_with_two_rows_of_meta_features_is_named():
+    with pytest.raises(InvalidTableError, match="two rows of meta-features.*task_id=iris"):
+        join_meta_dataset(trials_to_frame(TRIALS), pd.concat([META, META]))
