@@ -105,7 +105,7 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
                 **{str(name): value for name, value in fields.items()},
                 configuration=configuration,
                 scores={name: float(row[name]) for name in SCORE_NAMES if not _is_missing(row.get(name))},
-                learning_curve=() if _is_missing(curve) else tuple(float(value) for value in curve),
+                learning_curve=() if curve is None or _is_missing(curve) else tuple(float(value) for value in curve),
             )
         )
     return trials
@@ -220,7 +220,8 @@ def join_meta_dataset(trials: pd.DataFrame, meta_features: pd.DataFrame) -> pd.D
     without = sorted(set(trials["task_id"]) - set(meta_features["task_id"]))
     if without:
         raise InvalidTableError(
-            f"{len(without)} tasks have trials but no meta-features: {_listed(without)}. Compute their meta-features first."
+            f"{len(without)} tasks have trials but no meta-features: {_listed(without)}. "
+            "Compute their meta-features first."
         )
     _refuse("tasks with two rows of meta-features", meta_features.loc[meta_features.duplicated("task_id"), ["task_id"]])
     names = [name for name in meta_features.columns if str(name).startswith("mf_")]

@@ -107,7 +107,7 @@ def test_an_inactive_choice_is_missing_and_comes_back_absent(tmp_path):
 
 
 def test_a_score_with_an_unknown_name_is_refused():
-    with pytest.raises(InvalidTableError, match="Scores must be among accuracy.*got \\['f1'\\]"):
+    with pytest.raises(InvalidTableError, match=r"Scores must be among accuracy.*got \['f1'\]"):
         trials_to_frame([make_trial(scores={"f1": 1.0})])
 
 
@@ -229,5 +229,5 @@ def test_a_task_without_meta_features_is_named():
 
 
 def test_a_task_with_two_rows_of_meta_features_is_named():
-    with pytest.raises(InvalidTableError, match="two rows of meta-features.*task_id=iris"):
+    with pytest.raises(InvalidTableError, match=r"two rows of meta-features.*task_id=iris"):
         join_meta_dataset(trials_to_frame(TRIALS), pd.concat([META, META]))

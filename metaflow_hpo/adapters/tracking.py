@@ -166,6 +166,7 @@ def _client(tracking_uri: str) -> "MlflowClient":
 def _prepare(tracking_uri: str) -> None:
     from filelock import FileLock
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         if not tracking_uri.startswith(_SQLITE):
@@ -175,7 +176,7 @@ def _prepare(tracking_uri: str) -> None:
         database.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{database}.lock"):
             _touch_stores(tracking_uri)
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise MetaflowHPOError(
             f"Expected an MLflow tracking server or database at {tracking_uri}; found: {reason} "

@@ -140,7 +140,7 @@ def _dvc(root: Path, *arguments: str) -> None:
         )
     # CI is the one switch of the check for updates that is no setting of the repository.
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "CI": "true"}
-    command = [sys.executable, "-m", "dvc", *arguments, "--quiet"]
+    command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
@@ -157,9 +157,8 @@ def _stages(file: Path) -> dict[str, Mapping[str, Any]]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise MetaflowHPOError(
-            f"Expected YAML in {file}; found: {error}. Restore it with `git checkout {file.name}`."
-        ) from error
+        found = " ".join(str(error).split())
+        raise MetaflowHPOError(f"Expected YAML in {file}; found: {found}. Run `git checkout {file.name}`.") from error
     return dict(content.get("stages") or {})
 
 

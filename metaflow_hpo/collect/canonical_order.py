@@ -1,5 +1,4 @@
-"""Put rows and columns into an order that depends on their content alone, so that "the first 2,000 rows" is a sample
-that never changes.
+"""Put rows and columns into an order that depends on their content alone: the first rows are always the same sample.
 
 The one thing to know: unlike the row order of a `TaskData`, this one ignores the names and the order of the columns.
 """
@@ -38,7 +37,9 @@ def _hash_cells(column: "pd.Series[Any]") -> NDArray[np.uint64]:
     if is_numeric_dtype(column):
         # -0.0 and 0.0 are the same number.
         return pd.util.hash_array(column.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0)
-    return pd.util.hash_array(column.to_numpy(dtype=object, na_value=None))
+    texts = np.array(column, dtype=object)
+    texts[column.isna().to_numpy()] = None  # one mark for a missing text, whatever the dtype
+    return pd.util.hash_array(texts)
 
 
 def _mix(cells: NDArray[np.uint64]) -> NDArray[np.uint64]:

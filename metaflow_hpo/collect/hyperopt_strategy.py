@@ -1,7 +1,7 @@
 """The strategy `hyperopt`: Hyperopt's tree-structured Parzen estimator, one configuration at a time.
 
-The one thing to know: Hyperopt's trials are rebuilt from the told trials at every call, so what is asked is a function of
-what was told and asked before, with no random state left over.
+The one thing to know: Hyperopt's trials are rebuilt from the told trials at every call, so what is asked is a function
+of what was told and asked before, with no random state left over.
 """
 
 import math
@@ -38,7 +38,7 @@ class HyperoptStrategy:
         return 1
 
     def ask(self, count: int) -> list[Configuration]:
-        """Return the next configurations, at most `count`; fewer where it finds none that it has not proposed before."""
+        """Return the next configurations, at most `count`; fewer where it finds none it has not proposed before."""
         found: list[Configuration] = []
         while len(found) < count:
             configuration = self._propose()

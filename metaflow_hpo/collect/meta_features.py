@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
 from metaflow_hpo.collect.canonical_order import put_in_canonical_order
-from metaflow_hpo.collect.landmarks import EPOCHS, LANDMARKS, LEARNING_RATES, measure_landmarks
+from metaflow_hpo.collect.landmarks import EPOCHS, LEARNING_RATES, measure_landmarks
 from metaflow_hpo.learners.preprocessing import Preprocessor
 from metaflow_hpo.space import Array
 from metaflow_hpo.task import TaskData
@@ -55,8 +55,8 @@ _DESCRIPTIONS = {
     "whole_fraction": "share of numeric columns that hold whole numbers only",
     "outlier_fraction": "share of numbers more than 1.5 interquartile ranges outside the quartiles of their column",
     "correlation_mean": "mean absolute correlation between encoded columns",
-    "correlation_strong_fraction": f"share of pairs of encoded columns with absolute correlation above {_STRONG_CORRELATION}",
-    "target_correlation_mean": "mean over encoded columns of the correlation with the target (correlation ratio for classes)",
+    "correlation_strong_fraction": f"share of pairs of encoded columns correlated by more than {_STRONG_CORRELATION}",
+    "target_correlation_mean": "mean correlation of encoded columns with the target (correlation ratio for classes)",
     "target_correlation_max": "maximum of the same",
     "target_skewness": "arcsinh(skewness) of the target; 0 for classification",
     "target_kurtosis": "arcsinh(excess kurtosis) of the target; 0 for classification",

@@ -1,17 +1,16 @@
 """The strategy `tpe`: Optuna's multivariate tree-structured Parzen estimator.
 
-The one thing to know: the study is rebuilt from the told trials at every call, so what is asked is a function of what was
-told and asked before, with no random state left over.
+The one thing to know: all randomness comes from one seeded sampler that is used in the order of `ask` and `tell`, so
+the same calls give the same configurations.
 """
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from metaflow_hpo.collect.strategies import canonical, performances_with_failures
+from metaflow_hpo.collect.strategies import canonical
 from metaflow_hpo.space import Categorical, Configuration, Float, Hyperparameter, SearchSpace, Value, configuration_id
 from metaflow_hpo.trial import Trial
 
@@ -32,10 +31,11 @@ class OptunaStrategy:
 
     def __init__(self, space: SearchSpace, *, seed: int, batch_size: int = 4) -> None:
         self._space = space
-        self._seed = seed
         self._batch_size = batch_size
-        self._asked: dict[str, Configuration] = {}
-        self._told: list[Trial] = []
+        self._asked: dict[str, int] = {}
+        self._failed: list[Trial] = []
+        self._worst = math.inf
+        self._study = _make_study(seed)
 
     @property
     def batch_size(self) -> int:
@@ -43,59 +43,64 @@ class OptunaStrategy:
         return self._batch_size
 
     def ask(self, count: int) -> list[Configuration]:
-        """Return the next configurations, at most `count`; fewer where it finds none that it has not proposed before."""
+        """Return the next configurations, at most `count`; fewer where it finds none it has not proposed before."""
         found: list[Configuration] = []
-        while len(found) < count:
-            configuration = self._propose()
-            if configuration is None:
-                break
-            found.append(configuration)
-            self._asked[configuration_id(configuration)] = configuration
+        with _quiet():
+            while len(found) < count:
+                configuration = self._propose()
+                if configuration is None:
+                    break
+                found.append(configuration)
         return found
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        """Hear outcomes; a failed trial counts as the worst so far."""
-        self._told.extend(trials)
+        """Hear outcomes; a failed trial counts as the worst so far, and waits while there is none that is ok."""
+        with _quiet():
+            for trial in trials:
+                if trial.status == "ok":
+                    self._worst = min(self._worst, trial.performance)
+                    self._record(trial, trial.performance)
+                else:
+                    self._failed.append(trial)
+            if math.isfinite(self._worst):
+                for trial in self._failed:
+                    self._record(trial, self._worst)
+                self._failed.clear()
 
     def _propose(self) -> Configuration | None:
-        with _quiet():
-            study = self._study()
-            for _ in range(_RETRIES):
-                configuration = canonical(self._space, _suggest(study.ask(), self._space))
-                if configuration_id(configuration) not in self._asked:
-                    return configuration
+        import optuna
+
+        for _ in range(_RETRIES):
+            trial = self._study.ask()
+            configuration = canonical(self._space, _suggest(trial, self._space))
+            name = configuration_id(configuration)
+            if name not in self._asked:
+                self._asked[name] = trial.number
+                return configuration
+            # Neither good nor bad: it is known already.
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return None
 
-    def _study(self) -> "optuna.Study":
-        """Build the study that has seen the told trials and waits for the pending ones."""
+    def _record(self, trial: Trial, performance: float) -> None:
+        number = self._asked.get(trial.configuration_id)
+        if number is not None:
+            self._study.tell(number, performance)
+            return
         import optuna
 
-        # One seed a position: asking for 2 + 2 is asking for 4, and a resumed search draws what it would have drawn.
-        seed = int(np.random.SeedSequence([self._seed, len(self._asked)]).generate_state(1)[0])
+        # A trial it did not ask for.
+        active = [hp for hp in self._space.hyperparameters if hp.name in trial.configuration]
+        distributions = {hp.name: _distribution(hp) for hp in active}
+        params = dict(trial.configuration)
+        self._study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=performance))
+
+
+def _make_study(seed: int) -> "optuna.Study":
+    import optuna
+
+    with _quiet():
         sampler = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-        study = optuna.create_study(direction="maximize", sampler=sampler)
-        performances = performances_with_failures(self._told)
-        states = optuna.trial.TrialState
-        for trial, performance in zip(self._told, performances, strict=True):
-            study.add_trial(self._frozen(trial.configuration, states.COMPLETE, performance))
-        told = {trial.configuration_id for trial in self._told}
-        for name, configuration in self._asked.items():
-            if name not in told:
-                study.add_trial(self._frozen(configuration, states.RUNNING, None))
-        return study
-
-    def _frozen(
-        self, configuration: Configuration, state: Any, performance: float | None
-    ) -> "optuna.trial.FrozenTrial":
-        import optuna
-
-        active = [hp for hp in self._space.hyperparameters if hp.name in configuration]
-        return optuna.trial.create_trial(
-            state=state,
-            value=performance,
-            params=dict(configuration),
-            distributions={hp.name: _distribution(hp) for hp in active},
-        )
+        return optuna.create_study(direction="maximize", sampler=sampler)
 
 
 def _distribution(hp: Hyperparameter) -> "optuna.distributions.BaseDistribution":

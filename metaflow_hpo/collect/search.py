@@ -59,7 +59,7 @@ def search(
         learner: What is tuned.
         strategy: Name of the strategy, see `STRATEGIES`.
         trials: Number of configurations to try, at least 1; trials known beforehand count.
-        seconds: Time limit. The trial under way when it is over is kept, those behind it are given up; None for no limit.
+        seconds: Time limit. The first trial to end after it is kept, those behind are given up; None for no limit.
         seed: Seed of the strategy and of the trainings.
         fidelity_epochs: Epochs of each training; None for the full fidelity.
         known: Trials of any task and learner that need not be trained again. A trial of another strategy with the same
@@ -83,7 +83,7 @@ def search(
     proposer = make_strategy(strategy, learner.space, seed=seed, budget=trials)
     source = _TrialSource(data, learner, strategy, seed, epochs, deadline, on_trial or _ignore, evaluate)
     source.remember(known)
-    # Learners train the most expensive configurations of a batch first: small batches keep the strategy's first ones first.
+    # Learners train the most expensive of a batch first: with small batches the strategy's first ones still come first.
     batch_size = proposer.batch_size if deadline is None else min(proposer.batch_size, _TIMED_BATCH)
     finished: list[Trial] = []
     while len(finished) < trials:

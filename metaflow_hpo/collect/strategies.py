@@ -1,7 +1,7 @@
 """Search strategies: who proposes the next configurations of a search.
 
-The one thing to know: a strategy is replayed, never stored. Told the same trials it asks for the same configurations, bit
-for bit, so a killed search resumes by telling its finished trials again.
+The one thing to know: a strategy is replayed, never stored. Told the same trials it asks for the same configurations,
+bit for bit, so a killed search resumes by telling its finished trials again.
 """
 
 import math

@@ -26,6 +26,7 @@ RELU, TANH, LINEAR = 0, 1, 2
 ZERO, ONE, TINY, EPS = f4(0), f4(1), f4(1e-30), f4(1e-8)
 CHUNK = 512  # validation rows passed at once
 
+# The kernels loop where np.diff, .max() or the assignment of a slice would do: those take seconds each to compile.
 # No nnan and no ninf: a diverged training must show as NaN. error_model="numpy": no branches for ZeroDivisionError.
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -176,7 +177,7 @@ def validate(P: Any, po: Any, X: Any, y: Any, weights: Any, H: Any, ho: Any, w: 
         n = z.shape[0]
         loss += error_of(z, y[b : b + n], D[: n * k].reshape(n, k), regression)
         for i in range(n):
-            for j in range(k):  # np.diff, .max() and 2-d slice assignment take seconds to compile
+            for j in range(k):
                 Z[b + i, j] = z[i, j]
             if regression:
                 score += weights[b + i] * (z[i, 0] - y[b + i]) ** 2
@@ -238,7 +239,10 @@ def train(
             size = min(batch, n - s)
             x, t = xs[:size], ts[:size]
             for i in range(size):
-                x[i], t[i] = X[order[e, s + i]], y[order[e, s + i]]
+                row = order[e, s + i]
+                t[i] = y[row]
+                for j in range(w[0]):
+                    x[i, j] = X[row, j]
             steps += 1
             z = forward(P, po, x, H, ho, w, act, rate, scale, hash32(u4(seed + u4(steps))))
             error_of(z, t, D[0, : size * k].reshape(size, k), k == 1)

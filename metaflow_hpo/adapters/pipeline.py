@@ -1,0 +1,68 @@
+"""What every step works with: settings, files, tracking, registry, and where its progress is shown.
+
+The one thing to know: Dagster assets, DVC stages and CLI commands all call the same step functions with one of these.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from metaflow_hpo.adapters.registry import Registry
+from metaflow_hpo.adapters.store import DataStore
+from metaflow_hpo.adapters.tracking import Tracking, lineage_tags
+from metaflow_hpo.settings import Settings
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total)."""
+
+logger = logging.getLogger("metaflow_hpo")
+
+
+def show_nothing(what: str, done: int, total: int) -> None:
+    """The progress callback of a step nobody watches."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The surroundings of a step.
+
+    Attributes:
+        settings: Program settings.
+        progress: Called with (what, done, total) while a step works.
+        dagster_run_id: Set where Dagster runs the step; a retry of that run then resumes its MLflow run.
+    """
+
+    settings: Settings
+    progress: Progress = field(default=show_nothing)
+    dagster_run_id: str | None = None
+
+    @cached_property
+    def store(self) -> DataStore:
+        """The files of the data folder."""
+        return DataStore(self.settings.data)
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """MLflow, on SQLite in the data folder unless an address is set."""
+        if self.settings.tracking_uri is None:
+            return Tracking.local(self.settings.data)
+        return Tracking(self.settings.tracking_uri)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The registered surrogates."""
+        return Registry(self.tracking, self.settings.data / "mlflow" / "downloads", self.settings.model_name)
+
+    def tags(self, data_md5: Mapping[str, str] | None = None, partition: str | None = None) -> dict[str, str]:
+        """Return the tags that lead from a run back to what made it."""
+        return lineage_tags(
+            self.settings.root, dagster_run_id=self.dagster_run_id, partition=partition, data_md5=data_md5
+        )
+
+    def key_tags(self, step: str, inputs: str) -> dict[str, str]:
+        """Return what makes the run of a step the same one when it is tried again.
+
+        Under Dagster that is the Dagster run; elsewhere the same step on the same inputs.
+        """
+        return {"step": step, "dagster.run_id": self.dagster_run_id or f"none/{inputs}"}

@@ -1,0 +1,134 @@
+"""A person's own file as a task, with an optional sidecar `<name>.yaml` that says what a table cannot.
+
+The one thing to know: what the caller gives wins over the sidecar, and the sidecar over what is inferred.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from metaflow_hpo.adapters.sources.tables import read_table
+from metaflow_hpo.collect.columns import listed
+from metaflow_hpo.collect.preparation import AskedKind, prepare_task
+from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.task import Metric, TaskData
+
+OWN_LICENCE = "unspecified (own data)"
+USUAL_TARGETS = ("target", "class", "label", "y")
+
+
+class Sidecar(BaseModel):
+    """What may stand in `<name>.yaml` beside `<name>.csv`.
+
+    Attributes:
+        target: Column to predict.
+        kind: `binary`, `multiclass`, `classification` or `regression`.
+        family: Group of relatives of the task.
+        metric: Score to optimise.
+        licence: Licence of the data.
+        drop: Columns not to use.
+        test_rows: Positions (from 0) of the test rows in the file.
+        task_id: Name of the task.
+        simulated: Whether the data are generated.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: str | None = None
+    kind: AskedKind | None = None
+    family: str | None = None
+    metric: Metric | None = None
+    licence: str | None = None
+    drop: tuple[str, ...] = ()
+    test_rows: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    task_id: str | None = None
+    simulated: bool = False
+
+
+def load_file(
+    path: Path,
+    target: str | None = None,
+    *,
+    task_id: str | None = None,
+    kind: AskedKind | None = None,
+    metric: Metric | None = None,
+) -> TaskData:
+    """Read and prepare a csv or parquet file.
+
+    Args:
+        path: The file; `<name>.yaml` beside it is read if there is one.
+        target: Column to predict; that of the sidecar, or a column called target, class, label or y, when None.
+        task_id: Name of the task; that of the sidecar, or one made from the file's name, when None.
+        kind: What to predict; that of the sidecar, or inferred, when None.
+        metric: Score to optimise; that of the sidecar, or the kind's default, when None.
+
+    Returns:
+        The task, with `source` = `inbox/<file name>`.
+
+    Raises:
+        InvalidTaskError: The file, the sidecar or the table cannot be used; the message says what to do.
+    """
+    frame = read_table(path)
+    sidecar = read_sidecar(path.with_suffix(".yaml"))
+    notes = list(frame.attrs.pop("notes", []))
+    target = target or sidecar.target
+    if target is None:
+        target = _usual_target(path, [str(name).strip() for name in frame.columns])
+        notes.append(f"Took the column {target!r} as target, for its name.")
+    return prepare_task(
+        frame,
+        task_id=task_id or sidecar.task_id or task_id_of(path),
+        target=target,
+        source=f"inbox/{path.name}",
+        licence=sidecar.licence or OWN_LICENCE,
+        family=sidecar.family,
+        kind=kind or sidecar.kind,
+        metric=metric or sidecar.metric,
+        drop=sidecar.drop,
+        test_rows=sidecar.test_rows,
+        simulated=sidecar.simulated,
+        notes=notes,
+    )
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read a sidecar; an empty one where there is no such file.
+
+    Raises:
+        InvalidTaskError: It is not YAML, or a key is unknown or has a wrong value; the message names it.
+    """
+    if not path.is_file():
+        return Sidecar()
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        return Sidecar.model_validate({} if values is None else values)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {one['msg']}" for one in error.errors(include_url=False)
+        )
+        raise InvalidTaskError(
+            f"Expected only the keys {', '.join(Sidecar.model_fields)} in {path}; found {wrong}. Correct the sidecar."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidTaskError(f"Expected YAML in UTF-8 in {path}; found: {error}. Correct the sidecar.") from error
+
+
+def task_id_of(path: Path) -> str:
+    """Return a task id made from a file's name: lower case, anything but letters and digits becomes `_`."""
+    slug = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_")[:80]
+    if not slug:
+        raise InvalidTaskError(f"Expected letters or digits in the name of {path.name}; found none. Rename it or give task_id.")
+    return slug
+
+
+def _usual_target(path: Path, names: list[str]) -> str:
+    usual = [name for name in names if name.lower() in USUAL_TARGETS]
+    if len(usual) == 1:
+        return usual[0]
+    raise InvalidTaskError(
+        f"Expected to be told which column of {path.name} to predict; it has {listed(names, 30)}. "
+        f"Give --target, or write `target: <column>` into {path.with_suffix('.yaml').name}."
+    )

@@ -1,0 +1,165 @@
+"""Read a person's table, csv or parquet, and say where exactly it is broken when it is.
+
+The one thing to know: a line with too few or too many fields is an error, never padded: a file that was cut off while it
+was copied must not become a smaller data set.
+"""
+
+import csv
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from metaflow_hpo.errors import InvalidTaskError
+
+MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "<null>", "None", "none", "?", "#N/A", "<NA>")
+SEPARATORS = (",", ";", "\t", "|")
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
+_CSV_FIELD_LIMIT = 10_000_000
+_SNIFFED_LINES = 20
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a csv file (separator `,`, `;`, tab or `|`; UTF-8, else Windows-1252) or a parquet file.
+
+    Args:
+        path: File ending in .csv, .tsv, .txt, .parquet or .pq. A csv has its column names on the first line.
+
+    Returns:
+        `(rows, columns)` as found; what stands for a missing value (empty, NA, ?, null, ...) is missing. Where the
+        encoding had to be guessed, `attrs["notes"]` says so.
+
+    Raises:
+        InvalidTaskError: No such file, unknown ending, not a table, or damaged; the message names the line.
+    """
+    if path.is_dir():
+        raise InvalidTaskError(f"Expected a file; {path} is a folder. Give one of the files in it.")
+    if not path.exists():
+        raise InvalidTaskError(f"Expected a csv or parquet file; there is no {path}. Check the name and the folder.")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InvalidTaskError(f"Expected a file ending in {', '.join(SUFFIXES)}; got {path.name}. Save it as csv or parquet.")
+    if path.stat().st_size == 0:
+        raise InvalidTaskError(f"Expected a table; {path} is empty (0 bytes). Save or copy it again.")
+    return _read_parquet(path) if suffix in {".parquet", ".pq"} else _read_csv(path)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow as pa
+
+    try:
+        table = pd.read_parquet(path, engine="pyarrow", partitioning=None)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InvalidTaskError(
+            f"Expected a whole parquet file; {path} cannot be read ({error}). It may be cut short: save or copy it again."
+        ) from error
+    named = [name for name in table.index.names if name is not None]
+    return table.reset_index() if named else table
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    text, notes = _decode(path)
+    separator = _sniff_separator(text)
+    width = _check_lines(path, text, separator)
+    if width < 2:
+        first = text.strip().splitlines()[0][:80]
+        raise InvalidTaskError(
+            f"Expected at least two columns separated by one of {SEPARATORS}; found one in {path} ({first!r}). "
+            "Check the separator."
+        )
+    try:
+        table = pd.read_csv(
+            io.StringIO(text),
+            sep=separator,
+            na_values=list(MISSING),
+            keep_default_na=False,
+            skipinitialspace=True,
+            low_memory=False,
+            dtype=None,
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise InvalidTaskError(f"Expected a csv file; {path} cannot be read ({error}). Correct it and try again.") from error
+    table.columns = pd.Index(_first_line(text, separator))  # pandas would rename a repeated name silently
+    if separator == ";":
+        table = _with_decimal_commas(table, notes)
+    table.attrs["notes"] = notes
+    return table
+
+
+def _decode(path: Path) -> tuple[str, list[str]]:
+    content = path.read_bytes()
+    if b"\x00" in content[:4096]:
+        raise InvalidTaskError(f"Expected text; {path} holds zero bytes (a binary file or UTF-16). Save it as csv in UTF-8.")
+    try:
+        return content.decode("utf-8-sig"), []
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        where = f"line {line} (byte {error.start}, 0x{content[error.start]:02x})"
+        try:
+            return content.decode("cp1252"), [f"Not UTF-8 at {where}: read as Windows-1252."]
+        except UnicodeDecodeError:
+            raise InvalidTaskError(
+                f"Expected text in UTF-8; {path} is not, at {where}. Save it again with the encoding UTF-8."
+            ) from error
+
+
+def _sniff_separator(text: str) -> str:
+    """Return the separator that splits the first lines into the same, largest number of fields."""
+    lines = text.splitlines()[:_SNIFFED_LINES]
+
+    def evenness(separator: str) -> tuple[int, int]:
+        widths = [len(fields) for fields in csv.reader(lines, delimiter=separator, skipinitialspace=True) if fields]
+        same = sum(width == widths[0] for width in widths) if widths and widths[0] > 1 else 0
+        return same, widths[0] if widths else 0
+
+    return max(SEPARATORS, key=evenness)
+
+
+def _check_lines(path: Path, text: str, separator: str) -> int:
+    """Return the number of columns, after checking that every line has it.
+
+    Raises:
+        InvalidTaskError: A line has another number of fields, or a quoted field does not end.
+    """
+    csv.field_size_limit(_CSV_FIELD_LIMIT)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    width, start = 0, 1
+    try:
+        for fields in reader:
+            if fields and any(fields) and not width:
+                width = len(fields)
+            elif fields and len(fields) != width:
+                raise InvalidTaskError(
+                    f"Expected {width} fields on every line of {path}, as on the first; found {len(fields)} on line {start}. "
+                    "Correct that line; if it is the last, the file may be cut short: copy it again."
+                )
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise InvalidTaskError(
+            f"Expected every quoted field of {path} to end; the one that begins on line {start} does not ({error}). "
+            "Close the quotation mark; the file may be cut short: copy it again."
+        ) from error
+    if not width:
+        raise InvalidTaskError(f"Expected a table; {path} holds only blank lines. Save or copy it again.")
+    return width
+
+
+def _first_line(text: str, separator: str) -> list[str]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    names = next(fields for fields in reader if fields)
+    return [name.strip() or f"Unnamed: {position}" for position, name in enumerate(names)]
+
+
+def _with_decimal_commas(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Read text columns of the form 1,5 as numbers, where all present values are such."""
+    comma = r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"
+    changed = []
+    for position, name in enumerate(table.columns):
+        column = table.iloc[:, position]
+        present = column.dropna()
+        if column.dtype == "str" and len(present) and bool(present.str.fullmatch(comma).all()):
+            table = table.assign(**{name: pd.to_numeric(column.str.replace(",", "."))}) if table.columns.is_unique else table
+            changed.append(str(name))
+    if changed:
+        notes.append(f"Read decimal commas in {', '.join(changed[:5])}.")
+    return table

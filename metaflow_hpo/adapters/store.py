@@ -1,0 +1,180 @@
+"""The files of `data/`: one writer for each path, atomic and validated.
+
+The one thing to know: a search appends every finished trial to a journal beside the table, so that a kill at any moment
+loses only the trial in flight; the table replaces the journal when the search is done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from metaflow_hpo.adapters.files import Journal, read_frame, read_json, write_frame, write_json
+from metaflow_hpo.adapters.sources.task_files import read_task, write_task
+from metaflow_hpo.errors import UnknownTaskError
+from metaflow_hpo.space import SearchSpace
+from metaflow_hpo.tables import (
+    frame_to_trials,
+    join_meta_dataset,
+    record_to_trial,
+    trial_to_record,
+    trials_to_frame,
+    validate_catalogue,
+    validate_meta_features,
+    validate_trials,
+)
+from metaflow_hpo.task import Task, TaskData
+from metaflow_hpo.trial import Trial
+
+_SHA256 = "task_sha256"
+
+
+@dataclass(frozen=True)
+class DataStore:
+    """Reads and writes everything below one folder.
+
+    Attributes:
+        data: The folder, usually `data/`.
+    """
+
+    data: Path
+
+    @property
+    def catalogue_path(self) -> Path:
+        """Table of tasks."""
+        return self.data / "catalogue.parquet"
+
+    @property
+    def meta_dataset_path(self) -> Path:
+        """Trials joined with meta-features."""
+        return self.data / "meta_dataset.parquet"
+
+    @property
+    def surrogate_folder(self) -> Path:
+        """The candidate: weights, past tasks, lineage."""
+        return self.data / "surrogate"
+
+    @property
+    def evaluation_folder(self) -> Path:
+        """Tables and plots of the evaluation."""
+        return self.data / "evaluation"
+
+    @property
+    def champion_path(self) -> Path:
+        """Which version is served, and why."""
+        return self.data / "champion.json"
+
+    @property
+    def inbox(self) -> Path:
+        """Folder where people drop their own files."""
+        return self.data / "inbox"
+
+    def task_path(self, task_id: str) -> Path:
+        """Prepared rows of one task."""
+        return self.data / "tasks" / f"{task_id}.parquet"
+
+    def search_results_path(self, task_id: str) -> Path:
+        """Trials of one task."""
+        return self.data / "search_results" / f"{task_id}.parquet"
+
+    def meta_features_path(self, task_id: str) -> Path:
+        """Meta-features of one task."""
+        return self.data / "meta_features" / f"{task_id}.parquet"
+
+    def _journal(self, task_id: str) -> Journal:
+        return Journal(self.data / "search_results" / f".{task_id}.journal.jsonl")
+
+    def write_catalogue(self, tasks: Sequence[TaskData]) -> pd.DataFrame:
+        """Write one prepared file a task, then the catalogue; prepared files that have not changed are left alone."""
+        for data in tasks:
+            path = self.task_path(data.task.task_id)
+            if not path.is_file() or read_task(path).task != data.task:
+                write_task(path, data)
+        frame = pd.DataFrame([{**t.task.to_dict(), "notes": "; ".join(t.task.notes)} for t in tasks])
+        write_frame(self.catalogue_path, validate_catalogue(frame.sort_values("task_id", ignore_index=True)))
+        for path in self.data.glob("tasks/*.parquet"):
+            if path.stem not in set(frame["task_id"]):
+                path.unlink()
+        return self.read_catalogue()
+
+    def read_catalogue(self) -> pd.DataFrame:
+        """Return the catalogue, one line a task."""
+        return read_frame(self.catalogue_path, remedy="Run `metaflow-hpo step dataset_catalogue` first.")
+
+    def task_ids(self) -> list[str]:
+        """Return the tasks of the catalogue, sorted."""
+        return [str(task_id) for task_id in self.read_catalogue()["task_id"]]
+
+    def read_task(self, task_id: str) -> TaskData:
+        """Return one prepared task.
+
+        Raises:
+            UnknownTaskError: If the catalogue does not hold it.
+        """
+        path = self.task_path(task_id)
+        if not path.is_file():
+            known = sorted(p.stem for p in self.data.glob("tasks/*.parquet"))
+            raise UnknownTaskError(f"No task {task_id!r} in {self.data}; it holds {known[:10]} ({len(known)} in all).")
+        return read_task(path)
+
+    def read_trials(self, task: Task, space: SearchSpace) -> list[Trial]:
+        """Return the trials of a task, those of an interrupted search included; none if its rows have changed since."""
+        trials: list[Trial] = []
+        path = self.search_results_path(task.task_id)
+        if path.is_file():
+            frame = read_frame(path, remedy="Delete it and search again.")
+            if set(frame[_SHA256]) == {task.sha256}:
+                trials += frame_to_trials(frame.drop(columns=[_SHA256]), space)
+        for record in self._journal(task.task_id).read():
+            if record.pop(_SHA256) == task.sha256:
+                trials.append(record_to_trial(record))
+        return trials
+
+    def append_trial(self, task: Task, trial: Trial) -> None:
+        """Keep a finished trial before the search goes on."""
+        self._journal(task.task_id).append({**trial_to_record(trial), _SHA256: task.sha256})
+
+    def write_trials(self, task: Task, trials: Sequence[Trial]) -> pd.DataFrame:
+        """Write the finished table and drop the journal."""
+        frame = validate_trials(trials_to_frame(trials)).assign(**{_SHA256: task.sha256})
+        write_frame(self.search_results_path(task.task_id), frame)
+        self._journal(task.task_id).remove()
+        return frame
+
+    def write_meta_features(self, task: Task, values: dict[str, float], duration_s: float) -> pd.DataFrame:
+        """Write the meta-features of a task, one line."""
+        line = {"task_id": task.task_id, "family": task.family, "duration_s": duration_s, _SHA256: task.sha256, **values}
+        frame = validate_meta_features(pd.DataFrame([line]))
+        write_frame(self.meta_features_path(task.task_id), frame)
+        return frame
+
+    def has_meta_features(self, task: Task, names: Sequence[str]) -> bool:
+        """Tell whether the meta-features of these very rows are there, all of them."""
+        path = self.meta_features_path(task.task_id)
+        if not path.is_file():
+            return False
+        frame = read_frame(path, remedy="Delete it and describe the task again.")
+        return set(names) <= set(frame.columns) and list(frame[_SHA256]) == [task.sha256]
+
+    def write_meta_dataset(self, task_ids: Sequence[str]) -> pd.DataFrame:
+        """Join trials and meta-features of tasks and write the meta-data set."""
+        trials = [read_frame(self.search_results_path(t), remedy=f"Search the task {t!r} first.") for t in task_ids]
+        described = [read_frame(self.meta_features_path(t), remedy=f"Describe the task {t!r} first.") for t in task_ids]
+        meta = pd.concat(described, ignore_index=True).drop(columns=["duration_s", _SHA256])
+        frame = join_meta_dataset(pd.concat(trials, ignore_index=True), meta)
+        write_frame(self.meta_dataset_path, frame)
+        return frame
+
+    def read_meta_dataset(self) -> pd.DataFrame:
+        """Return the meta-data set, one line a trial."""
+        return read_frame(self.meta_dataset_path, remedy="Run `metaflow-hpo step meta_dataset` first.")
+
+    def write_champion(self, record: dict[str, Any]) -> None:
+        """Write which version is served."""
+        write_json(self.champion_path, record)
+
+    def read_champion(self) -> dict[str, Any] | None:
+        """Return which version is served, or None."""
+        return dict(read_json(self.champion_path)) if self.champion_path.is_file() else None

@@ -1,0 +1,73 @@
+"""The gate: a candidate is promoted only if it is not worse than the champion and the named baselines.
+
+The one thing to know: it is decided on meta-validation families, paired over tasks; meta-test families are only reported.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from metaflow_hpo.evaluate.statistics import probability_of_harm
+
+MAX_HARM = 0.95
+"""A candidate is refused when the bootstrap probability that it is worse than a rival reaches this value."""
+RIVALS = ("default", "random", "nearest_task", "portfolio")
+KS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The gate's verdict.
+
+    Attributes:
+        promoted: Whether the candidate passes.
+        reason: Why, in a sentence a person can act on.
+        comparisons: One line a rival: `rival, tasks, candidate, rival_regret, difference, probability_of_harm, passed`.
+    """
+
+    promoted: bool
+    reason: str
+    comparisons: pd.DataFrame
+
+
+def decide(per_task: pd.DataFrame, champion: pd.DataFrame | None) -> Decision:
+    """Compare a candidate with the baselines and the champion.
+
+    Args:
+        per_task: `Evaluation.per_task` of the candidate; only its meta-validation part is read.
+        champion: `task_id, k, regret` of the champion on the same tasks and shared core; None before the first one.
+    """
+    validation = per_task.loc[per_task["part"] == "validation"]
+    candidate = validation.loc[validation["recommender"] == "surrogate"]
+    rivals = {name: validation.loc[validation["recommender"] == name] for name in RIVALS}
+    if champion is not None:
+        rivals["champion"] = champion
+    comparisons = pd.DataFrame([_compare(candidate, rival, name) for name, rival in rivals.items()])
+    failed = comparisons.loc[~comparisons["passed"]]
+    if failed.empty:
+        names = ", ".join(rivals)
+        return Decision(True, f"Not worse than {names} at k = {', '.join(map(str, KS))} on meta-validation families.", comparisons)
+    worst = failed.sort_values("probability_of_harm").iloc[-1]
+    reason = (
+        f"Worse than {worst['rival']}: mean regret {worst['candidate']:.4f} against "
+        f"{worst['rival_regret']:.4f} over {worst['tasks']} meta-validation tasks "
+        f"(probability of harm {worst['probability_of_harm']:.2f}, limit {MAX_HARM})."
+    )
+    return Decision(False, reason, comparisons)
+
+
+def _compare(candidate: pd.DataFrame, rival: pd.DataFrame, name: str) -> dict[str, object]:
+    """One comparison a rival, on the mean over `KS`: a comparison for each k would refuse good candidates by chance."""
+    mine, theirs = (t.loc[t["k"].isin(KS)].groupby("task_id")["regret"].mean() for t in (candidate, rival))
+    tasks = mine.index.intersection(theirs.index)
+    differences = (mine.loc[tasks] - theirs.loc[tasks]).to_numpy(dtype=float)
+    harm = probability_of_harm(differences)
+    return {
+        "rival": name,
+        "tasks": len(tasks),
+        "candidate": float(mine.loc[tasks].mean()),
+        "rival_regret": float(theirs.loc[tasks].mean()),
+        "difference": float(differences.mean()),
+        "probability_of_harm": harm,
+        "passed": harm < MAX_HARM,
+    }

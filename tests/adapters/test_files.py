@@ -1,0 +1,265 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metaflow_hpo.adapters.files import (
+    Journal,
+    read_frame,
+    read_json,
+    to_jsonable,
+    write_atomically,
+    write_frame,
+    write_json,
+)
+from metaflow_hpo.errors import InvalidTableError
+
+FRAME = pd.DataFrame({"task_id": ["iris", "wine"], "performance": [0.9, np.nan], "rank": [1, 2]})
+
+
+def run_python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, write)
+    assert path.read_text() == "old"
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+def test_a_write_that_the_system_refuses_half_way_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"old": 1})
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from metaflow_hpo.adapters.files import write_json
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+write_json(Path(sys.argv[1]), ["x" * 100] * 100)
+"""
+    process = run_python(code, str(path))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "File too large" in stderr
+    assert read_json(path) == {"old": 1}
+    assert names_in(tmp_path) == ["a.json"]
+
+
+def test_a_writer_that_writes_nothing_is_an_error_and_the_old_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError):
+        write_atomically(path, lambda temporary: None)
+    assert path.read_text() == "old"
+
+
+def test_folders_are_made_and_files_have_the_rights_of_any_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "a.json"
+    write_json(path, 1)
+    (tmp_path / "other").write_text("")
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_link_into_the_cache_is_replaced_and_the_cache_is_not_written_to(tmp_path: Path) -> None:
+    cached, soft, hard = tmp_path / "cached", tmp_path / "soft.json", tmp_path / "hard.json"
+    cached.write_text("1")
+    soft.symlink_to(cached)
+    hard.hardlink_to(cached)
+    write_json(soft, 2)
+    write_json(hard, 3)
+    assert cached.read_text() == "1"
+    assert (read_json(soft), read_json(hard)) == (2, 3)
+    assert not soft.is_symlink()
+
+
+def test_kill_9_during_writes_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    code = """
+import sys
+from pathlib import Path
+from metaflow_hpo.adapters.files import write_json
+value = 0
+while True:
+    write_json(Path(sys.argv[1]), [value] * 20000)
+    value += 1
+    print(value, flush=True)
+"""
+    process = run_python(code, str(path))
+    assert process.stdout is not None
+    for _ in range(5):
+        process.stdout.readline()
+    time.sleep(0.013)
+    process.kill()
+    process.communicate()
+    content = read_json(path)
+    assert len(content) == 20000
+    assert len(set(content)) == 1
+    assert list(tmp_path.glob("*.json")) == [path]
+
+
+def test_json_is_standard_and_reads_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    value = {
+        "a": np.float64(1.5),
+        "b": float("nan"),
+        "c": (np.int64(2), -math.inf),
+        "d": np.array([1, 2]),
+        3: Path("x"),
+        "é": True,
+    }
+    write_json(path, value)
+    expected = {"a": 1.5, "b": None, "c": [2, None], "d": [1, 2], "3": "x", "é": True}
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == expected
+    assert read_json(path) == expected == to_jsonable(value)
+
+
+def test_missing_and_broken_json_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InvalidTableError, match=r"no such file\. Run `metaflow-hpo fit`\."):
+        read_json(tmp_path / "a.json", remedy="Run `metaflow-hpo fit`.")
+    (tmp_path / "b.json").write_text('{"a": ')
+    with pytest.raises(InvalidTableError, match=r"Expected JSON in .*b\.json; found: Expecting value"):
+        read_json(tmp_path / "b.json")
+    (tmp_path / "c.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidTableError, match="Expected JSON"):
+        read_json(tmp_path / "c.json")
+
+
+def test_a_table_reads_back_and_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
+    write_frame(tmp_path / "a.parquet", FRAME)
+    write_frame(tmp_path / "b.parquet", FRAME.copy())
+    pd.testing.assert_frame_equal(read_frame(tmp_path / "a.parquet"), FRAME)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_a_table_in_a_folder_that_looks_like_a_partition_gets_no_extra_column(tmp_path: Path) -> None:
+    path = tmp_path / "learner=mlp" / "a.parquet"
+    write_frame(path, FRAME)
+    assert list(read_frame(path).columns) == list(FRAME.columns)
+
+
+def test_the_rows_of_a_filtered_table_are_numbered_anew(tmp_path: Path) -> None:
+    write_frame(tmp_path / "a.parquet", FRAME.iloc[1:])
+    assert read_frame(tmp_path / "a.parquet").index.tolist() == [0]
+
+
+def test_a_table_is_not_written_with_an_index_that_would_be_lost_or_mixed_types(tmp_path: Path) -> None:
+    with pytest.raises(InvalidTableError, match=r"index \['task_id'\] would be lost"):
+        write_frame(tmp_path / "a.parquet", FRAME.set_index("task_id"))
+    with pytest.raises(InvalidTableError, match="expected one type in each column"):
+        write_frame(tmp_path / "a.parquet", pd.DataFrame({"a": [1, "x"]}))
+    assert names_in(tmp_path) == []
+
+
+def test_a_missing_torn_or_damaged_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    with pytest.raises(InvalidTableError, match=r"a\.parquet; there is no such file.*dvc pull"):
+        read_frame(path)
+    write_frame(path, pd.DataFrame({"x": np.random.default_rng(0).normal(size=1000)}))
+    whole = path.read_bytes()
+    for size in (0, 3, 100, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InvalidTableError, match="Expected a whole parquet file"):
+            read_frame(path)
+    path.write_bytes(whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:])
+    with pytest.raises(InvalidTableError, match="Expected a whole parquet file"):
+        read_frame(path)
+
+
+def test_a_journal_keeps_records_in_order_with_nan_and_infinity(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "new" / "journal.jsonl")
+    assert journal.read() == []
+    journal.append({"performance": float("nan"), "n": np.int64(1), "curve": np.array([0.5, 1.0])})
+    journal.append({"performance": math.inf, "n": 2, "reason": "line\nbreak \x85"})
+    first, second = journal.read()
+    assert math.isnan(first.pop("performance"))
+    assert first == {"n": 1, "curve": [0.5, 1.0]}
+    assert second == {"performance": math.inf, "n": 2, "reason": "line\nbreak \x85"}
+    journal.remove()
+    journal.remove()
+    assert journal.read() == []
+
+
+@pytest.mark.parametrize("torn", [b'{"n": 3', b"\0" * 100, b'{"n": 3}', b"\xff", b'{"n"\n', b"[3]\n"])
+def test_a_torn_last_line_is_dropped_and_cut_off(tmp_path: Path, torn: bytes) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append({"n": 1})
+    journal.append({"n": 2})
+    with journal.path.open("ab") as file:
+        file.write(torn)
+    assert journal.read() == [{"n": 1}, {"n": 2}]
+    assert journal.path.read_bytes() == b'{"n": 1}\n{"n": 2}\n'
+
+
+@pytest.mark.parametrize("size", [1, 65536, 200_000])
+def test_appending_after_a_crash_cuts_the_unfinished_line_first(tmp_path: Path, size: int) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append({"n": 1})
+    with journal.path.open("ab") as file:
+        file.write(b"x" * size)
+    journal.append({"n": 2})
+    assert journal.read() == [{"n": 1}, {"n": 2}]
+    journal.path.write_bytes(b"y" * size)
+    journal.append({"n": 3})
+    assert journal.read() == [{"n": 3}]
+
+
+def test_a_torn_line_before_the_last_raises(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.path.write_text('{"n": 1}\n{"n"\n{"n": 3}\n')
+    with pytest.raises(InvalidTableError, match="expected a JSON object on line 2 of 3"):
+        journal.read()
+
+
+def test_a_record_that_json_cannot_hold_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    with pytest.raises(TypeError, match="found object"):
+        journal.append({"n": object()})
+    assert not journal.path.exists()
+
+
+def test_after_kill_9_the_journal_holds_every_record_that_was_acknowledged(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    code = """
+import sys
+from pathlib import Path
+from metaflow_hpo.adapters.files import Journal
+journal, n = Journal(Path(sys.argv[1])), 0
+while True:
+    journal.append({"n": n, "curve": [0.5] * 2000})
+    print(n, flush=True)
+    n += 1
+"""
+    process = run_python(code, str(journal.path))
+    assert process.stdout is not None
+    acknowledged = [int(process.stdout.readline()) for _ in range(20)]
+    os.kill(process.pid, signal.SIGKILL)
+    rest, _ = process.communicate()
+    acknowledged += [int(line) for line in rest.splitlines()]
+    records = [record["n"] for record in journal.read()]
+    assert records[: len(acknowledged)] == acknowledged
+    assert len(records) <= len(acknowledged) + 1
+    journal.append({"n": "after"})
+    assert journal.read()[-1] == {"n": "after"}

@@ -1,0 +1,138 @@
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from metaflow_hpo.adapters.registry import ChampionVersion, Registry
+from metaflow_hpo.adapters.tracking import Tracking
+from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, NoChampionError
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning:mlflow"),
+]
+
+EXAMPLE = pd.DataFrame({"mf_rows": [100], "mf_columns": [4.0]})
+
+
+@pytest.fixture(autouse=True)
+def _no_surrogate_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow runs the script of the served model when it is logged; what that imports does not matter here."""
+    stand_in = ModuleType("metaflow_hpo.recommend.recommendation")
+    stand_in.ServedRecommender = object  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
+
+
+@pytest.fixture
+def registry(tracking: Tracking, tmp_path: Path) -> Registry:
+    return Registry(tracking, tmp_path / "cache")
+
+
+def register(registry: Registry, folder: Path, text: str = "weights") -> int:
+    folder.mkdir(exist_ok=True)
+    (folder / "surrogate.json").write_text(text)
+    with registry.tracking.parent_run("surrogate", text, {}) as run:
+        run.log_metrics({"regret": 0.25})
+    return registry.register_surrogate(folder, run_id=run.run_id, input_example=EXAMPLE, tags={"data.md5": "0" * 32})
+
+
+def test_without_a_champion_the_remedy_is_given(registry: Registry) -> None:
+    assert registry.champion() is None
+    with pytest.raises(NoChampionError, match=r"none has been promoted.*metaflow-hpo evaluate"):
+        registry.require_champion()
+    with pytest.raises(NoChampionError, match="alias 'champion'; none has it"):
+        registry.download("champion")
+    with pytest.raises(MetaflowHPOError, match="there is no version 3"):
+        registry.promote(3, "better")
+
+
+def test_a_registered_surrogate_is_a_candidate_with_a_signature_and_no_pickle(
+    registry: Registry, tmp_path: Path
+) -> None:
+    import mlflow
+    from mlflow.models import Model
+
+    version = register(registry, tmp_path / "folder")
+    assert version == 1
+    client = registry.tracking.client()
+    found = client.get_model_version(registry.name, "1")
+    assert found.tags.items() >= {"status": "candidate", "data.md5": "0" * 32}.items()
+    assert "2 meta-features" in str(found.description)
+    assert "first on a new task" in str(client.get_registered_model(registry.name).description)
+    assert client.get_model_version_by_alias(registry.name, "candidate").version == 1
+    stored = Path(str(found.source).removeprefix("file://"))
+    files = sorted(path.relative_to(stored).as_posix() for path in stored.rglob("*") if path.is_file())
+    assert {"MLmodel", "served_model.py", "artifacts/surrogate/surrogate.json"} <= set(files)
+    assert not [name for name in files if name.endswith((".pkl", ".pickle", ".pyc"))]
+    signature = Model.load(stored / "MLmodel").signature
+    assert [(column.name, column.type.name, column.required) for column in signature.inputs.inputs] == [
+        ("mf_rows", "double", True),
+        ("mf_columns", "double", True),
+    ]
+    assert [(param.name, param.default) for param in signature.params.params] == [("k", 5)]
+    assert f"mlflow=={mlflow.__version__}" in (stored / "requirements.txt").read_text().splitlines()
+    assert not mlflow.tracking.is_tracking_uri_set()
+
+
+def test_promotion_moves_the_alias_and_records_why(registry: Registry, tmp_path: Path) -> None:
+    first, second = register(registry, tmp_path / "folder", "one"), register(registry, tmp_path / "folder", "two")
+    registry.promote(first, "the first one")
+    champion = registry.require_champion()
+    assert isinstance(champion, ChampionVersion)
+    assert (champion.name, champion.version, champion.metrics) == (registry.name, 1, {"regret": 0.25})
+    assert (
+        champion.tags.items()
+        >= {"status": "champion", "promotion.reason": "the first one", "promotion.previous": "none"}.items()
+    )
+
+    registry.promote(second, "regret 0.20 instead of 0.25")
+    registry.promote(second, "said twice")
+    champion = registry.require_champion()
+    assert champion.version == 2
+    assert champion.tags["promotion.reason"] == "regret 0.20 instead of 0.25"
+    assert champion.tags["promotion.previous"] == "1"
+    retired = registry.tracking.client().get_model_version(registry.name, "1").tags
+    assert (retired["status"], retired["retirement.by"]) == ("retired", "2")
+    with pytest.raises(NoChampionError, match="alias 'candidate'"):
+        registry.download("candidate")
+
+
+def test_a_rejected_version_is_no_candidate_and_the_champion_stays(registry: Registry, tmp_path: Path) -> None:
+    first, second = register(registry, tmp_path / "folder", "one"), register(registry, tmp_path / "folder", "two")
+    registry.promote(first, "first")
+    registry.reject(second, "worse than the champion")
+    assert registry.require_champion().version == 1
+    tags = registry.tracking.client().get_model_version(registry.name, "2").tags
+    assert (tags["status"], tags["rejection.reason"]) == ("rejected", "worse than the champion")
+    with pytest.raises(MetaflowHPOError, match="is the champion; promote another one"):
+        registry.reject(first, "no")
+
+
+def test_a_surrogate_is_downloaded_once_and_whole(registry: Registry, tmp_path: Path) -> None:
+    first, second = register(registry, tmp_path / "folder", "one"), register(registry, tmp_path / "folder", "two")
+    shutil.rmtree(tmp_path / "folder")
+    registry.promote(first, "first")
+    folder = registry.download("champion")
+    assert folder == registry.download(first)
+    assert [path.name for path in folder.iterdir()] == ["surrogate.json"]
+    assert (folder / "surrogate.json").read_text() == "one"
+    assert (registry.download("candidate") / "surrogate.json").read_text() == "two"
+    assert folder != registry.download(second)
+    assert len(list(folder.parent.iterdir())) == 2
+
+
+def test_only_a_folder_and_finite_meta_features_are_registered(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(MetaflowHPOError, match="Expected the folder of a surrogate"):
+        registry.register_surrogate(tmp_path / "none", run_id="r", input_example=EXAMPLE)
+    for wrong, found in (
+        (EXAMPLE.assign(mf_rows=float("nan")), r"not finite: \['mf_rows'\]"),
+        (EXAMPLE.iloc[:0], "found 0 rows"),
+    ):
+        with pytest.raises(InvalidTableError, match=found):
+            registry.register_surrogate(tmp_path, run_id="r", input_example=wrong)
+    with pytest.raises(InvalidTableError, match="numbers only"):
+        registry.register_surrogate(tmp_path, run_id="r", input_example=EXAMPLE.assign(mf_rows="x"))
