@@ -164,7 +164,9 @@ def _text(column: pd.Series, name: str, content: str) -> tuple[pd.Series, str]:
     if counts[~unparsed].sum() >= MIN_PARSED_FRACTION * counts.sum():
         cleaned, note = _numbers(np.append(numbers, np.nan)[codes], name)
         examples = sorted(str(category) for category in np.asarray(categories)[unparsed])
-        text_note = f"Column {name!r}: read as numbers; {int(counts[unparsed].sum())} values that are none became missing"
+        text_note = (
+            f"Column {name!r}: read as numbers; {int(counts[unparsed].sum())} values that are none became missing"
+        )
         return cleaned, " ".join(filter(None, [f"{text_note} ({listed(examples)})." if examples else "", note]))
     dates = np.array([bool(_ISO_DATE.fullmatch(category)) for category in categories])
     if counts[dates].sum() >= MIN_PARSED_FRACTION * counts.sum():

@@ -147,9 +147,13 @@ def _check_names(frame: pd.DataFrame, target: str, drop: Sequence[str]) -> None:
     check_columns([target], names, "target")
     check_columns([str(name).strip() for name in drop], names, "dropped")
     if target in {str(name).strip() for name in drop}:
-        raise InvalidTaskError(f"Expected to keep the target {target!r}; it is among the columns to drop. Remove it there.")
+        raise InvalidTaskError(
+            f"Expected to keep the target {target!r}; it is among the columns to drop. Remove it there."
+        )
     if frame.empty:
-        raise InvalidTaskError("Expected rows; found a table with columns and no rows. Check that the file is complete.")
+        raise InvalidTaskError(
+            "Expected rows; found a table with columns and no rows. Check that the file is complete."
+        )
 
 
 def _choose_metric(kind: Kind, metric: Metric | None) -> Metric:
@@ -192,7 +196,9 @@ def _as_values(column: pd.Series) -> tuple[pd.Series, bool]:
     """Return the target as float64 (True) or as text (False), missing as NaN."""
     column = column.reset_index(drop=True)
     if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
-        raise InvalidTaskError(f"Expected classes or numbers to predict; {column.name!r} holds dates. Turn it into a number.")
+        raise InvalidTaskError(
+            f"Expected classes or numbers to predict; {column.name!r} holds dates. Turn it into a number."
+        )
     numeric = types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)
     if numeric and not types.is_complex_dtype(column.dtype):
         return column.astype("float64"), True
@@ -211,7 +217,10 @@ def _infer_kind(values: pd.Series, *, is_numeric: bool) -> tuple[AskedKind, str]
     finite = values[np.isfinite(values)]
     whole = len(finite) == len(values) and bool((finite == finite.round()).all())
     if whole and distinct <= CLASS_LIKE_VALUES and len(values) >= CLASS_LIKE_ROWS * distinct:
-        return "classification", f"Read as classification: the target has {distinct} whole values (kind overrides this)."
+        return (
+            "classification",
+            f"Read as classification: the target has {distinct} whole values (kind overrides this).",
+        )
     return "regression", f"Read as regression: the target is numeric with {distinct} values (kind overrides this)."
 
 
@@ -265,7 +274,9 @@ def _given_split(test_rows: Sequence[int], rows: int, target: _Target) -> NDArra
     outside = [row for row in test_rows if not 0 <= row < rows]
     if outside or len(set(test_rows)) != len(test_rows):
         what = f"outside that range: {listed(outside)}" if outside else "repeated positions"
-        raise InvalidTaskError(f"Expected different test rows between 0 and {rows - 1}; found {what}. Correct test_rows.")
+        raise InvalidTaskError(
+            f"Expected different test rows between 0 and {rows - 1}; found {what}. Correct test_rows."
+        )
     is_test = np.isin(target.keep, np.asarray(test_rows, dtype=np.int64))
     lost = sorted(set(range(len(target.class_names))) - set(target.values[~is_test].tolist()))
     if lost or is_test.all() or not is_test.any():

@@ -135,11 +135,15 @@ def _read_bytes(spec: BuiltinSpec) -> bytes:
     remedy = _REMEDIES[spec.package]
     module = find_spec(_MODULES[spec.package])
     if module is None or module.origin is None:
-        raise InvalidTaskError(f"Task {spec.task_id!r} comes with the package {spec.package}, which is missing: {remedy}")
+        raise InvalidTaskError(
+            f"Task {spec.task_id!r} comes with the package {spec.package}, which is missing: {remedy}"
+        )
     paths = [Path(module.origin).parent / name for name in spec.path.split(_FILE_SEPARATOR)]
     absent = [str(path) for path in paths if not path.is_file()]
     if absent:
-        raise InvalidTaskError(f"Task {spec.task_id!r}: {spec.package} has no file {', '.join(absent)}. Reinstall it: {remedy}")
+        raise InvalidTaskError(
+            f"Task {spec.task_id!r}: {spec.package} has no file {', '.join(absent)}. Reinstall it: {remedy}"
+        )
     content = b"".join(path.read_bytes() for path in paths)
     found = hashlib.sha256(content).hexdigest()
     if found != spec.sha256:

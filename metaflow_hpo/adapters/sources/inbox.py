@@ -120,7 +120,9 @@ def task_id_of(path: Path) -> str:
     """Return a task id made from a file's name: lower case, anything but letters and digits becomes `_`."""
     slug = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_")[:80]
     if not slug:
-        raise InvalidTaskError(f"Expected letters or digits in the name of {path.name}; found none. Rename it or give task_id.")
+        raise InvalidTaskError(
+            f"Expected letters or digits in the name of {path.name}; found none. Rename it or give task_id."
+        )
     return slug
 
 

@@ -38,7 +38,9 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InvalidTaskError(f"Expected a csv or parquet file; there is no {path}. Check the name and the folder.")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InvalidTaskError(f"Expected a file ending in {', '.join(SUFFIXES)}; got {path.name}. Save it as csv or parquet.")
+        raise InvalidTaskError(
+            f"Expected a file ending in {', '.join(SUFFIXES)}; got {path.name}. Save it as csv or parquet."
+        )
     if path.stat().st_size == 0:
         raise InvalidTaskError(f"Expected a table; {path} is empty (0 bytes). Save or copy it again.")
     return _read_parquet(path) if suffix in {".parquet", ".pq"} else _read_csv(path)
@@ -78,7 +80,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
             dtype=None,
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise InvalidTaskError(f"Expected a csv file; {path} cannot be read ({error}). Correct it and try again.") from error
+        raise InvalidTaskError(
+            f"Expected a csv file; {path} cannot be read ({error}). Correct it and try again."
+        ) from error
     table.columns = pd.Index(_first_line(text, separator))  # pandas would rename a repeated name silently
     if separator == ";":
         table = _with_decimal_commas(table, notes)
@@ -89,7 +93,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
 def _decode(path: Path) -> tuple[str, list[str]]:
     content = path.read_bytes()
     if b"\x00" in content[:4096]:
-        raise InvalidTaskError(f"Expected text; {path} holds zero bytes (a binary file or UTF-16). Save it as csv in UTF-8.")
+        raise InvalidTaskError(
+            f"Expected text; {path} holds zero bytes (a binary file or UTF-16). Save it as csv in UTF-8."
+        )
     try:
         return content.decode("utf-8-sig"), []
     except UnicodeDecodeError as error:
@@ -158,7 +164,11 @@ def _with_decimal_commas(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         column = table.iloc[:, position]
         present = column.dropna()
         if column.dtype == "str" and len(present) and bool(present.str.fullmatch(comma).all()):
-            table = table.assign(**{name: pd.to_numeric(column.str.replace(",", "."))}) if table.columns.is_unique else table
+            table = (
+                table.assign(**{name: pd.to_numeric(column.str.replace(",", "."))})
+                if table.columns.is_unique
+                else table
+            )
             changed.append(str(name))
     if changed:
         notes.append(f"Read decimal commas in {', '.join(changed[:5])}.")

@@ -61,16 +61,24 @@ def read_task(path: Path) -> TaskData:
     from pyarrow import parquet
 
     if not path.is_file():
-        raise InvalidTaskError(f"Expected a prepared task in {path}; there is no such file. Run the step that makes it.")
+        raise InvalidTaskError(
+            f"Expected a prepared task in {path}; there is no such file. Run the step that makes it."
+        )
     try:
         table = parquet.read_table(path, page_checksum_verification=True, partitioning=None)
     except (pa.ArrowException, OSError) as error:
-        raise InvalidTaskError(f"Expected a whole parquet file in {path}; found: {error}. Make the task again.") from error
+        raise InvalidTaskError(
+            f"Expected a whole parquet file in {path}; found: {error}. Make the task again."
+        ) from error
     metadata = (table.schema.metadata or {}).get(_KEY)
     if metadata is None:
-        raise InvalidTaskError(f"Expected a prepared task in {path}; found another table. Give the raw file to prepare it.")
+        raise InvalidTaskError(
+            f"Expected a prepared task in {path}; found another table. Give the raw file to prepare it."
+        )
     described = json.loads(metadata)
-    columns = {name: _from_arrow(table[name]) for name in table.column_names if name not in {TARGET_COLUMN, SPLIT_COLUMN}}
+    columns = {
+        name: _from_arrow(table[name]) for name in table.column_names if name not in {TARGET_COLUMN, SPLIT_COLUMN}
+    }
     return TaskData(
         task=Task.from_dict(described["task"]),
         features=pd.DataFrame(columns),
