@@ -67,10 +67,10 @@ class Float:
         """
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
             raise SearchSpaceMismatchError(f"{self.name} must be a number in [{self.low}, {self.high}]; got {value!r}.")
-        number = float(f"{float(value):.{_SIGNIFICANT_DIGITS}g}")
-        if not self.low <= number <= self.high:
+        if not self.low <= value <= self.high:
             raise SearchSpaceMismatchError(f"{self.name} must be in [{self.low}, {self.high}]; got {value!r}.")
-        return number
+        # Rounding must not leave a range whose ends have more digits.
+        return min(max(float(f"{float(value):.{_SIGNIFICANT_DIGITS}g}"), self.low), self.high)
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,8 @@ def _encode(hp: Hyperparameter, configuration: Configuration) -> list[float]:
 def _levels(hp: Hyperparameter, count: int) -> list[Value]:
     if isinstance(hp, Categorical):
         others = [choice for choice in hp.choices if choice != hp.default]
-        return [hp.default, *others][:count]
+        choices: list[Value] = [hp.default, *others]
+        return choices[:count]
     if count == 1:
         return [hp.default]
     return list(dict.fromkeys(hp.from_unit((i + 0.5) / count) for i in range(count)))

@@ -136,6 +136,14 @@ class Registry:
         self._tag(version, {"status": "rejected", "rejection.reason": reason, "rejection.time": _now()})
         self._drop_candidate(version)
 
+    def has_version(self, version: int) -> bool:
+        """Tell whether a version is registered."""
+        try:
+            self._version(version)
+        except MetaflowHPOError:
+            return False
+        return True
+
     def champion(self) -> ChampionVersion | None:
         """Return the version that is served, or None before the first promotion."""
         number = self._aliases().get(CHAMPION)

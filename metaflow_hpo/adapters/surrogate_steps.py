@@ -51,7 +51,7 @@ def fit(pipeline: Pipeline) -> Metadata:
     store, settings = pipeline.store, pipeline.settings
     md5 = data_md5(store.meta_dataset_path)
     inputs = f"{md5}/{settings.digest('learner', 'seed', 'folds')}"
-    known = _read_candidate(pipeline)
+    known = _find_candidate(pipeline)
     if known is not None and known["inputs"] == inputs and pipeline.registry.has_version(known["version"]):
         return {**known, "reused": True}
     started = time.monotonic()
@@ -128,15 +128,20 @@ def _save(recommender: "ServedRecommender", folder: Path) -> None:
         fresh.rename(folder)
 
 
-def _read_candidate(pipeline: Pipeline) -> dict[str, Any] | None:
+def _find_candidate(pipeline: Pipeline) -> dict[str, Any] | None:
     path = pipeline.store.data / "mlflow" / _CANDIDATE_FILE
     if not path.is_file() or not pipeline.store.surrogate_folder.is_dir():
         return None
     return dict(read_json(path))
 
 
-def _require_candidate(pipeline: Pipeline) -> dict[str, Any]:
-    candidate = _read_candidate(pipeline)
+def read_candidate(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the candidate: `version, run_id, meta_dataset_md5, metrics`.
+
+    Raises:
+        MetaflowHPOError: If nothing was fitted yet.
+    """
+    candidate = _find_candidate(pipeline)
     if candidate is None:
         raise MetaflowHPOError(f"Expected a surrogate in {pipeline.store.surrogate_folder}; run `metaflow-hpo fit` first.")
     return candidate
@@ -158,7 +163,7 @@ def evaluate(pipeline: Pipeline) -> Metadata:
     """Evaluate the candidate leave-family-out, train what it recommends on held-out tasks, and decide the gate."""
     from metaflow_hpo.recommend.recommendation import ServedRecommender
 
-    candidate = _require_candidate(pipeline)
+    candidate = read_candidate(pipeline)
     recommender = ServedRecommender.load(pipeline.store.surrogate_folder)
     findings = _find(pipeline, recommender, candidate["version"])
     results = _write_findings(pipeline, findings, candidate)
@@ -309,7 +314,7 @@ def read_results(pipeline: Pipeline) -> dict[str, Any]:
 
 def promote(pipeline: Pipeline) -> Metadata:
     """Move the alias `champion` to the evaluated candidate if the gate passed it; otherwise keep the champion."""
-    results, candidate = read_results(pipeline), _require_candidate(pipeline)
+    results, candidate = read_results(pipeline), read_candidate(pipeline)
     if results["version"] != candidate["version"]:
         raise MetaflowHPOError(
             f"Version {candidate['version']} has not been evaluated; the last evaluation is of version {results['version']}. "

@@ -25,7 +25,9 @@ _SQLITE = "sqlite:///"
 _PARENT_TAG = "mlflow.parentRunId"
 _FAILURE_TAG = "failure"
 
-# MLflow reads these when it is imported, which this module puts off. Standard error is for our own progress bar.
+# MLflow reads these when it is imported, which this module puts off. Standard output is for the JSON of the CLI, and
+# standard error for its own progress bar.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 

@@ -82,7 +82,7 @@ def clean_columns(features: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]
     return pd.DataFrame(kept), tuple(notes)
 
 
-def clean_column(column: pd.Series) -> tuple[pd.Series, str]:
+def clean_column(column: pd.Series) -> tuple[pd.Series, str]:  # noqa: PLR0911 - one line a dtype
     """Turn one column into float64 or pandas `str`.
 
     Args:
@@ -97,11 +97,13 @@ def clean_column(column: pd.Series) -> tuple[pd.Series, str]:
     if types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
         return _days(column), f"Column {name!r}: dates became days since 1970-01-01."
     if types.is_timedelta64_dtype(dtype):
-        return pd.Series(column / _DAY, dtype="float64"), f"Column {name!r}: durations became days."
+        return pd.Series(
+            column.dt.total_seconds() / 86400.0, dtype="float64"
+        ), f"Column {name!r}: durations became days."
     if types.is_complex_dtype(dtype):
         return pd.Series(np.nan, index=column.index), f"Column {name!r}: complex numbers became missing."
     if types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype):
-        return _numbers(column.astype("float64").to_numpy(na_value=np.nan), name)
+        return _numbers(column.astype("float64"), name)
     content = types.infer_dtype(column, skipna=True)
     if content in {"boolean", "integer", "floating", "mixed-integer-float", "decimal"}:
         return _numbers(pd.to_numeric(column.astype(object).where(column.notna(), np.nan)).astype("float64"), name)
@@ -117,8 +119,8 @@ def hash_column(column: pd.Series) -> NDArray[np.uint64]:
         values[np.isnan(values)] = np.nan  # one bit pattern for all kinds of NaN
         return pd.util.hash_array(values + 0.0)  # and one for both zeros
     codes, categories = pd.factorize(column)
-    hashes = pd.util.hash_array(np.asarray(categories, dtype=object), categorize=False) if len(categories) else []
-    return np.append(np.asarray(hashes, dtype=np.uint64), _MISSING_HASH)[codes]
+    hashes = pd.util.hash_array(np.asarray(categories, dtype=object), categorize=False)
+    return np.append(hashes, _MISSING_HASH)[codes]
 
 
 def _numbers(values: NDArray[np.float64] | pd.Series, name: str) -> tuple[pd.Series, str]:

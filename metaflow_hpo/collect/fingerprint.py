@@ -7,7 +7,6 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,8 +82,8 @@ def _relatives(fingerprints: Sequence[frozenset[str]]) -> list[tuple[int, int]]:
 def _fingerprint(column: pd.Series) -> str:
     """Return the digest of a column's sorted values; empty for a trivial column."""
     if types.is_float_dtype(column.dtype):
-        values: NDArray[Any] = np.sort(_rounded(column.dropna().to_numpy(dtype="float64")))
-        if len(np.unique(values)) < MIN_DISTINCT:
+        values = _rounded(np.sort(column.dropna().to_numpy(dtype="float64")))
+        if len(np.unique(values, axis=0)) < MIN_DISTINCT:
             return ""
         content = values.astype("<f8").tobytes()
     else:
@@ -96,7 +95,15 @@ def _fingerprint(column: pd.Series) -> str:
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round to significant digits, so that a set stored with other precision keeps its fingerprint."""
-    magnitude = np.floor(np.log10(np.abs(np.where(values == 0, 1.0, values))))
-    scale = 10.0 ** (_SIGNIFICANT_DIGITS - 1 - np.clip(magnitude, -200, 200))
-    return np.round(values * scale) / scale + 0.0
+    """Round to significant digits, so that a set stored with other precision keeps its fingerprint.
+
+    Args:
+        values: `(n,)`.
+
+    Returns:
+        `(n, 2)` decimal mantissas and exponents.
+    """
+    exponent = np.floor(np.log10(np.abs(np.where(values == 0, 1.0, values))))
+    mantissa = np.round(values / 10.0**exponent, _SIGNIFICANT_DIGITS - 1) + 0.0
+    carried = np.abs(mantissa) >= 10
+    return np.column_stack([np.where(carried, mantissa / 10, mantissa), exponent + carried])

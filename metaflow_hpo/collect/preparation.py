@@ -6,40 +6,19 @@ The one thing to know: the same rows in another order give the identical `TaskDa
 import difflib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api import types
 
-from metaflow_hpo.collect.columns import as_text, clean_columns, listed
+from metaflow_hpo.collect.columns import clean_columns, listed
 from metaflow_hpo.collect.rows import digest_content, hash_rows, split_rows, strata_of
+from metaflow_hpo.collect.target import AskedKind, PreparedTarget, prepare_target
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.task import METRICS, Kind, Metric, Task, TaskData
 
-MIN_ROWS = 20
-MAX_CLASSES = 100
-MIN_CLASS_ROWS = 5
-MAX_RARE_FRACTION = 0.1
-CLASS_LIKE_VALUES = 20
-"""A numeric target with at most this many whole values, each on about `CLASS_LIKE_ROWS` rows, is read as classes."""
-CLASS_LIKE_ROWS = 10
 _RECODING_MAX_VALUES = 1000
-
-AskedKind = Kind | Literal["classification"]
-
-
-@dataclass(frozen=True)
-class _Target:
-    """A prepared target: `values` of the rows that `keep` (positions) leaves."""
-
-    kind: Kind
-    values: NDArray[Any]
-    keep: NDArray[np.int64]
-    class_names: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 def prepare_task(
@@ -82,7 +61,7 @@ def prepare_task(
     frame = _with_plain_names(frame)
     target = str(target).strip()
     _check_names(frame, target, drop)
-    prepared = _prepare_target(frame[target], kind)
+    prepared = prepare_target(frame[target], kind)
     chosen_metric = _choose_metric(prepared.kind, metric)
     raw = frame.drop(columns=[target, *{str(name).strip() for name in drop}]).iloc[prepared.keep]
     features, column_notes = clean_columns(raw)
@@ -164,113 +143,7 @@ def _choose_metric(kind: Kind, metric: Metric | None) -> Metric:
     return metric or METRICS[kind][0]
 
 
-def _prepare_target(column: pd.Series, kind: AskedKind | None) -> _Target:
-    if kind is not None and kind not in (*get_args(Kind), "classification"):
-        expected = ", ".join((*get_args(Kind), "classification"))
-        raise InvalidTaskError(f"Expected kind to be one of {expected}; got {kind!r}. Choose one of these.")
-    values, is_numeric = _as_values(column)
-    keep = np.flatnonzero(values.notna().to_numpy())
-    notes: list[str] = []
-    if missing := len(values) - len(keep):
-        notes.append(f"Dropped {missing} rows without a target.")
-    values = values.iloc[keep]
-    if len(keep) < MIN_ROWS:
-        raise InvalidTaskError(
-            f"Expected at least {MIN_ROWS} rows with a value of {column.name!r}; found {len(keep)} of {len(column)}. "
-            "Collect more rows: nothing can be tuned on so few."
-        )
-    if values.nunique() < 2:
-        raise InvalidTaskError(
-            f"Expected a target with different values; {column.name!r} is {as_text(values.iloc[0])!r} on all "
-            f"{len(keep)} rows. Choose another target, or add rows with other values."
-        )
-    if kind is None:
-        kind, reason = _infer_kind(values, is_numeric=is_numeric)
-        notes.append(reason)
-    if kind == "regression":
-        return _Target("regression", _regression_values(values, is_numeric=is_numeric), keep, (), tuple(notes))
-    return _classes(values, keep, kind, notes, is_numeric=is_numeric)
-
-
-def _as_values(column: pd.Series) -> tuple[pd.Series, bool]:
-    """Return the target as float64 (True) or as text (False), missing as NaN."""
-    column = column.reset_index(drop=True)
-    if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
-        raise InvalidTaskError(
-            f"Expected classes or numbers to predict; {column.name!r} holds dates. Turn it into a number."
-        )
-    numeric = types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)
-    if numeric and not types.is_complex_dtype(column.dtype):
-        return column.astype("float64"), True
-    text = column.astype(object).where(column.notna(), None).map(as_text, na_action="ignore").astype("str")
-    text = text.mask(text == "")
-    if isinstance(column.dtype, pd.CategoricalDtype) or types.is_bool_dtype(column.dtype):
-        return text, False
-    numbers = pd.to_numeric(text, errors="coerce").astype("float64")
-    return (numbers, True) if numbers.notna().equals(text.notna()) else (text, False)
-
-
-def _infer_kind(values: pd.Series, *, is_numeric: bool) -> tuple[AskedKind, str]:
-    distinct = values.nunique()
-    if not is_numeric:
-        return "classification", f"Read as classification: the target is not numeric ({distinct} classes)."
-    finite = values[np.isfinite(values)]
-    whole = len(finite) == len(values) and bool((finite == finite.round()).all())
-    if whole and distinct <= CLASS_LIKE_VALUES and len(values) >= CLASS_LIKE_ROWS * distinct:
-        return (
-            "classification",
-            f"Read as classification: the target has {distinct} whole values (kind overrides this).",
-        )
-    return "regression", f"Read as regression: the target is numeric with {distinct} values (kind overrides this)."
-
-
-def _regression_values(values: pd.Series, *, is_numeric: bool) -> NDArray[np.float64]:
-    if not is_numeric:
-        bad = values[pd.to_numeric(values, errors="coerce").isna()]
-        raise InvalidTaskError(
-            f"Expected a numeric target for regression; {len(bad)} values of {values.name!r} are not numbers "
-            f"({listed(sorted(bad.unique()))}). Clean them, or choose classification."
-        )
-    infinite = int(np.isinf(values).sum())
-    if infinite:
-        raise InvalidTaskError(
-            f"Expected a finite target for regression; {infinite} values of {values.name!r} are infinite. "
-            "Remove these rows or correct them."
-        )
-    return values.to_numpy(dtype="float64") + 0.0
-
-
-def _classes(
-    values: pd.Series, keep: NDArray[np.int64], kind: AskedKind, notes: list[str], *, is_numeric: bool
-) -> _Target:
-    name, counts = values.name, values.value_counts()
-    if len(counts) > MAX_CLASSES:
-        parsed = float(pd.to_numeric(values, errors="coerce").notna().mean())
-        hint = f"{parsed:.0%} of the values are numbers: choose regression" if parsed > 0.5 else "Group rare classes"
-        raise InvalidTaskError(
-            f"Expected at most {MAX_CLASSES} classes; {name!r} has {len(counts)}. {hint}, or choose another target."
-        )
-    common = counts[counts >= MIN_CLASS_ROWS]
-    rare_rows = int(counts.sum() - common.sum())
-    if len(common) < 2 or rare_rows >= MAX_RARE_FRACTION * len(values):
-        rare = [as_text(value) for value in sorted(counts.index[counts < MIN_CLASS_ROWS])]
-        raise InvalidTaskError(
-            f"Expected at least {MIN_CLASS_ROWS} rows of each class of {name!r}; {len(rare)} of {len(counts)} classes "
-            f"have fewer ({listed(rare)}). Add rows, group the rare classes, or choose regression."
-        )
-    if rare_rows:
-        notes = [*notes, f"Dropped {rare_rows} rows of {len(counts) - len(common)} classes with fewer than 5 rows."]
-        is_common = values.isin(common.index).to_numpy()
-        values, keep = values[is_common], keep[is_common]
-    labels = sorted(common.index)
-    found: Kind = "binary" if len(labels) == 2 else "multiclass"
-    if kind not in (found, "classification"):
-        raise InvalidTaskError(f"Expected a {kind} target; {name!r} has {len(labels)} classes. Ask for {found}.")
-    codes = pd.Index(labels).get_indexer(pd.Index(values)).astype(np.int64)
-    return _Target(found, codes, keep, tuple(as_text(label) for label in labels), tuple(notes))
-
-
-def _given_split(test_rows: Sequence[int], rows: int, target: _Target) -> NDArray[np.bool_]:
+def _given_split(test_rows: Sequence[int], rows: int, target: PreparedTarget) -> NDArray[np.bool_]:
     outside = [row for row in test_rows if not 0 <= row < rows]
     if outside or len(set(test_rows)) != len(test_rows):
         what = f"outside that range: {listed(outside)}" if outside else "repeated positions"
@@ -282,8 +155,8 @@ def _given_split(test_rows: Sequence[int], rows: int, target: _Target) -> NDArra
     if lost or is_test.all() or not is_test.any():
         names = listed([target.class_names[number] for number in lost])
         raise InvalidTaskError(
-            f"Expected test rows and training rows of every class; found {int(is_test.sum())} test rows of {len(is_test)}"
-            f"{f', and no training row of {names}' if lost else ''}. Correct test_rows, or leave it out."
+            f"Expected test rows and training rows of every class; found {int(is_test.sum())} test rows of "
+            f"{len(is_test)}{f', and no training row of {names}' if lost else ''}. Correct test_rows, or leave it out."
         )
     return is_test
 

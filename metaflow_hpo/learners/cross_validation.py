@@ -6,6 +6,8 @@ test rows; its score is reported as test performance and nothing is ever selecte
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import math
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -128,7 +130,7 @@ def _make_trial(
     if failed:
         number, reason = failed[0]
         where = "on the refit" if number == len(folds) - 1 else f"in fold {number + 1} of {len(folds) - 1}"
-        return Trial(*common, float("nan"), float("nan"), duration, "failed", f"{reason} ({where})")
+        return Trial(*common, math.nan, math.nan, duration, "failed", f"{reason} ({where})")
     scores = [_score_fold(task, fold, outcome) for fold, outcome in zip(folds, outcomes, strict=True)]
     curves = np.array([outcome.learning_curve for outcome in outcomes[:-1]], np.float64)  # (folds, E)
     return Trial(

@@ -148,8 +148,8 @@ def _read_bytes(spec: BuiltinSpec) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != spec.sha256:
         raise InvalidTaskError(
-            f"Task {spec.task_id!r}: expected {spec.path} with sha256 {spec.sha256 or '(none in the catalogue)'}; found "
-            f"{found}. The installed {spec.package} is another version, or the file was changed: {remedy}"
+            f"Task {spec.task_id!r}: expected {spec.path} with sha256 {spec.sha256 or '(none in the catalogue)'}; "
+            f"found {found}. The installed {spec.package} is another version, or the file was changed: {remedy}"
         )
     return content
 

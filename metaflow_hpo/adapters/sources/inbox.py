@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from metaflow_hpo.adapters.sources.tables import read_table
 from metaflow_hpo.collect.columns import listed
-from metaflow_hpo.collect.preparation import AskedKind, prepare_task
+from metaflow_hpo.collect.preparation import prepare_task
+from metaflow_hpo.collect.target import AskedKind
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.task import Metric, TaskData
 

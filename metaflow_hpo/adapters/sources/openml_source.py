@@ -104,12 +104,5 @@ def _names(value: str | list[str] | None) -> list[str]:
 
 def _densify(frame: pd.DataFrame) -> pd.DataFrame:
     """Turn sparse columns (sparse ARFF) into ordinary ones."""
-    dense = {
-        position: column.sparse.to_dense()
-        for position, (_, column) in enumerate(frame.items())
-        if isinstance(column.dtype, pd.SparseDtype)
-    }
-    if not dense:
-        return frame
-    columns = [dense.get(position, frame.iloc[:, position]) for position in range(frame.shape[1])]
-    return pd.concat(columns, axis="columns")
+    sparse = {name: dtype.subtype for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.SparseDtype)}
+    return frame.astype(sparse) if sparse else frame

@@ -8,7 +8,7 @@ import csv
 import io
 import lzma
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -19,7 +19,10 @@ Options = Mapping[str, Any]
 
 def read_csv(content: bytes, options: Options) -> pd.DataFrame:
     """Read delimited text; `options` are those of `pandas.read_csv`."""
-    return pd.read_csv(io.BytesIO(content), na_values=list(MISSING), skipinitialspace=True, low_memory=False, **options)
+    return cast(
+        pd.DataFrame,
+        pd.read_csv(io.BytesIO(content), na_values=list(MISSING), skipinitialspace=True, low_memory=False, **options),
+    )
 
 
 def read_whitespace(content: bytes, options: Options) -> pd.DataFrame:
@@ -30,15 +33,15 @@ def read_whitespace(content: bytes, options: Options) -> pd.DataFrame:
 def read_arff(content: bytes, options: Options) -> pd.DataFrame:
     """Read ARFF and KEEL files: `@attribute` lines name the columns, the rows follow `@data`."""
     lines = content.decode("latin-1").splitlines()
-    names, start = [], 0
-    for start, line in enumerate(lines, start=1):
+    names, rows = [], []
+    for number, line in enumerate(lines, start=1):
         words = line.strip().split(None, 1)
         if words and words[0].lower() == "@attribute":
             names.append(words[1].split("{")[0].split()[0].strip("'\""))
         if words and words[0].lower() == "@data":
+            rows = [row for row in lines[number:] if row.strip() and not row.startswith("%")]
             break
-    rows = "\n".join(line for line in lines[start:] if line.strip() and not line.startswith("%"))
-    return read_csv(rows.encode(), {"header": None, "names": names, "quoting": csv.QUOTE_NONE, **options})
+    return read_csv("\n".join(rows).encode(), {"header": None, "names": names, "quoting": csv.QUOTE_NONE, **options})
 
 
 def read_labelled(content: bytes, options: Options) -> pd.DataFrame:
@@ -56,7 +59,7 @@ def read_labelled(content: bytes, options: Options) -> pd.DataFrame:
 
 def read_excel(content: bytes, options: Options) -> pd.DataFrame:
     """Read the first sheet of an Excel file; `options` are those of `pandas.read_excel`."""
-    return pd.read_excel(io.BytesIO(content), **options)
+    return cast(pd.DataFrame, pd.read_excel(io.BytesIO(content), **options))
 
 
 def read_pickle(content: bytes, options: Options) -> pd.DataFrame:

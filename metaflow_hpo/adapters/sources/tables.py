@@ -1,22 +1,26 @@
 """Read a person's table, csv or parquet, and say where exactly it is broken when it is.
 
-The one thing to know: a line with too few or too many fields is an error, never padded: a file that was cut off while it
-was copied must not become a smaller data set.
+The one thing to know: a line with too few or too many fields is an error, never padded: a file that was cut off
+while it was copied must not become a smaller data set.
 """
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pandas as pd
 
+from metaflow_hpo.collect.columns import listed
 from metaflow_hpo.errors import InvalidTaskError
 
-MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "<null>", "None", "none", "?", "#N/A", "<NA>")
+MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "<null>", "None", "?", "#N/A", "<NA>")
 SEPARATORS = (",", ";", "\t", "|")
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 _CSV_FIELD_LIMIT = 10_000_000
 _SNIFFED_LINES = 20
+_DECIMAL_COMMA = r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"
+_BLANK_END = re.compile(r"(\r?\n *)+\Z")
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -53,7 +57,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(path, engine="pyarrow", partitioning=None)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InvalidTaskError(
-            f"Expected a whole parquet file; {path} cannot be read ({error}). It may be cut short: save or copy it again."
+            f"Expected a whole parquet file; {path} cannot be read ({error}). "
+            "It may be cut short: save or copy it again."
         ) from error
     named = [name for name in table.index.names if name is not None]
     return table.reset_index() if named else table
@@ -61,6 +66,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     text, notes = _decode(path)
+    text = _BLANK_END.sub("\n", text)
     separator = _sniff_separator(text)
     width = _check_lines(path, text, separator)
     if width < 2:
@@ -136,8 +142,8 @@ def _check_lines(path: Path, text: str, separator: str) -> int:
                 width = len(fields)
             elif fields and len(fields) != width:
                 raise InvalidTaskError(
-                    f"Expected {width} fields on every line of {path}, as on the first; found {len(fields)} on line {start}. "
-                    "Correct that line; if it is the last, the file may be cut short: copy it again."
+                    f"Expected {width} fields on every line of {path}, as on the first; found {len(fields)} on line "
+                    f"{start}. Correct that line; if it is the last, the file may be cut short: copy it again."
                 )
             start = reader.line_num + 1
     except csv.Error as error:
@@ -158,18 +164,13 @@ def _first_line(text: str, separator: str) -> list[str]:
 
 def _with_decimal_commas(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Read text columns of the form 1,5 as numbers, where all present values are such."""
-    comma = r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"
-    changed = []
-    for position, name in enumerate(table.columns):
-        column = table.iloc[:, position]
+    columns, changed = [], []
+    for name, column in table.items():
         present = column.dropna()
-        if column.dtype == "str" and len(present) and bool(present.str.fullmatch(comma).all()):
-            table = (
-                table.assign(**{name: pd.to_numeric(column.str.replace(",", "."))})
-                if table.columns.is_unique
-                else table
-            )
+        if column.dtype == "str" and len(present) and bool(present.str.fullmatch(_DECIMAL_COMMA).all()):
+            column = pd.to_numeric(column.str.replace(",", "."))  # noqa: PLW2901
             changed.append(str(name))
+        columns.append(column)
     if changed:
-        notes.append(f"Read decimal commas in {', '.join(changed[:5])}.")
-    return table
+        notes.append(f"Read decimal commas in {listed(changed)}.")
+    return pd.concat(columns, axis="columns")

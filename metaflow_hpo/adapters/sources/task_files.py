@@ -93,7 +93,7 @@ def _to_arrow(column: pd.Series) -> Any:
 
     if pd.api.types.is_float_dtype(column.dtype):
         return pa.array(column.to_numpy(), type=pa.float64(), from_pandas=False)
-    return pa.array(column.to_numpy(dtype=object, na_value=None), type=pa.string())
+    return pa.array(column.astype(object).where(column.notna(), None).to_numpy(), type=pa.string())
 
 
 def _from_arrow(column: Any) -> pd.Series:

@@ -1,0 +1,58 @@
+"""The end of the demo: a table the surrogate has never seen, recommended for, trained, compared."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from metaflow_hpo.adapters import advise
+from metaflow_hpo.adapters.files import write_atomically
+from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
+from metaflow_hpo.settings import DEMO_HELD_OUT
+from metaflow_hpo.trial import Trial
+
+RANDOM_TRIALS = 10
+
+
+def write_held_out(pipeline: Pipeline) -> tuple[Path, str]:
+    """Write the held-out task as the csv a person would bring; return its path and target."""
+    spec = next(spec for spec in builtin_specs() if spec.task_id == DEMO_HELD_OUT)
+    data = load_builtin(spec)
+    target = [data.class_names[int(c)] for c in data.target] if data.class_names else data.target
+    frame = data.features.assign(**{data.task.target: target})
+    path = pipeline.store.data / "demo" / f"{DEMO_HELD_OUT}.csv"
+    write_atomically(path, lambda temporary: _write_csv(frame, temporary))
+    return path, data.task.target
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, index=False)
+
+
+def compare_on_held_out(pipeline: Pipeline, path: Path, target: str) -> tuple[dict[str, Any], list[list[Any]]]:
+    """Recommend for the table and train with it: the first recommendation, the five, the default, random search."""
+    from metaflow_hpo.learners.registry import get_learner
+
+    described = advise.describe_file(path, target)
+    answer = advise.recommend(pipeline, described, 5)
+    configurations = [r["configuration"] for r in answer["recommendations"]]
+    default = get_learner(pipeline.settings.learner).space.default
+    *recommended, plain = advise.train(pipeline, described.data, [*configurations, default])
+    random = advise.search(pipeline, described.data, strategy="random", trials=RANDOM_TRIALS)
+    rows = [
+        _row("default", [plain]),
+        _row(f"random search, best of {RANDOM_TRIALS}", random),
+        _row("first recommendation", recommended[:1]),
+        _row("best of the five recommendations", recommended),
+    ]
+    return answer, rows
+
+
+def _row(name: str, trials: list[Trial]) -> list[Any]:
+    ok = [trial for trial in trials if trial.status == "ok"]
+    seconds = sum(trial.duration_s for trial in trials)
+    if not ok:
+        return [name, "failed", "failed", seconds]
+    best = max(ok, key=lambda trial: trial.performance)
+    return [name, best.performance, best.test_performance, seconds]

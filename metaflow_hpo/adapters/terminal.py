@@ -1,0 +1,46 @@
+"""Progress and tables for people: a bar on a terminal, plain lines elsewhere, always on standard error.
+
+The one thing to know: standard output belongs to results (`--json`), so nothing here ever writes to it.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from metaflow_hpo.adapters import pipeline
+
+_PLAIN_EVERY_S = 5.0
+
+
+@contextmanager
+def show_progress() -> Iterator[pipeline.Progress]:
+    """Yield a progress callback that lives as long as the block."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain_lines(console)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what, total=total)
+            progress.update(bars[what], completed=done, total=total, visible=done < total)
+
+        yield show
+
+
+def _plain_lines(console: Console) -> pipeline.Progress:
+    last = {"time": time.monotonic()}
+
+    def show(what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == total or now - last["time"] >= _PLAIN_EVERY_S:
+            last["time"] = now
+            console.print(f"{what}: {done}/{total}", highlight=False)
+
+    return show

@@ -1,0 +1,364 @@
+"""The command line. Results go to standard output, progress and messages to standard error.
+
+Exit codes: 0 done, 1 an error with a remedy (a `MetaflowHPOError`), 2 wrong usage. Heavy imports stay inside commands.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from metaflow_hpo.errors import MetaflowHPOError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from metaflow_hpo.adapters.pipeline import Pipeline
+
+STEPS = (
+    "dataset_catalogue",
+    "search_results",
+    "meta_features",
+    "meta_dataset",
+    "surrogate",
+    "recommendation_evaluation",
+    "champion",
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Recommend hyperparameters for a new task from past searches.",
+    epilog="Try: metaflow-hpo demo",
+)
+
+Data = Annotated[Path, typer.Argument(help="Your table, csv or parquet.", metavar="DATA")]
+Target = Annotated[str | None, typer.Option("--target", help="Column to predict.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Learner = Annotated[str | None, typer.Option("--learner", help="mlp or svm; the setting's unless given.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+@app.callback()
+def configure(debug: Debug = False) -> None:
+    """Recommend hyperparameters for a new task from past searches."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
+    logging.getLogger("metaflow_hpo").setLevel(logging.INFO)
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    if debug:
+        os.environ["METAFLOW_HPO_DEBUG"] = "1"
+
+
+@contextmanager
+def _opened(learner: str | None = None) -> "Iterator[Pipeline]":
+    from pydantic import ValidationError
+
+    from metaflow_hpo.adapters.pipeline import Pipeline
+    from metaflow_hpo.adapters.terminal import show_progress
+    from metaflow_hpo.settings import Settings
+
+    os.environ.pop("METAFLOW_HPO_DEBUG", None)
+    try:
+        settings = Settings() if learner is None else Settings(learner=learner)  # type: ignore[arg-type]
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+        raise MetaflowHPOError(f"A setting is wrong: {found}. Mend METAFLOW_HPO_* or [tool.metaflow_hpo].") from error
+    with show_progress() as progress:
+        yield Pipeline(settings, progress)
+
+
+def _print_json(value: Any) -> None:
+    from metaflow_hpo.adapters.files import to_jsonable
+
+    print(json.dumps(to_jsonable(value), indent=2, allow_nan=False))
+
+
+def _print_table(title: str, header: list[str], rows: list[list[Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for position, name in enumerate(header):
+        table.add_column(name, justify="left" if position == 0 else "right")
+    for row in rows:
+        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+@app.command(epilog="Try: metaflow-hpo recommend my.csv --target y --json")
+def recommend(
+    data: Data,
+    target: Target = None,
+    k: Annotated[int, typer.Option("--k", min=1, max=50, help="How many configurations.")] = 5,
+    learner: Learner = None,
+    as_json: Json = False,
+) -> None:
+    """Recommend configurations for your table, without training anything."""
+    from metaflow_hpo.adapters.advise import describe_file
+    from metaflow_hpo.adapters.advise import recommend as recommend_for
+
+    with _opened(learner) as pipeline:
+        answer = recommend_for(pipeline, describe_file(data, target), k)
+    if as_json:
+        _print_json(answer)
+    else:
+        _show_recommendation(answer)
+
+
+def _show_recommendation(answer: dict[str, Any]) -> None:
+    task, novelty = answer["task"], answer["novelty"]
+    for note in task["notes"]:
+        typer.echo(f"note: {note}", err=True)
+    if novelty["fallback"]:
+        typer.echo(
+            f"warning: this task is unlike all past ones (novelty percentile {novelty['percentile']:.0f}); "
+            "the default and the portfolio are recommended, with wider intervals.",
+            err=True,
+        )
+    rows = [
+        [
+            r["rank"],
+            ", ".join(f"{name}={value}" for name, value in r["configuration"].items()),
+            r["performance"]["mean"],
+            f"{r['performance']['low']:.3f} - {r['performance']['high']:.3f}",
+            f"{r['expected_gain_over_default']:+.4f}",
+            f"{r['expected_duration_s']:.1f}",
+        ]
+        for r in answer["recommendations"]
+    ]
+    metric = answer["recommendations"][0]["performance"]["metric"]
+    header = ["rank", "configuration", f"expected {metric}", "80 % interval", "gain over default", "seconds"]
+    _print_table(f"{task['task_id']}: {task['kind']}, {task['rows']} rows, {task['columns']} columns", header, rows)
+    near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])
+    print(f"nearest past tasks: {near}; surrogate version {answer['lineage']['surrogate_version']}")
+
+
+@app.command(epilog="Try: metaflow-hpo train my.csv --target y")
+def train(
+    data: Data,
+    target: Target = None,
+    configuration: Annotated[Path | None, typer.Option(help="JSON file; the first recommendation unless given.")] = None,
+    learner: Learner = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train one configuration on your table: cross-validated, and refitted and scored on the test rows."""
+    from metaflow_hpo.adapters import advise
+
+    with _opened(learner) as pipeline:
+        if configuration is None:
+            described = advise.describe_file(data, target)
+            rows = described.data
+            chosen = advise.recommend(pipeline, described, 1)["recommendations"][0]["configuration"]
+        else:
+            rows = advise.load_file(data, target)
+            chosen = advise.read_configuration(configuration, pipeline.settings.learner)
+        trial = advise.train(pipeline, rows, [chosen], seed=seed)[0]
+        result = _describe_trial(trial, rows.task.metric)
+    if as_json:
+        _print_json(result)
+    else:
+        header = ["", rows.task.metric]
+        lines = [["cross-validated", trial.performance], ["test rows", trial.test_performance]]
+        _print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
+        print("configuration: " + json.dumps(dict(trial.configuration)))
+
+
+def _describe_trial(trial: Any, metric: str) -> dict[str, Any]:
+    names = ("status", "reason", "performance", "test_performance", "duration_s", "fidelity_epochs", "seed")
+    common = {name: getattr(trial, name) for name in names}
+    return {"configuration": dict(trial.configuration), "metric": metric, **common, "scores": dict(trial.scores)}
+
+
+@app.command(epilog="Try: metaflow-hpo search my.csv --target y --trials 20 --strategy tpe --output trials.parquet")
+def search(
+    data: Data,
+    target: Target = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many configurations.")] = 20,
+    strategy: Annotated[str, typer.Option(help="sobol, random, grid, tpe, hyperopt or recommended.")] = "recommended",
+    seconds: Annotated[float | None, typer.Option(help="Time limit.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of strategy and trainings.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Write the trials here, as parquet.")] = None,
+    learner: Learner = None,
+    as_json: Json = False,
+) -> None:
+    """Search your table; the same command goes on where a killed one stopped."""
+    from metaflow_hpo.adapters import advise
+
+    with _opened(learner) as pipeline:
+        rows = advise.load_file(data, target)
+        found = advise.search(
+            pipeline, rows, strategy=strategy, trials=trials, seconds=seconds, seed=seed, output=output
+        )
+    ok = [trial for trial in found if trial.status == "ok"]
+    best = max(ok, key=lambda trial: trial.performance, default=None)
+    summary = {
+        "task": advise.describe_task(rows),
+        "strategy": strategy,
+        "trials": len(found),
+        "failed": len(found) - len(ok),
+        "best": None if best is None else _describe_trial(best, rows.task.metric),
+        "output": None if output is None else str(output),
+    }
+    if as_json:
+        _print_json(summary)
+    elif best is None:
+        print(f"All {len(found)} trials failed; the first reason: {found[0].reason}")
+    else:
+        lines = [["best performance", best.performance], ["its test performance", best.test_performance]]
+        _print_table(f"{rows.task.task_id}: {len(found)} trials by {strategy}", ["", rows.task.metric], lines)
+        print("configuration: " + json.dumps(dict(best.configuration)))
+
+
+@app.command(epilog="Try: metaflow-hpo fit")
+def fit(as_json: Json = False) -> None:
+    """Train the surrogate on the meta-data set and register it as candidate."""
+    from metaflow_hpo.adapters.surrogate_steps import fit as fit_step
+
+    with _opened() as pipeline:
+        report = fit_step(pipeline)
+    if as_json:
+        _print_json(report)
+    else:
+        verb = "unchanged inputs, kept" if report["reused"] else "trained"
+        print(f"surrogate version {report['version']} ({verb}); next: metaflow-hpo evaluate")
+
+
+@app.command(epilog="Try: metaflow-hpo evaluate --json")
+def evaluate(as_json: Json = False) -> None:
+    """Evaluate the candidate on held-out families, train what it recommends there, and decide the gate."""
+    from metaflow_hpo.adapters.surrogate_steps import evaluate as evaluate_step
+
+    with _opened() as pipeline:
+        report = evaluate_step(pipeline)
+    if as_json:
+        tables = {name: report.pop(name).to_dict("records") for name in ("summary", "gains", "realised")}
+        _print_json({**report, **tables})
+    else:
+        _show_evaluation(report)
+
+
+def _show_evaluation(report: dict[str, Any]) -> None:
+    summary: pd.DataFrame = report["summary"]
+    wide = summary.pivot(index="recommender", columns="k", values="mean").sort_values(1)
+    rows = [[str(name), *map(float, values)] for name, values in zip(wide.index, wide.to_numpy(), strict=True)]
+    tasks = int(summary["tasks"].max())
+    _print_table(f"Mean normalised regret, {tasks} held-out tasks", ["recommender", *(f"k={k}" for k in wide.columns)], rows)
+    gains = [
+        [f"{r.way} - {r.rival}", f"{r.mean_gain:+.4f}", f"{r.low:+.4f} .. {r.high:+.4f}", f"{r.wins}/{r.ties}/{r.losses}"]
+        for r in report["gains"].itertuples()
+    ]
+    _print_table("Test performance, really trained", ["comparison", "mean gain", "95 %", "win/tie/loss"], gains)
+    print(f"gate: {'promoted' if report['promoted'] else 'refused'}. {report['reason']}")
+
+
+@app.command(epilog="Try: metaflow-hpo status --json")
+def status(as_json: Json = False) -> None:
+    """Say what is known, what is served and where the data are."""
+    from metaflow_hpo.adapters.advise import read_status
+
+    with _opened() as pipeline:
+        report = read_status(pipeline)
+    if as_json:
+        _print_json(report)
+        return
+    knowledge, champion = report["knowledge"], report["champion"]
+    print(f"knowledge: {knowledge['trials']} trials on {knowledge['tasks']} tasks of {knowledge['families']} families")
+    print("champion:  " + ("none" if champion is None else f"{champion['name']} version {champion['version']}"))
+    print(f"data:      {report['data']['folder']} (MLflow: {report['data']['tracking_uri']})")
+
+
+@app.command(epilog="Try: metaflow-hpo describe my.csv --target y > request.json")
+def describe(data: Data, target: Target = None) -> None:
+    """Print your table's meta-features as a request for the served model."""
+    from metaflow_hpo.adapters.advise import describe_file
+
+    with _opened():
+        described = describe_file(data, target)
+    _print_json({"dataframe_records": [described.meta_features], "params": {"k": 5}})
+
+
+@app.command(epilog="Try: metaflow-hpo step dataset_catalogue")
+def step(name: Annotated[str, typer.Argument(help=f"One of {', '.join(STEPS)}.")]) -> None:
+    """Run one step of the pipeline, as the asset of the same name does (the stages of dvc.yaml)."""
+    from metaflow_hpo.adapters import collect_steps, surrogate_steps
+
+    if name not in STEPS:
+        raise typer.BadParameter(f"expected one of {', '.join(STEPS)}; got {name!r}.")
+    with _opened() as pipeline:
+        match name:
+            case "dataset_catalogue":
+                collect_steps.build_catalogue(pipeline)
+            case "search_results":
+                collect_steps.search_tasks(pipeline, pipeline.store.task_ids())
+            case "meta_features":
+                collect_steps.describe_tasks(pipeline, pipeline.store.task_ids())
+            case "meta_dataset":
+                collect_steps.join_tasks(pipeline)
+            case "surrogate":
+                surrogate_steps.fit(pipeline)
+            case "recommendation_evaluation":
+                surrogate_steps.evaluate(pipeline)
+            case _:
+                record = surrogate_steps.promote(pipeline)
+                typer.echo(record["reason"], err=True)
+
+
+@app.command(epilog="Try: metaflow-hpo demo")
+def demo() -> None:
+    """Run the main job on real tasks that ship with the dependencies, then recommend for a table it has never seen."""
+    from metaflow_hpo.adapters.demo import compare_on_held_out, write_held_out
+    from metaflow_hpo.adapters.surrogate_steps import read_results
+
+    with _opened() as pipeline:
+        settings = pipeline.settings
+    typer.echo("The main job, through Dagster: collect, train the surrogate, evaluate, promote", err=True)
+    # Its own process: the instance of Dagster is chosen by the environment.
+    environment = {**os.environ, "DAGSTER_HOME": str(settings.dagster_home), "METAFLOW_HPO_DATA": str(settings.data)}
+    job = subprocess.run([sys.executable, "-m", "metaflow_hpo.orchestration.main_job"], env=environment, check=False)  # noqa: S603
+    if job.returncode:
+        raise MetaflowHPOError("The main job failed; its own message stands above. Running the demo again resumes it.")
+    with _opened() as pipeline:
+        _show_evaluation(read_results(pipeline))
+        path, target = write_held_out(pipeline)
+        answer, comparison = compare_on_held_out(pipeline, path, target)
+    _show_recommendation(answer)
+    _print_table(f"{path.name}, really trained", ["what", "cross-validated", "test rows", "seconds"], comparison)
+    _show_where_next(pipeline, path, target)
+
+
+def _show_where_next(pipeline: "Pipeline", path: Path, target: str) -> None:
+    print(
+        f"""Where to look next
+  plots and tables   {pipeline.store.evaluation_folder}
+  Dagster and MLflow make ui, then http://127.0.0.1:3000 and http://127.0.0.1:5000
+  your own table     metaflow-hpo recommend my.csv --target y
+  this one again     metaflow-hpo recommend {path} --target {target}
+  over HTTP          make serve, then README, "Serve it" """
+    )
+
+
+def main() -> None:
+    """Run the command line and turn errors with a remedy into exit code 1."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except MetaflowHPOError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

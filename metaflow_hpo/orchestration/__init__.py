@@ -1,0 +1,1 @@
+"""Edge: Dagster only. Assets on one page, checks, partitions, resources, automation."""

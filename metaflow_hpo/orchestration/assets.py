@@ -1,0 +1,110 @@
+"""The assets, left to right: collect, surrogate, evaluate. Each reads with the resource, calls one step, returns metadata.
+
+The one thing to know: partitioned assets run over many partitions in one run (`BackfillPolicy.single_run`), since a run a
+partition costs seconds. A run over a range works on all its tasks and reports on each partition.
+"""
+
+import dagster as dg
+
+from metaflow_hpo.adapters import collect_steps, surrogate_steps
+from metaflow_hpo.orchestration import metadata as show
+from metaflow_hpo.orchestration.partitions import sync_partitions, task_partitions
+from metaflow_hpo.orchestration.resources import PipelineResource
+
+OWNERS = ["team:metaflow-hpo"]
+SINGLE_RUN = dg.BackfillPolicy.single_run()
+
+
+@dg.asset(group_name="collect", kinds={"pandas", "parquet"}, owners=OWNERS)
+def dataset_catalogue(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult:
+    """All tasks: data set, target, metric and fixed row splits. One prepared file a task, one partition a task."""
+    work = pipeline.open(context)
+    report = collect_steps.build_catalogue(work)
+    sync_partitions(context.instance, work.store.task_ids())
+    shown = {"catalogue": show.show_table(report["table"]), "kinds": report["kinds"]}
+    return dg.MaterializeResult(metadata=show.keep_plain(report) | shown, data_version=dg.DataVersion(report["md5"]))
+
+
+@dg.asset(
+    group_name="collect",
+    kinds={"pytorch", "scikitlearn", "mlflow"},
+    owners=OWNERS,
+    deps=[dataset_catalogue],
+    partitions_def=task_partitions,
+    backfill_policy=SINGLE_RUN,
+)
+def search_results(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
+    """Trials of each task: the shared core and random search, cross-validated. Finished trials are never repeated."""
+    from metaflow_hpo.evaluate.plots import plot_search
+
+    reports = collect_steps.search_tasks(pipeline.open(context), list(context.partition_keys))
+    for task_id, report in reports.items():
+        plot = show.show_figure(plot_search(report["performance"], task_id))
+        context.add_asset_metadata(show.keep_plain(report) | {"search": plot}, partition_key=task_id)
+
+
+@dg.asset(
+    group_name="collect",
+    kinds={"pandas", "parquet"},
+    owners=OWNERS,
+    deps=[dataset_catalogue],
+    partitions_def=task_partitions,
+    backfill_policy=SINGLE_RUN,
+)
+def meta_features(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
+    """The numbers that describe each task, from its training rows only, cheap landmarks included."""
+    reports = collect_steps.describe_tasks(pipeline.open(context), list(context.partition_keys))
+    for task_id, report in reports.items():
+        context.add_asset_metadata(show.keep_plain(report) | {"values": report["values"]}, partition_key=task_id)
+
+
+@dg.asset(
+    group_name="collect",
+    kinds={"pandas", "dvc"},
+    owners=OWNERS,
+    deps=[
+        dg.AssetDep(search_results, partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep(meta_features, partition_mapping=dg.AllPartitionMapping()),
+    ],
+)
+def meta_dataset(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult:
+    """Trials joined with meta-features over all tasks. Its md5, the one DVC records, names it everywhere downstream."""
+    report = collect_steps.join_tasks(pipeline.open(context))
+    return dg.MaterializeResult(metadata=report, data_version=dg.DataVersion(report["md5"]))
+
+
+@dg.asset(group_name="surrogate", kinds={"pytorch", "lightning", "mlflow"}, owners=OWNERS, deps=[meta_dataset])
+def surrogate(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult:
+    """f(T, theta) -> p, cross-fitted over task families on a GPU where there is one; registered as candidate."""
+    report = surrogate_steps.fit(pipeline.open(context))
+    return dg.MaterializeResult(metadata=show.keep_plain(report) | report["metrics"])
+
+
+@dg.asset(group_name="evaluate", kinds={"matplotlib", "mlflow"}, owners=OWNERS, deps=[surrogate])
+def recommendation_evaluation(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult:
+    """The candidate on held-out families against every baseline, by regret and by really training; decides the gate."""
+    work = pipeline.open(context)
+    report = surrogate_steps.evaluate(work)
+    folder = work.store.evaluation_folder
+    tables = {name: show.show_table(report[name]) for name in ("summary", "gains", "realised")}
+    plots = {name: show.show_image(folder / f"{name}.png") for name in ("regret", "realised", "calibration")}
+    named = {f"plot_{name}": plot for name, plot in plots.items()}
+    return dg.MaterializeResult(metadata=show.keep_plain(report) | tables | named | report["metrics"])
+
+
+@dg.asset(group_name="evaluate", kinds={"mlflow"}, owners=OWNERS, deps=[recommendation_evaluation])
+def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult:
+    """The served version: the alias `champion` on the candidate that passed the gate."""
+    report = surrogate_steps.promote(pipeline.open(context))
+    return dg.MaterializeResult(metadata={name: value for name, value in report.items() if value is not None})
+
+
+ASSETS = [
+    dataset_catalogue,
+    search_results,
+    meta_features,
+    meta_dataset,
+    surrogate,
+    recommendation_evaluation,
+    champion,
+]

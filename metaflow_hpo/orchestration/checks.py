@@ -1,0 +1,114 @@
+"""Asset checks: what must hold of each asset. The gate blocks everything downstream of the evaluation."""
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from metaflow_hpo.adapters import surrogate_steps
+from metaflow_hpo.orchestration import assets
+from metaflow_hpo.orchestration.resources import PipelineResource
+
+MAX_FAILED_FRACTION = 0.5
+MIN_RANK_CORRELATION = 0.0
+
+
+@dg.asset_check(asset=assets.dataset_catalogue)
+def catalogue_is_complete(
+    context: dg.AssetCheckExecutionContext, pipeline: PipelineResource
+) -> dg.AssetCheckResult:
+    """Ids are unique; every task has a licence, a source and a family."""
+    frame = pipeline.open(context).store.read_catalogue()
+    empty = frame[["licence", "source", "family"]].eq("").any(axis=1) | frame[["licence", "source", "family"]].isna().any(axis=1)
+    incomplete = frame.loc[empty, "task_id"].tolist()
+    passed = bool(frame["task_id"].is_unique) and not incomplete
+    return dg.AssetCheckResult(passed=passed, metadata={"tasks": len(frame), "incomplete": incomplete})
+
+
+@dg.asset_check(asset=assets.search_results)
+def searches_are_complete(
+    context: dg.AssetCheckExecutionContext, pipeline: PipelineResource
+) -> dg.AssetCheckResult:
+    """The budget is spent on every task searched, and at most half of the trials of a task failed."""
+    work = pipeline.open(context)
+    budget = work.settings.core_trials + work.settings.random_trials
+    short, failing = [], {}
+    for path in sorted(work.store.data.glob("search_results/*.parquet")):
+        frame = pd.read_parquet(path)
+        if len(frame) < budget:
+            short.append(path.stem)
+        failed = float((frame["status"] == "failed").mean())
+        if failed > MAX_FAILED_FRACTION:
+            failing[path.stem] = failed
+    return dg.AssetCheckResult(passed=not short and not failing, metadata={"short": short, "failing": failing})
+
+
+@dg.asset_check(asset=assets.meta_features)
+def meta_features_are_finite(
+    context: dg.AssetCheckExecutionContext, pipeline: PipelineResource
+) -> dg.AssetCheckResult:
+    """All numbers are finite, and they are those of the rows the catalogue holds now."""
+    store = pipeline.open(context).store
+    current = store.read_catalogue().set_index("task_id")["sha256"]
+    wrong = []
+    for path in sorted(store.data.glob("meta_features/*.parquet")):
+        frame = pd.read_parquet(path)
+        values = frame[[c for c in frame.columns if c.startswith("mf_")]].to_numpy(dtype="float64")
+        is_current = path.stem not in current.index or current[path.stem] == frame["task_sha256"].iloc[0]
+        if not np.isfinite(values).all() or not is_current:
+            wrong.append(path.stem)
+    return dg.AssetCheckResult(passed=not wrong, metadata={"wrong": wrong})
+
+
+@dg.asset_check(asset=assets.meta_dataset)
+def families_are_on_one_side(
+    context: dg.AssetCheckExecutionContext, pipeline: PipelineResource
+) -> dg.AssetCheckResult:
+    """No family is on two sides of any split."""
+    from metaflow_hpo.surrogate.splits import assign_folds, split_families
+
+    work = pipeline.open(context)
+    core = surrogate_steps.read_core(work)
+    families = np.array(core.families)
+    shared: set[str] = set()
+    for split in split_families(core.families, assign_folds(core.families, work.settings.folds)):
+        sides = [set(families[part]) for part in (split.train, split.validation, split.test)]
+        shared |= (sides[0] & sides[1]) | (sides[0] & sides[2]) | (sides[1] & sides[2])
+    return dg.AssetCheckResult(passed=not shared, metadata={"shared": sorted(shared), "families": len(set(families))})
+
+
+@dg.asset_check(asset=assets.surrogate)
+def surrogate_has_learned(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
+    """The loss is finite and the order of configurations on meta-validation families is better than chance."""
+    metrics = surrogate_steps.read_candidate(pipeline.open(context))["metrics"]
+    loss, correlation = metrics["validation_loss"], metrics["validation_rank_correlation"]
+    passed = bool(np.isfinite(loss)) and correlation > MIN_RANK_CORRELATION
+    return dg.AssetCheckResult(passed=passed, metadata={"validation_loss": loss, "validation_rank_correlation": correlation})
+
+
+@dg.asset_check(asset=assets.recommendation_evaluation, blocking=True)
+def gate(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
+    """Not worse than the champion and the named baselines on meta-validation families; blocks the promotion."""
+    results = surrogate_steps.read_results(pipeline.open(context))
+    return dg.AssetCheckResult(
+        passed=bool(results["promoted"]), description=results["reason"], metadata={"version": results["version"]}
+    )
+
+
+@dg.asset_check(asset=assets.champion)
+def champion_answers(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
+    """The champion, downloaded from the registry, answers a golden request with five distinct valid configurations."""
+    answer = surrogate_steps.answer_golden_request(pipeline.open(context))
+    found = [str(r["configuration"]) for r in answer["recommendations"]]
+    passed = len(set(found)) == surrogate_steps.RECOMMENDED
+    return dg.AssetCheckResult(passed=passed, metadata={"first": found[0]})
+
+
+CHECKS = [
+    catalogue_is_complete,
+    searches_are_complete,
+    meta_features_are_finite,
+    families_are_on_one_side,
+    surrogate_has_learned,
+    gate,
+    champion_answers,
+]
