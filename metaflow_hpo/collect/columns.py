@@ -3,7 +3,6 @@
 The one thing to know: nothing here may depend on the order of the rows; a shuffled file must give the same columns.
 """
 
-import datetime as dt
 import hashlib
 import re
 from collections.abc import Sequence
@@ -173,12 +172,8 @@ def _text(column: pd.Series, name: str, content: str) -> tuple[pd.Series, str]:
     dates = np.array([bool(_ISO_DATE.fullmatch(category)) for category in categories])
     if counts[dates].sum() >= MIN_PARSED_FRACTION * counts.sum():
         return _days(text), f"Column {name!r}: dates became days since 1970-01-01."
-    mixed = content not in {"string", "categorical", "mixed", "bytes"} and not _is_times(column)
+    mixed = content != "string" and len({type(value) for value in column.dropna()}) > 1
     return text, f"Column {name!r}: values of several types became text." if mixed else ""
-
-
-def _is_times(column: pd.Series) -> bool:
-    return all(isinstance(value, dt.time) for value in column.dropna())
 
 
 def _reason_to_drop(name: str, column: pd.Series) -> str:
@@ -190,6 +185,5 @@ def _reason_to_drop(name: str, column: pd.Series) -> str:
         return "constant columns"
     if not types.is_float_dtype(column.dtype):
         return "identifiers (text, every value different)" if distinct == present > IDENTIFIER_MIN_ROWS else ""
-    if _INDEX_NAME.fullmatch(name) and distinct == len(column) and column.max() - column.min() == len(column) - 1:
-        return "row numbers"
-    return ""
+    is_index = _INDEX_NAME.fullmatch(name) and distinct == len(column)
+    return "row numbers" if is_index and column.max() == column.min() + len(column) - 1 else ""

@@ -20,6 +20,7 @@ MIN_DISTINCT = 12
 MIN_SHARED_COLUMNS = 2
 MIN_SHARED_FRACTION = 0.5
 _SIGNIFICANT_DIGITS = 6
+_SMALLEST = 1e-300
 
 
 def column_fingerprints(data: TaskData) -> frozenset[str]:
@@ -83,7 +84,7 @@ def _fingerprint(column: pd.Series) -> str:
     """Return the digest of a column's sorted values; empty for a trivial column."""
     if types.is_float_dtype(column.dtype):
         values = _rounded(np.sort(column.dropna().to_numpy(dtype="float64")))
-        if len(np.unique(values, axis=0)) < MIN_DISTINCT:
+        if 1 + np.count_nonzero((values[1:] != values[:-1]).any(axis=1)) < MIN_DISTINCT:  # equal ones are neighbours
             return ""
         content = values.astype("<f8").tobytes()
     else:
@@ -103,7 +104,7 @@ def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         `(n, 2)` decimal mantissas and exponents.
     """
-    exponent = np.floor(np.log10(np.abs(np.where(values == 0, 1.0, values))))
+    exponent = np.floor(np.log10(np.maximum(np.abs(np.where(values == 0, 1.0, values)), _SMALLEST)))
     mantissa = np.round(values / 10.0**exponent, _SIGNIFICANT_DIGITS - 1) + 0.0
     carried = np.abs(mantissa) >= 10
     return np.column_stack([np.where(carried, mantissa / 10, mantissa), exponent + carried])

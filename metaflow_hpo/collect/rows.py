@@ -46,8 +46,8 @@ def strata_of(target: NDArray[Any], *, is_regression: bool) -> NDArray[np.int64]
     """Return the stratum of every row, `(N,)`: its class, or the decile of its target."""
     if not is_regression:
         return np.asarray(target, dtype=np.int64)
-    edges = np.quantile(target, np.linspace(0, 1, TARGET_BINS + 1)[1:-1])
-    return np.asarray(np.searchsorted(edges, target, side="left"), dtype=np.int64)
+    edges = np.sort(target)[len(target) * np.arange(1, TARGET_BINS) // TARGET_BINS]
+    return np.asarray(np.searchsorted(edges, target, side="right"), dtype=np.int64)
 
 
 def split_rows(row_hash: Hashes, feature_hash: Hashes, strata: NDArray[np.int64]) -> NDArray[np.bool_]:

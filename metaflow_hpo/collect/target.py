@@ -23,7 +23,7 @@ CLASS_LIKE_VALUES = 20
 """A numeric target with at most this many whole values, each on about `CLASS_LIKE_ROWS` rows, is read as classes."""
 CLASS_LIKE_ROWS = 10
 
-AskedKind = Kind | Literal["classification"]
+AskedKind = Literal["binary", "multiclass", "regression", "classification"]
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def prepare_target(column: pd.Series, kind: AskedKind | None) -> PreparedTarget:
     Raises:
         InvalidTaskError: Nothing can be learned from it, or it does not fit the kind.
     """
-    if kind is not None and kind not in (*get_args(Kind), "classification"):
-        expected = ", ".join((*get_args(Kind), "classification"))
+    if kind is not None and kind not in get_args(AskedKind):
+        expected = ", ".join(get_args(AskedKind))
         raise InvalidTaskError(f"Expected kind to be one of {expected}; got {kind!r}. Choose one of these.")
     values, is_numeric = _as_values(column)
     keep = np.flatnonzero(values.notna().to_numpy())

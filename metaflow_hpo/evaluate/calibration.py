@@ -1,7 +1,7 @@
 """Conformal intervals over tasks: how wide an interval must be to cover outcomes on families never trained on.
 
-The one thing to know: scores are taken on the configurations that would be *recommended*, since these are the ones whose
-intervals are shown, and each task counts the same however many scores it gives.
+The one thing to know: scores are taken on the configurations that would be *recommended*, since these are the ones
+whose intervals are shown, and each task counts the same however many scores it gives.
 
 References:
     Barber et al. 2021, arXiv:1905.02928 (CV+); Dunn, Wasserman, Ramdas 2022, arXiv:1809.07441 (groups).

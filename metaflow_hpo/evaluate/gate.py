@@ -1,6 +1,6 @@
 """The gate: a candidate is promoted only if it is not worse than the champion and the named baselines.
 
-The one thing to know: it is decided on meta-validation families, paired over tasks; meta-test families are only reported.
+The one thing to know: it is decided on meta-validation families, paired over tasks; meta-test ones are only reported.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,9 @@ def decide(per_task: pd.DataFrame, champion: pd.DataFrame | None) -> Decision:
     failed = comparisons.loc[~comparisons["passed"]]
     if failed.empty:
         names = ", ".join(rivals)
-        return Decision(True, f"Not worse than {names} at k = {', '.join(map(str, KS))} on meta-validation families.", comparisons)
+        return Decision(
+            True, f"Not worse than {names} at k = {', '.join(map(str, KS))} on meta-validation families.", comparisons
+        )
     worst = failed.sort_values("probability_of_harm").iloc[-1]
     reason = (
         f"Worse than {worst['rival']}: mean regret {worst['candidate']:.4f} against "

@@ -1,8 +1,8 @@
 """The leave-family-out protocol: every recommender orders the shared core for tasks of families it never saw.
 
 The one thing to know: each family is judged twice. As meta-validation (by the network that used it for early stopping),
-to choose `trust` and to decide the gate; as meta-test (by the network that never saw it), to report. What is chosen for a
-fold's meta-test families is chosen without any outcome of these families.
+to choose `trust` and to decide the gate; as meta-test (by the network that never saw it), to report. What is chosen for
+a fold's meta-test families is chosen without any outcome of these families.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from metaflow_hpo.recommend.baselines import (
 from metaflow_hpo.recommend.portfolio import task_regret
 from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.surrogate_recommender import TRUSTS, SurrogateRecommender
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
+from metaflow_hpo.surrogate.meta_dataset import Array, IntArray, MetaDataset
 from metaflow_hpo.surrogate.predict import Surrogate
 from metaflow_hpo.surrogate.splits import FamilySplit, split_families
 
@@ -134,7 +134,7 @@ def regret_of(
     return _regret_table(meta, task_regret(meta.performance), [recommender], tasks, ks)
 
 
-def _without(split: FamilySplit, degenerate: Array) -> FamilySplit:
+def _without(split: FamilySplit, degenerate: IntArray) -> FamilySplit:
     """Degenerate tasks teach nothing about an order and would dilute every mean."""
     return FamilySplit(*(np.setdiff1d(part, degenerate) for part in (split.train, split.validation, split.test)))
 
@@ -156,11 +156,11 @@ def _trust_regret(
 
 def _choose_trust(validation: pd.DataFrame) -> float:
     means = validation.groupby("trust")["regret"].mean()
-    return float(means.idxmin())
+    return float(means.index[means.to_numpy().argmin()])
 
 
 def _recommenders(
-    meta: MetaDataset, surrogate: Surrogate, past_tasks: Array, trust: float, network: int
+    meta: MetaDataset, surrogate: Surrogate, past_tasks: IntArray, trust: float, network: int
 ) -> list[Recommender]:
     past = meta.subset(past_tasks)
     return [
@@ -173,7 +173,11 @@ def _recommenders(
 
 
 def _regret_table(
-    meta: MetaDataset, regret: Array, recommenders: Sequence[Recommender], tasks: Sequence[int] | Array, ks: Sequence[int]
+    meta: MetaDataset,
+    regret: Array,
+    recommenders: Sequence[Recommender],
+    tasks: Sequence[int] | IntArray,
+    ks: Sequence[int],
 ) -> pd.DataFrame:
     lines = []
     for recommender in recommenders:
@@ -183,4 +187,4 @@ def _regret_table(
                 lines.append((meta.task_ids[t], meta.families[t], recommender.name, k, value))
     table = pd.DataFrame(lines, columns=["task_id", "family", "recommender", "k", "regret"])
     # Random search is repeated: its regret is the mean over the repetitions.
-    return table.groupby(["task_id", "family", "recommender", "k"], sort=False, as_index=False)["regret"].mean()
+    return table.groupby(["task_id", "family", "recommender", "k"], sort=False)["regret"].mean().reset_index()

@@ -1,7 +1,7 @@
-"""Realised performance: the recommended configurations really trained on held-out tasks, against what people do otherwise.
+"""Realised performance: the recommended configurations really trained on held-out tasks, against the alternatives.
 
-The one thing to know: the configuration is always chosen by cross-validated performance and judged on the test rows. The
-recommended ones and the default are trained afresh, with a seed that no trial of the meta-data set used.
+The one thing to know: the configuration is always chosen by cross-validated performance and judged on the test rows.
+The recommended ones and the default are trained afresh, with a seed that no trial of the meta-data set used.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +27,8 @@ def compare_realised(trained: Mapping[str, Sequence[Trial]], random: pd.DataFram
 
     Returns:
         `task_id, family`, then `<way>` (cross-validated) and `<way>_test` for `first`, `best_of_5`, `default`,
-        `random_10`, `random_50`, and `equivalent_random_trials`: the smallest n for which the best of n random trials is
-        expected to be better, cross-validated, than the first recommendation.
+        `random_10`, `random_50`, and `equivalent_random_trials`: the expected number of random trials until one is
+        better, cross-validated, than the first recommendation.
     """
     lines = []
     for task_id, trials in trained.items():

@@ -24,7 +24,7 @@ class DefaultRecommender:
 
 @dataclass(frozen=True)
 class RandomRecommender:
-    """A random order of the pool, the same for every task that shares the seed."""
+    """A random order of the pool, another one for each task and each seed."""
 
     size: int
     seed: int = 0

@@ -36,7 +36,7 @@ class DurationModel:
         penalty = _PENALTY * np.eye(inputs.shape[1])
         penalty[0, 0] = 0.0
         solution = np.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ np.log(seconds))
-        return cls(columns, solution, float(seconds.min()), float(seconds.max()))
+        return cls(columns, np.asarray(solution, dtype=np.float64), float(seconds.min()), float(seconds.max()))
 
     def predict(self, meta_features: Array, encoded: Array) -> Array:
         """Return expected seconds `(N,)` of a trial, for one task `(M,)` and encoded configurations `(N, D)`."""

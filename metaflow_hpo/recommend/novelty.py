@@ -45,4 +45,4 @@ class Novelty:
         return float(100.0 * np.mean(self.reference < self.distances(meta_features).min()))
 
     def _query(self, meta_features: Array) -> Array:
-        return self.standardiser.transform(meta_features[None, :])[0]
+        return np.asarray(self.standardiser.transform(meta_features[None, :])[0])

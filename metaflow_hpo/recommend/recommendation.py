@@ -196,7 +196,9 @@ class ServedRecommender:
 
         surrogate = load_surrogate(folder)
         if not (folder / _ARRAYS_FILE).is_file() or not (folder / _DESCRIPTION_FILE).is_file():
-            raise InvalidTableError(f"Expected {_ARRAYS_FILE} and {_DESCRIPTION_FILE} in {folder}; run `metaflow-hpo fit`.")
+            raise InvalidTableError(
+                f"Expected {_ARRAYS_FILE} and {_DESCRIPTION_FILE} in {folder}; run `metaflow-hpo fit`."
+            )
         description = json.loads((folder / _DESCRIPTION_FILE).read_text())
         arrays = load_file(folder / _ARRAYS_FILE)
         past = MetaDataset(
@@ -210,4 +212,6 @@ class ServedRecommender:
             performance=arrays["performance"],
             duration=arrays["duration"],
         )
-        return cls(surrogate, past, description["trust"], IntervalScale(**description["interval"]), description["lineage"])
+        return cls(
+            surrogate, past, description["trust"], IntervalScale(**description["interval"]), description["lineage"]
+        )

@@ -1,4 +1,7 @@
-"""The surrogate's recommender: a portfolio over past tasks *and* over what the surrogate believes of the new task.
+"""The surrogate's recommender: a portfolio over past tasks, each bent towards what the surrogate believes of the new one.
+
+A past task is a scenario of how the new one may behave. Its regrets are mixed with those the surrogate predicts for the
+new task: `(1 - trust) * past + trust * predicted`, and scenarios of similar tasks weigh more.
 
 The one thing to know: with `trust = 0` and uniform similarity it is the greedy portfolio, so it has to earn every step
 away from it. `trust` is chosen on meta-validation families, never on the families that are reported.
@@ -14,8 +17,8 @@ from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Surrogate
 from metaflow_hpo.surrogate.targets import Standardiser
 
-TRUSTS: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Shares of the surrogate's own scenarios that are tried on meta-validation families."""
+TRUSTS: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9)
+"""Shares of the surrogate's prediction in a scenario that are tried on meta-validation families."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,7 @@ class SurrogateRecommender:
         past_regret: `(T, C)` normalised regret on past tasks.
         past_meta_features: `(T, M)` standardised.
         standardiser: Fitted on past tasks.
-        regret_by_rank: `(C,)` mean regret of the best, second best, ... configuration of past tasks.
-        trust: Weight of the surrogate's scenarios, in [0, 1]; past tasks have the rest.
+        trust: Share of the surrogate's prediction in every scenario, in [0, 1].
     """
 
     surrogate: Surrogate
@@ -39,7 +41,6 @@ class SurrogateRecommender:
     past_regret: Array
     past_meta_features: Array
     standardiser: Standardiser
-    regret_by_rank: Array
     trust: float
     name: str = "surrogate"
 
@@ -52,7 +53,7 @@ class SurrogateRecommender:
         Args:
             surrogate: The fitted surrogate.
             past: Past tasks on the pool; must hold no family that is evaluated.
-            trust: Weight of the surrogate's scenarios, in [0, 1].
+            trust: Share of the surrogate's prediction in every scenario, in [0, 1].
             networks: Networks that may be asked; all unless given.
         """
         regret = task_regret(past.performance)
@@ -64,7 +65,6 @@ class SurrogateRecommender:
             past_regret=regret,
             past_meta_features=standardiser.transform(past.meta_features),
             standardiser=standardiser,
-            regret_by_rank=np.nanmean(np.sort(regret, axis=1), axis=0),
             trust=trust,
         )
 
@@ -74,17 +74,16 @@ class SurrogateRecommender:
         return select_greedily(regret, weights, count)
 
     def scenarios(self, meta_features: Array) -> tuple[Array, Array]:
-        """Return regrets `(R, C)` and weights `(R,)` of all scenarios of a task."""
+        """Return regrets `(T, C)` and weights `(T,)` of the scenarios of a task; NaN (never tried) is the prediction."""
         believed = self.believed_regret(meta_features)
-        past = (1.0 - self.trust) * self.similarity(meta_features)
-        own = np.full(len(believed), self.trust / len(believed))
-        return np.vstack([self.past_regret, believed]), np.concatenate([past, own])
+        past = np.where(np.isfinite(self.past_regret), self.past_regret, believed)
+        return (1.0 - self.trust) * past + self.trust * believed, self.similarity(meta_features)
 
     def believed_regret(self, meta_features: Array) -> Array:
-        """Return what each member believes, `(S, C)`: its order of the pool, with the regrets past tasks have by rank."""
-        scores = self.surrogate.predict(meta_features[None, :], self.encoded, self.networks).scores[:, 0, :]
-        ranks = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1, kind="stable")
-        return np.asarray(self.regret_by_rank[ranks])
+        """Return the normalised regret `(C,)` the surrogate predicts, 0 at the configuration it believes best."""
+        positions = self.surrogate.predict(meta_features[None, :], self.encoded, self.networks).positions[:, 0, :]
+        expected = positions.mean(axis=0)
+        return np.asarray(expected.max() - expected)
 
     def similarity(self, meta_features: Array) -> Array:
         """Return weights `(T,)` of past tasks that sum to 1: half uniform, half a softmax of the distance."""

@@ -20,7 +20,7 @@ from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 from metaflow_hpo.surrogate.module import SurrogateModule
 from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.predict import Surrogate
-from metaflow_hpo.surrogate.splits import FamilySplit, assign_folds, split_families
+from metaflow_hpo.surrogate.splits import assign_folds, split_families
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def fit_surrogate(
     networks, standardisers, reports = [], [], []
     for j, split in enumerate(split_families(meta.families, assignment)):
         data = MetaDataModule(meta, split, batch_size=settings.batch_size, seed=settings.seed + j)
-        network, report = _fit_fold(meta, data, j, settings, checkpoint_folder, make_logger(j))
+        network, report = _fit_fold(meta, data, j, settings, checkpoint_folder, logger=make_logger(j))
         networks.append(network)
         standardisers.append(data.standardiser)
         reports.append(report)
@@ -98,13 +98,17 @@ def fit_surrogate(
 
 
 def _fit_fold(
-    meta: MetaDataset, data: MetaDataModule, j: int, settings: FitSettings, folder: Path, logger: Logger | None
+    meta: MetaDataset, data: MetaDataModule, j: int, settings: FitSettings, folder: Path, *, logger: Logger | None
 ) -> tuple[SurrogateNetwork, FoldReport]:
-    shape = NetworkShape(encoded=meta.encoded.shape[1], meta_features=len(meta.meta_feature_names), members=settings.members)
+    shape = NetworkShape(
+        encoded=meta.encoded.shape[1], meta_features=len(meta.meta_feature_names), members=settings.members
+    )
     with torch.random.fork_rng(devices=[]), _quiet_lightning():
         torch.manual_seed(settings.seed * 1_000 + j)
         module = SurrogateModule(SurrogateNetwork(shape))
-        best = ModelCheckpoint(folder / f"fold-{j}", monitor="validation_loss", filename="best", enable_version_counter=False)
+        best = ModelCheckpoint(
+            folder / f"fold-{j}", monitor="validation_loss", filename="best", enable_version_counter=False
+        )
         trainer = pl.Trainer(
             max_epochs=settings.max_epochs,
             accelerator=settings.accelerator,

@@ -18,6 +18,9 @@ from metaflow_hpo.space import Categorical, Configuration, Integer, SearchSpace
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+MIN_SPAN = 0.02
+"""A task whose best and worst performance are closer than this tells configurations apart by noise alone."""
+
 
 @dataclass(frozen=True)
 class MetaDataset:
@@ -48,12 +51,18 @@ class MetaDataset:
     def __post_init__(self) -> None:
         shape = (len(self.task_ids), len(self.configurations))
         if self.performance.shape != shape or self.duration.shape != shape:
-            raise InvalidTableError(f"Expected performances of shape {shape} (tasks, configurations); got {self.performance.shape}.")
+            raise InvalidTableError(
+                f"Expected performances of shape {shape} (tasks, configurations); got {self.performance.shape}."
+            )
         if self.meta_features.shape != (shape[0], len(self.meta_feature_names)):
-            raise InvalidTableError(f"Expected meta-features of {shape[0]} tasks; got shape {self.meta_features.shape}.")
+            raise InvalidTableError(
+                f"Expected meta-features of {shape[0]} tasks; got shape {self.meta_features.shape}."
+            )
         if not np.isfinite(self.meta_features).all():
             bad = [t for t, row in zip(self.task_ids, self.meta_features, strict=True) if not np.isfinite(row).all()]
-            raise InvalidTableError(f"Meta-features must be finite; they are not on {bad[:5]}. Describe these tasks again.")
+            raise InvalidTableError(
+                f"Meta-features must be finite; they are not on {bad[:5]}. Describe these tasks again."
+            )
 
     @property
     def encoded(self) -> Array:
@@ -62,7 +71,7 @@ class MetaDataset:
 
     @property
     def normalised(self) -> Array:
-        """`(T, C)` performance scaled to [0, 1] between the worst and the best known of each task (NaN = never tried)."""
+        """`(T, C)` performance scaled to [0, 1] between the worst and the best known of a task (NaN = never tried)."""
         low, high = self.worst[:, None], self.best[:, None]
         return np.asarray((self.performance - low) / np.where(high > low, high - low, 1.0))
 
@@ -75,6 +84,11 @@ class MetaDataset:
     def worst(self) -> Array:
         """`(T,)` worst known performance of each task."""
         return np.asarray(np.nanmin(self.performance, axis=1))
+
+    @property
+    def informative(self) -> IntArray:
+        """Positions of the tasks on which configurations differ by at least `MIN_SPAN`."""
+        return np.flatnonzero(self.best - self.worst >= MIN_SPAN)
 
     def subset(self, tasks: Sequence[int] | IntArray) -> "MetaDataset":
         """Return the rows of some tasks; configurations stay, tried or not."""
@@ -114,7 +128,9 @@ def read_configuration(row: Mapping[str, Any], space: SearchSpace) -> Configurat
         value = row[f"hp_{hp.name}"]
         if value is None or (isinstance(value, float) and np.isnan(value)) or value is pd.NA:
             continue
-        values[hp.name] = str(value) if isinstance(hp, Categorical) else int(value) if isinstance(hp, Integer) else value
+        values[hp.name] = (
+            str(value) if isinstance(hp, Categorical) else int(value) if isinstance(hp, Integer) else value
+        )
     return space.validate(values)
 
 
@@ -133,7 +149,9 @@ def build_meta_dataset(frame: pd.DataFrame, space: SearchSpace, learner: str) ->
     """
     rows = frame.loc[frame["learner"] == learner]
     if rows.empty:
-        raise InvalidTableError(f"No trial of the learner {learner!r} in the table; it has {sorted(frame['learner'].unique())}.")
+        raise InvalidTableError(
+            f"No trial of the learner {learner!r} in the table; it has {sorted(frame['learner'].unique())}."
+        )
     mf_names = tuple(sorted(c for c in rows.columns if c.startswith("mf_")))
     tasks = rows.drop_duplicates("task_id").set_index("task_id").sort_index()
     configurations = rows.drop_duplicates("configuration_id")
@@ -142,11 +160,13 @@ def build_meta_dataset(frame: pd.DataFrame, space: SearchSpace, learner: str) ->
     ok_tasks = performance.index[performance.notna().any(axis=1)]
     order = list(configurations["configuration_id"])
     performance, tried = performance.loc[ok_tasks, order], tried.loc[ok_tasks, order]
-    worst = performance.min(axis=1)
-    filled = performance.where(performance.notna() | ~tried, worst, axis=0)
-    values = filled.to_numpy(dtype=np.float64)
+    values = performance.to_numpy(dtype=np.float64)
+    worst = np.nanmin(values, axis=1, keepdims=True)
+    values = np.where(np.isfinite(values) | ~tried.to_numpy(dtype=bool), values, worst)
     if (np.nanmax(values, axis=1) == np.nanmin(values, axis=1)).all():
-        raise DegenerateTaskError("Every configuration performs the same on every task; there is nothing to learn. Search longer.")
+        raise DegenerateTaskError(
+            "Every configuration performs the same on every task; there is nothing to learn. Search longer."
+        )
     duration = _pivot(rows.assign(duration_s=rows["duration_s"].where(rows["status"] == "ok")), "duration_s")
     return MetaDataset(
         space=space,
@@ -162,4 +182,6 @@ def build_meta_dataset(frame: pd.DataFrame, space: SearchSpace, learner: str) ->
 
 
 def _pivot(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    return rows.pivot_table(index="task_id", columns="configuration_id", values=column, aggfunc="mean", dropna=False, observed=True)
+    return rows.pivot_table(
+        index="task_id", columns="configuration_id", values=column, aggfunc="mean", dropna=False, observed=True
+    )

@@ -1,9 +1,8 @@
 """The Lightning module: loss, metrics and optimiser of the surrogate."""
 
-from typing import Any
-
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from metaflow_hpo.surrogate.network import SurrogateNetwork
@@ -46,22 +45,22 @@ class SurrogateModule(pl.LightningModule):
         total = losses["score"] + 0.3 * losses["position"].clamp(max=5.0) + 0.1 * losses["task"].clamp(max=5.0)
         self.log("validation_loss", total, batch_size=len(batch[0]))
         self.log("validation_score_mse", losses["score"], batch_size=len(batch[0]))
-        task, meta_features, encoded, score, *_ = batch
+        task, meta_features, encoded, score = batch[:4]
         predicted = self.network(meta_features, encoded)[0].mean(dim=0)
         self.log("validation_rank_correlation", _mean_correlation(task, predicted, score), batch_size=len(batch[0]))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a cosine schedule over the epochs."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         epochs = self.trainer.max_epochs or 1
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return OptimizerLRSchedulerConfig(optimizer=optimizer, lr_scheduler=schedule)
 
 
 def _mean_correlation(task: Tensor, predicted: Tensor, score: Tensor) -> Tensor:
     """Mean over tasks of the Spearman correlation between predicted and true scores."""
     values = []
-    for t in task.unique():
+    for t in sorted(set(task.tolist())):
         rows = task == t
         ranks = torch.stack([_ranks(predicted[rows]), _ranks(score[rows])])
         if ranks.shape[1] > 2 and bool((ranks.std(dim=1) > 0).all()):

@@ -1,7 +1,7 @@
 """The surrogate's network: an ensemble of small multi-layer perceptrons, trained side by side.
 
-Two things are predicted. Of a configuration on a task: how it ranks (`score`) and where it lies between the task's worst
-and best performance (`position`, with a spread). Of a task, from its meta-features alone: that worst and best themselves.
+Two things are predicted. Of a configuration on a task: how it ranks (`score`) and where it lies between the task's
+worst and best performance (`position`, with a spread). Of a task, from its meta-features alone: that worst and best.
 Dimensions: S members, B rows, D encoded hyperparameters, M meta-features, H hidden units.
 """
 
@@ -39,23 +39,23 @@ class StackedLinear(nn.Module):
 
 
 class SurrogateNetwork(nn.Module):
-    """f(T, theta): S members, each a trunk over (meta-features, configuration) and a linear head over the task alone."""
+    """f(T, theta): S members, each a trunk over (meta-features, configuration) and a linear head over the task."""
 
     def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.shape = shape
-        S, H = shape.members, shape.hidden
+        members, hidden = shape.members, shape.hidden
         self.trunk = nn.Sequential(
-            StackedLinear(S, shape.encoded + shape.meta_features, H),
+            StackedLinear(members, shape.encoded + shape.meta_features, hidden),
             nn.SiLU(),
             nn.Dropout(shape.dropout),
-            StackedLinear(S, H, H),
+            StackedLinear(members, hidden, hidden),
             nn.SiLU(),
             nn.Dropout(shape.dropout),
         )
-        self.score_head = StackedLinear(S, H, 1)
-        self.position_head = StackedLinear(S, H, 2)
-        self.task_head = StackedLinear(S, shape.meta_features, 3)
+        self.score_head = StackedLinear(members, hidden, 1)
+        self.position_head = StackedLinear(members, hidden, 2)
+        self.task_head = StackedLinear(members, shape.meta_features, 3)
         # Where training starts: performances from 0.3 to 0.8, known to about 0.1.
         self.task_head.bias.data += torch.tensor([0.3, 0.8, -2.0])
 
@@ -70,11 +70,11 @@ class SurrogateNetwork(nn.Module):
             `score (S, B)`, `position (S, B)` in [0, 1], `log_spread (S, B)` of the position, and
             `task (S, B, 3)`: worst, best (as fractions of the metric's natural range) and the log of their spread.
         """
-        S = self.shape.members
-        t = meta_features.expand(S, -1, -1)  # (S, B, M)
+        members = self.shape.members
+        t = meta_features.expand(members, -1, -1)  # (S, B, M)
         if self.training:
             t = self._drop_features(t)
-        x = encoded.expand(S, -1, -1)  # (S, B, D)
+        x = encoded.expand(members, -1, -1)  # (S, B, D)
         h = self.trunk(torch.cat([t, x], dim=-1))  # (S, B, H)
         score = self.score_head(h).squeeze(-1)  # (S, B)
         raw = self.position_head(h)  # (S, B, 2)

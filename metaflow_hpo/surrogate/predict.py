@@ -28,11 +28,13 @@ class Prediction:
 
     Attributes:
         scores: `(S, T, N)` rank score of each member, higher is better; only the order within a task means anything.
+        positions: `(S, T, N)` where each member expects the performance between the task's worst (0) and best (1).
         mean: `(T, N)` expected performance.
         spread: `(T, N)` standard deviation of the performance: noise, disagreement of members, unknown worst and best.
     """
 
     scores: Array
+    positions: Array
     mean: Array
     spread: Array
 
@@ -86,32 +88,32 @@ class Surrogate:
             )
         asked = range(len(self.networks)) if networks is None else networks
         parts = [self._predict_one(j, meta_features, encoded) for j in asked]
-        scores = np.concatenate([scores for scores, _, _ in parts])
-        means = np.concatenate([mean for _, mean, _ in parts])  # (S, T, N)
-        variances = np.concatenate([variance for _, _, variance in parts])
-        return Prediction(scores, means.mean(axis=0), np.sqrt(variances.mean(axis=0) + means.var(axis=0)))
+        scores, positions, means, variances = (np.concatenate(values) for values in zip(*parts, strict=True))  # (S, T, N)
+        return Prediction(scores, positions, means.mean(axis=0), np.sqrt(variances.mean(axis=0) + means.var(axis=0)))
 
-    def _predict_one(self, j: int, meta_features: Array, encoded: Array) -> tuple[Array, Array, Array]:
-        """Return scores, means and variances of the members of network `j`, each `(S, T, N)`."""
-        T, N = len(meta_features), len(encoded)
+    def _predict_one(self, j: int, meta_features: Array, encoded: Array) -> tuple[Array, Array, Array, Array]:
+        """Return scores, positions, means and variances of the members of network `j`, each `(S, T, N)`."""
+        tasks, configurations = len(meta_features), len(encoded)
         t = torch.from_numpy(self.standardisers[j].transform(meta_features).astype(np.float32))
         x = torch.from_numpy(encoded.astype(np.float32))
         network = self.networks[j].eval()
         with torch.inference_mode():
-            score, position, log_spread, task = network(t.repeat_interleave(N, 0), x.repeat(T, 1))
-        shape = (-1, T, N)
+            score, position, log_spread, task = network(t.repeat_interleave(configurations, 0), x.repeat(tasks, 1))
+        shape = (-1, tasks, configurations)
         p, sd = position.double().numpy().reshape(shape), np.exp(log_spread.double().numpy()).reshape(shape)
         worst, best, log_ends = (task[..., i].double().numpy().reshape(shape) for i in range(3))
         width, ends = np.maximum(best - worst, 0.0), np.exp(np.clip(log_ends, -4.0, 1.0))
         mean = worst + width * p
         variance = (width * sd) ** 2 + ends**2 * ((1 - p) ** 2 + p**2)
-        return score.double().numpy().reshape(shape), mean, variance
+        return score.double().numpy().reshape(shape), p, mean, variance
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
         """Return weights and standardisers by name, for safetensors."""
         tensors: dict[str, torch.Tensor] = {}
         for j, (network, standardiser) in enumerate(zip(self.networks, self.standardisers, strict=True)):
-            tensors.update({f"network.{j}.{name}": value.cpu().contiguous() for name, value in network.state_dict().items()})
+            tensors.update(
+                {f"network.{j}.{name}": value.cpu().contiguous() for name, value in network.state_dict().items()}
+            )
             tensors[f"standardiser.{j}.center"] = torch.from_numpy(standardiser.center)
             tensors[f"standardiser.{j}.scale"] = torch.from_numpy(standardiser.scale)
         return tensors
@@ -165,5 +167,7 @@ def load_surrogate(folder: Path) -> Surrogate:
     from safetensors.torch import load_file
 
     if not (folder / WEIGHTS_FILE).is_file() or not (folder / DESCRIPTION_FILE).is_file():
-        raise InvalidTableError(f"Expected {WEIGHTS_FILE} and {DESCRIPTION_FILE} in {folder}; run `metaflow-hpo fit` first.")
+        raise InvalidTableError(
+            f"Expected {WEIGHTS_FILE} and {DESCRIPTION_FILE} in {folder}; run `metaflow-hpo fit` first."
+        )
     return Surrogate.from_parts(json.loads((folder / DESCRIPTION_FILE).read_text()), load_file(folder / WEIGHTS_FILE))

@@ -1,7 +1,7 @@
 """Splits over task families: every family is meta-validation once and meta-test once.
 
 The surrogate is cross-fitted: network `j` is trained on the families that are in neither fold `j` (its meta-test
-families, reported and never selected on) nor fold `j + 1` (its meta-validation families: early stopping, weights, gate).
+families, reported and never selected on) nor fold `j + 1` (its meta-validation families: early stopping, trust, gate).
 The served surrogate is exactly these networks together, so what was evaluated is what is served.
 
 References:
@@ -44,7 +44,8 @@ def assign_folds(families: Sequence[str], folds: int) -> dict[str, int]:
     distinct = sorted(set(families), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     if len(distinct) < MIN_FAMILIES:
         raise InvalidTableError(
-            f"Meta-learning needs tasks of at least {MIN_FAMILIES} families; found {len(distinct)}: {distinct}. Collect more tasks."
+            f"Meta-learning needs tasks of at least {MIN_FAMILIES} families; found {len(distinct)}: {distinct}. "
+            "Collect more tasks."
         )
     count = max(MIN_FAMILIES, min(folds, len(distinct)))
     return {family: position % count for position, family in enumerate(distinct)}

@@ -1,6 +1,6 @@
 """Standardisation and targets: what the network sees and what it is asked for.
 
-The one thing to know: a `Standardiser` is fitted on meta-train tasks only and travels with the network it was fitted for.
+The one thing to know: a `Standardiser` is fitted on meta-train tasks only and travels with the network it is for.
 """
 
 from dataclasses import dataclass

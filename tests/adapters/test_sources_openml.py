@@ -103,7 +103,7 @@ def test_a_task_of_another_type_is_refused(cache: Path) -> None:
 
 
 def test_without_network_and_cache_the_message_says_so(cache: Path) -> None:
-    with pytest.raises(InvalidTaskError, match="OpenML task 7; reading it failed.*openml.org and the network"):
+    with pytest.raises(InvalidTaskError, match=r"OpenML task 7; reading it failed.*openml\.org and the network"):
         load_openml_task(7)
     with pytest.raises(InvalidTaskError, match="OpenML suite 99; reading it failed"):
         openml_suite(99)

@@ -1,0 +1,83 @@
+"""Shared fixtures: a synthetic meta-data set whose optimum is known in closed form, and a surrogate fitted on it.
+
+Fixtures of session scope are never changed by a test: take a copy with `dataclasses.replace`.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metaflow_hpo.recommend.recommendation import IntervalScale, ServedRecommender
+from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace, configuration_id
+from metaflow_hpo.surrogate.fit import FitSettings, fit_surrogate
+from metaflow_hpo.surrogate.meta_dataset import MetaDataset
+from metaflow_hpo.surrogate.predict import Surrogate
+
+for _name, _value in {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "DAGSTER_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "true",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+SPACE = SearchSpace(
+    (
+        Float("learning_rate", 1e-4, 0.1, 1e-3, log=True),
+        Integer("width", 16, 256, 128, log=True),
+        Categorical("optimizer", ("sgd", "adam"), "adam"),
+        Float("momentum", 0.0, 0.99, 0.9, condition=Condition("optimizer", ("sgd",))),
+    )
+)
+FIT = FitSettings(folds=3, max_epochs=15, patience=15, members=2, accelerator="cpu")
+
+
+def make_meta_dataset(tasks: int = 12, configurations: int = 24, seed: int = 0) -> MetaDataset:
+    """Return tasks whose performance is `best_t - 0.4 |u(learning_rate) - a_t|`, with `a_t` their first meta-feature.
+
+    The best configuration of a task is therefore the one whose learning rate lies nearest to `a_t` on the log scale.
+    """
+    rng = np.random.default_rng(seed)
+    pool = [SPACE.default, *SPACE.from_unit(rng.random((configurations - 1, 4)))]
+    best_at, level = rng.random(tasks), rng.random(tasks)
+    units = SPACE.to_unit(pool)
+    performance = 0.6 + 0.35 * level[:, None] - 0.4 * np.abs(units[None, :, 0] - best_at[:, None])
+    return MetaDataset(
+        space=SPACE,
+        task_ids=tuple(f"task_{t:02d}" for t in range(tasks)),
+        families=tuple(f"family_{t:02d}" for t in range(tasks)),
+        meta_feature_names=("mf_best_at", "mf_level", "mf_log_rows", "mf_noise"),
+        meta_features=np.column_stack([best_at, level, rng.uniform(2, 4, tasks), rng.normal(size=tasks)]),
+        configurations=tuple(pool),
+        configuration_ids=tuple(configuration_id(c) for c in pool),
+        performance=performance,
+        duration=np.full(performance.shape, 0.5),
+    )
+
+
+@pytest.fixture(scope="session")
+def meta() -> MetaDataset:
+    """Twelve tasks of distinct families, 24 configurations, the learner's default first."""
+    return make_meta_dataset()
+
+
+@pytest.fixture(scope="session")
+def surrogate(meta: MetaDataset, tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
+    """Three small networks, cross-fitted."""
+    return fit_surrogate(meta, "mlp", FIT, tmp_path_factory.mktemp("surrogate"))[0]
+
+
+@pytest.fixture(scope="session")
+def served(surrogate: Surrogate, meta: MetaDataset) -> ServedRecommender:
+    """What would be promoted."""
+    return ServedRecommender(surrogate, meta, 0.5, IntervalScale(0.8, 1.5), {"meta_dataset_md5": "abc"})
+
+
+@pytest.fixture(scope="session")
+def served_folder(served: ServedRecommender, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which `served` is saved."""
+    folder = tmp_path_factory.mktemp("served")
+    served.save(folder)
+    return folder
