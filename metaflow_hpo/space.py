@@ -105,7 +105,9 @@ class Integer:
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
             raise SearchSpaceMismatchError(f"{self.name} must be a whole number; got {value!r}.")
         if not math.isfinite(value) or int(value) != value or not self.low <= value <= self.high:
-            raise SearchSpaceMismatchError(f"{self.name} must be a whole number in [{self.low}, {self.high}]; got {value!r}.")
+            raise SearchSpaceMismatchError(
+                f"{self.name} must be a whole number in [{self.low}, {self.high}]; got {value!r}."
+            )
         return int(value)
 
 
@@ -121,7 +123,7 @@ class Categorical:
     def __post_init__(self) -> None:
         if len(set(self.choices)) != len(self.choices) or not self.choices or self.default not in self.choices:
             raise SearchSpaceMismatchError(
-                f"{self.name} needs distinct choices that hold its default; got {self.choices!r}, default {self.default!r}."
+                f"{self.name} needs distinct choices with its default; got {self.choices!r}, default {self.default!r}."
             )
 
     def from_unit(self, unit: float) -> str:
@@ -201,7 +203,9 @@ class SearchSpace:
         """
         unknown = sorted(set(configuration) - set(self.names))
         if unknown:
-            raise SearchSpaceMismatchError(f"Unknown hyperparameters {unknown}; the search space has {list(self.names)}.")
+            raise SearchSpaceMismatchError(
+                f"Unknown hyperparameters {unknown}; the search space has {list(self.names)}."
+            )
         result: dict[str, Value] = {}
         for hp in self.hyperparameters:
             active = hp.condition is None or result.get(hp.condition.parent) in hp.condition.values
@@ -222,7 +226,9 @@ class SearchSpace:
             units: Points, `(N, D)` with `D` the number of hyperparameters, each in `[0, 1]`.
         """
         if units.ndim != 2 or units.shape[1] != len(self.hyperparameters):
-            raise SearchSpaceMismatchError(f"Expected points of shape (N, {len(self.hyperparameters)}); got {units.shape}.")
+            raise SearchSpaceMismatchError(
+                f"Expected points of shape (N, {len(self.hyperparameters)}); got {units.shape}."
+            )
         pairs = list(enumerate(self.hyperparameters))
         return [self._keep_active({hp.name: hp.from_unit(float(row[d])) for d, hp in pairs}) for row in units]
 
@@ -237,7 +243,9 @@ class SearchSpace:
         Returns:
             `(N, D)` with `D = len(encoded_names)`.
         """
-        rows = [list(itertools.chain.from_iterable(_encode(hp, c) for hp in self.hyperparameters)) for c in configurations]
+        rows = [
+            list(itertools.chain.from_iterable(_encode(hp, c) for hp in self.hyperparameters)) for c in configurations
+        ]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.encoded_names))
 
     def decode(self, encoded: Array) -> list[Configuration]:
@@ -302,7 +310,9 @@ def configuration_id(configuration: Configuration) -> str:
 
 def _check_range(name: str, low: float, high: float, default: float, log: bool) -> None:
     if not (math.isfinite(low) and math.isfinite(high) and low < high and low <= default <= high):
-        raise SearchSpaceMismatchError(f"{name} needs low < high with the default between; got {low}, {high}, {default}.")
+        raise SearchSpaceMismatchError(
+            f"{name} needs low < high with the default between; got {low}, {high}, {default}."
+        )
     if log and low <= 0:
         raise SearchSpaceMismatchError(f"{name} is on a log scale and needs low > 0; got {low}.")
 
@@ -362,10 +372,18 @@ def _hyperparameter_from_json(item: Mapping[str, Any]) -> Hyperparameter:
             case "categorical":
                 return Categorical(item["name"], tuple(item["choices"]), item["default"], condition)
             case "float":
-                return Float(item["name"], item["low"], item["high"], item["default"], item.get("log", False), condition)
+                return Float(
+                    item["name"], item["low"], item["high"], item["default"], item.get("log", False), condition
+                )
             case "int":
-                return Integer(item["name"], item["low"], item["high"], item["default"], item.get("log", False), condition)
+                return Integer(
+                    item["name"], item["low"], item["high"], item["default"], item.get("log", False), condition
+                )
             case other:
-                raise SearchSpaceMismatchError(f"Unknown type {other!r} of {item['name']!r}; use float, int or categorical.")
+                raise SearchSpaceMismatchError(
+                    f"Unknown type {other!r} of {item['name']!r}; use float, int or categorical."
+                )
     except (KeyError, TypeError) as error:
-        raise SearchSpaceMismatchError(f"A hyperparameter needs type, name, default and its range; got {dict(item)!r}.") from error
+        raise SearchSpaceMismatchError(
+            f"A hyperparameter needs type, name, default and its range; got {dict(item)!r}."
+        ) from error

@@ -65,11 +65,15 @@ class Task:
 
     def __post_init__(self) -> None:
         if not _TASK_ID.fullmatch(self.task_id):
-            raise InvalidTaskError(f"task_id must match {_TASK_ID.pattern}; got {self.task_id!r}. Rename the file or the task.")
+            raise InvalidTaskError(
+                f"task_id must match {_TASK_ID.pattern}; got {self.task_id!r}. Rename the file or the task."
+            )
         if self.kind not in get_args(Kind):
             raise InvalidTaskError(f"kind must be one of {', '.join(get_args(Kind))}; got {self.kind!r}.")
         if self.metric not in METRICS[self.kind]:
-            raise InvalidTaskError(f"metric of a {self.kind} task must be one of {METRICS[self.kind]}; got {self.metric!r}.")
+            raise InvalidTaskError(
+                f"metric of a {self.kind} task must be one of {METRICS[self.kind]}; got {self.metric!r}."
+            )
         for name in ("family", "target", "licence", "source"):
             if not getattr(self, name):
                 raise InvalidTaskError(f"The task {self.task_id!r} has no {name}.")
@@ -97,7 +101,7 @@ class TaskData:
 
     Attributes:
         task: The description.
-        features: `(rows, columns)`; numeric columns are float64 (NaN = missing), all others are strings (None = missing).
+        features: `(rows, columns)`; numeric columns are float64 (NaN = missing), all others are text (NaN = missing).
         target: `(rows,)`; class numbers 0..classes-1 (int64), or float64 for regression.
         is_test: `(rows,)` booleans, True on the fixed test rows.
         class_names: Names of the classes by number; empty for regression.

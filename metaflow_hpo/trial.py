@@ -70,11 +70,17 @@ class Trial:
         if self.status not in ("ok", "failed"):
             raise InvalidTableError(f"status must be ok or failed; got {self.status!r} on {self.task_id!r}.")
         if self.status == "ok" and not math.isfinite(self.performance):
-            raise InvalidTableError(f"A trial that is ok needs a finite performance; got {self.performance} on {self.task_id!r}.")
+            raise InvalidTableError(
+                f"A trial that is ok needs a finite performance; got {self.performance} on {self.task_id!r}."
+            )
         if self.status == "failed" and (not self.reason or math.isfinite(self.performance)):
-            raise InvalidTableError(f"A failed trial needs a reason and no performance; got {self.performance} on {self.task_id!r}.")
+            raise InvalidTableError(
+                f"A failed trial needs a reason and no performance; got {self.performance} on {self.task_id!r}."
+            )
         if self.fidelity_epochs < 1 or self.duration_s < 0:
-            raise InvalidTableError(f"Impossible effort on {self.task_id!r}: {self.fidelity_epochs} epochs, {self.duration_s} s.")
+            raise InvalidTableError(
+                f"Impossible effort on {self.task_id!r}: {self.fidelity_epochs} epochs, {self.duration_s} s."
+            )
 
     @property
     def configuration_id(self) -> str:

@@ -73,7 +73,9 @@ def read_configuration(path: Path, learner: str) -> Configuration:
         raise InvalidTableError(f"Expected a configuration in JSON at {path}; there is no such file.")
     values = read_json(path, remedy='Expected JSON such as {"learning_rate": 0.001, ...}.')
     if not isinstance(values, dict):
-        raise SearchSpaceMismatchError(f"Expected one JSON object of hyperparameters in {path}; found {type(values).__name__}.")
+        raise SearchSpaceMismatchError(
+            f"Expected one JSON object of hyperparameters in {path}; found {type(values).__name__}."
+        )
     # What `recommend --json` prints may be given as it is.
     for key in ("recommendations", "configuration"):
         if key in values:
@@ -83,7 +85,7 @@ def read_configuration(path: Path, learner: str) -> Configuration:
 
 
 def train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], *, seed: int = 0) -> list[Trial]:
-    """Train configurations with cross-validation and a refit scored on the test rows; recorded as one MLflow run each."""
+    """Train configurations, cross-validated and refitted for the test rows; each is recorded as an MLflow run."""
     from metaflow_hpo.learners.cross_validation import evaluate_configurations
     from metaflow_hpo.learners.registry import get_learner
 
@@ -196,7 +198,13 @@ def _train_recommended(
 
 
 def _log_search(
-    pipeline: Pipeline, data: TaskData, found: Sequence[Trial], strategy: str, seed: int, seconds: float, output: Path | None
+    pipeline: Pipeline,
+    data: TaskData,
+    found: Sequence[Trial],
+    strategy: str,
+    seed: int,
+    seconds: float,
+    output: Path | None,
 ) -> None:
     from metaflow_hpo.evaluate.plots import plot_search
     from metaflow_hpo.tables import trials_to_frame
@@ -226,15 +234,21 @@ def read_status(pipeline: Pipeline) -> dict[str, Any]:
             "tasks": int(frame["task_id"].nunique()),
             "families": int(frame["family"].nunique()),
             "trials": len(frame),
-            "learners": {str(n): {"tasks": int(r["nunique"]), "trials": int(r["size"])} for n, r in learners.iterrows()},
+            "learners": {
+                str(n): {"tasks": int(r["nunique"]), "trials": int(r["size"])} for n, r in learners.iterrows()
+            },
             "meta_dataset_md5": data_md5(store.meta_dataset_path),
         }
     champion = pipeline.registry.champion() if _has_registry(pipeline) else None
-    served = None if champion is None else {
-        "name": champion.name,
-        "version": champion.version,
-        "metrics": dict(champion.metrics),
-    }
+    served = (
+        None
+        if champion is None
+        else {
+            "name": champion.name,
+            "version": champion.version,
+            "metrics": dict(champion.metrics),
+        }
+    )
     data = {
         "folder": str(store.data),
         "tasks": len(list(store.data.glob("tasks/*.parquet"))),

@@ -1,4 +1,7 @@
-"""Steps 1 of the pipeline: catalogue, searches, meta-features, meta-data set. Each reads, computes, writes and reports."""
+"""Step 1 of the pipeline: catalogue, searches, meta-features, meta-data set.
+
+The one thing to know: what is already known is kept, so that calling a step again only does what is missing.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -58,7 +61,9 @@ def _chosen_specs(settings: Settings) -> "list[BuiltinSpec]":
     wanted = settings.tasks or (DEMO_TASKS if settings.catalogue == "demo" else tuple(spec.task_id for spec in specs))
     unknown = sorted(set(wanted) - {spec.task_id for spec in specs})
     if unknown:
-        raise UnknownTaskError(f"The setting `tasks` names {unknown}; there are {len(specs)} built-in tasks, such as iris.")
+        raise UnknownTaskError(
+            f"The setting `tasks` names {unknown}; there are {len(specs)} built-in tasks, such as iris."
+        )
     return [spec for spec in specs if spec.task_id in wanted]
 
 
@@ -130,7 +135,14 @@ def _search_task(pipeline: Pipeline, task_id: str, parent: Run) -> Metadata:
         if count:
             epochs, seed = settings.fidelity_epochs, settings.seed
             trials += search(
-                data, learner, strategy=strategy, trials=count, seed=seed, fidelity_epochs=epochs, known=known, on_trial=keep
+                data,
+                learner,
+                strategy=strategy,
+                trials=count,
+                seed=seed,
+                fidelity_epochs=epochs,
+                known=known,
+                on_trial=keep,
             )
     kept = {(t.learner, t.strategy, t.seed, t.fidelity_epochs, t.configuration_id) for t in trials}
     others = [t for t in known if (t.learner, t.strategy, t.seed, t.fidelity_epochs, t.configuration_id) not in kept]

@@ -145,7 +145,13 @@ class DataStore:
 
     def write_meta_features(self, task: Task, values: dict[str, float], duration_s: float) -> pd.DataFrame:
         """Write the meta-features of a task, one line."""
-        line = {"task_id": task.task_id, "family": task.family, "duration_s": duration_s, _SHA256: task.sha256, **values}
+        line = {
+            "task_id": task.task_id,
+            "family": task.family,
+            "duration_s": duration_s,
+            _SHA256: task.sha256,
+            **values,
+        }
         frame = validate_meta_features(pd.DataFrame([line]))
         write_frame(self.meta_features_path(task.task_id), frame)
         return frame

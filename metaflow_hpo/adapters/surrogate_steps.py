@@ -40,7 +40,9 @@ def read_core(pipeline: Pipeline) -> "MetaDataset":
     """
     core = _read_meta_dataset(pipeline, strategies=("sobol",)).shared()
     if not core.configurations:
-        raise MetaflowHPOError("No configuration was tried on every task. Search all tasks with the same settings first.")
+        raise MetaflowHPOError(
+            "No configuration was tried on every task. Search all tasks with the same settings first."
+        )
     kept = core.subset(core.informative)
     left_out = sorted(set(core.task_ids) - set(kept.task_ids))
     if left_out:
@@ -157,7 +159,9 @@ def read_candidate(pipeline: Pipeline) -> dict[str, Any]:
     """
     candidate = _find_candidate(pipeline)
     if candidate is None:
-        raise MetaflowHPOError(f"Expected a surrogate in {pipeline.store.surrogate_folder}; run `metaflow-hpo fit` first.")
+        raise MetaflowHPOError(
+            f"Expected a surrogate in {pipeline.store.surrogate_folder}; run `metaflow-hpo fit` first."
+        )
     return candidate
 
 
@@ -207,9 +211,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
     return Findings(evaluation, summarise(evaluation.per_task), realised, gains, covered, decision)
 
 
-def _train_recommended(
-    pipeline: Pipeline, meta: "MetaDataset", evaluation: "Evaluation"
-) -> dict[str, list[Trial]]:
+def _train_recommended(pipeline: Pipeline, meta: "MetaDataset", evaluation: "Evaluation") -> dict[str, list[Trial]]:
     """Train the first recommendations and the default afresh on every held-out task; known trainings are kept."""
     from metaflow_hpo.adapters.files import Journal
     from metaflow_hpo.evaluate.realised import FRESH_SEED
@@ -231,9 +233,13 @@ def _train_recommended(
         chosen = [meta.configurations[c] for c in order[:RECOMMENDED]] + [meta.space.default]
         keys = [(data.task.sha256, learner.name, epochs, _identify(c)) for c in chosen]
         missing = {key: c for key, c in zip(keys, chosen, strict=True) if key not in known}
-        fresh = evaluate_configurations(
-            data, learner, list(missing.values()), strategy="recommended", seed=FRESH_SEED, fidelity_epochs=epochs
-        ) if missing else iter(())
+        fresh = (
+            evaluate_configurations(
+                data, learner, list(missing.values()), strategy="recommended", seed=FRESH_SEED, fidelity_epochs=epochs
+            )
+            if missing
+            else iter(())
+        )
         for position, trial in fresh:
             journal.append({**trial_to_record(trial), "task_sha256": data.task.sha256})
             known[list(missing)[position]] = trial
@@ -263,7 +269,11 @@ def _champion_regret(pipeline: Pipeline, meta: "MetaDataset", candidate: int) ->
     lines = []
     for t, family in enumerate(meta.families):
         networks = served.surrogate.networks_blind_to(family, validation=True)
-        seen = {f for f, fold in served.surrogate.fold_of_family.items() if fold == served.surrogate.fold_of_family.get(family)}
+        seen = {
+            f
+            for f, fold in served.surrogate.fold_of_family.items()
+            if fold == served.surrogate.fold_of_family.get(family)
+        }
         past = [i for i, other in enumerate(meta.families) if other != family and other not in seen]
         recommender = SurrogateRecommender.fit(served.surrogate, meta.subset(past), served.trust, networks)
         lines.append(regret_of(meta, recommender, [t]))
@@ -290,12 +300,12 @@ def _write_findings(pipeline: Pipeline, findings: Findings, candidate: dict[str,
     plot_realised(findings.realised).savefig(folder / "realised.png", dpi=130)
     plot_calibration(covered, 0.8).savefig(folder / "calibration.png", dpi=130)
     metrics = {
-        f"regret_{row.recommender}_k{row.k}": float(row.mean) for row in findings.summary.itertuples(index=False)
+        f"regret_{row['recommender']}_k{row['k']}": float(row["mean"]) for row in findings.summary.to_dict("records")
     }
     metrics["coverage_80"] = sum(covered.values()) / len(covered)
     metrics["equivalent_random_trials"] = float(findings.realised["equivalent_random_trials"].median())
     metrics |= {
-        f"gain_{row.way}_over_{row.rival}": float(row.mean_gain) for row in findings.gains.itertuples(index=False)
+        f"gain_{row['way']}_over_{row['rival']}": float(row["mean_gain"]) for row in findings.gains.to_dict("records")
     }
     results = {
         "version": candidate["version"],
@@ -321,7 +331,11 @@ def read_results(pipeline: Pipeline) -> dict[str, Any]:
         raise MetaflowHPOError(f"No evaluation in {folder}; run `metaflow-hpo evaluate` first.")
     tables = {
         name: read_frame(folder / f"{table}.parquet", remedy="Run `metaflow-hpo evaluate` again.")
-        for name, table in (("summary", "regret_summary"), ("gains", "realised_summary"), ("realised", "realised_per_task"))
+        for name, table in (
+            ("summary", "regret_summary"),
+            ("gains", "realised_summary"),
+            ("realised", "realised_per_task"),
+        )
     }
     return {**read_json(folder / _RESULTS_FILE), **tables}
 
@@ -331,7 +345,7 @@ def promote(pipeline: Pipeline) -> Metadata:
     results, candidate = read_results(pipeline), read_candidate(pipeline)
     if results["version"] != candidate["version"]:
         raise MetaflowHPOError(
-            f"Version {candidate['version']} has not been evaluated; the last evaluation is of version {results['version']}. "
+            f"Version {candidate['version']} has not been evaluated, version {results['version']} has. "
             "Run `metaflow-hpo evaluate` first."
         )
     registry, version = pipeline.registry, int(results["version"])

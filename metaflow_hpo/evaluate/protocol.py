@@ -156,7 +156,7 @@ def _trust_regret(
 
 def _choose_trust(validation: pd.DataFrame) -> float:
     means = validation.groupby("trust")["regret"].mean()
-    return float(means.index[means.to_numpy().argmin()])
+    return float(means.index[int(means.to_numpy().argmin())])
 
 
 def _recommenders(

@@ -4,9 +4,8 @@ The one thing to know: the last fold is not a cross-validation fold. It trains o
 test rows; its score is reported as test performance and nothing is ever selected on it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-
 import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd

@@ -5,7 +5,7 @@ into float64. Numba caches the compiled code beside this file or, where that is 
 (`NUMBA_CACHE_DIR` overrides both); without a cache the first use in a process compiles for 10 to 20 seconds.
 """
 
-# ruff: noqa: N803, N806, PLR0917, PLR0124 - matrices have upper-case names; numba takes positions, and x == x is "not NaN"
+# ruff: noqa: N803, N806, PLR0124 - matrices have upper-case names; numba takes positions, and x == x is "not NaN"
 import logging
 import math
 import threading

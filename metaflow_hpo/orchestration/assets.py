@@ -1,8 +1,10 @@
-"""The assets, left to right: collect, surrogate, evaluate. Each reads with the resource, calls one step, returns metadata.
+"""The assets, left to right: collect, surrogate, evaluate. Each calls one step and returns metadata.
 
-The one thing to know: partitioned assets run over many partitions in one run (`BackfillPolicy.single_run`), since a run a
-partition costs seconds. A run over a range works on all its tasks and reports on each partition.
+The one thing to know: partitioned assets run over many partitions in one run (`BackfillPolicy.single_run`), since
+a run a partition costs seconds. A run over a range works on all its tasks and reports on each partition.
 """
+
+import warnings
 
 import dagster as dg
 
@@ -14,9 +16,12 @@ from metaflow_hpo.orchestration.resources import PipelineResource
 OWNERS = ["team:metaflow-hpo"]
 SINGLE_RUN = dg.BackfillPolicy.single_run()
 
+# `backfill_policy` is the point of the layout; Dagster calls the argument beta.
+warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
+
 
 @dg.asset(group_name="collect", kinds={"pandas", "parquet"}, owners=OWNERS)
-def dataset_catalogue(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult:
+def dataset_catalogue(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """All tasks: data set, target, metric and fixed row splits. One prepared file a task, one partition a task."""
     work = pipeline.open(context)
     report = collect_steps.build_catalogue(work)
@@ -67,21 +72,23 @@ def meta_features(context: dg.AssetExecutionContext, pipeline: PipelineResource)
         dg.AssetDep(meta_features, partition_mapping=dg.AllPartitionMapping()),
     ],
 )
-def meta_dataset(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult:
+def meta_dataset(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """Trials joined with meta-features over all tasks. Its md5, the one DVC records, names it everywhere downstream."""
     report = collect_steps.join_tasks(pipeline.open(context))
     return dg.MaterializeResult(metadata=report, data_version=dg.DataVersion(report["md5"]))
 
 
 @dg.asset(group_name="surrogate", kinds={"pytorch", "lightning", "mlflow"}, owners=OWNERS, deps=[meta_dataset])
-def surrogate(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult:
+def surrogate(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """f(T, theta) -> p, cross-fitted over task families on a GPU where there is one; registered as candidate."""
     report = surrogate_steps.fit(pipeline.open(context))
     return dg.MaterializeResult(metadata=show.keep_plain(report) | report["metrics"])
 
 
 @dg.asset(group_name="evaluate", kinds={"matplotlib", "mlflow"}, owners=OWNERS, deps=[surrogate])
-def recommendation_evaluation(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult:
+def recommendation_evaluation(
+    context: dg.AssetExecutionContext, pipeline: PipelineResource
+) -> dg.MaterializeResult[None]:
     """The candidate on held-out families against every baseline, by regret and by really training; decides the gate."""
     work = pipeline.open(context)
     report = surrogate_steps.evaluate(work)
@@ -93,7 +100,7 @@ def recommendation_evaluation(context: dg.AssetExecutionContext, pipeline: Pipel
 
 
 @dg.asset(group_name="evaluate", kinds={"mlflow"}, owners=OWNERS, deps=[recommendation_evaluation])
-def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult:
+def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """The served version: the alias `champion` on the candidate that passed the gate."""
     report = surrogate_steps.promote(pipeline.open(context))
     return dg.MaterializeResult(metadata={name: value for name, value in report.items() if value is not None})

@@ -13,21 +13,18 @@ MIN_RANK_CORRELATION = 0.0
 
 
 @dg.asset_check(asset=assets.dataset_catalogue)
-def catalogue_is_complete(
-    context: dg.AssetCheckExecutionContext, pipeline: PipelineResource
-) -> dg.AssetCheckResult:
+def catalogue_is_complete(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
     """Ids are unique; every task has a licence, a source and a family."""
     frame = pipeline.open(context).store.read_catalogue()
-    empty = frame[["licence", "source", "family"]].eq("").any(axis=1) | frame[["licence", "source", "family"]].isna().any(axis=1)
+    named = frame[["licence", "source", "family"]].fillna("").astype(str)
+    empty = (named.to_numpy() == "").any(axis=1)
     incomplete = frame.loc[empty, "task_id"].tolist()
     passed = bool(frame["task_id"].is_unique) and not incomplete
     return dg.AssetCheckResult(passed=passed, metadata={"tasks": len(frame), "incomplete": incomplete})
 
 
 @dg.asset_check(asset=assets.search_results)
-def searches_are_complete(
-    context: dg.AssetCheckExecutionContext, pipeline: PipelineResource
-) -> dg.AssetCheckResult:
+def searches_are_complete(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
     """The budget is spent on every task searched, and at most half of the trials of a task failed."""
     work = pipeline.open(context)
     budget = work.settings.core_trials + work.settings.random_trials
@@ -43,9 +40,7 @@ def searches_are_complete(
 
 
 @dg.asset_check(asset=assets.meta_features)
-def meta_features_are_finite(
-    context: dg.AssetCheckExecutionContext, pipeline: PipelineResource
-) -> dg.AssetCheckResult:
+def meta_features_are_finite(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
     """All numbers are finite, and they are those of the rows the catalogue holds now."""
     store = pipeline.open(context).store
     current = store.read_catalogue().set_index("task_id")["sha256"]
@@ -60,9 +55,7 @@ def meta_features_are_finite(
 
 
 @dg.asset_check(asset=assets.meta_dataset)
-def families_are_on_one_side(
-    context: dg.AssetCheckExecutionContext, pipeline: PipelineResource
-) -> dg.AssetCheckResult:
+def families_are_on_one_side(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
     """No family is on two sides of any split."""
     from metaflow_hpo.surrogate.splits import assign_folds, split_families
 
@@ -82,7 +75,9 @@ def surrogate_has_learned(context: dg.AssetCheckExecutionContext, pipeline: Pipe
     metrics = surrogate_steps.read_candidate(pipeline.open(context))["metrics"]
     loss, correlation = metrics["validation_loss"], metrics["validation_rank_correlation"]
     passed = bool(np.isfinite(loss)) and correlation > MIN_RANK_CORRELATION
-    return dg.AssetCheckResult(passed=passed, metadata={"validation_loss": loss, "validation_rank_correlation": correlation})
+    return dg.AssetCheckResult(
+        passed=passed, metadata={"validation_loss": loss, "validation_rank_correlation": correlation}
+    )
 
 
 @dg.asset_check(asset=assets.recommendation_evaluation, blocking=True)

@@ -1,18 +1,18 @@
 """The main job from the command line: `python -m metaflow_hpo.orchestration.main_job`.
 
-Three runs on the instance of DAGSTER_HOME, so that everything is seen in the UI afterwards: the catalogue, all partitions
-of the collection in one run, and the rest. The exit code is 1 if a run failed; a candidate refused by the gate is no failure.
+Three runs on the instance of DAGSTER_HOME, so that everything is seen in the UI afterwards: the catalogue, all
+partitions of the collection in one run, and the rest. The exit code is 1 if a run failed; a candidate that the gate
+refuses is no failure.
 """
 
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 
-from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.pipeline import Pipeline, Progress
 from metaflow_hpo.adapters.terminal import show_progress
 from metaflow_hpo.adapters.versioning import commit_stages, is_dvc_repository
 from metaflow_hpo.orchestration import assets, checks
@@ -45,6 +45,7 @@ def materialize(
         resources={"pipeline": resource},
         tags=tags,
         raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
     )
     return result.success
 
@@ -61,7 +62,7 @@ def run_main_job(instance: dg.DagsterInstance, resource: PipelineResource) -> bo
 
 
 def _was_refused(pipeline: Pipeline) -> bool:
-    """Tell whether the last evaluation is of the candidate and says no: then a blocked champion is the right outcome."""
+    """Tell whether the gate refused the candidate: then a blocked champion is the right outcome."""
     from metaflow_hpo.adapters.surrogate_steps import promote, read_candidate, read_results
 
     results, candidate = read_results(pipeline), read_candidate(pipeline)
@@ -71,26 +72,22 @@ def _was_refused(pipeline: Pipeline) -> bool:
     return True
 
 
-class _ShownResource(PipelineResource):
-    """Shows progress on the terminal instead of the run's log."""
+def show_on_terminal(progress: Progress) -> PipelineResource:
+    """Return a resource that shows progress on the terminal instead of in the run's log."""
 
-    def open(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Pipeline:
-        """Return the pipeline with the progress of `_Shown`."""
-        return Pipeline(Settings(), _Shown.progress, context.run.run_id)
+    class TerminalResource(PipelineResource):
+        def open(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Pipeline:
+            return Pipeline(Settings(), progress, context.run.run_id)
 
-
-class _Shown:
-    progress = staticmethod(lambda what, done, total: None)
+    return TerminalResource()
 
 
 def main() -> int:
     """Run the main job on the instance of DAGSTER_HOME and record the data with DVC."""
     home = Path(os.environ["DAGSTER_HOME"])
     home.mkdir(parents=True, exist_ok=True)
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     with show_progress() as progress, dg.DagsterInstance.get() as instance:
-        _Shown.progress = staticmethod(progress)
-        done = run_main_job(instance, _ShownResource())
+        done = run_main_job(instance, show_on_terminal(progress))
     root = Settings().root
     if done and is_dvc_repository(root):
         commit_stages(root, STAGES)

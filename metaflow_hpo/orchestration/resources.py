@@ -6,7 +6,7 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.settings import Settings
 
 
-class PipelineResource(dg.ConfigurableResource):
+class PipelineResource(dg.ConfigurableResource[Pipeline]):
     """Opens the pipeline of the settings for one run of Dagster; progress goes to the run's log."""
 
     def open(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Pipeline:

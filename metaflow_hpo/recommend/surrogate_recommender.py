@@ -1,4 +1,4 @@
-"""The surrogate's recommender: a portfolio over past tasks, each bent towards what the surrogate believes of the new one.
+"""The surrogate's recommender: a portfolio over past tasks, each bent towards what it believes of the new one.
 
 A past task is a scenario of how the new one may behave. Its regrets are mixed with those the surrogate predicts for the
 new task: `(1 - trust) * past + trust * predicted`, and scenarios of similar tasks weigh more.
@@ -74,7 +74,7 @@ class SurrogateRecommender:
         return select_greedily(regret, weights, count)
 
     def scenarios(self, meta_features: Array) -> tuple[Array, Array]:
-        """Return regrets `(T, C)` and weights `(T,)` of the scenarios of a task; NaN (never tried) is the prediction."""
+        """Return regrets `(T, C)` and weights `(T,)` of a task's scenarios; NaN (never tried) is the prediction."""
         believed = self.believed_regret(meta_features)
         past = np.where(np.isfinite(self.past_regret), self.past_regret, believed)
         return (1.0 - self.trust) * past + self.trust * believed, self.similarity(meta_features)

@@ -174,7 +174,10 @@ def build_meta_dataset(frame: pd.DataFrame, space: SearchSpace, learner: str) ->
         families=tuple(tasks.loc[ok_tasks, "family"]),
         meta_feature_names=mf_names,
         meta_features=tasks.loc[ok_tasks, list(mf_names)].to_numpy(dtype=np.float64),
-        configurations=tuple(read_configuration(row, space) for row in configurations.to_dict("records")),
+        configurations=tuple(
+            read_configuration({str(name): value for name, value in row.items()}, space)
+            for row in configurations.to_dict("records")
+        ),
         configuration_ids=tuple(order),
         performance=values,
         duration=duration.reindex(index=ok_tasks, columns=order).to_numpy(dtype=np.float64),

@@ -88,7 +88,9 @@ class Surrogate:
             )
         asked = range(len(self.networks)) if networks is None else networks
         parts = [self._predict_one(j, meta_features, encoded) for j in asked]
-        scores, positions, means, variances = (np.concatenate(values) for values in zip(*parts, strict=True))  # (S, T, N)
+        scores, positions, means, variances = (
+            np.concatenate(values) for values in zip(*parts, strict=True)
+        )  # (S, T, N)
         return Prediction(scores, positions, means.mean(axis=0), np.sqrt(variances.mean(axis=0) + means.var(axis=0)))
 
     def _predict_one(self, j: int, meta_features: Array, encoded: Array) -> tuple[Array, Array, Array, Array]:

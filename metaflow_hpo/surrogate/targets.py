@@ -58,8 +58,9 @@ def rank_scores(performance: Array) -> Array:
         if values.size == 0:
             continue
         copula = norm.ppf((rankdata(values) - 0.5) / values.size)
-        spread = values.std()
-        z = np.clip((values - values.mean()) / spread, -3, 3) if spread > 0 else np.zeros_like(values)
+        # The deviation of equal numbers is not exactly 0, and dividing by it would make a z-score of rounding.
+        distinct = values.max() > values.min()
+        z = np.clip((values - values.mean()) / values.std(), -3, 3) if distinct else np.zeros_like(values)
         result[t, known] = 0.5 * copula + 0.5 * z
     return result
 
