@@ -51,12 +51,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 def configure(debug: Debug = False) -> None:
     """Recommend hyperparameters for a new task from past searches."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
-    logging.getLogger("metaflow_hpo").setLevel(logging.INFO)
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    if debug:
-        os.environ["METAFLOW_HPO_DEBUG"] = "1"
+    logging.getLogger("metaflow_hpo").setLevel(logging.DEBUG if debug else logging.INFO)
 
 
 @contextmanager
@@ -67,7 +62,6 @@ def _opened(learner: str | None = None) -> "Iterator[Pipeline]":
     from metaflow_hpo.adapters.terminal import show_progress
     from metaflow_hpo.settings import Settings
 
-    os.environ.pop("METAFLOW_HPO_DEBUG", None)
     try:
         settings = Settings() if learner is None else Settings.model_validate({"learner": learner})
     except ValidationError as error:
@@ -100,15 +94,16 @@ def recommend(
     data: Data,
     target: Target = None,
     k: Annotated[int, typer.Option("--k", min=1, max=50, help="How many configurations.")] = 5,
+    trials: Annotated[Path | None, typer.Option(help="Your own trials so far: performance and hp_* columns.")] = None,
     learner: Learner = None,
     as_json: Json = False,
 ) -> None:
     """Recommend configurations for your table, without training anything."""
-    from metaflow_hpo.adapters.advise import describe_file
-    from metaflow_hpo.adapters.advise import recommend as recommend_for
+    from metaflow_hpo.adapters import advise
 
     with _opened(learner) as pipeline:
-        answer = recommend_for(pipeline, describe_file(data, target), k)
+        observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
+        answer = advise.recommend(pipeline, advise.describe_file(data, target), k, observed)
     if as_json:
         _print_json(answer)
     else:

@@ -74,6 +74,10 @@ class Settings(BaseSettings):
     tasks: tuple[str, ...] | None = Field(
         None, description="Only these built-in tasks of the catalogue, as a JSON list."
     )
+    openml_tasks: tuple[int, ...] = Field(
+        (), description="OpenML task ids of the catalogue, as a JSON list; needs a network."
+    )
+    openml_suites: tuple[int, ...] = Field((), description="OpenML suites, e.g. 99 (CC18); needs a network.")
     core_trials: int = Field(64, ge=8, description="Configurations of the shared core, tried on every task.")
     random_trials: int = Field(50, ge=0, description="Trials of random search on every task, the baseline.")
     fidelity_epochs: int | None = Field(

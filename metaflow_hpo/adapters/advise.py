@@ -4,7 +4,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from metaflow_hpo.adapters.files import read_json, write_frame
 from metaflow_hpo.adapters.pipeline import Pipeline
@@ -14,6 +16,9 @@ from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
+
+if TYPE_CHECKING:
+    from metaflow_hpo.recommend.recommendation import Observed
 
 RECOMMENDED = "recommended"
 
@@ -38,7 +43,38 @@ def describe_file(path: Path, target: str | None) -> Described:
     return Described(data, describe(data))
 
 
-def recommend(pipeline: Pipeline, described: Described, k: int) -> dict[str, Any]:
+def read_observed(path: Path, learner: str) -> "list[Observed]":
+    """Read a person's own trials: a table with `performance` (higher is better) and `hp_<name>` columns.
+
+    Lines without a performance (failed trials) are left out.
+
+    Raises:
+        InvalidTableError: If a column is missing or no line has a performance.
+        SearchSpaceMismatchError: If a configuration does not belong to the learner's search space.
+    """
+    from metaflow_hpo.adapters.sources.tables import read_table
+    from metaflow_hpo.learners.registry import get_learner
+    from metaflow_hpo.recommend.recommendation import Observed
+    from metaflow_hpo.surrogate.meta_dataset import read_configuration as read_row
+
+    space, frame = get_learner(learner).space, read_table(path)
+    needed = ["performance", *(f"hp_{name}" for name in space.names)]
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        raise InvalidTableError(f"Observed trials need the columns {needed}; {path.name} misses {missing}.")
+    values = pd.to_numeric(frame["performance"], errors="coerce")
+    rows = frame.assign(performance=values).loc[values.notna()]
+    if rows.empty:
+        raise InvalidTableError(
+            f"No line of {path.name} has a number in `performance`; there is nothing to go on from."
+        )
+    return [
+        Observed(read_row({str(name): value for name, value in row.items()}, space), float(row["performance"]))
+        for row in rows.to_dict("records")
+    ]
+
+
+def recommend(pipeline: Pipeline, described: Described, k: int, observed: "Sequence[Observed]" = ()) -> dict[str, Any]:
     """Return the champion's recommendations for a described task, as in the CLI's contract.
 
     Raises:
@@ -48,7 +84,7 @@ def recommend(pipeline: Pipeline, described: Described, k: int) -> dict[str, Any
 
     champion = pipeline.registry.require_champion()
     served = ServedRecommender.load(pipeline.registry.download(champion.version))
-    answer = served.recommend(described.meta_features, k)
+    answer = served.recommend(described.meta_features, k, observed)
     lineage = {"surrogate_version": champion.version, "surrogate_name": champion.name, **answer["lineage"]}
     return {"task": describe_task(described.data), **answer, "lineage": lineage}
 
@@ -139,7 +175,7 @@ def search(
     from metaflow_hpo.learners.registry import get_learner
 
     store, learner = DataStore(pipeline.settings.data / "own"), get_learner(pipeline.settings.learner)
-    known = store.read_trials(data.task, learner.space)
+    known = store.read_trials(data.task)
     count = 0
 
     def keep(trial: Trial) -> None:

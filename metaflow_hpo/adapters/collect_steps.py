@@ -31,7 +31,7 @@ def build_catalogue(pipeline: Pipeline) -> Metadata:
     Raises:
         InvalidTaskError: If the built-in data are damaged. A bad file of the inbox is left out with a warning.
     """
-    tasks = [*_builtin_tasks(pipeline), *_inbox_tasks(pipeline)]
+    tasks = [*_builtin_tasks(pipeline), *_openml_tasks(pipeline), *_inbox_tasks(pipeline)]
     tasks = _assign_families(tasks)
     frame = pipeline.store.write_catalogue(tasks)
     return {
@@ -65,6 +65,18 @@ def _chosen_specs(settings: Settings) -> "list[BuiltinSpec]":
             f"The setting `tasks` names {unknown}; there are {len(specs)} built-in tasks, such as iris."
         )
     return [spec for spec in specs if spec.task_id in wanted]
+
+
+def _openml_tasks(pipeline: Pipeline) -> Iterator[TaskData]:
+    settings = pipeline.settings
+    if not settings.openml_tasks and not settings.openml_suites:
+        return
+    from metaflow_hpo.adapters.sources.openml_source import load_openml_task, openml_suite
+
+    wanted = [*settings.openml_tasks, *(task for suite in settings.openml_suites for task in openml_suite(suite))]
+    for done, openml_id in enumerate(dict.fromkeys(wanted), start=1):
+        yield load_openml_task(openml_id)
+        pipeline.progress("OpenML tasks", done, len(wanted))
 
 
 def _inbox_tasks(pipeline: Pipeline) -> Iterator[TaskData]:
@@ -121,7 +133,7 @@ def _search_task(pipeline: Pipeline, task_id: str, parent: Run) -> Metadata:
 
     settings, store = pipeline.settings, pipeline.store
     data, learner = store.read_task(task_id), get_learner(settings.learner)
-    known = store.read_trials(data.task, learner.space)
+    known = store.read_trials(data.task)
     started = time.monotonic()
     fresh: list[Trial] = []
 

@@ -14,7 +14,7 @@ import pandas as pd
 from metaflow_hpo.adapters.files import Journal, read_frame, read_json, write_frame, write_json
 from metaflow_hpo.adapters.sources.task_files import read_task, write_task
 from metaflow_hpo.errors import UnknownTaskError
-from metaflow_hpo.space import SearchSpace
+from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.tables import (
     frame_to_trials,
     join_meta_dataset,
@@ -119,14 +119,18 @@ class DataStore:
             raise UnknownTaskError(f"No task {task_id!r} in {self.data}; it holds {known[:10]} ({len(known)} in all).")
         return read_task(path)
 
-    def read_trials(self, task: Task, space: SearchSpace) -> list[Trial]:
-        """Return the trials of a task, those of an interrupted search included; none if its rows have changed since."""
+    def read_trials(self, task: Task) -> list[Trial]:
+        """Return the trials of a task, of all learners, those of an interrupted search included.
+
+        Trials of rows that have changed since are left out.
+        """
         trials: list[Trial] = []
         path = self.search_results_path(task.task_id)
         if path.is_file():
             frame = read_frame(path, remedy="Delete it and search again.")
             if set(frame[_SHA256]) == {task.sha256}:
-                trials += frame_to_trials(frame.drop(columns=[_SHA256]), space)
+                for name, rows in frame.drop(columns=[_SHA256]).groupby("learner", sort=False):
+                    trials += frame_to_trials(rows, get_learner(str(name)).space)
         for record in self._journal(task.task_id).read():
             if record.pop(_SHA256) == task.sha256:
                 trials.append(record_to_trial(record))

@@ -41,7 +41,9 @@ class DurationModel:
     def predict(self, meta_features: Array, encoded: Array) -> Array:
         """Return expected seconds `(N,)` of a trial, for one task `(M,)` and encoded configurations `(N, D)`."""
         sizes = np.tile(meta_features[list(self.columns)], (len(encoded), 1))
-        return np.asarray(np.clip(np.exp(_inputs(sizes, encoded) @ self.coefficients), self.low / 10, self.high * 10))
+        # Limited before exp: a task of a strange size would overflow.
+        limits = np.log(self.low / 10), np.log(self.high * 10)
+        return np.asarray(np.exp(np.clip(_inputs(sizes, encoded) @ self.coefficients, *limits)))
 
 
 def _inputs(sizes: Array, encoded: Array) -> Array:

@@ -4,18 +4,23 @@ A scenario is one way the new task may behave: the regret of every configuration
 scenarios; so is what each member of the surrogate believes of the new task.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from metaflow_hpo.surrogate.meta_dataset import Array
 
+_MIN_EVIDENCE = 3
 
-def select_greedily(regret: Array, weights: Array, count: int) -> list[int]:
+
+def select_greedily(regret: Array, weights: Array, count: int, tried: Sequence[int] = ()) -> list[int]:
     """Pick configurations one by one, each minimising the weighted mean over scenarios of the best regret so far.
 
     Args:
         regret: `(R, C)` normalised regret of configuration c in scenario r, in [0, 1]; NaN (never tried) counts as 1.
         weights: `(R,)` non-negative.
         count: How many to pick, at most C.
+        tried: Positions already tried on the new task: they are not picked again, and what they reach counts.
 
     Returns:
         Positions, in the order of picking. When no further pick helps, the best mean regret decides.
@@ -26,10 +31,11 @@ def select_greedily(regret: Array, weights: Array, count: int) -> list[int]:
     known = np.where(np.isfinite(regret), regret, 1.0)
     shares = weights / weights.sum()
     mean = shares @ known
-    incumbent = np.ones(len(known))
+    incumbent = known[:, list(tried)].min(axis=1, initial=1.0)
     picked: list[int] = []
     free = np.ones(known.shape[1], dtype=bool)
-    for _ in range(min(count, known.shape[1])):
+    free[list(tried)] = False
+    for _ in range(min(count, int(free.sum()))):
         expected = shares @ np.minimum(incumbent[:, None], known)
         # The mean regret breaks ties, so that a saturated portfolio goes on with good configurations.
         score = np.where(free, expected + 1e-6 * mean, np.inf)
@@ -38,6 +44,28 @@ def select_greedily(regret: Array, weights: Array, count: int) -> list[int]:
         free[best] = False
         incumbent = np.minimum(incumbent, known[:, best])
     return picked
+
+
+def weigh_by_evidence(regret: Array, performance: Array) -> Array:
+    """Return how well each scenario explains what was observed on the new task, as factors for its weight.
+
+    A scenario predicts performances up to an unknown offset and a non-negative scale, which are fitted. Its factor is
+    the marginal-likelihood ratio to explaining nothing, with a weak prior that keeps it between 1 and 2 ** (n / 2).
+
+    Args:
+        regret: `(R, N)` regrets of the observed configurations in each scenario.
+        performance: `(N,)` observed performances; fewer than three, or all equal, tell nothing.
+    """
+    n = len(performance)
+    y = performance - performance.mean()
+    total = float(y @ y)
+    if n < _MIN_EVIDENCE or total <= 0:
+        return np.ones(len(regret))
+    x = regret - regret.mean(axis=1, keepdims=True)
+    power = (x**2).sum(axis=1)
+    slope = np.maximum(-(x @ y) / np.where(power > 0, power, 1.0), 0.0)
+    residual = ((y + slope[:, None] * x) ** 2).sum(axis=1)
+    return np.asarray(((residual + total) / (2 * total)) ** (-n / 2))
 
 
 def task_regret(performance: Array) -> Array:

@@ -4,7 +4,7 @@ The one thing to know: everything here is read from one folder of safetensors an
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from metaflow_hpo.recommend.duration import DurationModel
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
+from metaflow_hpo.space import Configuration
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Surrogate, load_surrogate, save_surrogate
 
@@ -24,6 +25,14 @@ _ARRAYS_FILE = "past_tasks.safetensors"
 _DESCRIPTION_FILE = "past_tasks.json"
 NEAREST = 5
 _NORMAL_80 = 1.2816
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A trial made on the new task: a configuration of the learner and its performance, higher is better."""
+
+    configuration: Configuration
+    performance: float
 
 
 @dataclass(frozen=True)
@@ -92,23 +101,37 @@ class ServedRecommender:
             raise InvalidTableError(f"Meta-features must be finite numbers; {bad[:5]} are not.")
         return row
 
-    def select(self, row: Array, count: int) -> tuple[list[int], float]:
+    def select(self, row: Array, count: int, observed: Sequence[Observed] = ()) -> tuple[list[int], float]:
         """Return positions in the shared core, best first, and the novelty of the task as a percentile.
 
         A task beyond the novelty threshold gets the learner's default and then the portfolio over past tasks.
+        Observed trials stand for the nearest configuration of the shared core.
         """
         percentile = self._novelty.percentile(row)
+        if observed:
+            tried = self._nearest_positions([o.configuration for o in observed])
+            performance = np.array([o.performance for o in observed], dtype=np.float64)
+            return self._recommender.continue_from(row, tried, performance, count), percentile
         if percentile <= THRESHOLD:
             return self._recommender.select(row, count), percentile
         portfolio = select_greedily(self._recommender.past_regret, np.ones(len(self.past.task_ids)), count)
         return [self._default, *(c for c in portfolio if c != self._default)][:count], percentile
 
-    def recommend(self, meta_features: Mapping[str, float], k: int = 5) -> dict[str, Any]:
+    def _nearest_positions(self, configurations: Sequence[Configuration]) -> list[int]:
+        distances = np.abs(self.surrogate.space.encode(configurations)[:, None, :] - self.past.encoded[None]).sum(
+            axis=-1
+        )
+        return [int(i) for i in distances.argmin(axis=1)]
+
+    def recommend(
+        self, meta_features: Mapping[str, float], k: int = 5, observed: Sequence[Observed] = ()
+    ) -> dict[str, Any]:
         """Recommend k configurations.
 
         Args:
             meta_features: Every meta-feature by name, finite.
             k: How many, from 1 to the size of the shared core.
+            observed: Trials a person has already made on this task; the recommendation goes on from them.
 
         Returns:
             JSON-ready `recommendations`, `evidence`, `novelty` and `lineage`, as in the CLI's contract.
@@ -119,7 +142,7 @@ class ServedRecommender:
         row = self.read_meta_features(meta_features)
         if not 1 <= k <= len(self.past.configurations):
             raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
-        order, percentile = self.select(row, k)
+        order, percentile = self.select(row, k, observed)
         fallback = percentile > THRESHOLD
         prediction = self.surrogate.predict(row[None, :], self.past.encoded)
         mean, spread = prediction.mean[0], prediction.spread[0] * (2.0 if fallback else 1.0)
@@ -136,7 +159,11 @@ class ServedRecommender:
                 }
                 for rank, c in enumerate(order, start=1)
             ],
-            "evidence": {"nearest_tasks": self._nearest(row), "trust_in_surrogate": self.trust},
+            "evidence": {
+                "nearest_tasks": self._nearest(row),
+                "trust_in_surrogate": self.trust,
+                "observed_trials": len(observed),
+            },
             "novelty": {"percentile": percentile, "fallback": fallback},
             "lineage": dict(self.lineage),
         }

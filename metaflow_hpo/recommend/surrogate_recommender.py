@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaflow_hpo.recommend.portfolio import select_greedily, task_regret
+from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_evidence
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Surrogate
 from metaflow_hpo.surrogate.targets import Standardiser
@@ -72,6 +72,12 @@ class SurrogateRecommender:
         """Return the first `count` positions of the joint portfolio."""
         regret, weights = self.scenarios(meta_features)
         return select_greedily(regret, weights, count)
+
+    def continue_from(self, meta_features: Array, tried: Sequence[int], performance: Array, count: int) -> list[int]:
+        """Return the next positions to try, given the performances `(N,)` of the N positions tried on the task."""
+        regret, weights = self.scenarios(meta_features)
+        evidence = weigh_by_evidence(regret[:, list(tried)], performance)
+        return select_greedily(regret, weights * evidence, count, tried)
 
     def scenarios(self, meta_features: Array) -> tuple[Array, Array]:
         """Return regrets `(T, C)` and weights `(T,)` of a task's scenarios; NaN (never tried) is the prediction."""

@@ -14,20 +14,31 @@ def test_without_trust_and_with_equal_meta_features_it_is_the_portfolio(meta, su
     assert recommender.select(np.ones(4), 24) == PortfolioRecommender.fit(alike).select(np.ones(4), 24)
 
 
-def test_with_full_trust_past_tasks_have_no_say(meta, surrogate):
+def test_with_full_trust_every_scenario_is_the_prediction(meta, surrogate):
     recommender = SurrogateRecommender.fit(surrogate, meta, 1.0)
-    _, weights = recommender.scenarios(meta.meta_features[0])
-    np.testing.assert_allclose(weights[:12], 0.0)
-    np.testing.assert_allclose(weights[12:], 1.0 / 6.0)
+    row = meta.meta_features[0]
+    regret, _ = recommender.scenarios(row)
+    believed = recommender.believed_regret(row)
+    np.testing.assert_allclose(regret, np.tile(believed, (12, 1)))
+    assert recommender.select(row, 24) == list(np.argsort(believed, kind="stable"))
 
 
 @pytest.mark.parametrize("trust", [0.0, 0.25, 1.0])
-def test_the_weights_of_all_scenarios_sum_to_one(meta, surrogate, trust):
-    regret, weights = SurrogateRecommender.fit(surrogate, meta, trust).scenarios(meta.meta_features[2])
-    assert regret.shape == (12 + 6, 24)
-    assert weights.sum() == pytest.approx(1.0)
-    assert weights[12:].sum() == pytest.approx(trust)
-    assert (weights >= 0).all()
+def test_past_tasks_are_bent_towards_the_prediction_by_the_trust(meta, surrogate, trust):
+    recommender = SurrogateRecommender.fit(surrogate, meta, trust)
+    row = meta.meta_features[2]
+    regret, weights = recommender.scenarios(row)
+    past, believed = task_regret(meta.performance), recommender.believed_regret(row)
+    np.testing.assert_allclose(regret, (1 - trust) * past + trust * believed)
+    np.testing.assert_allclose(weights, recommender.similarity(row))
+
+
+def test_what_a_past_task_never_tried_is_predicted(meta, surrogate):
+    performance = meta.performance.copy()
+    performance[3, 7] = np.nan
+    recommender = SurrogateRecommender.fit(surrogate, replace(meta, performance=performance), 0.25)
+    regret, _ = recommender.scenarios(meta.meta_features[2])
+    assert regret[3, 7] == pytest.approx(recommender.believed_regret(meta.meta_features[2])[7])
 
 
 def test_similarity_sums_to_one_favours_near_tasks_and_never_forgets_a_task(meta, surrogate):
@@ -47,7 +58,7 @@ def test_similarity_is_half_uniform_and_half_a_softmax(meta, surrogate):
     points[:, 0] = np.arange(12.0)
     line = replace(recommender, past_meta_features=points, standardiser=_Identity())
     # Squared distances 0, 1, 4, ..., 121; the median lies between 25 and 36.
-    near = np.exp(-np.arange(12.0) ** 2 / (2 * 30.5))
+    near = np.exp(-(np.arange(12.0) ** 2) / (2 * 30.5))
     np.testing.assert_allclose(line.similarity(np.zeros(4)), 0.5 / 12 + 0.5 * near / near.sum())
 
 
@@ -56,17 +67,17 @@ class _Identity:
         return meta_features
 
 
-def test_a_member_believes_its_order_with_the_regrets_of_past_tasks(meta, surrogate):
+def test_the_believed_regret_is_the_distance_to_the_position_believed_best(meta, surrogate):
     recommender = SurrogateRecommender.fit(surrogate, meta, 0.5)
+    positions = surrogate.predict(meta.meta_features[[6]], meta.encoded).positions[:, 0].mean(axis=0)
     believed = recommender.believed_regret(meta.meta_features[6])
-    scores = surrogate.predict(meta.meta_features[[6]], meta.encoded).scores[:, 0]
-    typical = np.sort(task_regret(meta.performance), axis=1).mean(axis=0)
-    np.testing.assert_allclose(np.sort(believed, axis=1), np.tile(typical, (6, 1)))
-    np.testing.assert_array_equal(believed.argmin(axis=1), scores.argmax(axis=1))
+    np.testing.assert_allclose(believed, positions.max() - positions)
+    assert believed.min() == 0.0
+    assert believed.max() <= 1.0
 
 
 def test_only_the_allowed_networks_are_believed(meta, surrogate):
-    recommender = SurrogateRecommender.fit(surrogate, meta, 0.5, networks=[1])
-    everyone = SurrogateRecommender.fit(surrogate, meta, 0.5)
     row = meta.meta_features[0]
-    np.testing.assert_array_equal(recommender.believed_regret(row), everyone.believed_regret(row)[2:4])
+    positions = surrogate.predict(row[None], meta.encoded, [1]).positions[:, 0].mean(axis=0)
+    believed = SurrogateRecommender.fit(surrogate, meta, 0.5, networks=[1]).believed_regret(row)
+    np.testing.assert_allclose(believed, positions.max() - positions)

@@ -1,0 +1,50 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from metaflow_hpo.evaluate.plots import plot_calibration, plot_realised, plot_regret, plot_search
+
+
+def drawn(figure):
+    assert isinstance(figure, Figure)
+    figure.draw_without_rendering()
+    return figure.axes[0]
+
+
+def test_regret_is_drawn_for_every_recommender():
+    lines = [(name, k, 0.4 / k, 0.3 / k, 0.5 / k, 12) for name in ("surrogate", "nearest_task") for k in (1, 3, 10)]
+    summary = pd.DataFrame(lines, columns=["recommender", "k", "mean", "low", "high", "tasks"])
+    axes = drawn(plot_regret(summary))
+    assert [line.get_label() for line in axes.lines] == ["surrogate", "nearest task"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "3", "10"]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.4, 0.4 / 3, 0.04])
+
+
+def test_realised_performance_is_drawn_task_by_task():
+    table = pd.DataFrame(
+        {
+            "task_id": ["wine", "iris"],
+            "default_test": [0.9, 0.5],
+            "random_50_test": [0.8, 0.6],
+            "first_test": [np.nan, 0.7],
+            "best_of_5_test": [0.95, 0.8],
+        }
+    )
+    axes = drawn(plot_realised(table))
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["iris", "wine"]
+    assert len(axes.collections) == 4
+
+
+def test_a_search_is_drawn_with_its_incumbent():
+    axes = drawn(plot_search(np.array([np.nan, 0.4, 0.3, np.nan, 0.8]), "iris"))
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [np.nan, 0.4, 0.4, 0.4, 0.8])
+    assert axes.get_title() == "iris"
+
+
+def test_calibration_is_drawn_against_the_nominal_coverage():
+    axes = drawn(plot_calibration({"a": 1.0, "b": 0.5}, 0.8))
+    assert [bar.get_height() for bar in axes.patches] == [0.5, 1.0]
+    labels = [line.get_label() for line in axes.lines]
+    assert labels == ["nominal 80%", "mean 75%"]
+    assert axes.lines[1].get_ydata()[0] == pytest.approx(0.75)

@@ -1,0 +1,176 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metaflow_hpo.errors import DegenerateTaskError
+from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, incumbent_regret, regret_of, summarise
+from metaflow_hpo.recommend.baselines import DefaultRecommender, RandomRecommender
+from metaflow_hpo.recommend.portfolio import task_regret
+from metaflow_hpo.surrogate.splits import split_families
+
+KS = (1, 3, 10)
+
+
+@pytest.fixture(scope="module")
+def evaluation(meta, surrogate):
+    return evaluate_leave_family_out(meta, surrogate, KS)
+
+
+def mean_regret(evaluation, recommender, k, part="test"):
+    rows = evaluation.per_task
+    chosen = rows.loc[(rows["part"] == part) & (rows["recommender"] == recommender) & (rows["k"] == k)]
+    return chosen["regret"].mean()
+
+
+def test_the_regret_of_an_order_is_that_of_the_best_so_far():
+    regret = np.array([0.9, 0.2, np.nan, 0.0])
+    assert incumbent_regret(regret, [2, 0, 1, 3], (1, 2, 3, 4)) == [1.0, 0.9, 0.2, 0.0]
+
+
+def test_a_short_order_stays_at_its_last_incumbent():
+    assert incumbent_regret(np.array([0.9, 0.2]), [1], (1, 5, 10)) == [0.2, 0.2, 0.2]
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_every_task_is_judged_once_in_each_part_by_every_recommender(evaluation, meta, part):
+    rows = evaluation.per_task.loc[evaluation.per_task["part"] == part]
+    assert set(rows["recommender"]) == {"surrogate", "portfolio", "nearest_task", "default", "random"}
+    assert len(rows) == 5 * 12 * 3
+    assert not rows.duplicated(["task_id", "recommender", "k"]).any()
+    assert dict(zip(rows["task_id"], rows["family"], strict=True)) == dict(
+        zip(meta.task_ids, meta.families, strict=True)
+    )
+
+
+def test_regret_is_normalised_and_never_grows_with_k(evaluation):
+    assert evaluation.per_task["regret"].between(0.0, 1.0).all()
+    paths = evaluation.per_task.pivot_table(index=["part", "task_id", "recommender"], columns="k", values="regret")
+    assert (np.diff(paths[list(KS)].to_numpy(), axis=1) <= 1e-12).all()
+
+
+def test_the_regret_of_the_default_is_that_of_its_configuration(evaluation, meta):
+    rows = evaluation.per_task
+    default = rows.loc[(rows["part"] == "test") & (rows["recommender"] == "default") & (rows["k"] == 10)]
+    found = default.set_index("task_id")["regret"].reindex(meta.task_ids)
+    np.testing.assert_allclose(found, task_regret(meta.performance)[:, 0])
+
+
+def test_the_orders_are_those_whose_regret_is_reported(evaluation, meta):
+    rows = evaluation.per_task
+    surrogate_rows = rows.loc[(rows["part"] == "test") & (rows["recommender"] == "surrogate")].set_index(
+        ["task_id", "k"]
+    )
+    assert set(evaluation.orders) == set(meta.task_ids)
+    regret = task_regret(meta.performance)
+    for t, task_id in enumerate(meta.task_ids):
+        order = evaluation.orders[task_id]
+        assert len(set(order)) == len(order) == 10
+        assert surrogate_rows.loc[(task_id, 3), "regret"] == pytest.approx(regret[t, order[:3]].min())
+
+
+def test_the_evaluation_is_deterministic(evaluation, meta, surrogate):
+    again = evaluate_leave_family_out(meta, surrogate, KS)
+    pd.testing.assert_frame_equal(again.per_task, evaluation.per_task)
+    assert again.orders == evaluation.orders
+    assert (again.trusts, again.trust) == (evaluation.trusts, evaluation.trust)
+
+
+def test_folds_are_announced_when_they_are_done(meta, surrogate):
+    done = []
+    evaluate_leave_family_out(meta, surrogate, (1,), done.append)
+    assert done == [0, 1, 2]
+
+
+@pytest.mark.parametrize("j", [0, 1, 2])
+@pytest.mark.parametrize("how", ["reversed", "drawn again", "one peak"])
+def test_outcomes_of_meta_test_families_choose_nothing_for_them(evaluation, meta, surrogate, j, how):
+    tasks = split_families(meta.families, surrogate.fold_of_family)[j].test
+    performance = meta.performance.copy()
+    if how == "reversed":
+        performance[tasks] *= -1.0
+    elif how == "drawn again":
+        performance[tasks] = np.random.default_rng(j).random((len(tasks), 24))
+    else:
+        performance[tasks] = 0.0
+        performance[tasks, 5] = 1.0
+    other = evaluate_leave_family_out(replace(meta, performance=performance), surrogate, KS)
+    assert other.trusts[j] == evaluation.trusts[j]
+    for t in tasks:
+        assert other.orders[meta.task_ids[t]] == evaluation.orders[meta.task_ids[t]]
+
+
+def test_the_optimum_of_a_synthetic_family_is_recovered_on_tasks_never_seen(evaluation):
+    assert mean_regret(evaluation, "surrogate", 1) < 0.6 * mean_regret(evaluation, "random", 1)
+    assert mean_regret(evaluation, "surrogate", 1) < mean_regret(evaluation, "default", 1)
+    for k in KS:
+        assert mean_regret(evaluation, "surrogate", k) < mean_regret(evaluation, "random", k)
+
+
+def test_the_surrogate_orders_unseen_tasks_by_the_closed_form(meta, surrogate):
+    correlations = []
+    for t, family in enumerate(meta.families):
+        prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded, surrogate.networks_blind_to(family))
+        frame = pd.DataFrame({"true": meta.performance[t], "predicted": prediction.positions[:, 0].mean(axis=0)})
+        correlations.append(frame.corr(method="spearman").iloc[0, 1])
+    assert np.mean(correlations) > 0.3
+
+
+def test_tasks_on_which_all_perform_the_same_are_left_out(meta, surrogate):
+    performance = meta.performance.copy()
+    performance[4] = 0.7
+    evaluation = evaluate_leave_family_out(replace(meta, performance=performance), surrogate, KS)
+    assert evaluation.degenerate == ("task_04",)
+    assert "task_04" not in set(evaluation.per_task["task_id"])
+    assert set(evaluation.orders) == set(meta.task_ids) - {"task_04"}
+
+
+def test_a_fold_that_is_left_out_entirely_stops_nothing(meta, surrogate):
+    tasks = split_families(meta.families, surrogate.fold_of_family)[0].test
+    performance = meta.performance.copy()
+    performance[tasks] = 0.7
+    evaluation = evaluate_leave_family_out(replace(meta, performance=performance), surrogate, KS)
+    assert len(evaluation.degenerate) == 4
+    assert evaluation.per_task["task_id"].nunique() == 8
+    assert pd.api.types.is_float_dtype(evaluation.per_task["regret"])
+
+
+def test_when_all_tasks_are_degenerate_there_is_nothing_to_compare(meta, surrogate):
+    with pytest.raises(DegenerateTaskError, match="all configurations perform the same; there is nothing to compare"):
+        evaluate_leave_family_out(replace(meta, performance=np.full_like(meta.performance, 0.5)), surrogate)
+
+
+def test_a_summary_holds_mean_interval_and_rank():
+    lines = [
+        ("test", task, task, name, 1, regret)
+        for name, regrets in {"surrogate": (0.1, 0.3), "random": (0.5, 0.3)}.items()
+        for task, regret in zip("ab", regrets, strict=True)
+    ]
+    columns = ["part", "task_id", "family", "recommender", "k", "regret"]
+    per_task = pd.DataFrame([*lines, ("validation", "a", "a", "surrogate", 1, 0.9)], columns=columns)
+    summary = summarise(per_task).set_index("recommender")
+    assert summary["mean"].to_dict() == pytest.approx({"surrogate": 0.2, "random": 0.4})
+    # Task a: ranks 1 and 2; task b: a tie, 1.5 each.
+    assert summary["rank"].to_dict() == {"surrogate": 1.25, "random": 1.75}
+    assert summary["tasks"].to_dict() == {"surrogate": 2, "random": 2}
+    assert (summary["low"] <= summary["mean"]).all()
+    assert (summary["mean"] <= summary["high"]).all()
+    assert summarise(per_task, "validation")["mean"].to_list() == [0.9]
+
+
+def test_the_regret_of_one_recommender_on_some_tasks(meta):
+    table = regret_of(meta, DefaultRecommender(0), [3, 1], (1, 5))
+    assert list(zip(table["task_id"], table["k"], strict=True)) == [
+        ("task_03", 1),
+        ("task_03", 5),
+        ("task_01", 1),
+        ("task_01", 5),
+    ]
+    expected = task_regret(meta.performance)[[3, 3, 1, 1], 0]
+    np.testing.assert_allclose(table["regret"], expected)
+
+
+def test_random_search_through_the_whole_pool_has_no_regret(meta):
+    table = regret_of(meta, RandomRecommender(24), range(12), (24,))
+    assert (table["regret"] == 0.0).all()
