@@ -186,5 +186,6 @@ def _regret_table(
             for k, value in zip(ks, path, strict=True):
                 lines.append((meta.task_ids[t], meta.families[t], recommender.name, k, value))
     table = pd.DataFrame(lines, columns=["task_id", "family", "recommender", "k", "regret"])
+    table = table.astype({"k": np.int64, "regret": np.float64})  # a fold without tasks has no lines to tell its types
     # Random search is repeated: its regret is the mean over the repetitions.
     return table.groupby(["task_id", "family", "recommender", "k"], sort=False)["regret"].mean().reset_index()

@@ -1,0 +1,64 @@
+# One command each; `make` lists them. Needs Python 3.11 or 3.12, make and git.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+ifndef PYTHON
+PYTHON := $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
+endif
+
+# More arguments for pip. On Linux PyPI's torch brings several GB of CUDA; where its own index can be reached:
+# make install PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
+PIP_ARGS ?=
+
+DAGSTER_PORT ?= 3000
+MLFLOW_PORT ?= 5000
+SERVE_PORT ?= 5001
+
+# The commands of DVC stages and of `mlflow models serve` are looked up here; nothing of the stack reports home.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DAGSTER_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := true
+
+.PHONY: help install demo test check ui serve repro clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: .venv/.installed ## make the environment in .venv, with the exact versions of constraints.txt
+
+.venv/.installed: pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'error: Python 3.11 or 3.12 is needed; found neither. Set PYTHON=/path/to/python3.11.' >&2; exit 1; }
+	'$(PYTHON)' -m venv .venv
+	.venv/bin/python -m pip install --quiet --upgrade pip
+	.venv/bin/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install ## run the main job on real tasks, then recommend for a table never seen
+	.venv/bin/metaflow-hpo demo
+
+test: install ## run all tests
+	.venv/bin/python -m pytest
+
+check: install ## run the linters and all tests
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/python -m pytest
+
+ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT)
+	exec .venv/bin/python -m metaflow_hpo.adapters.servers ui --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
+
+serve: install ## serve the champion over HTTP; Ctrl-C stops it (SERVE_PORT)
+	exec .venv/bin/python -m metaflow_hpo.adapters.servers model --port $(SERVE_PORT)
+
+repro: install ## run the stages of dvc.yaml that are out of date
+	.venv/bin/dvc repro
+
+clean: ## remove the environment and caches; data stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find metaflow_hpo tests -name __pycache__ -type d -prune -exec rm -rf {} +
