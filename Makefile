@@ -51,10 +51,10 @@ check: install ## run the linters and all tests
 	.venv/bin/python -m pytest
 
 ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT)
-	exec .venv/bin/python -m metaflow_hpo.adapters.servers ui --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
+	exec .venv/bin/python -m metaflow_hpo.adapters.servers --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
 
 serve: install ## serve the champion over HTTP; Ctrl-C stops it (SERVE_PORT)
-	exec .venv/bin/python -m metaflow_hpo.adapters.servers model --port $(SERVE_PORT)
+	exec .venv/bin/python -m metaflow_hpo.adapters.servers --serve --serve-port $(SERVE_PORT)
 
 repro: install ## run the stages of dvc.yaml that are out of date
 	.venv/bin/dvc repro

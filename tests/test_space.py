@@ -153,7 +153,7 @@ def test_whole_floats_become_integers():
         (lambda: Float("x", 0.0, 1.0, 0.5, log=True), "needs low > 0"),
         (lambda: Integer("x", 1, math.inf, 2), "low < high"),
         (lambda: Categorical("x", ("a", "a"), "a"), "distinct choices"),
-        (lambda: Categorical("x", ("a",), "b"), "hold its default"),
+        (lambda: Categorical("x", ("a",), "b"), "with its default"),
         (lambda: Categorical("x", (), "b"), "distinct choices"),
         (lambda: Condition("x", ()), "at least one value"),
         (lambda: SearchSpace((Float("x", 0, 1, 0), Float("x", 0, 1, 0))), "defined twice"),

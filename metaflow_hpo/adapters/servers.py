@@ -1,6 +1,6 @@
 """Run the servers people look at: Dagster with its daemon and MLflow together, or the champion over HTTP.
 
-The one thing to know: each server has its own process group and starts processes of its own; all of them are stopped when
+The one thing to know: each server gets a session of its own and starts processes in it; all of them are stopped when
 one dies or this process is told to stop, so that nothing is left running.
 """
 
@@ -13,18 +13,27 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
+from threading import Event
+from typing import TYPE_CHECKING
 
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.settings import Settings
 
+if TYPE_CHECKING:
+    import psutil
+
 HOST = "127.0.0.1"
+DIED = 3
+"""Exit code when the first server ended by itself; one more for the second."""
+
 _START_S = 120.0
 _STOP_S = 15.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_QUIET = {"DAGSTER_DISABLE_TELEMETRY": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class Server:
     command: Sequence[str]
     port: int
     health: str
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -52,29 +61,30 @@ class Server:
 
 
 def ui_servers(pipeline: Pipeline, dagster_port: int, mlflow_port: int) -> list[Server]:
-    """Return Dagster (web server and daemon) and MLflow on the data of the settings."""
+    """Return Dagster (web server and daemon) and MLflow on the data of the settings.
+
+    Where the settings name an MLflow server, that one is used and none is started.
+    """
     settings, tracking = pipeline.settings, pipeline.tracking
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    tracking.prepare()
-    common = {"METAFLOW_HPO_DATA": str(settings.data), "DAGSTER_HOME": str(settings.dagster_home)}
+    tracking.prepare()  # two servers creating the database at once would fail
+    common = {"METAFLOW_HPO_DATA": str(settings.data), "DAGSTER_HOME": str(settings.dagster_home), **_QUIET}
     dagster = ["-m", "dagster", "dev", "-m", "metaflow_hpo.definitions", "-h", HOST, "-p", str(dagster_port)]
-    artifacts = tracking.artifact_root or settings.data / "mlflow" / "artifacts"
+    servers = [Server("Dagster", [sys.executable, *dagster], dagster_port, "/server_info", common)]
+    if tracking.tracking_uri.startswith(("http://", "https://")):
+        return servers
+    artifacts = tracking.artifact_root or (tracking.database or settings.data / "mlflow" / "mlflow.db").with_name(
+        "artifacts"
+    )
     store = ["--backend-store-uri", tracking.tracking_uri, "--artifacts-destination", artifacts.resolve().as_uri()]
     mlflow = ["-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1", *store]
-    return [
-        Server("Dagster", [sys.executable, *dagster], dagster_port, "/server_info", common),
-        Server(
-            "MLflow",
-            [sys.executable, *mlflow],
-            mlflow_port,
-            "/health",
-            common | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        ),
-    ]
+    # Jobs are for evaluations by language models, and cost seven processes.
+    no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return [*servers, Server("MLflow", [sys.executable, *mlflow], mlflow_port, "/health", common | no_jobs)]
 
 
 def model_server(pipeline: Pipeline, port: int) -> Server:
-    """Return MLflow's scoring server on the champion.
+    """Return MLflow's scoring server on the champion; it keeps the version that was champion when it started.
 
     Raises:
         NoChampionError: If no surrogate has been promoted yet.
@@ -84,7 +94,7 @@ def model_server(pipeline: Pipeline, port: int) -> Server:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     uri = f"models:/{champion.name}@champion"
     served = ["models", "serve", "-m", uri, "--env-manager", "local", "-h", HOST, "-p", str(port)]
-    environment = {"PATH": path, "MLFLOW_TRACKING_URI": pipeline.tracking.tracking_uri}
+    environment = {"PATH": path, "MLFLOW_TRACKING_URI": pipeline.tracking.tracking_uri, **_QUIET}
     return Server("champion", [sys.executable, "-m", "mlflow", *served], port, "/ping", environment)
 
 
@@ -92,95 +102,116 @@ def run(servers: Sequence[Server]) -> int:
     """Start servers, wait until they answer, and stop all of them together.
 
     Returns:
-        0 when told to stop (Ctrl-C, SIGTERM), 1 when a server ended by itself.
+        0 when told to stop (Ctrl-C, SIGTERM, SIGHUP), `DIED` + position when that server ended by itself.
 
     Raises:
-        MetaflowHPOError: If a port is taken.
+        MetaflowHPOError: If a port is taken or a server does not answer in time.
     """
-    for server in servers:
-        _check_port(server)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
-    processes: dict[str, subprocess.Popen[bytes]] = {}
+    _check_ports(servers)
+    asked_to_stop = Event()
+    # A handler that raised could strike between the start of a process and our knowing of it.
+    before = {number: signal.signal(number, lambda *_: asked_to_stop.set()) for number in _SIGNALS}
+    processes: list[subprocess.Popen[bytes]] = []
     try:
         for server in servers:
             environment = {**os.environ, **server.environment}
-            processes[server.name] = subprocess.Popen(  # noqa: S603
-                server.command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
+            processes.append(
+                subprocess.Popen(  # noqa: S603
+                    server.command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
+                )
             )
-        for server in servers:
-            _wait_until_ready(server, processes[server.name])
-            print(f"{server.name}: {server.address}", flush=True)
-        return _wait_for_an_end(processes)
-    except KeyboardInterrupt:
-        return 0
+        return _watch(servers, processes, asked_to_stop)
     finally:
-        stop(list(processes.values()))
+        stop(processes)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _check_port(server: Server) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, server.port))
-        except OSError as error:
-            raise MetaflowHPOError(
-                f"{server.name} needs port {server.port} on {HOST}, which is taken ({error.strerror}). "
-                "Stop what listens there or choose another port: make ui DAGSTER_PORT=3001 MLFLOW_PORT=5002."
-            ) from error
-
-
-def _wait_until_ready(server: Server, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise MetaflowHPOError(f"{server.name} ended with code {process.returncode} while starting; see its output.")
-        with suppress(URLError, ConnectionError, TimeoutError), urlopen(server.address + server.health, timeout=2):
-            return
-        time.sleep(0.3)
-    raise MetaflowHPOError(f"{server.name} did not answer on {server.address} within {_START_S:.0f} s; see its output.")
-
-
-def _wait_for_an_end(processes: Mapping[str, "subprocess.Popen[bytes]"]) -> int:
-    while True:
-        for name, process in processes.items():
+def _watch(servers: Sequence[Server], processes: "Sequence[subprocess.Popen[bytes]]", asked_to_stop: Event) -> int:
+    waiting, deadline = list(servers), time.monotonic() + _START_S
+    while not asked_to_stop.wait(0.3):
+        for position, (server, process) in enumerate(zip(servers, processes, strict=True)):
             if process.poll() is not None:
-                print(f"{name} ended with code {process.returncode}; stopping the others.", file=sys.stderr)
-                return 1
-        time.sleep(0.5)
+                print(f"{server.name} ended with code {process.returncode}; stopping.", file=sys.stderr)
+                return DIED + position
+        for server in [server for server in waiting if _answers(server)]:
+            print(f"{server.name}: {server.address}", flush=True)
+            waiting.remove(server)
+        if waiting and time.monotonic() > deadline:
+            names = " and ".join(server.name for server in waiting)
+            raise MetaflowHPOError(
+                f"Expected an answer of {names} within {_START_S:.0f} s; found none. See its output."
+            )
+    return 0
 
 
-def stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """Stop processes and everything they started: first politely, then by force."""
+def _check_ports(servers: Sequence[Server]) -> None:
+    taken = {server.port: server.name for server in servers}
+    if len(taken) < len(servers):
+        raise MetaflowHPOError(f"Each server needs a port of its own; all are given {servers[0].port}.")
+    for server in servers:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, server.port))
+            except OSError as error:
+                raise MetaflowHPOError(
+                    f"{server.name} needs port {server.port} on {HOST}; found it taken ({error.strerror}). Stop what "
+                    "listens there, or choose another: make ui DAGSTER_PORT=3001 MLFLOW_PORT=5002, "
+                    "make serve SERVE_PORT=5003."
+                ) from error
+
+
+def _answers(server: Server) -> bool:
+    connection = HTTPConnection(HOST, server.port, timeout=2)
+    try:
+        connection.request("GET", server.health)
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def stop(processes: "Sequence[subprocess.Popen[bytes]]") -> None:
+    """Stop processes that lead a session and everything they started: first politely, then by force."""
     import psutil
 
-    family: list[psutil.Process] = []
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            parent = psutil.Process(process.pid)
-            family += [*parent.children(recursive=True), parent]
+    family = _family(processes)
     for process in processes:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGINT)
-    _, alive = psutil.wait_procs(family, timeout=_STOP_S)
+    psutil.wait_procs(family, timeout=_STOP_S)
+    alive = [member for member in {*family, *_family(processes)} if member.is_running()]
     for member in alive:
         with suppress(psutil.NoSuchProcess):
             member.kill()
     psutil.wait_procs(alive, timeout=_STOP_S)
+    for process in processes:
+        process.wait()
 
 
-def main() -> int:
-    """Parse the ports and run."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="Try: make ui")
+def _family(processes: "Sequence[subprocess.Popen[bytes]]") -> "list[psutil.Process]":
+    """Return the processes, their descendants, and orphans of their sessions: those whose parent died."""
+    import psutil
+
+    leaders = {process.pid for process in processes}
+    found: set[psutil.Process] = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) in leaders:
+                found |= {process, *process.children(recursive=True)}
+    return list(found)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the ports and run; 1 is an error with a remedy, otherwise as `run`."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], epilog="Try: make ui")
     parser.add_argument("--dagster-port", type=int, default=3000)
     parser.add_argument("--mlflow-port", type=int, default=5000)
     parser.add_argument("--serve", action="store_true", help="serve the champion instead")
     parser.add_argument("--serve-port", type=int, default=5001)
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     pipeline = Pipeline(Settings())
     try:
         if chosen.serve:

@@ -269,12 +269,10 @@ def _champion_regret(pipeline: Pipeline, meta: "MetaDataset", candidate: int) ->
     lines = []
     for t, family in enumerate(meta.families):
         networks = served.surrogate.networks_blind_to(family, validation=True)
-        seen = {
-            f
-            for f, fold in served.surrogate.fold_of_family.items()
-            if fold == served.surrogate.fold_of_family.get(family)
-        }
-        past = [i for i, other in enumerate(meta.families) if other != family and other not in seen]
+        folds = served.surrogate.fold_of_family
+        # As for the candidate: neither the validated fold nor the meta-test fold of the network that is asked.
+        hidden = {folds.get(family), (folds[family] - 1) % len(served.surrogate.networks)} if family in folds else set()
+        past = [i for i, other in enumerate(meta.families) if other != family and folds.get(other) not in hidden]
         recommender = SurrogateRecommender.fit(served.surrogate, meta.subset(past), served.trust, networks)
         lines.append(regret_of(meta, recommender, [t]))
     return pd.concat(lines, ignore_index=True)

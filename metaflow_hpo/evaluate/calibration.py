@@ -58,13 +58,15 @@ def fit_interval(scores: Mapping[str, Array], coverage: float = COVERAGE) -> Int
 def measure_coverage(
     test_scores: Mapping[str, Array], validation_scores: Mapping[str, Array], fold_of_task: Mapping[str, int]
 ) -> dict[str, float]:
-    """Return the share of covered outcomes of each meta-test task, with intervals fitted without the task's fold."""
+    """Return the share of covered outcomes of each meta-test task, with intervals fitted by its own network."""
     covered: dict[str, float] = {}
+    count = max(fold_of_task.values()) + 1
     for fold in sorted(set(fold_of_task.values())):
-        others = {task: s for task, s in validation_scores.items() if fold_of_task[task] != fold}
-        if not others:
+        # The network of this fold validates on the next one; other networks were trained on this fold's families.
+        own = {task: s for task, s in validation_scores.items() if fold_of_task[task] == (fold + 1) % count != fold}
+        if not own:
             continue
-        interval = fit_interval(others)
+        interval = fit_interval(own)
         for task, scores in test_scores.items():
             if fold_of_task[task] == fold:
                 covered[task] = float(np.mean(scores <= interval.scale))

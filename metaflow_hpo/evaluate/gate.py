@@ -40,7 +40,7 @@ def decide(per_task: pd.DataFrame, champion: pd.DataFrame | None) -> Decision:
     validation = per_task.loc[per_task["part"] == "validation"]
     candidate = validation.loc[validation["recommender"] == "surrogate"]
     rivals = {name: validation.loc[validation["recommender"] == name] for name in RIVALS}
-    if champion is not None:
+    if champion is not None and set(champion["task_id"]) & set(candidate["task_id"]):
         rivals["champion"] = champion
     comparisons = pd.DataFrame([_compare(candidate, rival, name) for name, rival in rivals.items()])
     failed = comparisons.loc[~comparisons["passed"]]

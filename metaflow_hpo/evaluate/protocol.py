@@ -30,6 +30,8 @@ from metaflow_hpo.surrogate.splits import FamilySplit, split_families
 
 KS = (1, 3, 5, 10)
 RANDOM_REPETITIONS = 50
+DEFAULT_TRUST = 0.5
+MIN_TASKS_FOR_TRUST = 3
 Part = Literal["validation", "test"]
 
 
@@ -84,7 +86,8 @@ def evaluate_leave_family_out(
         raise DegenerateTaskError("On every task all configurations perform the same; there is nothing to compare.")
     splits = [_without(split, degenerate) for split in split_families(meta.families, surrogate.fold_of_family)]
     validation = _trust_regret(meta, surrogate, splits, regret, ks)
-    trusts = tuple(_choose_trust(validation.loc[~validation["task"].isin(split.test)]) for split in splits)
+    # Only network j's own validation tasks: the other networks were trained on the families that fold j reports.
+    trusts = tuple(_choose_trust(validation.loc[validation["task"].isin(split.validation)]) for split in splits)
     lines: list[pd.DataFrame] = []
     orders: dict[str, list[int]] = {}
     for j, split in enumerate(splits):
@@ -155,8 +158,15 @@ def _trust_regret(
 
 
 def _choose_trust(validation: pd.DataFrame) -> float:
-    means = validation.groupby("trust")["regret"].mean()
-    return float(means.index[int(means.to_numpy().argmin())])
+    """Return the trust of least regret, if that is clear: by a standard error over tasks against the middle one."""
+    regret = validation.pivot_table(index="task", columns="trust", values="regret")
+    if len(regret) < MIN_TASKS_FOR_TRUST:
+        return DEFAULT_TRUST
+    means = regret[list(TRUSTS)].to_numpy(dtype=np.float64).mean(axis=0)
+    best = TRUSTS[int(means.argmin())]
+    gain = (regret[DEFAULT_TRUST] - regret[best]).to_numpy(dtype=np.float64)
+    is_clear = gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain))
+    return best if is_clear else DEFAULT_TRUST
 
 
 def _recommenders(

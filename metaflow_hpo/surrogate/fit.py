@@ -21,6 +21,7 @@ from metaflow_hpo.surrogate.module import SurrogateModule
 from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.predict import Surrogate
 from metaflow_hpo.surrogate.splits import assign_folds, split_families
+from metaflow_hpo.surrogate.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _fit_fold(
     shape = NetworkShape(
         encoded=meta.encoded.shape[1], meta_features=len(meta.meta_feature_names), members=settings.members
     )
-    with torch.random.fork_rng(devices=[]), _quiet_lightning():
+    with torch.random.fork_rng(devices=[]), one_thread(), _quiet_lightning():
         torch.manual_seed(settings.seed * 1_000 + j)
         module = SurrogateModule(SurrogateNetwork(shape))
         best = ModelCheckpoint(
@@ -132,9 +133,8 @@ def _fit_fold(
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Train on one thread, without Lightning's hardware banner and its advice about workers of in-memory tensors."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the matrices are tiny: a second thread costs more than it brings
+    """Train without Lightning's hardware banner and its advice about workers of in-memory tensors."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
     loggers: Sequence[logging.Logger] = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -146,6 +146,6 @@ def _quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
             yield
     finally:
-        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -17,6 +17,7 @@ from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.meta_dataset import Array
 from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.targets import Standardiser
+from metaflow_hpo.surrogate.threads import one_thread
 
 WEIGHTS_FILE = "surrogate.safetensors"
 DESCRIPTION_FILE = "surrogate.json"
@@ -99,7 +100,7 @@ class Surrogate:
         t = torch.from_numpy(self.standardisers[j].transform(meta_features).astype(np.float32))
         x = torch.from_numpy(encoded.astype(np.float32))
         network = self.networks[j].eval()
-        with torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             score, position, log_spread, task = network(t.repeat_interleave(configurations, 0), x.repeat(tasks, 1))
         shape = (-1, tasks, configurations)
         p, sd = position.double().numpy().reshape(shape), np.exp(log_spread.double().numpy()).reshape(shape)

@@ -106,9 +106,6 @@ def spoil(meta, tasks, how):
     return replace(meta, performance=performance)
 
 
-@pytest.mark.xfail(
-    reason="The trust of a fold is also chosen on other networks' validation tasks, whose past tasks hold this fold."
-)
 def test_outcomes_of_meta_test_families_do_not_choose_their_trust(evaluation, meta, surrogate):
     for j, split in enumerate(split_families(meta.families, surrogate.fold_of_family)):
         for how in ("reversed", "drawn again", "one peak"):
