@@ -180,7 +180,7 @@ def stop(processes: "Sequence[subprocess.Popen[bytes]]") -> None:
     family = _family(processes)
     for process in processes:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, signal.SIGTERM)
     psutil.wait_procs(family, timeout=_STOP_S)
     alive = [member for member in {*family, *_family(processes)} if member.is_running()]
     for member in alive:

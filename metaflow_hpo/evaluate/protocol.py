@@ -88,14 +88,14 @@ def evaluate_leave_family_out(
     validation = _trust_regret(meta, surrogate, splits, regret, ks)
     # Only network j's own validation tasks: the other networks were trained on the families that fold j reports.
     trusts = tuple(_choose_trust(validation.loc[validation["task"].isin(split.validation)]) for split in splits)
+    served_trust = _choose_trust(validation)
     lines: list[pd.DataFrame] = []
     orders: dict[str, list[int]] = {}
     for j, split in enumerate(splits):
         train = np.concatenate([split.train, split.validation])
         for part, tasks, past in (("validation", split.validation, split.train), ("test", split.test, train)):
-            # The validation tasks of network j are the test tasks of fold j + 1, whose trust was chosen without them.
-            trust = trusts[j] if part == "test" else trusts[(j + 1) % len(splits)]
-            recommenders = _recommenders(meta, surrogate, past, trust, j)
+            # The gate compares what would be served; what is reported was chosen without the reported families.
+            recommenders = _recommenders(meta, surrogate, past, trusts[j] if part == "test" else served_trust, j)
             lines.append(_regret_table(meta, regret, recommenders, tasks, ks).assign(part=part))
             if part == "test":
                 orders.update({meta.task_ids[t]: recommenders[0].select(meta.meta_features[t], max(ks)) for t in tasks})
@@ -104,7 +104,7 @@ def evaluate_leave_family_out(
         per_task=pd.concat(lines, ignore_index=True),
         orders=orders,
         trusts=trusts,
-        trust=_choose_trust(validation),
+        trust=served_trust,
         degenerate=tuple(meta.task_ids[t] for t in degenerate),
     )
 
