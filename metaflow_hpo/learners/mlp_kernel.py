@@ -8,8 +8,12 @@ into float64. Numba caches the compiled code beside this file or, where that is 
 # ruff: noqa: N803, N806, PLR0124 - matrices have upper-case names; numba takes positions, and x == x is "not NaN"
 import logging
 import math
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -287,12 +291,33 @@ _warm_lock = threading.Lock()
 
 
 def warm_up() -> None:
-    """Compile or load the kernels, once a process and before threads start: numba compiles under a lock of its own."""
+    """Make the kernels ready, once a process and before threads start: numba compiles under a lock of its own.
+
+    What is not in numba's cache is compiled by a process of its own, and loaded from the cache here like in every later
+    process: code that was just compiled rounds otherwise in the last digit, and a resumed search would show it.
+    """
     with _warm_lock:
         if train.signatures:
             return
-        _log.info("Preparing the compiled trainer; the very first use compiles it, 10 to 20 seconds.")
-        x, y = np.zeros((2, 1), f4), np.array([0, 1])
-        fold = Fold(x, y, x, y, 2)
-        recipe = make_recipe(SPACE.default, fold, 1)
-        train_network(fold, recipe, draw_start(recipe, 2, 0, SPACE.default, 0))
+        if not _is_cached():
+            _log.info("Compiling the trainer, once: 10 to 20 seconds.")
+            command = [sys.executable, "-c", "from metaflow_hpo.learners.mlp_kernel import train_tiny; train_tiny()"]
+            # The package need not be installed: the process finds it where this one did.
+            path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+            subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path})  # noqa: S603
+        train_tiny()
+
+
+def train_tiny() -> None:
+    """Train a network on two rows, which compiles or loads every kernel."""
+    x, y = np.zeros((2, 1), f4), np.array([0, 1])
+    fold = Fold(x, y, x, y, 2)
+    recipe = make_recipe(SPACE.default, fold, 1)
+    train_network(fold, recipe, draw_start(recipe, 2, 0, SPACE.default, 0))
+
+
+def _is_cached() -> bool:
+    """Tell whether numba's cache holds kernels of this very source."""
+    source = Path(__file__).stat().st_mtime
+    folder = Path(train.stats.cache_path or ".")
+    return any(index.stat().st_mtime >= source for index in folder.glob("mlp_kernel.train-*.nbi"))

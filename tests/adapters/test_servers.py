@@ -155,7 +155,7 @@ def test_dagster_and_mlflow_start_together_and_one_ctrl_c_stops_both(tmp_path: P
     with (tmp_path / "log").open("w+") as log:
         running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 180
             addresses = [f"Dagster: http://127.0.0.1:{ports[0]}", f"MLflow: http://127.0.0.1:{ports[1]}"]
             while not all(address in (tmp_path / "log").read_text() for address in addresses):
                 assert running.poll() is None, (tmp_path / "log").read_text()

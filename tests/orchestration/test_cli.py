@@ -1,0 +1,220 @@
+"""The command line as people and programs call it: exit codes, JSON contracts, messages."""
+
+import json
+import subprocess
+import sys
+import time
+
+import jsonschema
+import pandas as pd
+import pytest
+from sklearn.datasets import load_wine
+
+pytestmark = pytest.mark.integration
+
+NUMBER, TEXT, OBJECT = {"type": "number"}, {"type": "string"}, {"type": "object"}
+RECOMMEND = {
+    "type": "object",
+    "required": ["task", "recommendations", "evidence", "novelty", "lineage"],
+    "properties": {
+        "recommendations": {
+            "type": "array",
+            "minItems": 3,
+            "maxItems": 3,
+            "items": {
+                "type": "object",
+                "required": [
+                    "rank",
+                    "configuration",
+                    "performance",
+                    "expected_gain_over_default",
+                    "expected_duration_s",
+                ],
+                "properties": {
+                    "rank": {"type": "integer"},
+                    "configuration": OBJECT,
+                    "expected_gain_over_default": NUMBER,
+                    "expected_duration_s": NUMBER,
+                    "performance": {
+                        "type": "object",
+                        "required": ["metric", "mean", "low", "high", "coverage"],
+                        "properties": {
+                            "metric": TEXT,
+                            "mean": NUMBER,
+                            "low": NUMBER,
+                            "high": NUMBER,
+                            "coverage": NUMBER,
+                        },
+                    },
+                },
+            },
+        },
+        "evidence": {"type": "object", "required": ["nearest_tasks"]},
+        "novelty": {
+            "type": "object",
+            "required": ["percentile", "fallback"],
+            "properties": {"percentile": NUMBER, "fallback": {"type": "boolean"}},
+        },
+        "lineage": {"type": "object", "required": ["surrogate_version", "meta_dataset_md5"]},
+    },
+}
+TRAIN = {
+    "type": "object",
+    "required": ["configuration", "performance", "test_performance", "metric", "duration_s"],
+    "properties": {"configuration": OBJECT, "performance": NUMBER, "test_performance": NUMBER, "metric": TEXT},
+}
+STATUS = {
+    "type": "object",
+    "required": ["knowledge", "champion", "data"],
+    "properties": {
+        "knowledge": {"type": "object", "required": ["tasks", "families", "trials", "learners", "meta_dataset_md5"]},
+        "champion": {"type": ["object", "null"]},
+        "data": OBJECT,
+    },
+}
+
+
+def run_cli(environment, *arguments):
+    command = [sys.executable, "-m", "metaflow_hpo.cli", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def wine(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own") / "my_wine.csv"
+    frame = load_wine(as_frame=True).frame
+    frame.assign(target=frame["target"].map({0: "a", 1: "b", 2: "c"})).rename(columns={"target": "y"}).to_csv(
+        path, index=False
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def served(project):
+    """The project with a champion, whatever the gate thought of so small a search."""
+    pipeline = project.pipeline()
+    if pipeline.registry.champion() is None:
+        pipeline.registry.promote(1, "for the tests")
+    return project
+
+
+def test_recommend_prints_its_contract_and_nothing_else(served, wine):
+    done = run_cli(served.environment, "recommend", wine, "--target", "y", "--k", 3, "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    jsonschema.validate(answer, RECOMMEND)
+    assert [r["rank"] for r in answer["recommendations"]] == [1, 2, 3]
+    assert answer["task"]["kind"] == "multiclass"
+
+
+def test_recommend_goes_on_from_observed_trials(served, wine, tmp_path):
+    first = json.loads(run_cli(served.environment, "recommend", wine, "--target", "y", "--k", 4, "--json").stdout)
+    tried = [r["configuration"] for r in first["recommendations"]]
+    names = first["recommendations"][0]["configuration"].keys() | {"momentum"}
+    rows = [{"performance": 0.5 + 0.1 * i, **{f"hp_{n}": c.get(n) for n in names}} for i, c in enumerate(tried)]
+    observed = tmp_path / "observed.csv"
+    pd.DataFrame(rows).to_csv(observed, index=False)
+    done = run_cli(served.environment, "recommend", wine, "--target", "y", "--k", 3, "--json", "--trials", observed)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    jsonschema.validate(answer, RECOMMEND)
+    assert answer["evidence"]["observed_trials"] == 4
+    assert not [r for r in answer["recommendations"] if r["configuration"] in tried]
+
+
+def test_train_uses_the_first_recommendation_or_the_one_given(served, wine, tmp_path):
+    given = {"learning_rate": 0.01, "batch_size": 32, "optimizer": "adam", "weight_decay": 1e-4, "dropout": 0.0}
+    given |= {"layers": 1, "width": 32, "shape": "rectangular", "activation": "relu", "schedule": "constant"}
+    file = tmp_path / "configuration.json"
+    file.write_text(json.dumps(given))
+    for options in ((), ("--configuration", file)):
+        done = run_cli(served.environment, "train", wine, "--target", "y", "--json", *options)
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        jsonschema.validate(answer, TRAIN)
+    assert answer["configuration"] == given
+
+
+@pytest.mark.parametrize("strategy", ["random", "recommended"])
+def test_search_writes_a_table_of_trials(served, wine, tmp_path, strategy):
+    output = tmp_path / "trials.parquet"
+    options = ("--trials", 3, "--strategy", strategy, "--output", output, "--json")
+    done = run_cli(served.environment, "search", wine, "--target", "y", *options)
+    assert done.returncode == 0, done.stderr
+    summary, table = json.loads(done.stdout), pd.read_parquet(output)
+    assert summary["trials"] == len(table) == 3
+    assert set(table["strategy"]) == {strategy}
+    assert summary["best"]["performance"] == pytest.approx(table["performance"].max())
+
+
+def test_status_prints_its_contract(served):
+    done = run_cli(served.environment, "status", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    jsonschema.validate(answer, STATUS)
+    assert answer["knowledge"]["tasks"] == 6
+    assert answer["knowledge"]["learners"]["mlp"]["trials"] == 6 * 14
+
+
+def test_describe_prints_a_request_for_the_served_model(served, wine):
+    done = run_cli(served.environment, "describe", wine, "--target", "y")
+    assert done.returncode == 0, done.stderr
+    request = json.loads(done.stdout)
+    assert request["params"] == {"k": 5}
+    assert all(name.startswith("mf_") for name in request["dataframe_records"][0])
+
+
+def test_status_of_nothing_is_an_answer_and_makes_no_database(project, tmp_path):
+    environment = {**project.environment, "METAFLOW_HPO_DATA": str(tmp_path / "none")}
+    done = run_cli(environment, "status", "--json")
+    assert json.loads(done.stdout)["champion"] is None
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "target", "message"),
+    [
+        ("a,y\n1,2\n", "z", "z"),
+        ("a,y\n1,2\n3,4\n", "y", "20"),
+        ("a,y\n" + "1,same\n" * 40, "y", "different values"),
+    ],
+)
+def test_a_bad_table_ends_in_one_message_and_code_1(project, tmp_path, content, target, message):
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    done = run_cli(project.environment, "recommend", path, "--target", target, "--json")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert message in done.stderr
+
+
+def test_without_a_champion_the_remedy_is_named(project, wine, tmp_path):
+    environment = {**project.environment, "METAFLOW_HPO_DATA": str(tmp_path / "none")}
+    done = run_cli(environment, "recommend", wine, "--target", "y")
+    assert done.returncode == 1
+    assert "metaflow-hpo" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_setting_is_named(project):
+    done = run_cli({**project.environment, "METAFLOW_HPO_FOLDS": "1"}, "status")
+    assert done.returncode == 1
+    assert "folds" in done.stderr
+
+
+def test_wrong_usage_is_code_2(project):
+    assert run_cli(project.environment, "recommend", "--colour").returncode == 2
+    assert run_cli(project.environment, "step", "nothing").returncode == 2
+
+
+def test_help_is_fast_and_ends_in_a_command(project):
+    durations = []
+    for _ in range(3):
+        started = time.monotonic()
+        done = run_cli(project.environment, "--help")
+        durations.append(time.monotonic() - started)
+    assert done.returncode == 0
+    assert done.stdout.rstrip().endswith("metaflow-hpo demo")
+    assert min(durations) < 1.5

@@ -1,0 +1,219 @@
+"""The whole pipeline through Dagster, on real tasks with small budgets."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from metaflow_hpo.adapters import collect_steps, surrogate_steps
+from metaflow_hpo.adapters.files import write_json
+from metaflow_hpo.definitions import defs
+from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.orchestration import automation
+from metaflow_hpo.orchestration.assets import ASSETS
+from metaflow_hpo.orchestration.checks import CHECKS
+from metaflow_hpo.orchestration.main_job import run_main_job
+from metaflow_hpo.orchestration.partitions import TASKS
+from metaflow_hpo.orchestration.resources import PipelineResource
+
+pytestmark = pytest.mark.integration
+
+
+def run_cli(environment, *arguments, **options):
+    command = [sys.executable, "-m", "metaflow_hpo.cli", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)
+
+
+def digest(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.parquet"))}
+
+
+def test_every_asset_is_described_grouped_and_owned():
+    for asset in ASSETS:
+        (spec,) = asset.specs
+        assert spec.description
+        assert spec.group_name in {"collect", "surrogate", "evaluate"}
+        assert spec.kinds
+        assert spec.owners
+
+
+def test_the_gate_is_the_only_blocking_check():
+    blocking = {spec.name for check in CHECKS for spec in check.check_specs if spec.blocking}
+    assert blocking == {"gate"}
+
+
+def test_definitions_hold_all_assets_jobs_the_schedule_and_the_sensor():
+    repository = defs.get_repository_def()
+    names = {key.to_user_string() for key in repository.assets_defs_by_key}
+    assert names == {a.key.to_user_string() for a in ASSETS}
+    assert {"catalogue", "collect", "learn"} <= set(repository.job_names)
+    assert repository.has_schedule_def("weekly_retraining")
+    assert repository.has_sensor_def("inbox_sensor")
+
+
+def test_the_main_job_writes_every_table_plot_and_version(project):
+    data, pipeline = project.data, project.pipeline()
+    tasks = sorted(project.instance.get_dynamic_partitions(TASKS))
+    assert tasks == ["glass", "iris", "servo", "wine", "yacht", "zoo"]
+    assert sorted(p.stem for p in (data / "search_results").glob("*.parquet")) == tasks
+    results = surrogate_steps.read_results(pipeline)
+    assert set(results["summary"]["recommender"]) == {"surrogate", "portfolio", "nearest_task", "default", "random"}
+    for name in ("regret.png", "realised.png", "calibration.png", "regret_per_task.csv", "realised_per_task.csv"):
+        assert (data / "evaluation" / name).stat().st_size > 0
+    champion = json.loads((data / "champion.json").read_text())
+    assert champion["promoted"] == (champion["version"] is not None)
+
+
+def test_each_partition_reports_its_search(project):
+    records = project.instance.fetch_materializations(dg.AssetKey("search_results"), limit=50).records
+    reported = {
+        r.partition_key for r in records if r.asset_materialization and "search" in r.asset_materialization.metadata
+    }
+    assert reported == set(project.instance.get_dynamic_partitions(TASKS))
+
+
+def test_searches_are_nested_runs_with_their_tables(project):
+    client = project.pipeline().tracking.client()
+    experiment = client.get_experiment_by_name("metaflow_hpo/search_results")
+    runs = client.search_runs([experiment.experiment_id])
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert {run.data.tags["task_id"] for run in children} == set(project.instance.get_dynamic_partitions(TASKS))
+    assert {"trials.csv", "trials.parquet", "search.png"} <= {
+        a.path for a in client.list_artifacts(children[0].info.run_id)
+    }
+    assert all("git.revision" in run.data.tags and "dagster.run_id" in run.data.tags for run in runs)
+
+
+def test_the_surrogate_run_holds_learning_curves_and_the_evaluation(project):
+    candidate = surrogate_steps.read_candidate(project.pipeline())
+    client = project.pipeline().tracking.client()
+    run = client.get_run(candidate["run_id"])
+    assert run.data.tags["data.meta_dataset.md5"] == candidate["meta_dataset_md5"]
+    assert "regret_surrogate_k1" in run.data.metrics
+    curves = [name for name in run.data.metrics if name.endswith("validation_loss") and name.startswith("fold-")]
+    assert len(curves) == 3
+    assert len(client.get_metric_history(candidate["run_id"], curves[0])) > 1
+
+
+def test_a_second_run_trains_nothing_and_changes_no_table(project):
+    before = {name: digest(project.data / name) for name in ("tasks", "search_results", "meta_features")}
+    version = surrogate_steps.read_candidate(project.pipeline())["version"]
+    assert run_main_job(project.instance, PipelineResource())
+    assert before == {name: digest(project.data / name) for name in before}
+    pipeline = project.pipeline()
+    reports = collect_steps.search_tasks(pipeline, pipeline.store.task_ids())
+    assert {r["fresh_trials"] for r in reports.values()} == {0}
+    assert surrogate_steps.fit(pipeline)["reused"]
+    assert surrogate_steps.read_candidate(pipeline)["version"] == version
+
+
+def test_an_unevaluated_candidate_is_not_promoted(project, monkeypatch):
+    pipeline = project.pipeline()
+    candidate = surrogate_steps.read_candidate(pipeline)
+    monkeypatch.setattr(surrogate_steps, "read_candidate", lambda _: {**candidate, "version": 99})
+    with pytest.raises(MetaflowHPOError, match="Version 99 has not been evaluated"):
+        surrogate_steps.promote(pipeline)
+
+
+def test_a_refused_candidate_leaves_the_champion_and_says_why(project):
+    pipeline = project.pipeline()
+    evaluation, candidate_file = (
+        project.data / "evaluation" / "results.json",
+        project.data / "mlflow" / "candidate.json",
+    )
+    results, candidate = (json.loads(path.read_text()) for path in (evaluation, candidate_file))
+    registry = pipeline.registry
+    registry.promote(int(candidate["version"]), "for this test")
+    example = pd.DataFrame([dict.fromkeys(_meta_feature_names(pipeline), 0.0)])
+    worse = registry.register_surrogate(project.data / "surrogate", run_id=candidate["run_id"], input_example=example)
+    try:
+        write_json(evaluation, {**results, "version": worse, "promoted": False, "reason": "Worse than portfolio."})
+        write_json(candidate_file, {**candidate, "version": worse})
+        record = surrogate_steps.promote(pipeline)
+    finally:
+        write_json(evaluation, results)
+        write_json(candidate_file, candidate)
+    assert record["version"] == candidate["version"]
+    assert registry.champion().version == candidate["version"]
+    tags = pipeline.tracking.client().get_model_version(registry.name, str(worse)).tags
+    assert tags["rejection.reason"] == "Worse than portfolio."
+
+
+def _meta_feature_names(pipeline):
+    frame = pipeline.store.read_meta_dataset()
+    return sorted(c for c in frame.columns if c.startswith("mf_"))
+
+
+def test_a_killed_search_loses_nothing_and_ends_like_an_undisturbed_one(project, tmp_path):
+    environment = {
+        **project.environment,
+        "METAFLOW_HPO_DATA": str(tmp_path / "data"),
+        "METAFLOW_HPO_TASKS": '["iris"]',
+        "METAFLOW_HPO_CORE_TRIALS": "40",
+        "METAFLOW_HPO_RANDOM_TRIALS": "10",
+        "METAFLOW_HPO_FIDELITY_EPOCHS": "40",
+    }
+    assert run_cli(environment, "step", "dataset_catalogue").returncode == 0
+    journal = tmp_path / "data" / "search_results" / ".iris.journal.jsonl"
+    command = [sys.executable, "-m", "metaflow_hpo.cli", "step", "search_results"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 90
+        while not (journal.is_file() and journal.read_bytes().count(b"\n") >= 5):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    kept = journal.read_bytes().count(b"\n")
+    assert kept < 50
+    table = tmp_path / "data" / "search_results" / "iris.parquet"
+    assert not table.exists()
+    assert run_cli(environment, "step", "search_results").returncode == 0
+    resumed = pd.read_parquet(table)
+    undisturbed_environment = {**environment, "METAFLOW_HPO_DATA": str(tmp_path / "undisturbed")}
+    for step in ("dataset_catalogue", "search_results"):
+        assert run_cli(undisturbed_environment, "step", step).returncode == 0
+    undisturbed = pd.read_parquet(tmp_path / "undisturbed" / "search_results" / "iris.parquet")
+    assert len(resumed) == 50
+    pd.testing.assert_frame_equal(
+        resumed.drop(columns="duration_s"), undisturbed.drop(columns="duration_s"), check_exact=True
+    )
+    assert not journal.exists()
+
+
+def test_trials_of_other_rows_are_not_used(project):
+    pipeline = project.pipeline()
+    task = pipeline.store.read_task("iris").task
+    assert len(pipeline.store.read_trials(task)) == 14
+    changed = type(task)(**{**task.to_dict(), "notes": (), "sha256": "0" * 64})
+    assert pipeline.store.read_trials(changed) == []
+
+
+def test_the_sensor_asks_once_for_each_content_of_the_inbox(project):
+    inbox = project.data / "inbox"
+    inbox.mkdir(exist_ok=True)
+    with dg.instance_for_test() as instance:
+        empty = automation.inbox_sensor(dg.build_sensor_context(instance=instance))
+        assert isinstance(empty, dg.SkipReason)
+        file = inbox / "mine.csv"
+        file.write_text("a,y\n1,2\n")
+        try:
+            context = dg.build_sensor_context(instance=instance)
+            assert isinstance(automation.inbox_sensor(context), dg.RunRequest)
+            known = dg.build_sensor_context(instance=instance, cursor=context.cursor)
+            assert isinstance(automation.inbox_sensor(known), dg.SkipReason)
+        finally:
+            file.unlink()
+
+
+def test_the_schedule_waits_for_the_first_search(project, monkeypatch, tmp_path):
+    with dg.build_schedule_context() as context:
+        assert isinstance(automation.weekly_retraining(context), dg.RunRequest)
+        monkeypatch.setenv("METAFLOW_HPO_DATA", str(tmp_path / "empty"))
+        assert isinstance(automation.weekly_retraining(context), dg.SkipReason)
