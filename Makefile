@@ -40,8 +40,8 @@ install: .venv/.installed ## make the environment in .venv, with the exact versi
 demo: install ## run the main job on real tasks, then recommend for a table never seen
 	.venv/bin/metaflow-hpo demo
 
-test: install ## run all tests
-	.venv/bin/python -m pytest
+test: install ## run the tests (all but the slow ones)
+	.venv/bin/python -m pytest -m 'not slow'
 
 check: install ## run the linters and all tests
 	.venv/bin/ruff check .

@@ -108,15 +108,17 @@ def read_configuration(path: Path, learner: str) -> Configuration:
     if not path.is_file():
         raise InvalidTableError(f"Expected a configuration in JSON at {path}; there is no such file.")
     values = read_json(path, remedy='Expected JSON such as {"learning_rate": 0.001, ...}.')
+    # What `recommend --json` and `train --json` print may be given as it is.
+    if isinstance(values, dict) and "recommendations" in values:
+        listed = values["recommendations"]
+        values = listed[0] if isinstance(listed, list) and listed else None
+    if isinstance(values, dict) and "configuration" in values:
+        values = values["configuration"]
     if not isinstance(values, dict):
         raise SearchSpaceMismatchError(
-            f"Expected one JSON object of hyperparameters in {path}; found {type(values).__name__}."
+            f"Expected one JSON object of hyperparameters in {path}; found {type(values).__name__}. "
+            "Give what `metaflow-hpo recommend --json` prints, or one configuration of it."
         )
-    # What `recommend --json` prints may be given as it is.
-    for key in ("recommendations", "configuration"):
-        if key in values:
-            values = values[key][0] if key == "recommendations" else values[key]
-    values = values.get("configuration", values)
     return get_learner(learner).space.validate(values)
 
 

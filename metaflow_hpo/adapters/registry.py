@@ -215,6 +215,9 @@ class Registry:
     def _aliases(self) -> dict[str, int]:
         from mlflow.exceptions import MlflowException
 
+        database = self.tracking.database
+        if database is not None and not database.is_file():
+            return {}  # a question must not create a database
         try:
             aliases = self.tracking.client().get_registered_model(self.name).aliases
         except MlflowException as error:

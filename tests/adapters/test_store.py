@@ -23,7 +23,7 @@ def make_task(task_id: str = "mine", seed: int = 0) -> TaskData:
 
 def make_trials(data: TaskData, count: int = 3, learner: str = "svm") -> list[Trial]:
     chosen = get_learner(learner)
-    configurations = chosen.space.sample(np.random.default_rng(0), count)
+    configurations = chosen.space.from_unit(np.random.default_rng(0).random((count, len(chosen.space.names))))
     return [
         Trial(
             task_id=data.task.task_id,

@@ -1,0 +1,164 @@
+"""What a person with a data set asks for, with a surrogate that stands in for the champion."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metaflow_hpo.adapters import advise
+from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.registry import ChampionVersion
+from metaflow_hpo.adapters.tracking import Tracking
+from metaflow_hpo.collect.preparation import prepare_task
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, SearchSpaceMismatchError
+from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.settings import Settings
+
+SPACE = get_learner("svm").space
+
+
+@dataclass
+class StandIn:
+    """A registry whose champion is a saved recommender."""
+
+    folder: Path
+
+    def require_champion(self):
+        return ChampionVersion("surrogate", 7, "run")
+
+    def download(self, version):
+        assert version == 7
+        return self.folder
+
+
+@pytest.fixture
+def pipeline(tmp_path, tracking: Tracking, served_folder):
+    made = Pipeline(Settings(data=tmp_path / "data", learner="svm"))
+    made.__dict__["registry"] = StandIn(served_folder)
+    return made
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 2))
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": np.where(x[:, 0] > 0, "p", "q")})
+    return prepare_task(frame, task_id="mine", target="y", source="test", licence="none")
+
+
+def test_a_recommendation_names_the_task_and_the_version_it_comes_from(pipeline, data, meta) -> None:
+    described = advise.Described(data, dict(zip(meta.meta_feature_names, meta.meta_features[0].tolist(), strict=True)))
+    answer = advise.recommend(pipeline, described, 3)
+    assert answer["task"]["task_id"] == "mine"
+    assert (answer["task"]["rows"], answer["task"]["classes"]) == (80, 2)
+    assert [r["rank"] for r in answer["recommendations"]] == [1, 2, 3]
+    assert answer["lineage"] == {"surrogate_version": 7, "surrogate_name": "surrogate", "meta_dataset_md5": "abc"}
+    json.dumps(answer, allow_nan=False)
+
+
+def test_meta_features_of_another_program_version_are_refused(pipeline, data) -> None:
+    with pytest.raises(InvalidTableError, match="Describe the task with this version"):
+        advise.recommend(pipeline, advise.Described(data, {"mf_other": 1.0}), 3)
+
+
+def test_describing_a_file_without_the_column_is_refused(tmp_path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InvalidTaskError, match="z"):
+        advise.describe_file(path, "z")
+
+
+def test_a_search_trains_once_and_goes_on_from_what_is_known(pipeline, data, tmp_path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    watched = Pipeline(pipeline.settings, lambda *shown: seen.append(shown))
+    output = tmp_path / "out" / "trials.parquet"
+    first = advise.search(watched, data, strategy="random", trials=3, output=output)
+    assert [t.configuration_id for t in first] == list(pd.read_parquet(output)["configuration_id"])
+    assert seen[-1] == ("trials", 3, 3)
+    seen.clear()
+    more = advise.search(watched, data, strategy="random", trials=5)
+    assert more[:3] == first
+    assert len(seen) == 2
+
+
+def test_a_search_keeps_the_trials_of_another_strategy(pipeline, data) -> None:
+    advise.search(pipeline, data, strategy="random", trials=2)
+    advise.search(pipeline, data, strategy="sobol", trials=2)
+    table = pd.read_parquet(pipeline.store.data / "own" / "search_results" / "mine.parquet")
+    assert sorted(table["strategy"]) == ["random", "random", "sobol", "sobol"]
+
+
+def test_trainings_come_back_in_the_order_asked_for_and_repeat_bit_for_bit(pipeline, data) -> None:
+    configurations = SPACE.from_unit(np.random.default_rng(1).random((3, len(SPACE.names))))
+    once, again = (advise.train(pipeline, data, configurations, seed=3) for _ in range(2))
+    assert [dict(t.configuration) for t in once] == [dict(c) for c in configurations]
+    assert [t.performance for t in once] == [t.performance for t in again]
+    experiment = pipeline.tracking.client().get_experiment_by_name("metaflow_hpo/training")
+    runs = pipeline.tracking.client().search_runs([experiment.experiment_id])
+    assert {r.data.metrics["performance"] for r in runs} == {t.performance for t in once}
+
+
+def test_a_configuration_is_read_from_each_form_that_is_printed(tmp_path) -> None:
+    default = dict(SPACE.default)
+    path = tmp_path / "c.json"
+    for printed in (
+        default,
+        {"configuration": default, "performance": 0.5},
+        {"recommendations": [{"rank": 1, "configuration": default}]},
+    ):
+        path.write_text(json.dumps(printed))
+        assert advise.read_configuration(path, "svm") == SPACE.default
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("{", InvalidTableError, "Expected JSON such as"),
+        ("[1]", SearchSpaceMismatchError, "one JSON object"),
+        ('{"colour": 1}', SearchSpaceMismatchError, "colour"),
+        ('{"recommendations": []}', SearchSpaceMismatchError, "one JSON object"),
+        ('{"configuration": 3}', SearchSpaceMismatchError, "found int"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(tmp_path, text, error, message) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    with pytest.raises(error, match=message):
+        advise.read_configuration(path, "svm")
+
+
+def test_a_missing_configuration_file_is_named(tmp_path) -> None:
+    with pytest.raises(InvalidTableError, match="no such file"):
+        advise.read_configuration(tmp_path / "none.json", "svm")
+
+
+def write_observed(path: Path, performance: list) -> Path:
+    rows = [{f"hp_{n}": SPACE.default.get(n) for n in SPACE.names} | {"performance": p} for p in performance]
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+def test_observed_trials_without_a_performance_are_left_out(tmp_path) -> None:
+    observed = advise.read_observed(write_observed(tmp_path / "t.csv", [0.5, None, 0.7]), "svm")
+    assert [o.performance for o in observed] == [0.5, 0.7]
+    assert observed[0].configuration == SPACE.default
+
+
+def test_observed_trials_that_cannot_be_used_are_refused(tmp_path) -> None:
+    with pytest.raises(InvalidTableError, match="No line of t.csv has a number"):
+        advise.read_observed(write_observed(tmp_path / "t.csv", [None, None]), "svm")
+    path = tmp_path / "u.csv"
+    path.write_text("performance,hp_other\n1,2\n")
+    with pytest.raises(InvalidTableError, match="u.csv misses"):
+        advise.read_observed(path, "svm")
+
+
+def test_the_status_of_an_empty_folder_makes_nothing(tmp_path) -> None:
+    pipeline = Pipeline(Settings(data=tmp_path / "none"))
+    report = advise.read_status(pipeline)
+    assert report["champion"] is None
+    assert report["knowledge"]["trials"] == 0
+    assert not (tmp_path / "none").exists()
