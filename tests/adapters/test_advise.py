@@ -148,11 +148,11 @@ def test_observed_trials_without_a_performance_are_left_out(tmp_path) -> None:
 
 
 def test_observed_trials_that_cannot_be_used_are_refused(tmp_path) -> None:
-    with pytest.raises(InvalidTableError, match="No line of t.csv has a number"):
+    with pytest.raises(InvalidTableError, match=r"No line of t.csv has a number"):
         advise.read_observed(write_observed(tmp_path / "t.csv", [None, None]), "svm")
     path = tmp_path / "u.csv"
     path.write_text("performance,hp_other\n1,2\n")
-    with pytest.raises(InvalidTableError, match="u.csv misses"):
+    with pytest.raises(InvalidTableError, match=r"u.csv misses"):
         advise.read_observed(path, "svm")
 
 
