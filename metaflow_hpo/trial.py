@@ -83,6 +83,11 @@ class Trial:
             )
 
     @property
+    def key(self) -> tuple[str, str, int, int, str]:
+        """What tells the trials of one task apart."""
+        return self.learner, self.strategy, self.seed, self.fidelity_epochs, self.configuration_id
+
+    @property
     def configuration_id(self) -> str:
         """Name of the configuration by its content."""
         return configuration_id(self.configuration)

@@ -201,9 +201,7 @@ def search(
             known=known,
             on_trial=keep,
         )
-    keys = {(t.learner, t.strategy, t.seed, t.fidelity_epochs, t.configuration_id) for t in found}
-    others = [t for t in known if (t.learner, t.strategy, t.seed, t.fidelity_epochs, t.configuration_id) not in keys]
-    store.write_trials(data.task, [*found, *others])
+    store.write_trials(data.task, found, known)
     _log_search(pipeline, data, found, strategy, seed, time.monotonic() - started, output)
     return found
 
@@ -277,7 +275,7 @@ def read_status(pipeline: Pipeline) -> dict[str, Any]:
             },
             "meta_dataset_md5": data_md5(store.meta_dataset_path),
         }
-    champion = pipeline.registry.champion() if _has_registry(pipeline) else None
+    champion = pipeline.registry.champion()
     served = (
         None
         if champion is None
@@ -295,9 +293,3 @@ def read_status(pipeline: Pipeline) -> dict[str, Any]:
         "tracking_uri": pipeline.tracking.tracking_uri,
     }
     return {"knowledge": knowledge, "champion": served, "data": data}
-
-
-def _has_registry(pipeline: Pipeline) -> bool:
-    """A question must not create a database."""
-    database = pipeline.tracking.database
-    return database is None or database.is_file()

@@ -156,12 +156,10 @@ def _search_task(pipeline: Pipeline, task_id: str, parent: Run) -> Metadata:
                 known=known,
                 on_trial=keep,
             )
-    kept = {(t.learner, t.strategy, t.seed, t.fidelity_epochs, t.configuration_id) for t in trials}
-    others = [t for t in known if (t.learner, t.strategy, t.seed, t.fidelity_epochs, t.configuration_id) not in kept]
     path = store.search_results_path(task_id)
     # A search that found nothing to train leaves the table as it is, and with it the md5 of everything downstream.
     is_new = bool(fresh) or not path.is_file()
-    frame = store.write_trials(data.task, [*trials, *others]) if is_new else _table(trials)
+    frame = store.write_trials(data.task, trials, known) if is_new else _table(trials)
     report = _report(task_id, frame, fresh_trials=len(fresh), seconds=time.monotonic() - started, md5=file_md5(path))
     if is_new:
         _log_search(pipeline, parent, task_id, frame, report)

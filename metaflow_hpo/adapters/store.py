@@ -140,9 +140,11 @@ class DataStore:
         """Keep a finished trial before the search goes on."""
         self._journal(task.task_id).append({**trial_to_record(trial), _SHA256: task.sha256})
 
-    def write_trials(self, task: Task, trials: Sequence[Trial]) -> pd.DataFrame:
-        """Write the finished table and drop the journal."""
-        frame = validate_trials(trials_to_frame(trials)).assign(**{_SHA256: task.sha256})
+    def write_trials(self, task: Task, trials: Sequence[Trial], known: Sequence[Trial] = ()) -> pd.DataFrame:
+        """Write the finished table, with the trials known from other searches behind it, and drop the journal."""
+        keys = {trial.key for trial in trials}
+        others = [trial for trial in known if trial.key not in keys]
+        frame = validate_trials(trials_to_frame([*trials, *others])).assign(**{_SHA256: task.sha256})
         write_frame(self.search_results_path(task.task_id), frame)
         self._journal(task.task_id).remove()
         return frame
