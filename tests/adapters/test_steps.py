@@ -1,0 +1,195 @@
+"""The seven steps in order, on real tasks with small budgets: what each leaves behind, and what a second call does."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from metaflow_hpo.adapters import collect_steps, surrogate_steps
+from metaflow_hpo.adapters.files import write_json
+from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.versioning import data_md5
+from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, UnknownTaskError
+from metaflow_hpo.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+TASKS = ("balance", "glass", "iris", "servo", "wine", "zoo")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project after all seven steps, and what each of them reported."""
+    settings = Settings(
+        data=tmp_path_factory.mktemp("steps") / "data",
+        tasks=TASKS,
+        core_trials=8,
+        random_trials=4,
+        fidelity_epochs=2,
+        folds=3,
+        accelerator="cpu",
+    )
+    pipeline = Pipeline(settings)
+    reports = {
+        "catalogue": collect_steps.build_catalogue(pipeline),
+        "searches": collect_steps.search_tasks(pipeline, pipeline.store.task_ids()),
+        "descriptions": collect_steps.describe_tasks(pipeline, pipeline.store.task_ids()),
+        "join": collect_steps.join_tasks(pipeline),
+        "fit": surrogate_steps.fit(pipeline),
+        "evaluation": surrogate_steps.evaluate(pipeline),
+        "champion": surrogate_steps.promote(pipeline),
+    }
+    return pipeline, reports
+
+
+def digest(pipeline):
+    files = sorted(pipeline.store.data.glob("**/*.parquet"))
+    tables = [p for p in files if p.parent.name in {"data", "tasks", "search_results", "meta_features"}]
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in tables}
+
+
+def test_the_seven_steps_leave_their_tables_version_plots_and_record(finished):
+    pipeline, reports = finished
+    store = pipeline.store
+    assert tuple(store.task_ids()) == TASKS
+    assert {t: len(pd.read_parquet(store.search_results_path(t))) for t in TASKS} == dict.fromkeys(TASKS, 12)
+    assert {r["fresh_trials"] for r in reports["searches"].values()} == {12}
+    assert reports["join"]["trials"] == 72
+    md5 = reports["join"]["md5"]
+    assert md5 == data_md5(store.meta_dataset_path) == reports["fit"]["meta_dataset_md5"]
+    assert (reports["fit"]["version"], reports["fit"]["reused"]) == (1, False)
+    for name in ("regret.png", "realised.png", "calibration.png", "gate.csv", "regret_summary.csv", "results.json"):
+        assert (store.evaluation_folder / name).stat().st_size > 0
+    record = store.read_champion()
+    assert record == reports["champion"]
+    assert (record["candidate"], record["meta_dataset_md5"]) == (1, md5)
+
+
+def test_a_second_pass_trains_nothing_and_leaves_every_byte(finished):
+    pipeline, reports = finished
+    before = digest(pipeline)
+    again = Pipeline(pipeline.settings)
+    collect_steps.build_catalogue(again)
+    searches = collect_steps.search_tasks(again, again.store.task_ids())
+    collect_steps.describe_tasks(again, again.store.task_ids())
+    assert {r["fresh_trials"] for r in searches.values()} == {0}
+    assert collect_steps.join_tasks(again)["md5"] == reports["join"]["md5"]
+    assert surrogate_steps.fit(again)["reused"]
+    assert digest(again) == before
+
+
+def test_a_step_of_the_command_line_finds_the_same_work_done(finished):
+    pipeline, _ = finished
+    before = digest(pipeline)
+    settings = pipeline.settings
+    names = ("core_trials", "random_trials", "fidelity_epochs", "folds", "accelerator", "data")
+    values = {f"METAFLOW_HPO_{name.upper()}": str(getattr(settings, name)) for name in names}
+    environment = {**os.environ, **values, "METAFLOW_HPO_TASKS": json.dumps(TASKS)}
+    command = [sys.executable, "-m", "metaflow_hpo.cli", "step", "meta_dataset"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert digest(pipeline) == before
+
+
+def test_a_retry_of_a_dagster_run_resumes_its_mlflow_run(finished):
+    pipeline, _ = finished
+    client = pipeline.tracking.client()
+    experiment = client.get_experiment_by_name("metaflow_hpo/search_results").experiment_id
+
+    def run_ids():
+        return {run.info.run_id for run in client.search_runs([experiment])}
+
+    first = run_ids()
+    under_dagster = replace(pipeline, dagster_run_id="run-1")
+    collect_steps.search_tasks(under_dagster, ["iris"])
+    once = run_ids()
+    collect_steps.search_tasks(under_dagster, ["iris"])
+    assert len(once - first) == 1
+    assert run_ids() == once
+
+
+def test_the_trials_of_changed_rows_are_searched_again(finished):
+    pipeline, _ = finished
+    store = pipeline.store
+    path = store.search_results_path("iris")
+    kept = path.read_bytes()
+    frame = pd.read_parquet(path)
+    frame.assign(task_sha256="0" * 64).to_parquet(path, index=False)
+    try:
+        report = collect_steps.search_tasks(pipeline, ["iris"])["iris"]
+        searched = pd.read_parquet(path)
+    finally:
+        path.write_bytes(kept)
+    assert report["fresh_trials"] == 12
+    assert set(searched["task_sha256"]) == {store.read_task("iris").task.sha256}
+    # The same rows after all, so the same numbers, to the bit.
+    pd.testing.assert_frame_equal(
+        searched.drop(columns="duration_s"), frame.drop(columns="duration_s"), check_exact=True
+    )
+
+
+def test_a_bad_file_of_the_inbox_is_left_out_with_a_warning(finished, caplog):
+    pipeline, _ = finished
+    inbox = pipeline.store.inbox
+    inbox.mkdir(exist_ok=True)
+    bad = inbox / "bad.csv"
+    bad.write_text("a,y\n1\n")
+    try:
+        report = collect_steps.build_catalogue(pipeline)
+    finally:
+        bad.unlink()
+    assert report["tasks"] == 6
+    assert "bad.csv is left out of the catalogue" in caplog.text
+
+
+def test_a_refused_candidate_keeps_the_champion_and_the_registry_says_why(finished):
+    pipeline, reports = finished
+    registry, store = pipeline.registry, pipeline.store
+    registry.promote(1, "for this test")
+    example = pd.DataFrame([reports["descriptions"]["iris"]["values"]])
+    second = registry.register_surrogate(store.surrogate_folder, run_id=reports["fit"]["run_id"], input_example=example)
+    results, candidate = store.evaluation_folder / "results.json", store.data / "mlflow" / "candidate.json"
+    kept = {path: path.read_bytes() for path in (results, candidate)}
+    try:
+        write_json(candidate, {**json.loads(kept[candidate]), "version": second})
+        with pytest.raises(MetaflowHPOError, match=f"Version {second} has not been evaluated, version 1 has"):
+            surrogate_steps.promote(pipeline)
+        refused = {"version": second, "promoted": False, "reason": "Worse than portfolio."}
+        write_json(results, {**json.loads(kept[results]), **refused})
+        record = surrogate_steps.promote(pipeline)
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert (record["version"], record["candidate"], record["promoted"]) == (1, second, False)
+    assert registry.champion().version == 1
+    tags = pipeline.tracking.client().get_model_version(registry.name, str(second)).tags
+    assert (tags["status"], tags["rejection.reason"]) == ("rejected", "Worse than portfolio.")
+
+
+def test_the_champion_answers_a_golden_request(finished):
+    pipeline, _ = finished
+    if pipeline.registry.champion() is None:
+        pipeline.registry.promote(1, "for this test")
+    answer = surrogate_steps.answer_golden_request(pipeline)
+    assert len({str(r["configuration"]) for r in answer["recommendations"]}) == 5
+
+
+def test_steps_out_of_order_name_the_one_to_run_first(tmp_path):
+    pipeline = Pipeline(Settings(data=tmp_path / "data"))
+    with pytest.raises(InvalidTableError, match="dataset_catalogue"):
+        collect_steps.join_tasks(pipeline)
+    with pytest.raises(MetaflowHPOError, match="metaflow-hpo fit"):
+        surrogate_steps.evaluate(pipeline)
+    with pytest.raises(MetaflowHPOError, match="metaflow-hpo evaluate"):
+        surrogate_steps.promote(pipeline)
+
+
+def test_an_unknown_task_of_the_settings_is_named(tmp_path):
+    with pytest.raises(UnknownTaskError, match="nothing_like_it"):
+        collect_steps.build_catalogue(Pipeline(Settings(data=tmp_path / "data", tasks=("nothing_like_it",))))

@@ -1,0 +1,118 @@
+"""The command line without a project: exit codes and messages that need nothing trained.
+
+What needs a champion is tested in orchestration/test_cli.py.
+"""
+
+import sys
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from metaflow_hpo import cli
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    folder = tmp_path / "data"
+    monkeypatch.setenv("METAFLOW_HPO_DATA", str(folder))
+    return folder
+
+
+def call(capsys, monkeypatch, *arguments):
+    """Call the program as the console script does; return exit code, standard output, standard error."""
+    monkeypatch.setattr(sys, "argv", ["metaflow-hpo", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown = capsys.readouterr()
+    return ended.value.code, shown.out, shown.err
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "table.csv"
+    pd.DataFrame({"a": range(40), "b": [1.5, 2.5] * 20, "y": ["p", "q"] * 20}).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("command", ["", "recommend", "train", "search", "fit", "evaluate", "status", "step", "demo"])
+def test_help_ends_in_a_command_to_try(command):
+    done = CliRunner().invoke(cli.app, [*filter(None, [command]), "--help"])
+    assert done.exit_code == 0
+    assert f"Try: metaflow-hpo {command or 'demo'}" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--target", "other"), "other"),
+        ((), "--target|y"),
+    ],
+)
+def test_the_target_is_asked_for_only_where_it_cannot_be_told(capsys, monkeypatch, table, arguments, message):
+    frame = pd.read_csv(table).rename(columns={"y": "outcome"})
+    frame.to_csv(table, index=False)
+    code, out, err = call(capsys, monkeypatch, "describe", table, *arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert any(part in err for part in message.split("|"))
+
+
+def test_files_that_are_no_table_are_refused_by_name(capsys, monkeypatch, tmp_path, table):
+    cut = tmp_path / "cut.parquet"
+    pd.read_csv(table).to_parquet(cut)
+    cut.write_bytes(cut.read_bytes()[:-40])
+    for path in (tmp_path / "none.csv", cut, tmp_path):
+        code, out, err = call(capsys, monkeypatch, "recommend", path, "--target", "y", "--json")
+        assert (code, out) == (1, "")
+        assert err.startswith("error: ")
+        assert path.name in err
+        assert "Traceback" not in err
+
+
+def test_a_constant_target_is_refused(capsys, monkeypatch, table):
+    pd.read_csv(table).assign(y="same").to_csv(table, index=False)
+    code, out, err = call(capsys, monkeypatch, "train", table, "--target", "y", "--json")
+    assert (code, out) == (1, "")
+    assert "'same' on all 40 rows" in err
+
+
+def test_a_wrong_setting_is_named_with_its_value(capsys, monkeypatch):
+    monkeypatch.setenv("METAFLOW_HPO_CORE_TRIALS", "many")
+    code, out, err = call(capsys, monkeypatch, "status", "--json")
+    assert (code, out) == (1, "")
+    assert "core_trials" in err
+    assert "'many'" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status", "--colour"], ["recommend"], ["step", "nothing"], ["nothing"], ["search", "x", "--trials", "0"]],
+)
+def test_wrong_usage_is_code_2(arguments):
+    assert CliRunner().invoke(cli.app, arguments).exit_code == 2
+
+
+def test_a_question_without_a_champion_names_the_remedy_and_makes_no_database(capsys, monkeypatch, table, data):
+    code, out, err = call(capsys, monkeypatch, "recommend", table, "--target", "y", "--json")
+    assert (code, out) == (1, "")
+    assert "metaflow-hpo" in err
+    assert not data.exists()
+
+
+def test_an_unknown_learner_is_refused(capsys, monkeypatch, table):
+    code, out, err = call(capsys, monkeypatch, "recommend", table, "--target", "y", "--learner", "forest")
+    assert (code, out) == (1, "")
+    assert "forest" in err
+
+
+def test_an_unknown_strategy_is_refused_before_anything_is_trained(capsys, monkeypatch, table):
+    code, out, err = call(capsys, monkeypatch, "search", table, "--target", "y", "--strategy", "guess")
+    assert (code, out) == (1, "")
+    assert "guess" in err
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["metaflow-hpo", "--debug", "describe", str(tmp_path / "none.csv")])
+    with pytest.raises(cli.MetaflowHPOError, match="none"):
+        cli.main()
