@@ -32,9 +32,9 @@ class HalvingStrategy(Strategy):
                          6 x 17, 2 x 50
                                  4 x 50
 
-    and each line costs about four trainings at full fidelity. A bracket for which the rest of the
-    budget is too small has fewer configurations, or gives way to the next one, so that the full fidelity is reached
-    with any budget. Failed trials never go on.
+    and each line costs about four trainings at full fidelity. A bracket for which the rest of the budget is too small
+    has fewer configurations, or gives way to the next one, so that the full fidelity is reached with any budget. Failed
+    trials never go on.
 
     Args:
         source: Where new configurations come from.
@@ -52,6 +52,8 @@ class HalvingStrategy(Strategy):
         self._source = source
         self._epochs = rung_epochs(epochs)
         self._left = budget
+        self._waiting: list[Configuration] = []
+        self._heard: list[Trial] = []
         self._brackets = itertools.cycle(reversed(range(len(self._epochs))))
         self._start_bracket()
 
@@ -95,8 +97,7 @@ class HalvingStrategy(Strategy):
 
     def _start_rung(self, rung: int, configurations: list[Configuration]) -> None:
         self._rung, self._size = rung, len(configurations)
-        self._waiting = configurations
-        self._heard: list[Trial] = []
+        self._waiting, self._heard = configurations, []
 
 
 def rung_epochs(epochs: int) -> list[int]:

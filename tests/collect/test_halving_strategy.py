@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -62,7 +63,7 @@ def test_any_budget_is_spent_exactly_and_ends_at_full_fidelity(budget):
     assert sum(len(rung) for rung in rungs) == budget
     assert rungs[-1][0].fidelity_epochs == 50
     # No rung is left hanging: above every rung lies its third, or it is the highest.
-    for lower, upper in zip(rungs, rungs[1:], strict=False):
+    for lower, upper in itertools.pairwise(rungs):
         if lower[0].fidelity_epochs < 50:
             assert len(upper) == len(lower) // 3
 
