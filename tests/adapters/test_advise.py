@@ -1,6 +1,7 @@
 """What a person with a data set asks for, with a surrogate that stands in for the champion."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,13 +85,17 @@ def test_a_search_trains_once_and_goes_on_from_what_is_known(pipeline, data, tmp
     assert len(seen) == 2
 
 
-def test_a_killed_halving_search_ends_like_an_undisturbed_one(pipeline, data, tmp_path) -> None:
+def test_a_killed_halving_search_ends_like_an_undisturbed_one(data, tmp_path, mlflow_template) -> None:
     class KilledError(Exception):
         pass
 
     def kill(label: str, done: int, total: int) -> None:
         if done == 11:
             raise KilledError
+
+    for name in ("whole", "killed"):
+        (tmp_path / name / "mlflow").mkdir(parents=True)
+        shutil.copy(mlflow_template, tmp_path / name / "mlflow" / "mlflow.db")
 
     def settings(name: str) -> Settings:
         return Settings(data=tmp_path / name, learner="mlp", fidelity_epochs=9)
