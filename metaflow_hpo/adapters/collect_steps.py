@@ -159,7 +159,10 @@ def _search_task(pipeline: Pipeline, task_id: str, parent: Run) -> Metadata:
     path = store.search_results_path(task_id)
     # A search that found nothing to train leaves the table as it is, and with it the md5 of everything downstream.
     is_new = bool(fresh) or not path.is_file()
-    frame = store.write_trials(data.task, trials, known) if is_new else _table(trials)
+    if is_new:
+        store.write_trials(data.task, trials, known)
+    # Without the trials of other learners and fidelities, which the table keeps.
+    frame = _table(trials)
     report = _report(task_id, frame, fresh_trials=len(fresh), seconds=time.monotonic() - started, md5=file_md5(path))
     if is_new:
         _log_search(pipeline, parent, task_id, frame, report)

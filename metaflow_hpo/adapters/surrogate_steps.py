@@ -197,6 +197,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
     from metaflow_hpo.evaluate.gate import decide
     from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, summarise
     from metaflow_hpo.evaluate.realised import compare_realised, summarise_realised
+    from metaflow_hpo.surrogate.meta_dataset import keep_highest_fidelity
 
     meta, surrogate = recommender.past, recommender.surrogate
     evaluation = evaluate_leave_family_out(meta, surrogate)
@@ -205,6 +206,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
     covered = measure_coverage(scores[0], scores[1], fold_of_task)
     trained = _train_recommended(pipeline, meta, evaluation)
     frame = pipeline.store.read_meta_dataset()
+    frame = keep_highest_fidelity(frame.loc[frame["learner"] == pipeline.settings.learner])
     realised = compare_realised(trained, frame.loc[frame["strategy"] == "random"])
     decision = decide(evaluation.per_task, _champion_regret(pipeline, meta, version))
     gains = summarise_realised(realised)
