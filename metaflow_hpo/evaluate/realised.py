@@ -45,6 +45,24 @@ def compare_realised(trained: Mapping[str, Sequence[Trial]], random: pd.DataFram
     return pd.DataFrame(lines).sort_values("task_id", ignore_index=True)
 
 
+def choose_random_trials(trials: pd.DataFrame, learner: str, default_id: str) -> pd.DataFrame:
+    """Return the trials that stand for random search.
+
+    Those of the strategy `random`; where there are none, those of the shared core but for the default: a Sobol
+    sequence is drawn from the same distribution, only more evenly, which makes the rival a little stronger.
+
+    Args:
+        trials: Trials of any learner and strategy.
+        learner: Name of the learner.
+        default_id: `configuration_id` of its default configuration.
+    """
+    own = trials.loc[trials["learner"] == learner]
+    drawn = own.loc[own["strategy"] == "random"]
+    if drawn.empty:
+        drawn = own.loc[(own["strategy"] == "sobol") & (own["configuration_id"] != default_id)]
+    return drawn.loc[drawn["seed"] == drawn["seed"].min()]
+
+
 def _best(trials: Iterable[Trial]) -> tuple[float, float]:
     """Return (performance, test performance) of the best trial; NaN where all failed."""
     ok = [trial for trial in trials if trial.status == "ok"]
