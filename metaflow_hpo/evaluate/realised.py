@@ -56,11 +56,12 @@ def choose_random_trials(trials: pd.DataFrame, learner: str, default_id: str) ->
         learner: Name of the learner.
         default_id: `configuration_id` of its default configuration.
     """
-    own = keep_highest_fidelity(trials.loc[trials["learner"] == learner])
+    own: pd.DataFrame = keep_highest_fidelity(trials.loc[trials["learner"] == learner])
     drawn = own.loc[own["strategy"] == "random"]
     if drawn.empty:
         drawn = own.loc[(own["strategy"] == "sobol") & (own["configuration_id"] != default_id)]
-    return drawn.loc[drawn["seed"] == drawn["seed"].min()]
+    chosen: pd.DataFrame = drawn.loc[drawn["seed"] == drawn["seed"].min()]
+    return chosen
 
 
 def _best(trials: Iterable[Trial]) -> tuple[float, float]:
