@@ -170,9 +170,7 @@ def train_in_threads(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _train_within(
-    limits: Limits, stopwatch: Stopwatch, train_member: TrainMember, index: int, fold: int
-) -> Outcome:
+def _train_within(limits: Limits, stopwatch: Stopwatch, train_member: TrainMember, index: int, fold: int) -> Outcome:
     """Train one member; what exceeds the limits becomes a failed outcome."""
     if stopwatch.is_over(index):
         return Outcome.failed(limits.describe_time("not started"), 0.0)

@@ -1,9 +1,10 @@
 """What one trial may cost: seconds and memory, and how a training that runs is told to end.
 
-The one thing to know: a trial is all its trainings. Their seconds add up, over folds and refit, whether they ran side by
-side or one after the other; memory is that of the largest of them, without the folds, which all trials share.
+The one thing to know: a trial is all its trainings. Their seconds add up, over folds and refit, whether they ran side
+by side or one after the other; memory is that of the largest of them, without the folds, which all trials share.
 """
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -119,4 +120,4 @@ class Stopwatch:
                 spent = self._spent.copy()
                 for trial, began in self._running.values():
                     spent[trial] += now - began
-            self.flags[spent > self.seconds] = 1
+            self.flags[spent > (math.inf if self.seconds is None else self.seconds)] = 1

@@ -100,7 +100,7 @@ class Start:
 
 Trained = tuple[FloatArray, FloatArray, NDArray[np.float64]]
 """What an engine measures on the validation rows: outputs after the last epoch `(m, outputs)`; balanced accuracy or R2,
-and the loss, after each epoch trained, `(E',)` both; `E'` is smaller than `E` where training diverged or was stopped."""
+and the loss, after each epoch trained, `(E',)` both; `E'` is smaller than `E` where it diverged or was stopped."""
 
 
 def make_recipe(configuration: Configuration, fold: Fold, epochs: int) -> Recipe:

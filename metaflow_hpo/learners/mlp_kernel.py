@@ -303,7 +303,7 @@ def measure_mb(fold: Fold, recipe: Recipe) -> float:
     numbers += 2 * len(recipe.learning_rates) * rows + rows  # the row order while it is drawn, the target
     numbers += passed * (sum(recipe.widths) + 2 * max(recipe.widths) + columns)
     numbers += scored * (8 * outputs + 3)  # float64 on the way to probabilities
-    return numbers * 4 / 1e6
+    return float(numbers * 4 / 1e6)
 
 
 _warm_lock = threading.Lock()

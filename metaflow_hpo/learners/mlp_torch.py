@@ -69,11 +69,11 @@ def build_optimizer(recipe: Recipe, network: "torch.nn.Module") -> "torch.optim.
 def measure_mb(fold: Fold, recipe: Recipe) -> float:
     """Return the memory that `train_network` and the drawing of its start take at most, in MB, without the fold."""
     rows, scored, columns = len(fold.x_train), len(fold.x_valid), fold.x_train.shape[1]
-    numbers = 7 * recipe.parameters  # drawn, joined, trained, two moments, gradient and a step's scratch
+    numbers: float = 7 * recipe.parameters  # drawn, joined, trained, two moments, gradient and a step's scratch
     numbers += 4 * len(recipe.learning_rates) * rows  # the row order, and again in 64 bits
     numbers += (rows + scored) * (columns + 4) + 3 * recipe.batch * sum(recipe.widths)
     numbers += 2 * scored * max(recipe.widths) + 8 * scored * recipe.widths[-1]
-    return numbers * 4 / 1e6
+    return float(numbers * 4 / 1e6)
 
 
 @contextmanager
@@ -91,19 +91,28 @@ def memory_errors() -> Iterator[None]:
         raise MemoryError(str(error).partition("\n")[0]) from error
 
 
+@contextmanager
+def single_threaded_torch() -> Iterator[None]:
+    """Keep PyTorch on one thread: networks this small lose with more."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag, device: "torch.device") -> Trained:
     """Train one network on `device`; it ends before the next mini-batch where `stop` is not 0."""
     import torch
 
     # Dropout masks of this network, without touching the caller's stream; and bits that no number of threads changes.
-    threads = torch.get_num_threads()
-    with memory_errors(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    devices = [device] if device.type == "cuda" else []
+    with memory_errors(), single_threaded_torch(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(start.dropout_seed)
-        torch.set_num_threads(1)
-        try:
-            return _train_epochs(fold, recipe, start, stop, device)
-        finally:
-            torch.set_num_threads(threads)
+        return _train_epochs(fold, recipe, start, stop, device)
 
 
 def _train_epochs(fold: Fold, recipe: Recipe, start: Start, stop: Flag, device: "torch.device") -> Trained:
