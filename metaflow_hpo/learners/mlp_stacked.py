@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import FloatArray, Fold, Outcome, describe_memory_error
 from metaflow_hpo.learners.limits import POLL_S, Limits, Stopwatch
 from metaflow_hpo.learners.mlp import MAX_LOSS, Recipe, Start, Trained, to_outcome
@@ -53,6 +54,9 @@ def train_population(
 
     Yields:
         `(i, one outcome a fold)` as each configuration is finished.
+
+    Raises:
+        MetaflowHPOError: If the rows do not fit into the memory of the device.
     """
     members = [
         Member(index, number, recipe, len(folds[number].x_train), len(folds[number].x_valid))
@@ -61,14 +65,14 @@ def train_population(
     ]
     if not members:
         return
-    trainer = _Trainer(
-        Rows.gather(folds, device, validation=False),
-        Rows.gather(folds, device, validation=True),
-        draw,
-        costs,
-        limits,
-        Stopwatch(len(recipes), limits.seconds),
-    )
+    try:
+        with memory_errors():
+            rows = [Rows.gather(folds, device, validation=validation) for validation in (False, True)]
+    except MemoryError as error:
+        raise MetaflowHPOError(
+            f"The rows do not fit into the memory of '{device}' ({error}): use fewer rows, or engine='numba'."
+        ) from error
+    trainer = _Trainer(rows[0], rows[1], draw, costs, limits, Stopwatch(len(recipes), limits.seconds))
     done: dict[int, dict[int, Outcome]] = defaultdict(dict)
     for outcomes in trainer.train(members, device):
         for member, outcome in outcomes:
