@@ -1,8 +1,8 @@
 """Any learner in processes of its own: one that is killed, crashes or hangs costs one trial, not the run.
 
 The one thing to know: processes are spawned, so a script that uses this must be importable (`if __name__ == ...` round
-what it does), and a process that cannot even start is an error of the program, not of a trial. Threads
-(the learner itself) are the fast path; what comes out are the same bits.
+what it does), and a process that cannot even start is an error of the program, not of a trial. Threads (the learner
+itself) are the fast path; what comes out are the same bits.
 """
 
 import multiprocessing
@@ -120,7 +120,8 @@ def _read_folds(start: _Start) -> list[Fold]:
     for number, (classes, scale) in enumerate(start.folds):
         # Copy on write: engines that want writable arrays would copy read-only ones.
         paths = [Path(start.folder) / f"{number}_{name}.npy" for name in _ARRAYS]
-        folds.append(Fold(*(np.asarray(np.load(path, mmap_mode="c")) for path in paths), classes, scale))
+        x_train, y_train, x_valid, y_valid = (np.asarray(np.load(path, mmap_mode="c")) for path in paths)
+        folds.append(Fold(x_train, y_train, x_valid, y_valid, classes, scale))
     return folds
 
 

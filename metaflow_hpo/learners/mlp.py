@@ -5,7 +5,6 @@ seed, the configuration and the fold number. A result never depends on what else
 number of threads (with the stacked engine: but for rounding).
 """
 
-import functools
 import hashlib
 import math
 import shutil
@@ -261,7 +260,11 @@ class MLP:
             from metaflow_hpo.learners import mlp_torch
 
             device = mlp_torch.find_device(self.device)
-            return functools.partial(mlp_torch.train_network, device=device), mlp_torch.measure_mb, 1
+
+            def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag) -> Trained:
+                return mlp_torch.train_network(fold, recipe, start, device, stop)
+
+            return train_network, mlp_torch.measure_mb, 1
         from metaflow_hpo.learners import mlp_kernel
 
         mlp_kernel.warm_up()

@@ -263,8 +263,8 @@ def train(
     return E
 
 
-def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag) -> Trained:
-    """Train one network.
+def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag | None = None) -> Trained:
+    """Train one network; it ends before the next mini-batch where `stop` is not 0.
 
     Returns:
         Outputs on the validation rows after the last epoch `(m, outputs)`, and for each epoch trained the balanced
@@ -290,7 +290,7 @@ def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag) -> Train
         outputs,
         curve,
         losses,
-        stop,
+        np.zeros(1, np.int64) if stop is None else stop,
     )
     return outputs, curve[:trained], losses[:trained]
 
@@ -332,7 +332,7 @@ def train_tiny() -> None:
     x, y = np.zeros((2, 1), f4), np.array([0, 1])
     fold = Fold(x, y, x, y, 2)
     recipe = make_recipe(SPACE.default, fold, 1)
-    train_network(fold, recipe, draw_start(recipe, 2, 0, SPACE.default, 0), np.zeros(1, np.int64))
+    train_network(fold, recipe, draw_start(recipe, 2, 0, SPACE.default, 0))
 
 
 def _is_cached() -> bool:

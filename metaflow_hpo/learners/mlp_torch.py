@@ -104,7 +104,9 @@ def single_threaded_torch() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag, device: "torch.device") -> Trained:
+def train_network(
+    fold: Fold, recipe: Recipe, start: Start, device: "torch.device", stop: Flag | None = None
+) -> Trained:
     """Train one network on `device`; it ends before the next mini-batch where `stop` is not 0."""
     import torch
 
@@ -112,10 +114,10 @@ def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag, device: 
     devices = [device] if device.type == "cuda" else []
     with memory_errors(), single_threaded_torch(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(start.dropout_seed)
-        return _train_epochs(fold, recipe, start, stop, device)
+        return _train_epochs(fold, recipe, start, device, np.zeros(1, np.int64) if stop is None else stop)
 
 
-def _train_epochs(fold: Fold, recipe: Recipe, start: Start, stop: Flag, device: "torch.device") -> Trained:
+def _train_epochs(fold: Fold, recipe: Recipe, start: Start, device: "torch.device", stop: Flag) -> Trained:
     import torch
 
     kind = torch.float32 if recipe.regression else torch.int64
