@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 
 from metaflow_hpo.learners.learner import Fold
+from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp import MAX_LOSS, SPACE, Recipe, Start, Trained, draw_start, make_recipe, score_weights
 
 _log = logging.getLogger(__name__)
@@ -228,9 +229,12 @@ def find_offsets(w: Any, rows: Any) -> Any:
 @compiled
 def train(
     P: Any, w: Any, X: Any, y: Any, Xv: Any, yv: Any, weights: Any, order: Any, lrs: Any, optimizer: Any, mom: Any,
-    wd: Any, rate: Any, act: Any, batch: Any, seed: Any, Z: Any, curve: Any, losses: Any,
+    wd: Any, rate: Any, act: Any, batch: Any, seed: Any, Z: Any, curve: Any, losses: Any, stop: Any,
 ) -> Any:  # fmt: skip
-    """Train the flat parameters `P` in place; fill `Z` `(m, k)`, `curve` and `losses` `(E,)`; return epochs trained."""
+    """Train the flat parameters `P` in place; fill `Z` `(m, k)`, `curve` and `losses` `(E,)`; return epochs trained.
+
+    Another thread ends the training before the next mini-batch by writing to `stop` `(1,)`.
+    """
     (E, n), k, L = order.shape, Z.shape[1], w.size - 1
     rows = max(batch, min(Xv.shape[0], CHUNK))
     po, ho, most_parameters, most_outputs = find_offsets(w, rows)
@@ -240,6 +244,8 @@ def train(
     scale, steps = f4(1 / (1 - rate)), 0
     for e in range(E):
         for s in range(0, n, batch):
+            if stop[0] != 0:
+                return e
             size = min(batch, n - s)
             x, t = xs[:size], ts[:size]
             for i in range(size):
@@ -257,12 +263,13 @@ def train(
     return E
 
 
-def train_network(fold: Fold, recipe: Recipe, start: Start) -> Trained:
-    """Train one network.
+def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag | None = None) -> Trained:
+    """Train one network; it ends before the next mini-batch where `stop` is not 0.
 
     Returns:
         Outputs on the validation rows after the last epoch `(m, outputs)`, and for each epoch trained the balanced
-        accuracy or R2 and the loss on the validation rows, `(E',)`; `E'` is smaller where training diverged.
+        accuracy or R2 and the loss on the validation rows, `(E',)`; `E'` is smaller where training diverged or was
+        stopped.
     """
     epochs, outputs = len(recipe.learning_rates), np.empty((len(fold.x_valid), recipe.widths[-1]), f4)
     curve, losses = np.empty(epochs, f4), np.empty(epochs)
@@ -283,8 +290,20 @@ def train_network(fold: Fold, recipe: Recipe, start: Start) -> Trained:
         outputs,
         curve,
         losses,
+        np.zeros(1, np.int64) if stop is None else stop,
     )
     return outputs, curve[:trained], losses[:trained]
+
+
+def measure_mb(fold: Fold, recipe: Recipe) -> float:
+    """Return the memory that `train_network` and the drawing of its start take at most, in MB, without the fold."""
+    (rows, columns), (scored, outputs) = fold.x_train.shape, (len(fold.x_valid), recipe.widths[-1])
+    passed = max(recipe.batch, min(scored, CHUNK))
+    numbers = 6 * recipe.parameters  # drawn, joined, trained, two moments, gradient
+    numbers += 2 * len(recipe.learning_rates) * rows + rows  # the row order while it is drawn, the target
+    numbers += passed * (sum(recipe.widths) + 2 * max(recipe.widths) + columns)
+    numbers += scored * (8 * outputs + 3)  # float64 on the way to probabilities
+    return float(numbers * 4 / 1e6)
 
 
 _warm_lock = threading.Lock()
