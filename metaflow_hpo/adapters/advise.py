@@ -12,13 +12,13 @@ from metaflow_hpo.adapters.files import read_json, write_frame
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.adapters.store import DataStore
-from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
-    from metaflow_hpo.recommend.recommendation import Observed
+    from metaflow_hpo.recommend.recommendation import Observed, ServedRecommender
 
 RECOMMENDED = "recommended"
 
@@ -75,18 +75,41 @@ def read_observed(path: Path, learner: str) -> "list[Observed]":
 
 
 def recommend(pipeline: Pipeline, described: Described, k: int, observed: "Sequence[Observed]" = ()) -> dict[str, Any]:
-    """Return the champion's recommendations for a described task, as in the CLI's contract.
+    """Return recommendations for a described task, as in the CLI's contract.
+
+    They are the champion's; before there is one of the learner, those of the knowledge that ships.
 
     Raises:
-        NoChampionError: If no surrogate has been promoted yet.
+        NoChampionError: If no surrogate of the learner has been promoted, and none ships.
+    """
+    served, source = load_recommender(pipeline)
+    answer = served.recommend(described.meta_features, k, observed)
+    return {"task": describe_task(described.data), **answer, "lineage": {**source, **answer["lineage"]}}
+
+
+def load_recommender(pipeline: Pipeline) -> "tuple[ServedRecommender, dict[str, Any]]":
+    """Return who recommends for the learner of the settings, and its `surrogate_version` and `surrogate_name`.
+
+    Raises:
+        NoChampionError: If no surrogate of the learner has been promoted, and none ships.
     """
     from metaflow_hpo.recommend.recommendation import ServedRecommender
 
-    champion = pipeline.registry.require_champion()
-    served = ServedRecommender.load(pipeline.registry.download(champion.version))
-    answer = served.recommend(described.meta_features, k, observed)
-    lineage = {"surrogate_version": champion.version, "surrogate_name": champion.name, **answer["lineage"]}
-    return {"task": describe_task(described.data), **answer, "lineage": lineage}
+    learner, champion = pipeline.settings.learner, pipeline.registry.champion()
+    if champion is not None:
+        served = ServedRecommender.load(pipeline.registry.download(champion.version))
+        if served.surrogate.learner == learner:
+            return served, {"surrogate_version": champion.version, "surrogate_name": champion.name}
+    knowledge = pipeline.knowledge
+    folder = None if knowledge is None else knowledge.recommender_folder(learner)
+    if knowledge is None or folder is None:
+        found = "none has been promoted" if champion is None else f"{champion.name} version {champion.version} is not"
+        raise NoChampionError(
+            f"Expected a champion of the learner {learner!r} in {pipeline.tracking.tracking_uri}; {found}, and this "
+            "package ships no knowledge of it. Run `metaflow-hpo fit` and `metaflow-hpo evaluate`, materialize the "
+            "asset `champion`, or choose another `--learner`."
+        )
+    return ServedRecommender.load(folder), {"surrogate_version": knowledge.version, "surrogate_name": "shipped"}
 
 
 def describe_task(data: TaskData) -> dict[str, Any]:
@@ -258,38 +281,44 @@ def _log_search(
 
 
 def read_status(pipeline: Pipeline) -> dict[str, Any]:
-    """Return what is known and served, as in the CLI's contract."""
+    """Return what is known and served, as in the CLI's contract.
+
+    Raises:
+        InvalidTableError: If a file of the shipped knowledge is missing or damaged.
+    """
+    store, champion = pipeline.store, pipeline.registry.champion()
+    names = ("name", "version", "metrics")
+    return {
+        "knowledge": _summarise_knowledge(pipeline),
+        "champion": None if champion is None else {name: getattr(champion, name) for name in names},
+        "shipped": _describe_shipped(pipeline),
+        "data": {
+            "folder": str(store.data),
+            "tasks": len(list(store.data.glob("tasks/*.parquet"))),
+            "search_results": len(list(store.data.glob("search_results/*.parquet"))),
+            "meta_features": len(list(store.data.glob("meta_features/*.parquet"))),
+            "tracking_uri": pipeline.tracking.tracking_uri,
+        },
+    }
+
+
+def _summarise_knowledge(pipeline: Pipeline) -> dict[str, Any]:
+    """Count the local meta-data set, or else the shipped one; `source` says which: `local`, `shipped` or `none`."""
+    from metaflow_hpo.adapters.knowledge import count_trials
     from metaflow_hpo.adapters.versioning import data_md5
 
     store = pipeline.store
-    knowledge: dict[str, Any] = {"tasks": 0, "families": 0, "trials": 0, "learners": {}, "meta_dataset_md5": None}
     if store.meta_dataset_path.is_file():
-        frame = store.read_meta_dataset()
-        learners = frame.groupby("learner")["task_id"].agg(["nunique", "size"])
-        knowledge = {
-            "tasks": int(frame["task_id"].nunique()),
-            "families": int(frame["family"].nunique()),
-            "trials": len(frame),
-            "learners": {
-                str(n): {"tasks": int(r["nunique"]), "trials": int(r["size"])} for n, r in learners.iterrows()
-            },
-            "meta_dataset_md5": data_md5(store.meta_dataset_path),
-        }
-    champion = pipeline.registry.champion()
-    served = (
-        None
-        if champion is None
-        else {
-            "name": champion.name,
-            "version": champion.version,
-            "metrics": dict(champion.metrics),
-        }
-    )
-    data = {
-        "folder": str(store.data),
-        "tasks": len(list(store.data.glob("tasks/*.parquet"))),
-        "search_results": len(list(store.data.glob("search_results/*.parquet"))),
-        "meta_features": len(list(store.data.glob("meta_features/*.parquet"))),
-        "tracking_uri": pipeline.tracking.tracking_uri,
-    }
-    return {"knowledge": knowledge, "champion": served, "data": data}
+        md5 = data_md5(store.meta_dataset_path)
+        return {**count_trials(store.read_meta_dataset()), "meta_dataset_md5": md5, "source": "local"}
+    if pipeline.knowledge is not None:
+        return {**pipeline.knowledge.summary, "source": "shipped"}
+    return {"tasks": 0, "families": 0, "trials": 0, "learners": {}, "meta_dataset_md5": None, "source": "none"}
+
+
+def _describe_shipped(pipeline: Pipeline) -> dict[str, Any] | None:
+    """Return the provenance of the shipped knowledge, its files compared with their md5s."""
+    if pipeline.knowledge is None:
+        return None
+    pipeline.knowledge.verify()
+    return {"version": pipeline.knowledge.version, **pipeline.knowledge.provenance}
