@@ -293,8 +293,8 @@ def _show_status(report: dict[str, Any]) -> None:
     print("champion:  " + ("none" if champion is None else f"{champion['name']} version {champion['version']}"))
     if shipped is not None:
         print(
-            f"shipped:   {shipped['version']}, {len(shipped['files'])} files of {shipped['bytes'] / 1e6:.1f} MB, intact; "
-            f"packed {shipped['packed_at']} at {shipped['git_revision'][:12]}"
+            f"shipped:   {shipped['version']}, {len(shipped['files'])} files of {shipped['bytes'] / 1e6:.1f} MB, "
+            f"intact; packed {shipped['packed_at']} at {shipped['git_revision'][:12]}"
         )
         for name, md5 in shipped["files"].items():
             print(f"           {md5} {name}")

@@ -7,7 +7,7 @@ changed knowledge. Only the date in the provenance is of the day, unless `SOURCE
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo import __version__
-from metaflow_hpo.adapters.files import read_frame, read_json, write_frame, write_json
+from metaflow_hpo.adapters.files import read_frame, write_frame, write_json
 from metaflow_hpo.adapters.knowledge import (
     CONFIGURATIONS_FILE,
     CURVE_TOLERANCE,
@@ -28,7 +28,7 @@ from metaflow_hpo.adapters.knowledge import (
     count_trials,
 )
 from metaflow_hpo.adapters.store import DataStore
-from metaflow_hpo.adapters.versioning import data_md5, file_md5, git_revision
+from metaflow_hpo.adapters.versioning import file_md5, git_revision
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.tables import SCORE_NAMES, TRIAL_COLUMNS
 

@@ -6,6 +6,7 @@ surrogate learns to avoid it. Repetitions of a configuration on a task (seeds, s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class MetaDataset:
                 f"Meta-features must be finite; they are not on {bad[:5]}. Describe these tasks again."
             )
 
-    @property
+    @cached_property
     def encoded(self) -> Array:
         """Encoded configurations, `(C, D)`."""
         return self.space.encode(self.configurations)
