@@ -37,9 +37,13 @@ def describe_file(path: Path, target: str | None) -> Described:
     Raises:
         InvalidTaskError: If it cannot become a task.
     """
+    return describe_data(load_file(path, target))
+
+
+def describe_data(data: TaskData) -> Described:
+    """Describe a prepared data set."""
     from metaflow_hpo.collect.meta_features import describe
 
-    data = load_file(path, target)
     return Described(data, describe(data))
 
 
@@ -190,7 +194,7 @@ def search(
     Args:
         pipeline: The surroundings.
         data: The task.
-        strategy: `recommended` (the champion's order) or a classic strategy.
+        strategy: `recommended` (the order of the champion, or of what ships) or a classic strategy.
         trials: How many configurations.
         seconds: Time limit; None for no limit.
         seed: Seed of the strategy and the trainings.
@@ -232,15 +236,14 @@ def search(
 def _train_recommended(
     pipeline: Pipeline, data: TaskData, trials: int, seed: int, known: Sequence[Trial], keep: Any
 ) -> list[Trial]:
-    """Train the champion's first configurations, those not yet known under this strategy."""
-    from metaflow_hpo.collect.meta_features import describe
+    """Train the first recommendations, those not yet known under this strategy."""
     from metaflow_hpo.learners.cross_validation import evaluate_configurations
     from metaflow_hpo.learners.registry import get_learner
     from metaflow_hpo.space import configuration_id
 
     learner = get_learner(pipeline.settings.learner)
     epochs = pipeline.settings.fidelity_epochs or learner.max_epochs
-    answer = recommend(pipeline, Described(data, describe(data)), trials)
+    answer = recommend(pipeline, describe_data(data), trials)
     wanted = {configuration_id(r["configuration"]): r["configuration"] for r in answer["recommendations"]}
     done = {
         t.configuration_id: t
