@@ -284,10 +284,60 @@ def status(as_json: Json = False) -> None:
     if as_json:
         _print_json(report)
         return
-    knowledge, champion = report["knowledge"], report["champion"]
-    print(f"knowledge: {knowledge['trials']} trials on {knowledge['tasks']} tasks of {knowledge['families']} families")
+    _show_status(report)
+
+
+def _show_status(report: dict[str, Any]) -> None:
+    knowledge, champion, shipped = report["knowledge"], report["champion"], report["shipped"]
+    print(
+        f"knowledge: {knowledge['trials']} trials on {knowledge['tasks']} tasks of {knowledge['families']} families "
+        f"({knowledge['source']}, meta-data set {knowledge['meta_dataset_md5']})"
+    )
+    for name, count in knowledge["learners"].items():
+        print(f"           {name}: {count['trials']} trials on {count['tasks']} tasks")
     print("champion:  " + ("none" if champion is None else f"{champion['name']} version {champion['version']}"))
+    if shipped is not None:
+        print(
+            f"shipped:   {shipped['version']}, {len(shipped['files'])} files of {shipped['bytes'] / 1e6:.1f} MB, "
+            f"intact; packed {shipped['packed_at']} at {shipped['git_revision'][:12]}"
+        )
+        for name, md5 in shipped["files"].items():
+            print(f"           {md5} {name}")
     print(f"data:      {report['data']['folder']} (MLflow: {report['data']['tracking_uri']})")
+
+
+@app.command(epilog="Try: metaflow-hpo unpack && metaflow-hpo fit")
+def unpack(as_json: Json = False) -> None:
+    """Start a data folder of your own from the shipped trials; what it holds already is kept."""
+    from metaflow_hpo.adapters.pack import unpack as unpack_knowledge
+
+    with _opened() as pipeline:
+        if pipeline.knowledge is None:
+            raise MetaflowHPOError("This package was built without knowledge; install a released one.")
+        added = unpack_knowledge(pipeline.knowledge, pipeline.store.data)
+    if as_json:
+        _print_json({"folder": str(pipeline.store.data), "added": added})
+    else:
+        print(f"{len(added)} tasks added to {pipeline.store.data}; next: metaflow-hpo fit")
+
+
+@app.command(hidden=True, epilog="Try: metaflow-hpo pack --recommender data/surrogate")
+def pack(
+    data: Annotated[Path | None, typer.Option(help="Data folder; the setting's unless given.")] = None,
+    recommender: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a fitted recommender, one a learner; DATA/surrogate if none.")
+    ] = None,
+    target: Annotated[Path | None, typer.Option(help="Folder to write; the package's own unless given.")] = None,
+) -> None:
+    """Turn a data folder into the knowledge that ships with the package (for its maintainers)."""
+    from metaflow_hpo.adapters.knowledge import shipped_folder
+    from metaflow_hpo.adapters.pack import pack as pack_knowledge
+
+    with _opened() as pipeline:
+        source = pipeline.settings.data if data is None else data
+        folders = recommender or [source / "surrogate"]
+        provenance = pack_knowledge(source, shipped_folder() if target is None else target, folders)
+    _print_json(provenance)
 
 
 @app.command(epilog="Try: metaflow-hpo describe my.csv --target y > request.json")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.tracking import Tracking, lineage_tags
@@ -53,6 +54,11 @@ class Pipeline:
     def registry(self) -> Registry:
         """The registered surrogates."""
         return Registry(self.tracking, self.settings.data / "mlflow" / "downloads", self.settings.model_name)
+
+    @cached_property
+    def knowledge(self) -> Knowledge | None:
+        """The knowledge that ships with the package; None where it was built without."""
+        return open_knowledge()
 
     def tags(self, data_md5: Mapping[str, str] | None = None, partition: str | None = None) -> dict[str, str]:
         """Return the tags that lead from a run back to what made it."""

@@ -213,11 +213,11 @@ class Registry:
                 raise
 
     def _aliases(self) -> dict[str, int]:
-        from mlflow.exceptions import MlflowException
-
         database = self.tracking.database
         if database is not None and not database.is_file():
-            return {}  # a question must not create a database
+            return {}  # a question must neither create a database nor wait for MLflow to be imported
+        from mlflow.exceptions import MlflowException
+
         try:
             aliases = self.tracking.client().get_registered_model(self.name).aliases
         except MlflowException as error:

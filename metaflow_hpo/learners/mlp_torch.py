@@ -18,6 +18,8 @@ from metaflow_hpo.learners.mlp import MAX_LOSS, Recipe, Start, Trained, score_we
 if TYPE_CHECKING:
     import torch
 
+    from metaflow_hpo.learners.light_adam import LightAdam
+
 
 def find_device(device: Device) -> "torch.device":
     """Return the PyTorch device; `auto` takes a GPU if there is one.
@@ -39,7 +41,9 @@ def build_network(recipe: Recipe, parameters: FloatArray) -> "torch.nn.Sequentia
     layers: list[torch.nn.Module] = []
     last, position = len(recipe.widths) - 2, 0
     for layer, (inputs, outputs) in enumerate(zip(recipe.widths[:-1], recipe.widths[1:], strict=True)):
-        linear = torch.nn.utils.skip_init(torch.nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
+        # Its own initial values are overwritten. `skip_init` would import sympy, half a second, to leave them out.
+        with torch.random.fork_rng(devices=[]):
+            linear = torch.nn.Linear(inputs, outputs)
         values = torch.from_numpy(parameters[position : position + (inputs + 1) * outputs])
         position += len(values)
         with torch.no_grad():
@@ -52,7 +56,7 @@ def build_network(recipe: Recipe, parameters: FloatArray) -> "torch.nn.Sequentia
     return torch.nn.Sequential(*layers)
 
 
-def build_optimizer(recipe: Recipe, network: "torch.nn.Module") -> "torch.optim.Optimizer":
+def build_optimizer(recipe: Recipe, network: "torch.nn.Module") -> "torch.optim.Optimizer | LightAdam":
     """Build the optimizer of a recipe; the learning rate is set at the start of each epoch."""
     import torch
 
@@ -60,6 +64,11 @@ def build_optimizer(recipe: Recipe, network: "torch.nn.Module") -> "torch.optim.
     match recipe.optimizer:
         case "sgd":
             return torch.optim.SGD(network.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=decay)
+        case "adam" if next(network.parameters()).device.type == "cpu":
+            # The same bits; the landmarks use it, and a recommendation must not wait for PyTorch's compiler.
+            from metaflow_hpo.learners.light_adam import LightAdam
+
+            return LightAdam(network, rate, decay)
         case "adam":
             return torch.optim.Adam(network.parameters(), lr=rate, weight_decay=decay)
         case _:
