@@ -83,7 +83,9 @@ def stream_trials(order: Order) -> Iterator[Trial]:
     with ThreadPoolExecutor(1, thread_name_prefix="search") as pool:
         searching = pool.submit(_search, order, finished.put)
         searching.add_done_callback(lambda _: finished.put(None))
-        yield from iter(finished.get, None)
+        # Not `yield from`, which would hand the values that Ray sends on to an iterator that takes none.
+        for trial in iter(finished.get, None):  # noqa: UP028
+            yield trial
         searching.result()
 
 
