@@ -161,7 +161,7 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
@@ -327,9 +327,11 @@ class TestTwoNodes:
         command = read_manifest()["spec"]["entrypoint"]
         process = start_step(command, unsearched, cluster)
         journals = unsearched.store.data / "search_results"
-        wait_until(lambda: sum(len(p.read_bytes().splitlines()) for p in journals.glob(".*.jsonl")) >= 5, "5 trials")
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        try:
+            wait_until(lambda: sum(p.read_bytes().count(b"\n") for p in journals.glob(".*.jsonl")) >= 5, "5 trials")
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
         kept = {}
         for task_id in TASKS:
             for trial in unsearched.store.read_trials(load(task_id).task):
@@ -400,7 +402,7 @@ def run_step(
 ) -> "subprocess.CompletedProcess[str]":
     process = start_step(command, pipeline, cluster, changes)
     try:
-        out, err = process.communicate(timeout=180)
+        out, err = process.communicate(timeout=400)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
