@@ -182,8 +182,10 @@ def _describe_trial(trial: Any, metric: str) -> dict[str, Any]:
 def search(
     data: Data,
     target: Target = None,
-    trials: Annotated[int, typer.Option(min=1, help="How many configurations.")] = 20,
-    strategy: Annotated[str, typer.Option(help="sobol, random, grid, tpe, hyperopt or recommended.")] = "recommended",
+    trials: Annotated[int, typer.Option(min=1, help="How many trainings; with halving over all rungs.")] = 20,
+    strategy: Annotated[
+        str, typer.Option(help="sobol, random, grid, tpe, hyperopt, halving (short trainings first) or recommended.")
+    ] = "recommended",
     seconds: Annotated[float | None, typer.Option(help="Time limit.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of strategy and trainings.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Write the trials here, as parquet.")] = None,
@@ -193,19 +195,19 @@ def search(
     """Search your table; the same command goes on where a killed one stopped."""
     from metaflow_hpo.adapters import advise
     from metaflow_hpo.adapters.sources.inbox import load_file
+    from metaflow_hpo.collect.search import find_best
 
     with _opened(learner) as pipeline:
         rows = load_file(data, target)
         found = advise.search(
             pipeline, rows, strategy=strategy, trials=trials, seconds=seconds, seed=seed, output=output
         )
-    ok = [trial for trial in found if trial.status == "ok"]
-    best = max(ok, key=lambda trial: trial.performance, default=None)
+    best = find_best(found)
     summary = {
         "task": advise.describe_task(rows),
         "strategy": strategy,
         "trials": len(found),
-        "failed": len(found) - len(ok),
+        "failed": sum(trial.status == "failed" for trial in found),
         "best": None if best is None else _describe_trial(best, rows.task.metric),
         "output": None if output is None else str(output),
     }
@@ -214,7 +216,10 @@ def search(
     elif best is None:
         print(f"All {len(found)} trials failed; the first reason: {found[0].reason}")
     else:
-        lines = [["best performance", best.performance], ["its test performance", best.test_performance]]
+        lines: list[list[Any]] = [["best performance", best.performance]]
+        lines += [["its test performance", best.test_performance]]
+        if len({trial.fidelity_epochs for trial in found}) > 1:
+            lines += [["its epochs", best.fidelity_epochs]]
         _print_table(f"{rows.task.task_id}: {len(found)} trials by {strategy}", ["", rows.task.metric], lines)
         print("configuration: " + json.dumps(dict(best.configuration)))
 

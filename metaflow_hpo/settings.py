@@ -80,6 +80,13 @@ class Settings(BaseSettings):
     openml_suites: tuple[int, ...] = Field((), description="OpenML suites, e.g. 99 (CC18); needs a network.")
     core_trials: int = Field(64, ge=8, description="Configurations of the shared core, tried on every task.")
     random_trials: int = Field(50, ge=0, description="Trials of random search on every task, the baseline.")
+    tpe_trials: int = Field(0, ge=0, description="Trials of Optuna's TPE on every task, which look where it is good.")
+    repeat_every: int = Field(
+        0, ge=0, description="Every n-th task repeats the shared core with the next seed, to measure noise; 0: none."
+    )
+    max_rows: int | None = Field(
+        None, ge=100, description="Larger tasks are represented by a sample of so many rows; no limit unless given."
+    )
     fidelity_epochs: int | None = Field(
         None, ge=1, description="Epochs of a trial; the learner's full fidelity unless given."
     )

@@ -168,7 +168,7 @@ def search(
         pipeline: The surroundings.
         data: The task.
         strategy: `recommended` (the champion's order) or a classic strategy.
-        trials: How many configurations.
+        trials: How many configurations; with `halving` how many trainings, over all rungs.
         seconds: Time limit; None for no limit.
         seed: Seed of the strategy and the trainings.
         output: Where to write the table of trials (parquet); kept in the data folder as well.
@@ -242,7 +242,8 @@ def _log_search(
     seconds: float,
     output: Path | None,
 ) -> None:
-    from metaflow_hpo.evaluate.plots import plot_search
+    from metaflow_hpo.collect.search import find_best
+    from metaflow_hpo.evaluate.plots import plot_learning_curves, plot_search
     from metaflow_hpo.tables import trials_to_frame
 
     frame = trials_to_frame(found)
@@ -251,10 +252,15 @@ def _log_search(
     keys = {"task.sha256": data.task.sha256, "strategy": strategy, "seed": str(seed), "trials": str(len(found))}
     with pipeline.tracking.parent_run("search", f"{data.task.task_id} {strategy}", keys) as run:
         run.set_tags(pipeline.tags({"task": data.task.sha256}))
-        best = frame["performance"].max()
-        run.log_metrics({"trials": len(frame), "best_performance": float(best), "seconds": seconds})
+        best = find_best(found)
+        reached = None if best is None else best.performance
+        run.log_metrics({"trials": len(frame), "best_performance": reached, "seconds": seconds})
         run.log_table(frame, "trials")
-        run.log_figure(plot_search(frame["performance"].to_numpy(dtype="float64"), data.task.task_id), "search.png")
+        performance, epochs = frame["performance"].to_numpy(dtype="float64"), [t.fidelity_epochs for t in found]
+        run.log_figure(plot_search(performance, data.task.task_id, epochs), "search.png")
+        if any(trial.learning_curve for trial in found):
+            curves = [trial.learning_curve for trial in found]
+            run.log_figure(plot_learning_curves(curves, data.task.task_id), "learning_curves.png")
 
 
 def read_status(pipeline: Pipeline) -> dict[str, Any]:

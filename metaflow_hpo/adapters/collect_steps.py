@@ -33,7 +33,7 @@ def build_catalogue(pipeline: Pipeline) -> Metadata:
         InvalidTaskError: If the built-in data are damaged. A bad file of the inbox is left out with a warning.
     """
     tasks = [*_builtin_tasks(pipeline), *_openml_tasks(pipeline), *_inbox_tasks(pipeline)]
-    tasks = _assign_families(tasks)
+    tasks = _sample(_assign_families(tasks), pipeline.settings.max_rows)
     frame = pipeline.store.write_catalogue(tasks)
     return {
         "tasks": len(frame),
@@ -104,6 +104,13 @@ def _assign_families(tasks: Sequence[TaskData]) -> list[TaskData]:
     return [replace(data, task=replace(data.task, family=families[data.task.task_id])) for data in tasks]
 
 
+def _sample(tasks: Sequence[TaskData], max_rows: int | None) -> list[TaskData]:
+    """Sample large tasks; after the families, which are found by whole columns."""
+    from metaflow_hpo.collect.sample import sample_rows
+
+    return [data if max_rows is None else sample_rows(data, max_rows) for data in tasks]
+
+
 def _is_mixed(data: TaskData) -> bool:
     """Tell whether a task has a categorical column or a missing value."""
     features = data.features
@@ -111,7 +118,7 @@ def _is_mixed(data: TaskData) -> bool:
 
 
 def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metadata]:
-    """Search tasks: the shared core on every one, then random search, the baseline.
+    """Search tasks: the shared core on every one, then random search, the baseline, and TPE as the settings say.
 
     What is already known is not trained again; a search that was killed goes on where it stopped.
 
@@ -119,7 +126,9 @@ def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metad
         What each task's partition reports.
     """
     reports: dict[str, Metadata] = {}
-    inputs = pipeline.settings.digest("learner", "core_trials", "random_trials", "fidelity_epochs", "seed")
+    inputs = pipeline.settings.digest(
+        "learner", "core_trials", "random_trials", "tpe_trials", "repeat_every", "fidelity_epochs", "seed"
+    )
     with _parent_run(pipeline, "search_results", inputs) as parent:
         for done, searched in enumerate(_search_elsewhere(pipeline, task_ids), start=1):
             reports[searched.task_id] = _search_task(pipeline, searched.task_id, parent, searched)
@@ -169,9 +178,12 @@ def _search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: "Sear
     path = store.search_results_path(task_id)
     # A search that found nothing to train leaves the table as it is, and with it the md5 of everything downstream.
     is_new = store.has_journal(task_id) or not path.is_file()
-    frame = store.write_trials(data.task, trials, known) if is_new else _table(trials)
-    seconds = elsewhere.seconds + time.monotonic() - started
+    if is_new:
+        store.write_trials(data.task, trials, known)
+    # Without the trials of other learners and fidelities, which the table keeps.
+    frame = _table(trials)
     fresh_trials = elsewhere.fresh_trials + len(fresh)
+    seconds = elsewhere.seconds + time.monotonic() - started
     report = _report(task_id, frame, fresh_trials=fresh_trials, seconds=seconds, md5=file_md5(path))
     if is_new:
         _log_search(pipeline, parent, task_id, frame, report)
@@ -179,9 +191,15 @@ def _search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: "Sear
 
 
 def _plan_searches(settings: Settings, sha256: str) -> list[tuple[str, int, int]]:
-    """Return (strategy, trials, seed) of each search of a task."""
+    """Return (strategy, trials, seed) of each search of a task; its digest decides whether the core is repeated."""
     seed = settings.seed
-    plan = [("sobol", settings.core_trials, seed), ("random", settings.random_trials, seed)]
+    plan = [
+        ("sobol", settings.core_trials, seed),
+        ("random", settings.random_trials, seed),
+        ("tpe", settings.tpe_trials, seed),
+    ]
+    if settings.repeat_every and int(sha256[8:16], 16) % settings.repeat_every == 0:
+        plan.append(("sobol", settings.core_trials, seed + 1))
     return [search for search in plan if search[1] > 0]
 
 

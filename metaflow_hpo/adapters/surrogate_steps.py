@@ -196,7 +196,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
     from metaflow_hpo.evaluate.calibration import measure_coverage, nonconformity
     from metaflow_hpo.evaluate.gate import decide
     from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, summarise
-    from metaflow_hpo.evaluate.realised import compare_realised, summarise_realised
+    from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
 
     meta, surrogate = recommender.past, recommender.surrogate
     evaluation = evaluate_leave_family_out(meta, surrogate)
@@ -204,8 +204,10 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
     scores = [nonconformity(meta, surrogate, evaluation.orders, validation=v) for v in (False, True)]
     covered = measure_coverage(scores[0], scores[1], fold_of_task)
     trained = _train_recommended(pipeline, meta, evaluation)
-    frame = pipeline.store.read_meta_dataset()
-    realised = compare_realised(trained, frame.loc[frame["strategy"] == "random"])
+    random = choose_random_trials(
+        pipeline.store.read_meta_dataset(), surrogate.learner, _identify(surrogate.space.default)
+    )
+    realised = compare_realised(trained, random)
     decision = decide(evaluation.per_task, _champion_regret(pipeline, meta, version))
     gains = summarise_realised(realised)
     return Findings(evaluation, summarise(evaluation.per_task), realised, gains, covered, decision)

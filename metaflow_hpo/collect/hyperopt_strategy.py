@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from metaflow_hpo.collect.strategies import canonical, performances_with_failures
+from metaflow_hpo.collect.strategies import Strategy, canonical, performances_with_failures
 from metaflow_hpo.space import Categorical, Configuration, Float, Hyperparameter, SearchSpace, Value, configuration_id
 from metaflow_hpo.trial import Trial
 
 _RETRIES = 50
 
 
-class HyperoptStrategy:
+class HyperoptStrategy(Strategy):
     """Proposes with Hyperopt's TPE.
 
     Args:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from metaflow_hpo.collect.strategies import canonical
+from metaflow_hpo.collect.strategies import Strategy, canonical
 from metaflow_hpo.space import Categorical, Configuration, Float, Hyperparameter, SearchSpace, Value, configuration_id
 from metaflow_hpo.trial import Trial
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _RETRIES = 50
 
 
-class OptunaStrategy:
+class OptunaStrategy(Strategy):
     """Proposes with Optuna's TPE, a few configurations at a time (those still running count as bad).
 
     Args:

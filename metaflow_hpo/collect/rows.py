@@ -23,6 +23,13 @@ TARGET_BINS = 10
 Hashes = NDArray[np.uint64]
 
 
+def mix(values: Hashes) -> Hashes:
+    """Scramble 64-bit values (the finaliser of SplitMix64; Steele et al., 2014, doi:10.1145/2660193.2660195)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
 def hash_rows(features: pd.DataFrame, target: NDArray[Any]) -> tuple[Hashes, Hashes]:
     """Hash every row, with and without its target.
 
@@ -37,9 +44,9 @@ def hash_rows(features: pd.DataFrame, target: NDArray[Any]) -> tuple[Hashes, Has
     names = pd.util.hash_array(np.asarray(features.columns, dtype=object), categorize=False)
     of_features = np.zeros(len(features), dtype=np.uint64)
     for name, key in zip(features.columns, names, strict=True):
-        of_features += _mix(hash_column(features[name]) ^ key)
+        of_features += mix(hash_column(features[name]) ^ key)
     of_target = pd.util.hash_array(np.asarray(target, dtype="float64") + 0.0)
-    return _mix(_mix(of_features) + of_target), of_features
+    return mix(mix(of_features) + of_target), of_features
 
 
 def strata_of(target: NDArray[Any], *, is_regression: bool) -> NDArray[np.int64]:
@@ -116,10 +123,3 @@ def _fill(groups: NDArray[np.int64], sizes: NDArray[np.int64], quota: int) -> li
     if not taken and len(groups) > 1:
         taken = [int(groups[np.argmin(sizes[groups])])]
     return taken
-
-
-def _mix(values: Hashes) -> Hashes:
-    """Scramble 64-bit values (the finaliser of SplitMix64; Steele et al., 2014, doi:10.1145/2660193.2660195)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))

@@ -1,7 +1,8 @@
 """One search: a strategy proposes, the learner trains, trials come back.
 
 The one thing to know: a search is resumed by running it again with the trials it has already made as `known`. They are
-told instead of trained, and the result equals that of a search that was never interrupted (durations apart).
+told instead of trained, and the result equals that of a search that was never interrupted (durations apart). Every
+training counts as a trial: with `halving` one configuration makes several, at several fidelities.
 """
 
 import time
@@ -14,7 +15,7 @@ from typing import Protocol
 from metaflow_hpo.collect.strategies import make_strategy
 from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.learners.cross_validation import evaluate_configurations, make_folds
-from metaflow_hpo.learners.learner import Fold, Learner
+from metaflow_hpo.learners.learner import Fold, Learner, check_request
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
@@ -58,10 +59,13 @@ def search(
         data: The task.
         learner: What is tuned.
         strategy: Name of the strategy, see `STRATEGIES`.
-        trials: Number of configurations to try, at least 1; trials known beforehand count.
+        trials: Number of trials, at least 1: those of every rung with `halving`, which plans its brackets for this
+            number, and configurations to try with the others. Trials known beforehand count.
         seconds: Time limit. The first trial to end after it is kept, those behind are given up; None for no limit.
+            `halving` goes from short trainings to long ones, so even then there is a best of a rung.
         seed: Seed of the strategy and of the trainings.
-        fidelity_epochs: Epochs of each training; None for the full fidelity.
+        fidelity_epochs: Epochs of each training, with `halving` those of the highest rung; None for the full fidelity
+            of the learner.
         known: Trials of any task and learner that need not be trained again. A trial of another strategy with the same
             configuration, seed and fidelity is copied under this strategy's name.
         on_trial: Called with each trial this search adds to `known`, as soon as it is finished.
@@ -72,28 +76,41 @@ def search(
         at least) or the space holds no more configurations.
 
     Raises:
-        SearchSpaceMismatchError: If `trials` is below 1, there is no such strategy, or the fidelity is out of range.
+        SearchSpaceMismatchError: If `trials` is below 1, there is no such strategy, the fidelity is out of range, or
+            the learner has too few epochs for `halving`.
     """
     if trials < 1:
         raise SearchSpaceMismatchError(f"A search needs at least 1 trial; got trials={trials}.")
     if seconds is not None and not seconds > 0:
         raise SearchSpaceMismatchError(f"The time limit of a search must be above 0 seconds; got {seconds}.")
     epochs = learner.max_epochs if fidelity_epochs is None else fidelity_epochs
+    check_request(learner.space, learner.max_epochs, [], epochs)
     deadline = None if seconds is None else time.monotonic() + seconds
-    proposer = make_strategy(strategy, learner.space, seed=seed, budget=trials)
-    source = _TrialSource(data, learner, strategy, seed, epochs, deadline, on_trial or _ignore, evaluate)
+    proposer = make_strategy(strategy, learner.space, seed=seed, budget=trials, epochs=epochs)
+    source = _TrialSource(data, learner, strategy, seed, deadline, on_trial or _ignore, evaluate)
     source.remember(known)
-    # Learners train the most expensive of a batch first: with small batches the strategy's first ones still come first.
-    batch_size = proposer.batch_size if deadline is None else min(proposer.batch_size, _TIMED_BATCH)
     finished: list[Trial] = []
     while len(finished) < trials:
+        # Learners train the most expensive of a batch first: with small batches the strategy's first still come first.
+        batch_size = proposer.batch_size if deadline is None else min(proposer.batch_size, _TIMED_BATCH)
+        batch_epochs = proposer.fidelity_epochs or epochs
         configurations = proposer.ask(min(trials - len(finished), batch_size))
-        batch = source.get(configurations)
+        batch = source.get(configurations, batch_epochs)
         finished += batch
         if not configurations or len(batch) < len(configurations):
             break
         proposer.tell(batch)
     return finished
+
+
+def find_best(trials: Iterable[Trial]) -> Trial | None:
+    """Return the best trial among those of the most epochs; None where every trial failed.
+
+    A trial of fewer epochs is another training, not an earlier moment of the longer one: it is never the best while a
+    longer one is ok, however well it did. The first of equals wins.
+    """
+    ok = [trial for trial in trials if trial.status == "ok"]
+    return max(ok, key=lambda trial: (trial.fidelity_epochs, trial.performance), default=None)
 
 
 @dataclass
@@ -104,11 +121,10 @@ class _TrialSource:
     learner: Learner
     strategy: str
     seed: int
-    epochs: int
     deadline: float | None
     on_trial: Callable[[Trial], None]
     evaluate: Evaluate
-    known: dict[str, Trial] = field(default_factory=dict)
+    known: dict[tuple[int, str], Trial] = field(default_factory=dict)
     given: int = 0
 
     @cached_property
@@ -122,24 +138,24 @@ class _TrialSource:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     def remember(self, trials: Iterable[Trial]) -> None:
-        """Keep the trials that may be reused, those of this strategy before those of others."""
-        mine = (self.data.task.task_id, self.learner.name, self.seed, self.epochs)
+        """Keep the trials that may be reused, of all fidelities, those of this strategy before those of others."""
+        mine = (self.data.task.task_id, self.learner.name, self.seed)
         for trial in trials:
-            if (trial.task_id, trial.learner, trial.seed, trial.fidelity_epochs) == mine:
-                name = trial.configuration_id
+            if (trial.task_id, trial.learner, trial.seed) == mine:
+                name = trial.fidelity_epochs, trial.configuration_id
                 if name not in self.known or trial.strategy == self.strategy:
                     self.known[name] = trial
 
-    def get(self, configurations: Sequence[Configuration]) -> list[Trial]:
+    def get(self, configurations: Sequence[Configuration], epochs: int) -> list[Trial]:
         """Return the trials of configurations, in order; without those for which time was not enough."""
         found: dict[int, Trial] = {}
         for position, configuration in enumerate(configurations):
-            trial = self.known.get(configuration_id(configuration))
+            trial = self.known.get((epochs, configuration_id(configuration)))
             if trial is not None:
                 found[position] = trial if trial.strategy == self.strategy else self._add(trial)
         missing = [position for position in range(len(configurations)) if position not in found]
         if missing and not (self.is_over and (found or self.given)):
-            with closing(self._train([configurations[position] for position in missing])) as trained:
+            with closing(self._train([configurations[position] for position in missing], epochs)) as trained:
                 for index, trial in trained:
                     found[missing[index]] = self._add(trial)
         self.given += len(found)
@@ -150,14 +166,14 @@ class _TrialSource:
         self.on_trial(trial)
         return trial
 
-    def _train(self, configurations: Sequence[Configuration]) -> Generator[tuple[int, Trial], None, None]:
+    def _train(self, configurations: Sequence[Configuration], epochs: int) -> Generator[tuple[int, Trial], None, None]:
         finished = self.evaluate(
             self.data,
             self.learner,
             configurations,
             strategy=self.strategy,
             seed=self.seed,
-            fidelity_epochs=self.epochs,
+            fidelity_epochs=epochs,
             folds=self.folds,
         )
         try:

@@ -15,7 +15,7 @@ from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.space import Array, Configuration, SearchSpace, configuration_id
 from metaflow_hpo.trial import Trial
 
-STRATEGIES = ("sobol", "random", "grid", "tpe", "hyperopt")
+STRATEGIES = ("sobol", "random", "grid", "tpe", "hyperopt", "halving")
 """Names `make_strategy` accepts."""
 
 UNLIMITED = sys.maxsize
@@ -30,16 +30,24 @@ class Strategy(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """How many configurations it may be asked for without hearing back, at least 1."""
+        """How many configurations it may be asked for now without hearing back, at least 1."""
+
+    @property
+    def fidelity_epochs(self) -> int | None:
+        """Epochs at which the next ones are to be trained; None, as here, for the full fidelity of the search."""
+        return None
 
     def ask(self, count: int) -> list[Configuration]:
-        """Return the next configurations, at most `count`, none proposed before; fewer where the space is exhausted."""
+        """Return the next configurations, at most `count`; fewer where the space is exhausted.
+
+        None has been proposed before at the same fidelity.
+        """
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """Hear the outcome of configurations it asked for, in the order it asked for them."""
 
 
-class ListedStrategy:
+class ListedStrategy(Strategy):
     """A strategy that reads its configurations from an endless list, whatever it is told.
 
     Args:
@@ -75,22 +83,23 @@ class ListedStrategy:
         """Hear outcomes, and ignore them."""
 
 
-def make_strategy(name: str, space: SearchSpace, *, seed: int, budget: int) -> Strategy:
+def make_strategy(name: str, space: SearchSpace, *, seed: int, budget: int, epochs: int) -> Strategy:
     """Build a strategy.
 
     Args:
         name: One of `STRATEGIES`. `sobol` gives the same configurations on every task whatever the seed, the default of
             the space first: the shared core that makes tasks comparable.
         space: The search space.
-        seed: Seed of the strategies that draw (`random`, `tpe`, `hyperopt`).
-        budget: Number of configurations the search will try, at least 1; it sizes the grid.
+        seed: Seed of the strategies that draw (`random`, `tpe`, `hyperopt`, `halving`).
+        budget: Number of trials of the search, at least 1; it sizes the grid and the brackets of `halving`.
+        epochs: Full fidelity of the search, the highest rung of `halving`.
 
     Raises:
-        SearchSpaceMismatchError: If there is no strategy of this name.
+        SearchSpaceMismatchError: If there is no strategy of this name, or `halving` has too few epochs.
 
     References:
         Sobol sequence: Sobol 1967, scrambled as in Owen 1998. TPE: Bergstra et al. 2011; multivariate: Watanabe 2023,
-        arXiv:2304.11127.
+        arXiv:2304.11127. Halving: Li et al. 2018, arXiv:1603.06560.
     """
     match name:
         case "sobol":
@@ -108,6 +117,11 @@ def make_strategy(name: str, space: SearchSpace, *, seed: int, budget: int) -> S
             from metaflow_hpo.collect.hyperopt_strategy import HyperoptStrategy
 
             return HyperoptStrategy(space, seed=seed)
+        case "halving":
+            from metaflow_hpo.collect.halving_strategy import HalvingStrategy
+
+            drawn = ListedStrategy(lambda length: _random_configurations(space, length, seed))
+            return HalvingStrategy(drawn, epochs=epochs, budget=budget)
         case _:
             raise SearchSpaceMismatchError(f"The strategy must be one of {', '.join(STRATEGIES)}; got {name!r}.")
 

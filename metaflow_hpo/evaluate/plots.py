@@ -1,5 +1,6 @@
 """Plots where people would rather look than read. Every function returns a matplotlib figure and shows nothing."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,21 +65,64 @@ def plot_realised(table: pd.DataFrame) -> "Figure":
     return figure
 
 
-def plot_search(performance: "np.ndarray[tuple[int], np.dtype[np.float64]]", title: str) -> "Figure":
-    """Plot the performance of each trial `(N,)` of a search in order (NaN = failed), and the incumbent."""
+def plot_search(
+    performance: "np.ndarray[tuple[int], np.dtype[np.float64]]", title: str, epochs: Sequence[int] | None = None
+) -> "Figure":
+    """Plot the performance of each trial of a search in order, and the incumbent.
+
+    Args:
+        performance: `(N,)`; NaN where a trial failed.
+        title: Title of the plot.
+        epochs: `(N,)` epochs of each trial, which tell the rungs apart; the incumbent is the best of the highest rung.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
     trial = np.arange(1, len(performance) + 1)
-    axes.scatter(trial, performance, s=12, color="#7f7f7f", label="trial")
-    known = np.where(np.isfinite(performance), performance, -np.inf)
+    fidelity = np.ones(len(trial), dtype=np.int64) if epochs is None else np.asarray(epochs, dtype=np.int64)
+    rungs = np.unique(fidelity)
+    for number, rung in enumerate(rungs):
+        label = "trial" if len(rungs) == 1 else f"{rung} epochs"
+        grey = f"{0.8 - 0.5 * (number + 1) / len(rungs):.2f}"  # the longer the darker
+        axes.scatter(trial[fidelity == rung], performance[fidelity == rung], s=12, color=grey, label=label)
+    highest = fidelity == fidelity[np.isfinite(performance)].max(initial=0)
+    known = np.where(np.isfinite(performance) & highest, performance, -np.inf)
     incumbent = np.maximum.accumulate(known)
     axes.plot(trial, np.where(np.isfinite(incumbent), incumbent, np.nan), color="#d62728", label="best so far")
     axes.set_xlabel("trial")
     axes.set_ylabel("cross-validated performance")
     axes.set_title(title, fontsize=10)
     axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_learning_curves(curves: Sequence[Sequence[float]], title: str) -> "Figure":
+    """Plot the learning curve `(E,)` of each trial, one colour a number of epochs; trials without one are left out."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    drawn = sorted((curve for curve in curves if len(curve)), key=len)
+    rungs = sorted({len(curve) for curve in drawn})
+    for curve in drawn:
+        rung = rungs.index(len(curve))
+        is_first = f"{len(curve)} epochs" not in axes.get_legend_handles_labels()[1]
+        axes.plot(
+            np.arange(1, len(curve) + 1),
+            curve,
+            color=f"C{rung}",
+            alpha=0.6,
+            linewidth=0.8,
+            marker="." if len(curve) == 1 else None,
+            label=f"{len(curve)} epochs" if is_first else None,
+        )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("balanced accuracy or R2")
+    axes.set_title(title, fontsize=10)
+    if rungs:
+        axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.surrogate.meta_dataset import Array, keep_highest_fidelity
 from metaflow_hpo.trial import Trial
 
 FRESH_SEED = 1_000
@@ -43,6 +43,25 @@ def compare_realised(trained: Mapping[str, Sequence[Trial]], random: pd.DataFram
         line["equivalent_random_trials"] = equivalent_random_trials(cv, _best(recommended[:1])[0])
         lines.append(line)
     return pd.DataFrame(lines).sort_values("task_id", ignore_index=True)
+
+
+def choose_random_trials(trials: pd.DataFrame, learner: str, default_id: str) -> pd.DataFrame:
+    """Return the trials that stand for random search.
+
+    Those of the strategy `random`; where there are none, those of the shared core but for the default: a Sobol
+    sequence is drawn from the same distribution, only more evenly, which makes the rival a little stronger.
+
+    Args:
+        trials: Trials of any learner, strategy and fidelity; of the fidelities the highest is kept.
+        learner: Name of the learner.
+        default_id: `configuration_id` of its default configuration.
+    """
+    own: pd.DataFrame = keep_highest_fidelity(trials.loc[trials["learner"] == learner])
+    drawn = own.loc[own["strategy"] == "random"]
+    if drawn.empty:
+        drawn = own.loc[(own["strategy"] == "sobol") & (own["configuration_id"] != default_id)]
+    chosen: pd.DataFrame = drawn.loc[drawn["seed"] == drawn["seed"].min()]
+    return chosen
 
 
 def _best(trials: Iterable[Trial]) -> tuple[float, float]:

@@ -1,9 +1,11 @@
 """The meta-data set as arrays: trials joined with meta-features, over tasks.
 
 The one thing to know: a failed trial has no performance of its own; it counts as the worst of its task, so that the
-surrogate learns to avoid it. Repetitions of a configuration on a task (seeds, strategies) are averaged.
+surrogate learns to avoid it. Repetitions of a configuration on a task (seeds, strategies) are averaged. Trials of
+fewer epochs than the learner's longest (low rungs of a halving search) are left out: their scores do not compare.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,8 @@ from metaflow_hpo.space import Categorical, Configuration, Integer, SearchSpace
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+_log = logging.getLogger(__name__)
 
 MIN_SPAN = 0.02
 """A task whose best and worst performance are closer than this tells configurations apart by noise alone."""
@@ -139,7 +143,7 @@ def build_meta_dataset(frame: pd.DataFrame, space: SearchSpace, learner: str) ->
 
     Args:
         frame: One line a trial with `task_id, family, learner, configuration_id, performance, duration_s, status`,
-            `hp_*` and `mf_*`.
+            `hp_*` and `mf_*`; optionally `fidelity_epochs`, of which only the highest of the learner is kept.
         space: Search space of the learner.
         learner: Which learner's trials to keep.
 
@@ -152,6 +156,7 @@ def build_meta_dataset(frame: pd.DataFrame, space: SearchSpace, learner: str) ->
         raise InvalidTableError(
             f"No trial of the learner {learner!r} in the table; it has {sorted(frame['learner'].unique())}."
         )
+    rows = keep_highest_fidelity(rows)
     mf_names = tuple(sorted(c for c in rows.columns if c.startswith("mf_")))
     tasks = rows.drop_duplicates("task_id").set_index("task_id").sort_index()
     configurations = rows.drop_duplicates("configuration_id")
@@ -182,6 +187,22 @@ def build_meta_dataset(frame: pd.DataFrame, space: SearchSpace, learner: str) ->
         performance=values,
         duration=duration.reindex(index=ok_tasks, columns=order).to_numpy(dtype=np.float64),
     )
+
+
+def keep_highest_fidelity(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials of the most epochs; all of them where the table does not say how many epochs were trained.
+
+    Args:
+        rows: Trials of one learner. A task that was never tried at its highest fidelity is left out with a warning.
+    """
+    if "fidelity_epochs" not in rows.columns:
+        return rows
+    kept: pd.DataFrame = rows.loc[rows["fidelity_epochs"] == rows["fidelity_epochs"].max()]
+    lost = sorted(set(rows["task_id"]) - set(kept["task_id"]))
+    if lost:
+        epochs = int(kept["fidelity_epochs"].iloc[0])
+        _log.warning("%d tasks have no trial of %d epochs and are left out: %s.", len(lost), epochs, lost[:5])
+    return kept
 
 
 def _pivot(rows: pd.DataFrame, column: str) -> pd.DataFrame:

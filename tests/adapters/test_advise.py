@@ -1,6 +1,7 @@
 """What a person with a data set asks for, with a surrogate that stands in for the champion."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,45 @@ def test_a_search_trains_once_and_goes_on_from_what_is_known(pipeline, data, tmp
     more = advise.search(watched, data, strategy="random", trials=5)
     assert more[:3] == first
     assert len(seen) == 2
+
+
+def test_a_killed_halving_search_ends_like_an_undisturbed_one(data, tmp_path, mlflow_template) -> None:
+    class KilledError(Exception):
+        pass
+
+    def kill(label: str, done: int, total: int) -> None:
+        if done == 11:
+            raise KilledError
+
+    for name in ("whole", "killed"):
+        (tmp_path / name / "mlflow").mkdir(parents=True)
+        shutil.copy(mlflow_template, tmp_path / name / "mlflow" / "mlflow.db")
+
+    def settings(name: str) -> Settings:
+        return Settings(data=tmp_path / name, learner="mlp", fidelity_epochs=9)
+
+    options = {"strategy": "halving", "trials": 15, "seed": 1}
+    whole = advise.search(Pipeline(settings("whole")), data, output=tmp_path / "whole.parquet", **options)
+    with pytest.raises(KilledError):
+        advise.search(Pipeline(settings("killed"), kill), data, **options)
+    seen: list[int] = []
+    again = Pipeline(settings("killed"), lambda _, done, __: seen.append(done))
+    advise.search(again, data, output=tmp_path / "killed.parquet", **options)
+    assert len(seen) == 4
+    tables = [pd.read_parquet(tmp_path / f"{name}.parquet").drop(columns="duration_s") for name in ("whole", "killed")]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    assert [t.fidelity_epochs for t in whole] == [1] * 9 + [3] * 3 + [9] * 3
+    run = _searches(again)[0]
+    full = [t.performance for t in whole if t.fidelity_epochs == 9 and t.status == "ok"]
+    assert run.data.metrics["best_performance"] == max(full)
+    figures = {file.path for file in again.tracking.client().list_artifacts(run.info.run_id)}
+    assert {"search.png", "learning_curves.png"} <= figures
+
+
+def _searches(pipeline: Pipeline) -> list:
+    client = pipeline.tracking.client()
+    experiment = client.get_experiment_by_name("metaflow_hpo/search")
+    return client.search_runs([experiment.experiment_id])
 
 
 def test_a_search_keeps_the_trials_of_another_strategy(pipeline, data) -> None:

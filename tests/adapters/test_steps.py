@@ -134,6 +134,22 @@ def test_the_trials_of_changed_rows_are_searched_again(finished):
     )
 
 
+def test_a_search_reports_its_own_fidelity_and_keeps_the_trials_of_another(finished):
+    pipeline, reports = finished
+    path = pipeline.store.search_results_path("iris")
+    kept = path.read_bytes()
+    shorter = Pipeline(pipeline.settings.model_copy(update={"fidelity_epochs": 1}))
+    try:
+        report = collect_steps.search_tasks(shorter, ["iris"])["iris"]
+        table = pd.read_parquet(path)
+    finally:
+        path.write_bytes(kept)
+    assert table["fidelity_epochs"].value_counts().to_dict() == {1: 12, 2: 12}
+    best = table.groupby("fidelity_epochs")["performance"].max()
+    assert (report["trials"], report["best_performance"]) == (12, best[1])
+    assert best[1] < best[2] == reports["searches"]["iris"]["best_performance"]
+
+
 def test_a_bad_file_of_the_inbox_is_left_out_with_a_warning(finished, caplog):
     pipeline, _ = finished
     inbox = pipeline.store.inbox

@@ -1,4 +1,5 @@
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -6,9 +7,10 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.collect import search as search_module
-from metaflow_hpo.collect.search import search
+from metaflow_hpo.collect.search import find_best, search
 from metaflow_hpo.collect.strategies import make_strategy
 from metaflow_hpo.errors import SearchSpaceMismatchError
+from metaflow_hpo.learners.mlp import MLP
 from metaflow_hpo.learners.svm import SVM
 from metaflow_hpo.space import Categorical, Float, Integer, SearchSpace
 from metaflow_hpo.tables import trial_to_record
@@ -16,6 +18,7 @@ from metaflow_hpo.task import Task, TaskData
 from metaflow_hpo.trial import Trial
 
 STRATEGIES = ("sobol", "random", "grid", "tpe", "hyperopt")
+EPOCHS = 7
 
 
 def make_data(rows=40):
@@ -35,7 +38,7 @@ class FakeLearner:
 
     name = "fake"
     space = SearchSpace((Float("x", 0.0, 1.0, 0.5), Categorical("c", ("p", "q"), "p"), Integer("n", 1, 9, 2)))
-    max_epochs = 7
+    max_epochs = EPOCHS
 
     def train(self, folds, configurations, *, seed, epochs):
         yield from ()
@@ -109,10 +112,10 @@ def run(trainer=None, **options):
 def test_trials_come_in_the_order_of_the_strategy_at_full_fidelity(strategy):
     trials = run(strategy=strategy, seed=3)
     assert {(trial.strategy, trial.seed, trial.fidelity_epochs) for trial in trials} == {(strategy, 3, 7)}
-    first = make_strategy(strategy, FakeLearner.space, seed=3, budget=10).ask(1)
+    first = make_strategy(strategy, FakeLearner.space, seed=3, budget=10, epochs=EPOCHS).ask(1)
     assert trials[0].configuration == first[0]
     if strategy in ("sobol", "random"):
-        asked = make_strategy(strategy, FakeLearner.space, seed=3, budget=10).ask(10)
+        asked = make_strategy(strategy, FakeLearner.space, seed=3, budget=10, epochs=EPOCHS).ask(10)
         assert [trial.configuration for trial in trials] == asked
 
 
@@ -122,7 +125,7 @@ def test_a_static_strategy_trains_everything_in_one_call():
     assert (trainer.calls, len(trainer.trained)) == (1, 30)
 
 
-@pytest.mark.parametrize(("strategy", "killed_after"), list(itertools.product(STRATEGIES, (2, 22))))
+@pytest.mark.parametrize(("strategy", "killed_after"), list(itertools.product((*STRATEGIES, "halving"), (2, 22))))
 def test_a_killed_search_resumes_without_training_twice_and_ends_the_same(strategy, killed_after):
     whole = run(strategy=strategy, trials=25)
     journal = []
@@ -134,7 +137,7 @@ def test_a_killed_search_resumes_without_training_twice_and_ends_the_same(strate
     resumed = run(trainer, strategy=strategy, trials=25, known=journal, on_trial=journal.append)
     assert strip(resumed) == strip(whole)
     assert len(trainer.trained) == len(whole) - min(killed_after, len(whole) - 1)
-    assert sorted(t.configuration_id for t in journal) == sorted(t.configuration_id for t in whole)
+    assert sorted(t.key for t in journal) == sorted(t.key for t in whole)
 
 
 def test_a_search_that_is_known_trains_and_reports_nothing():
@@ -220,6 +223,76 @@ def test_a_plain_iterator_will_do_for_evaluate():
     assert strip(run(evaluate)) == strip(run())
 
 
+def test_halving_trains_each_rung_at_its_own_epochs():
+    trainer = Trainer()
+    trials = run(trainer, strategy="halving", trials=12)
+    # Rungs of 3 and 7 epochs: 3 go to 1, then 2 straight at 7, and so on until the budget is spent.
+    assert [trial.fidelity_epochs for trial in trials] == [3, 3, 3, 7, 7, 7, 3, 3, 3, 7, 7, 7]
+    assert trainer.calls == 6
+    for start in (0, 6):
+        ok = [trial for trial in trials[start : start + 3] if trial.status == "ok"]
+        assert trials[start + 3].configuration == max(ok, key=lambda trial: trial.performance).configuration
+
+
+def test_a_fidelity_is_the_highest_rung_of_halving():
+    trials = run(strategy="halving", trials=6, fidelity_epochs=6)
+    assert [trial.fidelity_epochs for trial in trials] == [2, 2, 2, 6, 6, 6]
+
+
+def test_a_known_trial_is_reused_at_its_own_fidelity_only():
+    whole = run(strategy="halving", trials=6)
+    twice = next(trial for trial in whole[:3] if trial.configuration == whole[3].configuration)
+    trainer = Trainer()
+    resumed = run(trainer, strategy="halving", trials=6, known=[replace(twice, duration_s=99.0)])
+    assert strip(resumed) == strip(whole)
+    assert (len(trainer.trained), trainer.trained.count(twice.configuration)) == (5, 1)
+    assert [trial.duration_s for trial in resumed].count(99.0) == 1
+
+
+def test_halving_reuses_a_random_search_at_full_fidelity():
+    trainer = Trainer()
+    # Random search with the same seed tries the configurations that the brackets start with.
+    trials = run(trainer, strategy="halving", trials=6, known=run(strategy="random", trials=5))
+    assert [trial.fidelity_epochs for trial in trials[-3:]] == [7, 7, 7]
+    assert len(trainer.trained) == 3
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 2.5, 3.5, 5.5])
+def test_halving_stops_when_time_is_up_and_goes_on_later(clock, seconds):
+    trainer, journal = Trainer(clock), []
+    trials = run(trainer, strategy="halving", trials=9, seconds=seconds, on_trial=journal.append)
+    assert len(trials) == len(journal) == math.ceil(seconds)
+    assert trainer.closed == trainer.calls
+    whole = run(strategy="halving", trials=9)
+    assert {trial.key for trial in trials} <= {trial.key for trial in whole[: len(trials) + 2]}
+    assert strip(run(strategy="halving", trials=9, known=journal)) == strip(whole)
+
+
+def test_the_best_is_chosen_among_the_trials_of_the_most_epochs():
+    trials = run(strategy="halving", trials=6)
+    low, high = replace(trials[0], performance=5.0), [t for t in trials if t.fidelity_epochs == 7]
+    assert find_best([low, *high]) == max(high, key=lambda trial: trial.performance)
+    failed = replace(high[0], performance=float("nan"), status="failed", reason="diverged")
+    assert find_best([low, failed]) == low
+    assert find_best([failed]) is None
+    assert find_best([]) is None
+    assert find_best([low, replace(low, seed=5)]) == low
+
+
+@pytest.mark.parametrize("strategy", ["sobol", "halving"])
+@pytest.mark.parametrize("epochs", [0, 8])
+def test_a_fidelity_out_of_range_is_refused_before_anything_is_trained(strategy, epochs):
+    trainer = Trainer()
+    with pytest.raises(SearchSpaceMismatchError, match=rf"must be in 1\.\.7; got {epochs}"):
+        run(trainer, strategy=strategy, fidelity_epochs=epochs)
+    assert trainer.calls == 0
+
+
+def test_halving_is_refused_for_a_learner_without_epochs():
+    with pytest.raises(SearchSpaceMismatchError, match="needs at least 3 epochs at full fidelity; got 1"):
+        search(DATA, SVM(), strategy="halving", trials=5)
+
+
 @pytest.mark.parametrize("trials", [0, -3])
 def test_a_search_without_trials_is_refused(trials):
     with pytest.raises(SearchSpaceMismatchError, match=f"at least 1 trial; got trials={trials}"):
@@ -242,4 +315,13 @@ def test_a_real_learner_is_searched_and_resumed():
     resumed = search(DATA, SVM(), strategy="sobol", trials=5, known=whole[3:])
     assert whole[0].configuration == SVM().space.default
     assert all(0.3 < trial.performance <= 1 for trial in whole)
+    assert strip(resumed) == strip(whole)
+
+
+def test_networks_are_halved_with_whole_curves_and_resumed_bit_for_bit():
+    options = {"strategy": "halving", "trials": 13, "fidelity_epochs": 9, "seed": 2}
+    whole = search(DATA, MLP(engine="torch"), **options)
+    assert [trial.fidelity_epochs for trial in whole] == [1] * 9 + [3] * 3 + [9]
+    assert all(len(trial.learning_curve) == trial.fidelity_epochs for trial in whole if trial.status == "ok")
+    resumed = search(DATA, MLP(engine="torch"), known=[*whole[2:4], *whole[9:11]], **options)
     assert strip(resumed) == strip(whole)

@@ -18,6 +18,7 @@ SPACE = SearchSpace(
         Integer("layers", 1, 4, 2),
     )
 )
+EPOCHS = 27
 TINY = SearchSpace((Categorical("a", ("x", "y"), "y"), Integer("b", 1, 3, 2)))
 
 
@@ -27,39 +28,50 @@ def measure(configuration):
     return 1 - distance - 0.2 * (configuration["optimizer"] != "sgd") - 0.05 * abs(configuration["layers"] - 3)
 
 
-def make_trial(configuration, performance):
+def make_trial(configuration, performance, epochs=1):
     failed = math.isnan(performance)
     outcome = {"status": "failed", "reason": "diverged"} if failed else {}
-    return Trial("t", "t", "mlp", configuration, "s", 0, 1, performance, performance, 0.0, **outcome)
+    return Trial("t", "t", "mlp", configuration, "s", 0, epochs, performance, performance, 0.0, **outcome)
 
 
-def play(name, count, *, seed=0, space=SPACE, measure=measure, budget=None, step=None):
-    strategy = make_strategy(name, space, seed=seed, budget=budget or count)
+def play_trials(name, count, *, seed=0, space=SPACE, measure=measure, budget=None, step=None):
+    strategy = make_strategy(name, space, seed=seed, budget=budget or count, epochs=EPOCHS)
     told = []
     while len(told) < count:
+        epochs = strategy.fidelity_epochs or EPOCHS
         asked = strategy.ask(min(count - len(told), step or strategy.batch_size))
         if not asked:
             break
-        told += (trials := [make_trial(configuration, measure(configuration)) for configuration in asked])
+        told += (trials := [make_trial(configuration, measure(configuration), epochs) for configuration in asked])
         strategy.tell(trials)
-    return [trial.configuration for trial in told]
+    return told
+
+
+def play(name, count, **options):
+    return [trial.configuration for trial in play_trials(name, count, **options)]
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_configurations_are_canonical_and_distinct(name):
-    configurations = play(name, 23)
+def test_configurations_are_canonical_and_distinct_at_each_fidelity(name):
+    trials = play_trials(name, 23)
+    configurations = [trial.configuration for trial in trials]
     assert len(configurations) == (len(SPACE.grid(23)) if name == "grid" else 23)
     assert [SPACE.validate(configuration) for configuration in configurations] == configurations
     assert all(list(configuration) == list(SPACE.validate(configuration)) for configuration in configurations)
-    assert len({configuration_id(configuration) for configuration in configurations}) == len(configurations)
+    assert len({trial.key for trial in trials}) == len(trials)
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "halving"])
+def test_only_halving_says_at_how_many_epochs_to_train(name):
+    assert make_strategy(name, SPACE, seed=0, budget=9, epochs=EPOCHS).fidelity_epochs is None
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_same_seed_and_the_same_tells_give_the_same_configurations(name):
-    assert play(name, 23, seed=3) == play(name, 23, seed=3)
+    assert play_trials(name, 23, seed=3) == play_trials(name, 23, seed=3)
 
 
-@pytest.mark.parametrize("name", ["random", "tpe", "hyperopt"])
+@pytest.mark.parametrize("name", ["random", "tpe", "hyperopt", "halving"])
 def test_another_seed_gives_other_configurations(name):
     assert play(name, 5, seed=1) != play(name, 5, seed=2)
 
@@ -69,14 +81,14 @@ def test_a_longer_search_starts_like_a_shorter_one(name):
     assert play(name, 24)[:22] == play(name, 22)
 
 
-def test_asking_in_small_steps_changes_nothing_for_a_static_strategy():
-    for name in ("sobol", "random", "grid"):
+def test_asking_in_small_steps_changes_nothing():
+    for name in ("sobol", "random", "grid", "halving"):
         assert play(name, 20, step=3, budget=20) == play(name, 20)
 
 
 def test_asking_tpe_twice_for_two_is_asking_for_four():
     told = [make_trial(configuration, measure(configuration)) for configuration in play("random", 16)]
-    whole, halves = (make_strategy("tpe", SPACE, seed=0, budget=20) for _ in range(2))
+    whole, halves = (make_strategy("tpe", SPACE, seed=0, budget=20, epochs=EPOCHS) for _ in range(2))
     for strategy in (whole, halves):
         strategy.tell(told)
     assert whole.ask(4) == halves.ask(2) + halves.ask(2)
@@ -84,7 +96,7 @@ def test_asking_tpe_twice_for_two_is_asking_for_four():
 
 @pytest.mark.parametrize(("name", "size"), [("sobol", UNLIMITED), ("random", UNLIMITED), ("tpe", 4), ("hyperopt", 1)])
 def test_the_batch_size_says_how_long_a_strategy_goes_without_hearing(name, size):
-    assert make_strategy(name, SPACE, seed=0, budget=10).batch_size == size
+    assert make_strategy(name, SPACE, seed=0, budget=10, epochs=EPOCHS).batch_size == size
 
 
 def test_sobol_starts_with_the_default_and_ignores_the_seed():
@@ -115,7 +127,8 @@ def test_the_grid_is_that_of_the_space():
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_an_exhausted_space_ends_the_search(name):
     configurations = play(name, 20, space=TINY, measure=lambda configuration: 0.5)
-    assert len(configurations) == 6
+    assert len({configuration_id(configuration) for configuration in configurations}) == 6
+    assert len(configurations) == (9 if name == "halving" else 6)  # rungs of 6, 2 and 1
 
 
 @pytest.mark.parametrize("name", ["tpe", "hyperopt"])
@@ -131,7 +144,7 @@ def test_a_failed_trial_counts_as_the_worst_so_far(name):
         return math.nan if configuration["learning_rate"] > 0.1 else measure(configuration)
 
     def score_as_worst():
-        strategy = make_strategy(name, SPACE, seed=0, budget=30)
+        strategy = make_strategy(name, SPACE, seed=0, budget=30, epochs=EPOCHS)
         told = []
         for _ in range(30):
             (configuration,) = strategy.ask(1)
@@ -174,6 +187,6 @@ def test_optuna_stays_silent_and_keeps_its_settings(capfd):
 
 def test_an_unknown_strategy_is_refused():
     with pytest.raises(
-        SearchSpaceMismatchError, match="must be one of sobol, random, grid, tpe, hyperopt; got 'magic'"
+        SearchSpaceMismatchError, match="must be one of sobol, random, grid, tpe, hyperopt, halving; got 'magic'"
     ):
-        make_strategy("magic", SPACE, seed=0, budget=1)
+        make_strategy("magic", SPACE, seed=0, budget=1, epochs=EPOCHS)

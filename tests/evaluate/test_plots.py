@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from metaflow_hpo.evaluate.plots import plot_calibration, plot_realised, plot_regret, plot_search
+from metaflow_hpo.evaluate.plots import plot_calibration, plot_learning_curves, plot_realised, plot_regret, plot_search
 
 
 def drawn(figure):
@@ -40,6 +40,28 @@ def test_a_search_is_drawn_with_its_incumbent():
     axes = drawn(plot_search(np.array([np.nan, 0.4, 0.3, np.nan, 0.8]), "iris"))
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), [np.nan, 0.4, 0.4, 0.4, 0.8])
     assert axes.get_title() == "iris"
+
+
+def test_rungs_of_a_search_are_told_apart_and_the_incumbent_is_of_the_highest():
+    performance = np.array([0.9, 0.4, 0.6, np.nan, 0.5, 0.3, 0.7])
+    axes = drawn(plot_search(performance, "iris", [2, 2, 6, 17, 6, 2, 6]))
+    assert [group.get_label() for group in axes.collections] == ["2 epochs", "6 epochs", "17 epochs"]
+    assert [len(group.get_offsets()) for group in axes.collections] == [3, 3, 1]
+    # The only trial of 17 epochs failed: the best is one of 6.
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [np.nan, np.nan, 0.6, 0.6, 0.6, 0.6, 0.7])
+
+
+def test_a_search_in_which_all_fail_is_drawn():
+    axes = drawn(plot_search(np.array([np.nan, np.nan]), "iris", [2, 6]))
+    assert np.isnan(axes.lines[0].get_ydata()).all()
+
+
+def test_learning_curves_are_drawn_whole_and_told_apart_by_their_epochs():
+    axes = drawn(plot_learning_curves([(0.1, 0.2, 0.3), (0.5,), (), (0.2, 0.4, 0.1)], "iris"))
+    assert [len(line.get_ydata()) for line in axes.lines] == [1, 3, 3]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["1 epochs", "3 epochs"]
+    np.testing.assert_array_equal(axes.lines[2].get_xdata(), [1, 2, 3])
+    assert drawn(plot_learning_curves([()], "iris")).get_legend() is None
 
 
 def test_calibration_is_drawn_against_the_nominal_coverage():

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.evaluate.realised import (
+    choose_random_trials,
     compare_realised,
     equivalent_random_trials,
     expected_best,
@@ -116,3 +117,25 @@ def test_gains_are_summarised_with_wins_ties_and_losses():
     assert against_default["low"] <= against_default["mean_gain"] <= against_default["high"]
     assert list(summary.loc[("best_of_5", "random_50"), ["wins", "ties", "losses"]]) == [0, 0, 4]
     assert len(summary) == 6
+
+
+def test_the_shared_core_stands_for_random_search_where_there_is_none():
+    rows = [
+        ("mlp", "sobol", "default", 0),
+        ("mlp", "sobol", "a", 0),
+        ("mlp", "sobol", "a", 1),
+        ("mlp", "tpe", "b", 0),
+        ("svm", "random", "c", 0),
+    ]
+    trials = pd.DataFrame(rows, columns=["learner", "strategy", "configuration_id", "seed"])
+    chosen = choose_random_trials(trials, "mlp", "default")
+    assert chosen[["configuration_id", "seed"]].to_numpy().tolist() == [["a", 0]]
+    with_random = pd.concat([trials, pd.DataFrame([("mlp", "random", "d", 5)], columns=trials.columns)])
+    assert choose_random_trials(with_random, "mlp", "default")["configuration_id"].tolist() == ["d"]
+
+
+def test_the_trials_that_stand_for_random_search_are_of_one_fidelity():
+    lines = [("mlp", "random", "a", 0, 17), ("mlp", "random", "b", 0, 50), ("svm", "random", "c", 0, 99)]
+    columns = ["learner", "strategy", "configuration_id", "seed", "fidelity_epochs"]
+    trials = pd.DataFrame(lines, columns=columns).assign(task_id="iris")
+    assert choose_random_trials(trials, "mlp", "default")["configuration_id"].tolist() == ["b"]

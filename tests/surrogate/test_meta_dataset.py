@@ -82,6 +82,29 @@ def test_the_order_of_trials_changes_no_performance(built):
     np.testing.assert_allclose(other.performance[:, columns], built.performance)
 
 
+def test_only_the_highest_fidelity_of_the_learner_counts(built, caplog):
+    low = [(task, name, layers, optimizer, 0, 0.99, 0.1, "ok") for task, name, layers, optimizer, *_ in TRIALS]
+    low += [("wine", "four", 4, "sgd", 0, 0.01, 0.1, "ok"), ("iris", "four", 4, "sgd", 0, np.nan, 0.1, "failed")]
+    frame = pd.concat([frame_of(low).assign(fidelity_epochs=17), frame_of(TRIALS).assign(fidelity_epochs=50)])
+    mixed = build_meta_dataset(frame, SPACE, "mlp")
+    assert mixed.configuration_ids == built.configuration_ids
+    np.testing.assert_array_equal(mixed.performance, built.performance)
+    np.testing.assert_array_equal(mixed.duration, built.duration)
+    assert caplog.records == []
+
+
+def test_another_learner_has_a_highest_fidelity_of_its_own(built):
+    frame = pd.concat([frame_of(TRIALS).assign(fidelity_epochs=17), frame_of(TRIALS, "svm").assign(fidelity_epochs=50)])
+    np.testing.assert_array_equal(build_meta_dataset(frame, SPACE, "mlp").performance, built.performance)
+
+
+def test_a_task_without_a_trial_at_the_highest_fidelity_is_left_out_and_named(caplog):
+    frame = frame_of([*TRIALS, ("zoo", "one", 1, "adam", 0, 0.4, 1.0, "ok")])
+    epochs = np.where(frame["task_id"] == "zoo", 2, 50)
+    assert build_meta_dataset(frame.assign(fidelity_epochs=epochs), SPACE, "mlp").task_ids == ("iris", "wine")
+    assert "1 tasks have no trial of 50 epochs and are left out: ['zoo']" in caplog.text
+
+
 def test_an_unknown_learner_is_refused_with_the_known_ones():
     with pytest.raises(InvalidTableError, match=r"No trial of the learner 'svm' in the table; it has \['mlp'\]"):
         build_meta_dataset(frame_of(TRIALS), SPACE, "svm")
