@@ -91,6 +91,13 @@ class Settings(BaseSettings):
         None, ge=1, description="Epochs of a trial; the learner's full fidelity unless given."
     )
     seed: int = Field(0, ge=0, description="Seed of searches and of the surrogate.")
+    executor: Literal["local", "ray"] = Field(
+        "local", description="Where tasks are searched: on this machine, or on a Ray cluster (the extra `ray`)."
+    )
+    ray_address: str | None = Field(
+        None, description="host:port of the cluster's head; RAY_ADDRESS, or a cluster started here, unless given."
+    )
+    ray_cpus: int = Field(1, ge=1, description="Processors on which the cluster searches one task.")
     folds: int = Field(5, ge=3, description="Folds over families.")
     accelerator: str = Field("auto", description="Lightning's accelerator for the surrogate.")
 

@@ -20,6 +20,7 @@ from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
+    from metaflow_hpo.adapters.ray_search import Searched
     from metaflow_hpo.adapters.sources.builtin import BuiltinSpec
 
 Metadata = dict[str, Any]
@@ -129,14 +130,24 @@ def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metad
         "learner", "core_trials", "random_trials", "tpe_trials", "repeat_every", "fidelity_epochs", "seed"
     )
     with _parent_run(pipeline, "search_results", inputs) as parent:
-        for done, task_id in enumerate(task_ids, start=1):
-            reports[task_id] = _search_task(pipeline, task_id, parent)
+        for done, searched in enumerate(_search_elsewhere(pipeline, task_ids), start=1):
+            reports[searched.task_id] = _search_task(pipeline, searched.task_id, parent, searched)
             pipeline.progress("searches", done, len(task_ids))
         parent.log_metrics({"tasks": len(reports), "trials": sum(r["trials"] for r in reports.values())})
-    return reports
+    return {task_id: reports[task_id] for task_id in task_ids}
 
 
-def _search_task(pipeline: Pipeline, task_id: str, parent: Run) -> Metadata:
+def _search_elsewhere(pipeline: Pipeline, task_ids: Sequence[str]) -> "Iterator[Searched]":
+    """Yield the tasks to search: at once, or when a Ray cluster has made all their trials, which then are known."""
+    from metaflow_hpo.adapters.ray_search import Searched, search_on_ray
+
+    if pipeline.settings.executor == "local":
+        yield from map(Searched, task_ids)
+    else:
+        yield from search_on_ray(pipeline, task_ids, lambda task: _plan_searches(pipeline.settings, task.sha256))
+
+
+def _search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: "Searched") -> Metadata:
     from metaflow_hpo.collect.search import search
     from metaflow_hpo.learners.registry import get_learner
 
@@ -166,12 +177,14 @@ def _search_task(pipeline: Pipeline, task_id: str, parent: Run) -> Metadata:
         )
     path = store.search_results_path(task_id)
     # A search that found nothing to train leaves the table as it is, and with it the md5 of everything downstream.
-    is_new = bool(fresh) or not path.is_file()
+    is_new = store.has_journal(task_id) or not path.is_file()
     if is_new:
         store.write_trials(data.task, trials, known)
     # Without the trials of other learners and fidelities, which the table keeps.
     frame = _table(trials)
-    report = _report(task_id, frame, fresh_trials=len(fresh), seconds=time.monotonic() - started, md5=file_md5(path))
+    fresh_trials = elsewhere.fresh_trials + len(fresh)
+    seconds = elsewhere.seconds + time.monotonic() - started
+    report = _report(task_id, frame, fresh_trials=fresh_trials, seconds=seconds, md5=file_md5(path))
     if is_new:
         _log_search(pipeline, parent, task_id, frame, report)
     return report

@@ -136,6 +136,10 @@ class DataStore:
                 trials.append(record_to_trial(record))
         return trials
 
+    def has_journal(self, task_id: str) -> bool:
+        """Tell whether trials of a task wait to become part of its table."""
+        return self._journal(task_id).path.is_file()
+
     def append_trial(self, task: Task, trial: Trial) -> None:
         """Keep a finished trial before the search goes on."""
         self._journal(task.task_id).append({**trial_to_record(trial), _SHA256: task.sha256})

@@ -17,14 +17,22 @@ LEARNERS = ("mlp", "svm")
 
 Isolation = Literal["thread", "process"]
 
+<<<<<<< HEAD
 
 def get_learner(name: str, limits: Limits = NO_LIMITS, isolation: Isolation = "thread") -> Learner:
+=======
+def get_learner(name: str, workers: int | None = None) -> Learner:
+>>>>>>> h_ray
     """Return a learner with its default settings.
 
     Args:
         name: One of `LEARNERS`.
+<<<<<<< HEAD
         limits: What one trial may cost.
         isolation: `thread`, the fast path, or `process`: a training that crashes its process costs one trial.
+=======
+        workers: Threads that train; None for one a processor.
+>>>>>>> h_ray
 
     Raises:
         SearchSpaceMismatchError: If there is no learner of this name.
@@ -32,9 +40,15 @@ def get_learner(name: str, limits: Limits = NO_LIMITS, isolation: Isolation = "t
     learner: MLP | SVM
     match name:
         case "mlp":
+<<<<<<< HEAD
             learner = MLP(limits=limits)
         case "svm":
             learner = SVM(limits=limits)
+=======
+            return MLP(workers=workers)
+        case "svm":
+            return SVM(workers=workers)
+>>>>>>> h_ray
         case _:
             raise SearchSpaceMismatchError(f"Unknown learner {name!r}; the learners are {', '.join(LEARNERS)}.")
     if isolation == "process" or (name == "svm" and limits.seconds is not None):
