@@ -285,6 +285,24 @@ def status(as_json: Json = False) -> None:
     print(f"data:      {report['data']['folder']} (MLflow: {report['data']['tracking_uri']})")
 
 
+@app.command(epilog="Try: metaflow-hpo report --output knowledge.html")
+def report(
+    output: Annotated[Path, typer.Option(help="The page, one self-contained HTML file.")] = Path("knowledge.html"),
+    stability: Annotated[Path | None, typer.Option(help="JSON: how stable each meta-feature is.")] = None,
+    learner: Learner = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is known: tasks, performances, where the best configurations lie, importance, noise, suspicious tasks."""
+    from metaflow_hpo.adapters.report_step import write_report
+
+    with _opened(learner) as pipeline:
+        written = write_report(pipeline, output, stability)
+    if as_json:
+        _print_json(written)
+    else:
+        print(f"{written['output']}: {written['trials']} trials on {written['tasks']} tasks")
+
+
 @app.command(epilog="Try: metaflow-hpo describe my.csv --target y > request.json")
 def describe(data: Data, target: Target = None) -> None:
     """Print your table's meta-features as a request for the served model."""

@@ -46,7 +46,8 @@ def summarise_tasks(catalogue: pd.DataFrame, full: pd.DataFrame, all_trials: pd.
         The tasks of `catalogue` with trials in `full`, sorted by name: the columns of the catalogue, then `trials`,
         `worst`, `q25`, `median`, `q75`, `best`, `span` (performance, failed ones left out), `floor` (what the majority
         class or the mean scores; NaN where the metric does not tell), `skill` ((best - floor) / (1 - floor)),
-        `failed_fraction`, `test_agreement` (rank correlation of cross-validated and test performance) and `cost_s`.
+        `failed_fraction`, `test_agreement` (rank correlation of cross-validated and test performance), `trainings` (of
+        any learner and fidelity, copies left out) and `cost_s`, what these took together.
     """
     groups = full.groupby("task_id")
     ok = full.loc[full["status"] == "ok"].groupby("task_id")["performance"]
@@ -58,7 +59,9 @@ def summarise_tasks(catalogue: pd.DataFrame, full: pd.DataFrame, all_trials: pd.
     facts["test_agreement"] = pd.Series(
         {task: _rank_correlation(rows["performance"], rows["test_performance"]) for task, rows in groups}, dtype=float
     )
-    facts["cost_s"] = all_trials.groupby("task_id")["duration_s"].sum()
+    trained = all_trials.drop_duplicates(["task_id", "learner", "configuration_id", "seed", "fidelity_epochs"])
+    facts["trainings"] = trained.groupby("task_id").size()
+    facts["cost_s"] = trained.groupby("task_id")["duration_s"].sum()
     known = catalogue.loc[catalogue["task_id"].isin(facts.index)].sort_values("task_id", ignore_index=True)
     tasks = known.merge(facts, left_on="task_id", right_index=True, validate="one_to_one")
     tasks["span"] = tasks["best"] - tasks["worst"]
