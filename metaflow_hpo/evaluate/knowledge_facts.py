@@ -151,12 +151,14 @@ def place_configurations(full: pd.DataFrame, space: SearchSpace, names: Sequence
 
 
 def find_winners(core: pd.DataFrame, placed: pd.DataFrame) -> pd.DataFrame:
-    """Return where the best configurations of each task lie: the mean position `(T, D)` of its `WINNERS` best."""
-    lines = {}
-    for task_id, row in core.iterrows():
-        best = row.dropna().sort_values(ascending=False, kind="stable").index[:WINNERS]
-        lines[task_id] = placed.loc[best].mean()
-    return pd.DataFrame(lines).T
+    """Return where the best configurations of each task lie.
+
+    Returns:
+        `(T * WINNERS, D)` positions, the best first within a task; the index holds the task of each line.
+    """
+    best = {task: row.dropna().sort_values(ascending=False, kind="stable").index for task, row in core.iterrows()}
+    lines = [placed.loc[names[:WINNERS]].set_axis([task] * len(names[:WINNERS])) for task, names in best.items()]
+    return pd.concat(lines)
 
 
 def measure_noise(full: pd.DataFrame) -> pd.DataFrame:
@@ -216,12 +218,12 @@ def correlate_meta_features(meta_features: pd.DataFrame, winners: pd.DataFrame) 
         winners: From `find_winners`.
 
     Returns:
-        `(M, D)` rank correlations over tasks, meta-features that never vary left out, those with the strongest
-        correlation first.
+        `(M, D)` rank correlations over tasks with the mean position of the winners, meta-features that never vary left
+        out, those with the strongest correlation first.
     """
-    meta = meta_features.set_index("task_id").filter(like="mf_")
-    shared = [task for task in winners.index if task in meta.index]
-    meta, found = meta.loc[shared], winners.loc[shared]
+    meta, means = meta_features.set_index("task_id").filter(like="mf_"), winners.groupby(level=0).mean()
+    shared = [task for task in means.index if task in meta.index]
+    meta, found = meta.loc[shared], means.loc[shared]
     varying = [name for name in meta.columns if meta[name].nunique() > 1]
     moving = [name for name in found.columns if found[name].nunique() > 1]
     joined = pd.concat([meta[varying], found[moving]], axis=1)

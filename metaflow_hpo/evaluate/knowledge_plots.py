@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.space import Array, Float, Hyperparameter, Integer, SearchSpace
+from metaflow_hpo.space import Array, Categorical, Float, Hyperparameter, Integer, SearchSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,11 +57,13 @@ def _split_kinds(tasks: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def plot_effort(tasks: pd.DataFrame, failures: pd.DataFrame) -> "Figure":
     """Plot failed fractions over tasks, failures by reason, and what a trial costs against the rows of its task."""
     figure, axes = _new(2.9, 1, 3)
-    axes[0].hist(tasks["failed_fraction"] * 100, bins=20, color=BLUE)
+    failed = tasks["failed_fraction"] * 100
+    axes[0].hist(failed, bins=np.linspace(0, max(5.0, float(failed.max())), 21), color=BLUE)
     axes[0].set_xlabel("failed trials of a task, %", fontsize=9)
     axes[0].set_ylabel("tasks", fontsize=9)
     shown = failures.head(6).iloc[::-1]
-    axes[1].barh([str(name)[:24] for name in shown["reason"]], shown["trials"], color=RED)
+    axes[1].barh([str(name)[:24] for name in shown["reason"]], shown["trials"], color=RED, height=0.6)
+    axes[1].set_ylim(-0.6, max(len(shown), 3) - 0.4)
     axes[1].set_xlabel("failed trials by reason", fontsize=9)
     axes[1].locator_params(axis="x", nbins=4)
     if shown.empty:
@@ -70,6 +72,7 @@ def plot_effort(tasks: pd.DataFrame, failures: pd.DataFrame) -> "Figure":
     axes[2].scatter(tasks["rows"], tasks["cost_s"] / tasks["trainings"], s=12, color=BLUE, alpha=0.7, linewidth=0)
     axes[2].set_xscale("log")
     axes[2].set_yscale("log")
+    axes[2].minorticks_off()
     axes[2].set_xlabel("rows of the task", fontsize=9)
     axes[2].set_ylabel("seconds a trial (mean)", fontsize=9)
     return figure
@@ -79,6 +82,8 @@ def plot_heat_maps(
     normalised: pd.DataFrame, placed: pd.DataFrame, space: SearchSpace, names: list[str], x: str, y: str
 ) -> "Figure":
     """Plot mean normalised performance over two hyperparameters, one map a task.
+
+    Zero is the worst tenth of a task: a single diverged network would leave one colour for all others.
 
     Args:
         normalised: `(T, C)` from `normalise`.
@@ -93,9 +98,12 @@ def plot_heat_maps(
     figure, axes = _new(0.5 + 2.4 * rows, rows, columns, sharex=True, sharey=True)
     image = None
     for one, name in zip(axes, names, strict=False):
-        means = _bin_means(placed[x].to_numpy(), placed[y].to_numpy(), normalised.loc[name].to_numpy())
+        values = normalised.loc[name]
+        low = float(values.quantile(0.1))
+        robust = ((values - low) / max(1 - low, 1e-9)).clip(0.0).to_numpy(dtype="float64")
+        means = _bin_means(placed[x].to_numpy(), placed[y].to_numpy(), robust)
         image = one.pcolormesh(*(np.linspace(0, 1, n + 1) for n in _BINS), means.T, vmin=0, vmax=1, cmap="viridis")
-        best = normalised.loc[name].fillna(-1).to_numpy().argmax()
+        best = int(np.nanargmax(robust))
         one.plot(placed[x].iloc[best], placed[y].iloc[best], "*", color=RED, markersize=11, markeredgecolor="white")
         one.set_title(name, fontsize=9)
     for one in axes[len(names) :]:
@@ -105,7 +113,7 @@ def plot_heat_maps(
     figure.supylabel(y.replace("_", " "), fontsize=9)
     if image is not None:
         bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.01)
-        bar.set_label("mean normalised performance", fontsize=8)
+        bar.set_label("mean performance, 0 worst tenth, 1 best", fontsize=8)
         bar.ax.tick_params(labelsize=8)
     return figure
 
@@ -129,27 +137,49 @@ def _ticks(hyperparameter: Hyperparameter) -> tuple[list[float], list[str]]:
     """Return positions in [0, 1] and what stands there."""
     if isinstance(hyperparameter, Float | Integer):
         values = [hyperparameter.from_unit(u) for u in (0.0, 0.5, 1.0)]
-        return [hyperparameter.to_unit(value) for value in values], [f"{value:.2g}" for value in values]
+        return [hyperparameter.to_unit(value) for value in values], [_short(value) for value in values]
     return [hyperparameter.to_unit(choice) for choice in hyperparameter.choices], list(hyperparameter.choices)
 
 
-def plot_winners(winners: pd.DataFrame, space: SearchSpace) -> "Figure":
-    """Plot where the best configurations lie over tasks, one histogram a hyperparameter; `winners` is `(T, D)`."""
+def _short(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.0e}" if 0 < value < 1e-3 else f"{value:.2g}"
+
+
+def plot_winners(winners: pd.DataFrame, placed: pd.DataFrame, space: SearchSpace) -> "Figure":
+    """Plot where the best configurations lie, one histogram a hyperparameter, over all tasks.
+
+    Args:
+        winners: `(T * WINNERS, D)` from `find_winners`.
+        placed: `(C, D)` all shared configurations: how winners would lie if the hyperparameter did not matter.
+        space: The search space, for the default and the ticks.
+    """
     columns = 4
     rows = -(-len(space.hyperparameters) // columns)
     figure, axes = _new(0.3 + 1.6 * rows, rows, columns)
     for one, hp in zip(axes, space.hyperparameters, strict=False):
-        one.hist(winners[hp.name].dropna(), bins=np.linspace(0, 1, 13), color=BLUE)
+        bins = np.linspace(0, 1, _count_values(hp) + 1)
+        for values, style in (
+            (winners[hp.name].dropna(), {"color": BLUE}),
+            (placed[hp.name].dropna(), {"color": "black", "histtype": "step", "linewidth": 0.8}),
+        ):
+            one.hist(values, bins=bins, weights=np.full(len(values), 100 / max(len(values), 1)), **style)
         one.axvline(hp.to_unit(hp.default), color=RED, linewidth=1.2, linestyle="--")
         one.set_title(hp.name.replace("_", " "), fontsize=9)
         one.set_xticks(*_ticks(hp))
         one.tick_params(labelsize=7)
         one.set_xlim(0, 1)
-        one.set_yticks([])
     for one in axes[len(space.hyperparameters) :]:
         one.set_visible(False)
-    figure.supylabel("tasks", fontsize=9)
+    figure.supylabel("% of the best configurations", fontsize=9)
     return figure
+
+
+def _count_values(hyperparameter: Hyperparameter) -> int:
+    """Return how many bars show a hyperparameter: one a value where there are few."""
+    if isinstance(hyperparameter, Categorical):
+        return len(hyperparameter.choices)
+    whole = isinstance(hyperparameter, Integer) and hyperparameter.high - hyperparameter.low < 8
+    return int(hyperparameter.high - hyperparameter.low) + 1 if whole else 8
 
 
 def plot_likeness(alike: pd.DataFrame, families: dict[str, str]) -> "Figure":
@@ -164,7 +194,7 @@ def plot_likeness(alike: pd.DataFrame, families: dict[str, str]) -> "Figure":
         known = values[mask & np.isfinite(values)]
         if known.size:
             weights = np.full(known.size, 100 / known.size)
-            label = f"{label}: {known.size} pairs, median {np.median(known):.2f}"
+            label = f"{label}: {known.size} pair{'s' * (known.size > 1)}, median {np.median(known):.2f}"
             axes[0].hist(known, bins=bins, weights=weights, color=colour, alpha=0.6, label=label)
     axes[0].set_xlabel("rank correlation of two tasks over the shared configurations", fontsize=9)
     axes[0].set_ylabel("% of pairs", fontsize=9)
@@ -181,7 +211,7 @@ def plot_importance(importance: pd.DataFrame) -> "Figure":
     axes[0].barh(y, middle, color=BLUE, alpha=0.8, height=0.7)
     axes[0].hlines(y, low, high, color="black", linewidth=1.5)
     jitter = np.random.default_rng(0).uniform(-0.28, 0.28, importance[names].shape)
-    axes[0].scatter(importance[names].to_numpy(), y + jitter, s=4, color=GREY, alpha=0.5, linewidth=0)
+    axes[0].scatter(importance[names].to_numpy(), y + jitter, s=5, color="black", alpha=0.4, linewidth=0, zorder=3)
     axes[0].set_yticks(y, [str(name).replace("_", " ") for name in names], fontsize=9)
     axes[0].set_xlabel("share of the variance of the ranks explained alone (bar: median task; line: middle half)")
     axes[0].xaxis.label.set_size(8)
@@ -220,7 +250,9 @@ def plot_meta_features(correlations: pd.DataFrame, shown: int = 16) -> "Figure":
     table = correlations.head(shown)
     figure, axes = _new(1.4 + 0.26 * len(table))
     image = axes[0].imshow(table.to_numpy(dtype="float64"), vmin=-1, vmax=1, cmap="RdBu_r", aspect="auto")
-    axes[0].set_xticks(range(table.shape[1]), [str(n).replace("_", " ") for n in table.columns], rotation=45, ha="right")
+    axes[0].set_xticks(
+        range(table.shape[1]), [str(n).replace("_", " ") for n in table.columns], rotation=45, ha="right"
+    )
     axes[0].set_yticks(range(len(table)), [str(n).removeprefix("mf_").replace("_", " ") for n in table.index])
     for (i, j), value in np.ndenumerate(table.to_numpy(dtype="float64")):
         if abs(value) >= 0.3:

@@ -136,7 +136,7 @@ def _count(knowledge: Knowledge, derived: Derived) -> dict[str, str]:
         "simulated": str(int(tasks["simulated"].sum())),
         "trials": ", ".join(f"{count:,} {name}" for name, count in by_learner.items()),
         "shared configurations": str(derived.core.shape[1]),
-        "training time": f"{tasks['cost_s'].sum() / 3600:.1f} processor hours",
+        "processor time": f"{tasks['cost_s'].sum() / 3600:.2f} h",
     }
 
 
@@ -146,7 +146,7 @@ def _draw(knowledge: Knowledge, derived: Derived) -> dict[str, Picture]:
     shown = {
         "performances": (plots.plot_performances(d.tasks), _say_performances(d.tasks)),
         "effort": (plots.plot_effort(d.tasks, d.failures), _say_effort(d.tasks)),
-        "winners": (plots.plot_winners(d.winners, space), _say_winners(d.winners, space)),
+        "winners": (plots.plot_winners(d.winners, d.placed, space), _say_winners(d.winners, space)),
         "importance": (plots.plot_importance(d.importance), _say_importance(d.importance)),
         "noise": (plots.plot_noise(d.noise, d.tasks["test_agreement"]), _say_noise(d.noise, d.tasks)),
     }
@@ -163,7 +163,7 @@ def _draw(knowledge: Knowledge, derived: Derived) -> dict[str, Picture]:
     if not correlations.empty:
         shown["meta_features"] = (
             plots.plot_meta_features(correlations),
-            _say_meta_features(knowledge.meta_features, correlations, len(d.winners)),
+            _say_meta_features(knowledge.meta_features, correlations, len(d.core)),
         )
     return {name: Picture(_embed(figure), caption) for name, (figure, caption) in shown.items()}
 
@@ -216,22 +216,26 @@ def _say_heat_maps(core: pd.DataFrame, names: list[str]) -> str:
     alike = facts.correlate_tasks(core.loc[names]).to_numpy(dtype="float64")
     values = alike[np.triu_indices(len(names), 1)]
     low = f" Their rank correlations go down to {np.nanmin(values):.2f}." if np.isfinite(values).any() else ""
+    normalised = facts.normalise(core)
+    best = normalised.idxmax(axis=1)
+    single = normalised.mean().idxmax()
     return (
-        "Bright is good, the star is the best configuration, white was never tried. These tasks rank the shared "
+        "Bright is good (0 is the task's worst tenth), the star is the best configuration, white was never tried. These tasks rank the shared "
         "configurations most differently (farthest first by rank correlation), among the tasks with a span of at "
-        f"least 0.2 whose test rows agree with the cross-validation (0.7).{low} The bright region moves: no single "
-        "configuration is best everywhere."
+        f"least 0.2 whose test rows agree with the cross-validation (0.7).{low} Over all {len(core)} tasks "
+        f"{best.nunique()} different configurations are best; the best single one reaches "
+        f"{normalised[single].mean():.2f} of the span on average and {normalised[single].min():.2f} on its worst task."
     )
 
 
 def _say_winners(winners: pd.DataFrame, space: SearchSpace) -> str:
-    spread = winners.std().sort_values()
-    numeric = [hp.name for hp in space.hyperparameters if isinstance(hp, Float | Integer)]
-    named = [name for name in spread.index if name in numeric]
+    means = winners.groupby(level=0).mean().std().sort_values()
+    numeric = {hp.name for hp in space.hyperparameters if isinstance(hp, Float | Integer) and hp.condition is None}
+    named = [str(name).replace("_", " ") for name in means.index if name in numeric]
+    moves = f" From task to task {named[-1]} moves most, {named[0]} least." if len(named) > 1 else ""
     return (
-        f"Where the {facts.WINNERS} best shared configurations of each task lie on average (red: the default). "
-        f"{named[-1].replace('_', ' ')} moves most from task to task, {named[0].replace('_', ' ')} least. "
-        "Averages of choices stand between them."
+        f"Blue: the {facts.WINNERS} best shared configurations of every task. Black outline: all shared configurations, "
+        f"which is what blue would be if the hyperparameter did not matter. Red: the default.{moves}"
     )
 
 
@@ -246,7 +250,7 @@ def _say_importance(importance: pd.DataFrame) -> str:
     median = importance.median().sort_values(ascending=False)
     first, second = (str(name).replace("_", " ") for name in median.index[:2])
     return (
-        f"{first} explains {median.iloc[0]:.0%} of the ranking of the configurations on the median task, {second} "
+        f"The {first} explains {median.iloc[0]:.0%} of the ranking of the configurations on the median task, the {second} "
         f"{median.iloc[1]:.0%}; all alone sum to {importance.sum(axis=1).median():.0%}, the rest belongs to "
         f"interactions and noise. fANOVA on ranks over the shared core, {TREES} trees, one dot a task; conditional "
         "hyperparameters among the configurations that use them."
