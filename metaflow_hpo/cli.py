@@ -292,7 +292,7 @@ def report(
     learner: Learner = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is known: tasks, performances, where the best configurations lie, importance, noise, suspicious tasks."""
+    """Write a page that shows what is known: tasks, performances, best configurations, importance, noise."""
     from metaflow_hpo.adapters.report_step import write_report
 
     with _opened(learner) as pipeline:

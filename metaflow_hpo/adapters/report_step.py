@@ -1,6 +1,6 @@
 """The knowledge page of a data folder.
 
-The one thing to know: it shows the tasks that have been searched so far, so it can be looked at while a collection runs.
+The one thing to know: it shows the tasks that have been searched so far, so it can be made while a collection runs.
 """
 
 import platform

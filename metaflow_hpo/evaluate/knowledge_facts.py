@@ -17,6 +17,16 @@ WINNERS = 5
 """How many of the best configurations of a task stand for "where the best one is": one alone is mostly luck."""
 
 _MIN_PAIRS = 8
+_NOISE = (
+    "task_id",
+    "configurations",
+    "noise_sd",
+    "spread_sd",
+    "noise_fraction",
+    "seed_correlation",
+    "top_correlation",
+    "luck",
+)
 
 
 def keep_full_trials(trials: pd.DataFrame, learner: str) -> pd.DataFrame:
@@ -198,8 +208,7 @@ def measure_noise(full: pd.DataFrame) -> pd.DataFrame:
                     "luck": float(first.max() - second[first.idxmax()]) / span if span > 0 else np.nan,
                 }
             )
-    names = "task_id configurations noise_sd spread_sd noise_fraction seed_correlation top_correlation luck".split()
-    return pd.DataFrame(lines, columns=names)
+    return pd.DataFrame(lines, columns=list(_NOISE))
 
 
 def count_failures(trials: pd.DataFrame) -> pd.DataFrame:
@@ -224,8 +233,8 @@ def correlate_meta_features(meta_features: pd.DataFrame, winners: pd.DataFrame) 
     meta, means = meta_features.set_index("task_id").filter(like="mf_"), winners.groupby(level=0).mean()
     shared = [task for task in means.index if task in meta.index]
     meta, found = meta.loc[shared], means.loc[shared]
-    varying = [name for name in meta.columns if meta[name].nunique() > 1]
-    moving = [name for name in found.columns if found[name].nunique() > 1]
+    varying = [name for name in meta.columns if meta[name].min() < meta[name].max()]
+    moving = [name for name in found.columns if found[name].min() < found[name].max()]
     joined = pd.concat([meta[varying], found[moving]], axis=1)
     table = joined.corr(method="spearman", min_periods=_MIN_PAIRS).loc[varying, moving]
     return table.loc[table.abs().max(axis=1).sort_values(ascending=False, kind="stable").index]
