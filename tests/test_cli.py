@@ -35,7 +35,9 @@ def table(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("command", ["", "recommend", "train", "search", "fit", "evaluate", "status", "step", "demo"])
+@pytest.mark.parametrize(
+    "command", ["", "recommend", "train", "search", "fit", "evaluate", "status", "step", "report", "demo"]
+)
 def test_help_ends_in_a_command_to_try(command):
     done = CliRunner().invoke(cli.app, [*filter(None, [command]), "--help"])
     assert done.exit_code == 0

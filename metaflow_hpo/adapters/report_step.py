@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from metaflow_hpo import __version__
 from metaflow_hpo.adapters.files import read_frame, read_json, write_atomically
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.store import DataStore
@@ -90,7 +91,7 @@ def _provenance(store: DataStore) -> dict[str, str]:
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return {
         **md5s,
-        "made with": f"metaflow-hpo {version('metaflow-hpo')}, Python {platform.python_version()}, {packages}",
+        "made with": f"metaflow-hpo {__version__}, Python {platform.python_version()}, {packages}",
         "made at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
 

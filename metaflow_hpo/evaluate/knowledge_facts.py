@@ -98,11 +98,19 @@ def pivot_core(full: pd.DataFrame, min_fraction: float = 0.9) -> pd.DataFrame:
     Returns:
         `(T, C)`, tasks by configuration ids in the order of their first appearance; seeds are averaged, failed trials
         are the worst of their task, NaN = never tried.
+
+    Raises:
+        InvalidTableError: If there is no such configuration.
     """
     worst = full.groupby("task_id")["performance"].transform("min")
     rows = full.assign(performance=full["performance"].fillna(worst).fillna(0.0))
     wide = rows.pivot_table(index="task_id", columns="configuration_id", values="performance", aggfunc="mean")
     shared = set(wide.columns[wide.notna().mean() >= min_fraction])
+    if not shared:
+        raise InvalidTableError(
+            f"Expected configurations that were tried on {min_fraction:.0%} of the {len(wide)} tasks; found none. "
+            "Search every task with the strategy `sobol`, which proposes the same ones everywhere."
+        )
     return wide[[name for name in full["configuration_id"].drop_duplicates() if name in shared]]
 
 
@@ -153,6 +161,8 @@ def place_configurations(full: pd.DataFrame, space: SearchSpace, names: Sequence
         `(C, D)` in the order of `names`, positions in [0, 1] of each hyperparameter; NaN where it is not active.
     """
     rows = full.drop_duplicates("configuration_id").set_index("configuration_id").loc[list(names)]
+    # A table lists only hyperparameters that were active somewhere.
+    rows = rows.reindex(columns=[f"hp_{name}" for name in space.names])
     found = [read_configuration({str(k): v for k, v in row.items()}, space) for row in rows.to_dict("records")]
     active = np.array([[space.is_active(name, c) for name in space.names] for c in found], dtype=bool)
     units = space.to_unit(found)
@@ -205,7 +215,7 @@ def measure_noise(full: pd.DataFrame) -> pd.DataFrame:
                     "noise_fraction": (noise / spread) ** 2 if spread > 0 else np.nan,
                     "seed_correlation": _rank_correlation(first, second),
                     "top_correlation": _rank_correlation(first[top], second[top]),
-                    "luck": float(first.max() - second[first.idxmax()]) / span if span > 0 else np.nan,
+                    "luck": float(first.max() - second.iloc[int(first.argmax())]) / span if span > 0 else np.nan,
                 }
             )
     return pd.DataFrame(lines, columns=list(_NOISE))

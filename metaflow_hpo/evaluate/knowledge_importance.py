@@ -34,7 +34,7 @@ def measure_importance(core: pd.DataFrame, placed: pd.DataFrame) -> pd.DataFrame
 
 def _measure(placed: pd.DataFrame, performance: "pd.Series[float]") -> dict[str, float]:
     known = performance.dropna()
-    units, ranks = placed.loc[known.index], known.rank(pct=True).to_numpy(dtype="float64")
+    units, ranks = placed.loc[known.index], np.asarray(known.rank(pct=True), dtype=np.float64)
     always = [str(name) for name in placed.columns if placed[name].notna().all()]
     shares = dict(zip(always, explain_variance(units[always].to_numpy(), ranks), strict=True))
     for name in (str(name) for name in placed.columns if name not in always):
@@ -65,7 +65,8 @@ def explain_variance(units: Array, values: Array, trees: int = TREES) -> Array:
         return np.full(units.shape[1], np.nan)
     forest = RandomForestRegressor(n_estimators=trees, max_depth=64, random_state=0).fit(units, values)
     shares = np.array([_explain_tree(tree.tree_, units.shape[1]) for tree in forest.estimators_])
-    return np.asarray(np.nanmean(shares, axis=0))
+    varying = shares[np.isfinite(shares).all(axis=1)]
+    return varying.mean(axis=0) if len(varying) else np.full(units.shape[1], np.nan)
 
 
 def _explain_tree(tree: Any, columns: int) -> Array:

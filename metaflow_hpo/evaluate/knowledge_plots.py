@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 BLUE, RED, GREY, GREEN = "#1f77b4", "#d62728", "#7f7f7f", "#2ca02c"
 _BINS = (7, 5)
-_CORRELATIONS = np.linspace(-0.2, 1, 25)
+_CORRELATIONS = np.linspace(-0.2, 1, 25).tolist()
 
 
-def _new(height: float, rows: int = 1, columns: int = 1, **options: object) -> "tuple[Figure, list[Axes]]":
+def _new(height: float, rows: int = 1, columns: int = 1, share: bool = False) -> "tuple[Figure, list[Axes]]":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
     for one in axes.flat:
         one.spines[["top", "right"]].set_visible(False)
         one.tick_params(labelsize=8)
@@ -33,8 +33,8 @@ def _new(height: float, rows: int = 1, columns: int = 1, **options: object) -> "
 def plot_performances(tasks: pd.DataFrame) -> "Figure":
     """Plot the distribution of performance on each task, sorted by median; `tasks` is from `summarise_tasks`."""
     figure, axes = _new(5.6, 2, 1)
-    for one, (title, rows) in zip(axes, _split_kinds(tasks), strict=True):
-        rows = rows.sort_values(["median", "best"])
+    ordered = tasks.sort_values(["median", "best"])
+    for one, (title, rows) in zip(axes, _split_kinds(ordered), strict=True):
         x = np.arange(len(rows))
         wide = max(0.8, min(5.0, 220 / max(len(rows), 1)))
         one.vlines(x, rows["worst"], rows["best"], color=GREY, alpha=0.45, linewidth=wide * 0.4, label="worst to best")
@@ -58,7 +58,7 @@ def plot_effort(tasks: pd.DataFrame, failures: pd.DataFrame) -> "Figure":
     """Plot failed fractions over tasks, failures by reason, and what a trial costs against the rows of its task."""
     figure, axes = _new(2.9, 1, 3)
     failed = tasks["failed_fraction"] * 100
-    axes[0].hist(failed, bins=np.linspace(0, max(5.0, float(failed.max())), 21), color=BLUE)
+    axes[0].hist(failed, bins=np.linspace(0, max(5.0, float(failed.max())), 21).tolist(), color=BLUE)
     axes[0].set_xlabel("failed trials of a task, %", fontsize=9)
     axes[0].set_ylabel("tasks", fontsize=9)
     shown = failures.head(6).iloc[::-1]
@@ -95,12 +95,12 @@ def plot_heat_maps(
     """
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure, axes = _new(0.5 + 2.4 * rows, rows, columns, sharex=True, sharey=True)
+    figure, axes = _new(0.5 + 2.4 * rows, rows, columns, share=True)
     image = None
     for one, name in zip(axes, names, strict=False):
-        values = normalised.loc[name]
-        low = float(values.quantile(0.1))
-        robust = ((values - low) / max(1 - low, 1e-9)).clip(0.0).to_numpy(dtype="float64")
+        values = np.asarray(normalised.loc[name], dtype=np.float64)
+        low = float(np.nanquantile(values, 0.1))
+        robust = ((values - low) / max(1 - low, 1e-9)).clip(0.0)
         means = _bin_means(placed[x].to_numpy(), placed[y].to_numpy(), robust)
         image = one.pcolormesh(*(np.linspace(0, 1, n + 1) for n in _BINS), means.T, vmin=0, vmax=1, cmap="viridis")
         best = int(np.nanargmax(robust))
@@ -157,7 +157,7 @@ def plot_winners(winners: pd.DataFrame, placed: pd.DataFrame, space: SearchSpace
     rows = -(-len(space.hyperparameters) // columns)
     figure, axes = _new(0.3 + 1.6 * rows, rows, columns)
     for one, hp in zip(axes, space.hyperparameters, strict=False):
-        bins = np.linspace(0, 1, _count_values(hp) + 1)
+        bins = np.linspace(0, 1, _count_values(hp) + 1).tolist()
         for values, style in (
             (winners[hp.name].dropna(), {"color": BLUE}),
             (placed[hp.name].dropna(), {"color": "black", "histtype": "step", "linewidth": 0.8}),
@@ -189,13 +189,13 @@ def plot_likeness(alike: pd.DataFrame, families: dict[str, str]) -> "Figure":
     values = alike.to_numpy(dtype="float64")[rows, columns]
     family = np.array([families[name] for name in alike.index])
     same = family[rows] == family[columns]
-    bins = np.linspace(-1, 1, 41)
+    bins = np.linspace(-1, 1, 41).tolist()
     for mask, colour, label in ((~same, GREY, "different families"), (same, RED, "one family")):
         known = values[mask & np.isfinite(values)]
         if known.size:
             weights = np.full(known.size, 100 / known.size)
-            label = f"{label}: {known.size} pair{'s' * (known.size > 1)}, median {np.median(known):.2f}"
-            axes[0].hist(known, bins=bins, weights=weights, color=colour, alpha=0.6, label=label)
+            said = f"{label}: {known.size} pair{'s' * (known.size > 1)}, median {np.median(known):.2f}"
+            axes[0].hist(known, bins=bins, weights=weights, color=colour, alpha=0.6, label=said)
     axes[0].set_xlabel("rank correlation of two tasks over the shared configurations", fontsize=9)
     axes[0].set_ylabel("% of pairs", fontsize=9)
     axes[0].legend(frameon=False, fontsize=8, loc="upper left")
@@ -214,7 +214,7 @@ def plot_importance(importance: pd.DataFrame) -> "Figure":
     axes[0].scatter(importance[names].to_numpy(), y + jitter, s=5, color="black", alpha=0.4, linewidth=0, zorder=3)
     axes[0].set_yticks(y, [str(name).replace("_", " ") for name in names], fontsize=9)
     axes[0].set_xlabel("share of the variance of the ranks explained alone (bar: median task; line: middle half)")
-    axes[0].xaxis.label.set_size(8)
+    axes[0].xaxis.label.set_fontsize(8)
     axes[0].set_xlim(left=0)
     return figure
 

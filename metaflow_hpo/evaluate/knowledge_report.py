@@ -76,7 +76,7 @@ def derive(knowledge: Knowledge) -> Derived:
     """Compute what the page shows.
 
     Raises:
-        InvalidTableError: If there is no trial of the learner.
+        InvalidTableError: If there is no trial of the learner, or no configuration that the tasks share.
     """
     full = facts.keep_full_trials(knowledge.trials, knowledge.learner)
     core = facts.pivot_core(full)
@@ -105,7 +105,7 @@ def render_report(knowledge: Knowledge) -> str:
     """Return the page as HTML.
 
     Raises:
-        InvalidTableError: If there is no trial of the learner.
+        InvalidTableError: If there is no trial of the learner, or no configuration that the tasks share.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -203,8 +203,8 @@ def _say_performances(tasks: pd.DataFrame) -> str:
 
 
 def _say_effort(tasks: pd.DataFrame) -> str:
-    clean, most = (tasks["failed_fraction"] == 0).mean(), tasks.loc[tasks["failed_fraction"].idxmax()]
-    dear = tasks.loc[tasks["cost_s"].idxmax()]
+    clean, most = (tasks["failed_fraction"] == 0).mean(), tasks.iloc[int(tasks["failed_fraction"].argmax())]
+    dear = tasks.iloc[int(tasks["cost_s"].argmax())]
     return (
         f"{clean:.0%} of the tasks have no failed trial; the most are {most['failed_fraction']:.0%} on "
         f"{most['task_id']}. The dearest task is {dear['task_id']} with {dear['cost_s']:.0f} s of "
@@ -220,9 +220,10 @@ def _say_heat_maps(core: pd.DataFrame, names: list[str]) -> str:
     best = normalised.idxmax(axis=1)
     single = normalised.mean().idxmax()
     return (
-        "Bright is good (0 is the task's worst tenth), the star is the best configuration, white was never tried. These tasks rank the shared "
-        "configurations most differently (farthest first by rank correlation), among the tasks with a span of at "
-        f"least 0.2 whose test rows agree with the cross-validation (0.7).{low} Over all {len(core)} tasks "
+        "Bright is good (0 is the task's worst tenth), the star is the best configuration, white was never tried. "
+        "These tasks rank the shared configurations most differently (farthest first by rank correlation), among the "
+        f"tasks with a span of at least 0.2 whose test rows agree with the cross-validation (0.7).{low} Over all "
+        f"{len(core)} tasks "
         f"{best.nunique()} different configurations are best; the best single one reaches "
         f"{normalised[single].mean():.2f} of the span on average and {normalised[single].min():.2f} on its worst task."
     )
@@ -234,8 +235,8 @@ def _say_winners(winners: pd.DataFrame, space: SearchSpace) -> str:
     named = [str(name).replace("_", " ") for name in means.index if name in numeric]
     moves = f" From task to task {named[-1]} moves most, {named[0]} least." if len(named) > 1 else ""
     return (
-        f"Blue: the {facts.WINNERS} best shared configurations of every task. Black outline: all shared configurations, "
-        f"which is what blue would be if the hyperparameter did not matter. Red: the default.{moves}"
+        f"Blue: the {facts.WINNERS} best shared configurations of every task. Black outline: all shared ones, which "
+        f"is what blue would be if the hyperparameter did not matter. Red: the default.{moves}"
     )
 
 
@@ -247,11 +248,13 @@ def _say_likeness() -> str:
 
 
 def _say_importance(importance: pd.DataFrame) -> str:
-    median = importance.median().sort_values(ascending=False)
+    median = importance.median().sort_values(ascending=False).dropna()
+    if len(median) < 2:
+        return "Too few shared configurations to tell; at least 24 are needed."
     first, second = (str(name).replace("_", " ") for name in median.index[:2])
     return (
-        f"The {first} explains {median.iloc[0]:.0%} of the ranking of the configurations on the median task, the {second} "
-        f"{median.iloc[1]:.0%}; all alone sum to {importance.sum(axis=1).median():.0%}, the rest belongs to "
+        f"The {first} explains {median.iloc[0]:.0%} of the ranking of the configurations on the median task, the "
+        f"{second} {median.iloc[1]:.0%}; all alone sum to {importance.sum(axis=1).median():.0%}, the rest belongs to "
         f"interactions and noise. fANOVA on ranks over the shared core, {TREES} trees, one dot a task; conditional "
         "hyperparameters among the configurations that use them."
     )
@@ -279,12 +282,12 @@ def _say_meta_features(meta_features: pd.DataFrame, correlations: pd.DataFrame, 
     if "duration_s" in meta_features.columns:
         seconds = meta_features["duration_s"]
         cost = f"Describing a task costs {seconds.median():.2f} s (median), {seconds.max():.1f} s at most. "
-    first = correlations.iloc[0].abs().idxmax()
+    first = str(correlations.iloc[0].abs().idxmax())
     name = str(correlations.index[0]).removeprefix("mf_").replace("_", " ")
     chance = 1.96 / np.sqrt(max(tasks - 3, 1))
     return (
         f"{cost}Rank correlation over {tasks} tasks between a meta-feature and where the best configurations lie; the "
-        f"strongest is {name} with {str(first).replace('_', ' ')} ({correlations.iloc[0][first]:+.2f}). One pair in "
+        f"strongest is {name} with {first.replace('_', ' ')} ({correlations.iloc[0][first]:+.2f}). One pair in "
         f"twenty passes +-{chance:.2f} by chance alone."
     )
 

@@ -24,8 +24,8 @@ MIN_TEST_AGREEMENT = 0.2
 FINDINGS: Mapping[str, str] = {
     "best is perfect": f"The best performance is at least {PERFECT}: a leak, or classes that anything can tell apart.",
     "nearly all is perfect": f"Half of the configurations reach {MOSTLY_PERFECT}: a leak, or too easy to learn from.",
-    "one column tells": f"One split of one column scores at least {TELLING_COLUMN}, or one column correlates as much with "
-    "a numeric target: a leak, a copy, or the target in other units.",
+    "one column tells": f"One split of one column scores at least {TELLING_COLUMN}, or one column correlates as much "
+    "with a numeric target: a leak, a copy, or the target in other units.",
     "nothing beats chance": f"The best is less than {MIN_SKILL:.0%} of the way from the majority class or the mean to "
     "1: noise, or no signal in these columns.",
     "no span": f"Best and worst differ by less than {MIN_SPAN}: configurations are told apart by noise alone.",
@@ -58,7 +58,7 @@ def find_suspicious(
     Returns:
         `task_id, finding, value`, one line a finding, in the order of `FINDINGS`, then by name.
     """
-    found = [*_find_by_performance(tasks), *_find_twins(tasks, core)]
+    found: list[Finding] = [*_find_by_performance(tasks), *_find_twins(tasks, core)]
     if noise is not None:
         pairs = zip(noise["task_id"], noise["seed_correlation"], strict=True)
         found += [(task, "seeds disagree", value) for task, value in pairs if value < MIN_SEED_CORRELATION]
@@ -91,11 +91,13 @@ def _find_by_performance(tasks: pd.DataFrame) -> Iterator[Finding]:
 
 def _find_telling_columns(tasks: pd.DataFrame, meta_features: pd.DataFrame) -> Iterator[Finding]:
     """Yield tasks that one column solves; a column that is a function of the class does not tell the class."""
-    described = meta_features.set_index("task_id")
-    for task_id, kind in tasks[["task_id", "kind"]].itertuples(index=False):
-        name = "mf_target_correlation_max" if kind == "regression" else "mf_landmark_stump"
-        if name in described.columns and task_id in described.index and described.at[task_id, name] >= TELLING_COLUMN:
-            yield str(task_id), "one column tells", float(described.at[task_id, name])
+    numeric = set(tasks.loc[tasks["kind"] == "regression", "task_id"])
+    classes = set(tasks["task_id"]) - numeric
+    for name, kept in (("mf_target_correlation_max", numeric), ("mf_landmark_stump", classes)):
+        if name in meta_features.columns:
+            for task_id, value in zip(meta_features["task_id"], meta_features[name], strict=True):
+                if task_id in kept and value >= TELLING_COLUMN:
+                    yield str(task_id), "one column tells", float(value)
 
 
 def _find_twins(tasks: pd.DataFrame, core: pd.DataFrame) -> Iterator[Finding]:
