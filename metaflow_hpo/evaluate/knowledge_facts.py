@@ -56,7 +56,7 @@ def summarise_tasks(catalogue: pd.DataFrame, full: pd.DataFrame, all_trials: pd.
         The tasks of `catalogue` with trials in `full`, sorted by name: the columns of the catalogue, then `trials`,
         `worst`, `q25`, `median`, `q75`, `best`, `span` (performance, failed ones left out), `floor` (what the majority
         class or the mean scores; NaN where the metric does not tell), `skill` ((best - floor) / (1 - floor)),
-        `failed_fraction`, `test_agreement` (rank correlation of cross-validated and test performance), `trainings` (of
+        `failed_fraction`, `optimism` (cross-validated minus test performance of the best tenth), `test_agreement` (rank correlation of cross-validated and test performance), `trainings` (of
         any learner and fidelity, copies left out) and `cost_s`, what these took together.
     """
     groups = full.groupby("task_id")
@@ -69,6 +69,7 @@ def summarise_tasks(catalogue: pd.DataFrame, full: pd.DataFrame, all_trials: pd.
     facts["test_agreement"] = pd.Series(
         {task: _rank_correlation(rows["performance"], rows["test_performance"]) for task, rows in groups}, dtype=float
     )
+    facts["optimism"] = pd.Series({task: _measure_optimism(rows) for task, rows in groups}, dtype=float)
     trained = all_trials.drop_duplicates(["task_id", "learner", "configuration_id", "seed", "fidelity_epochs"])
     facts["trainings"] = trained.groupby("task_id").size()
     facts["cost_s"] = trained.groupby("task_id")["duration_s"].sum()
@@ -248,6 +249,12 @@ def correlate_meta_features(meta_features: pd.DataFrame, winners: pd.DataFrame) 
     joined = pd.concat([meta[varying], found[moving]], axis=1)
     table = joined.corr(method="spearman", min_periods=_MIN_PAIRS).loc[varying, moving]
     return table.loc[table.abs().max(axis=1).sort_values(ascending=False, kind="stable").index]
+
+
+def _measure_optimism(rows: pd.DataFrame) -> float:
+    """Return by how much the best tenth of a task's trials falls short on the test rows."""
+    top = rows.nlargest(max(1, len(rows) // 10), "performance")
+    return float((top["performance"] - top["test_performance"]).mean())
 
 
 def _rank_correlation(first: "pd.Series[float]", second: "pd.Series[float]") -> float:

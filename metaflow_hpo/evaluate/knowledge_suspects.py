@@ -4,6 +4,7 @@ The one thing to know: a finding is a reason to look at the raw data, never a re
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ TWIN_CORRELATION = 0.99
 TELLING_COLUMN = 0.98
 MIN_SEED_CORRELATION = 0.5
 MIN_TEST_AGREEMENT = 0.2
+MAX_OPTIMISM = 0.1
 
 FINDINGS: Mapping[str, str] = {
     "best is perfect": f"The best performance is at least {PERFECT}: a leak, or classes that anything can tell apart.",
@@ -31,6 +33,8 @@ FINDINGS: Mapping[str, str] = {
     "no span": f"Best and worst differ by less than {MIN_SPAN}: configurations are told apart by noise alone.",
     "seeds disagree": f"Two seeds rank the configurations with a correlation below {MIN_SEED_CORRELATION}.",
     "test disagrees": f"Cross-validated and test performance correlate by less than {MIN_TEST_AGREEMENT} in rank.",
+    "test falls short": f"The best tenth scores more than {MAX_OPTIMISM} less on the test rows than in "
+    "cross-validation: rows of one unit on both sides of a fold, or few rows.",
     "many failures": f"More than {MAX_FAILED:.0%} of the trials failed.",
     "moves with": f"Its performances correlate by more than {TWIN_CORRELATION} with those of a task of another family.",
     "shares columns with": "It holds columns of the same content as a task of another family (share of the smaller).",
@@ -68,7 +72,7 @@ def find_suspicious(
         found += _find_shared_columns(tasks, fingerprints)
     order = list(FINDINGS)
 
-    def place(line: Finding) -> tuple[int, str, str]:
+    def place(line: Any) -> tuple[int, str, str]:
         kind = next(i for i, name in enumerate(order) if line[1].startswith(name))
         return kind, line[0], line[1]
 
@@ -82,6 +86,7 @@ def _find_by_performance(tasks: pd.DataFrame) -> Iterator[Finding]:
         ("nothing beats chance", "skill", tasks["skill"] < MIN_SKILL),
         ("no span", "span", tasks["span"] < MIN_SPAN),
         ("test disagrees", "test_agreement", tasks["test_agreement"] < MIN_TEST_AGREEMENT),
+        ("test falls short", "optimism", tasks["optimism"] > MAX_OPTIMISM),
         ("many failures", "failed_fraction", tasks["failed_fraction"] > MAX_FAILED),
     )
     for finding, column, hit in rules:

@@ -73,6 +73,12 @@ def test_a_task_is_summarised_with_its_floor_its_skill_and_its_cost():
     assert line["test_agreement"] == pytest.approx(1.0)
 
 
+def test_optimism_is_what_the_best_tenth_loses_on_the_test_rows():
+    frame = trials_to_frame([trial("a", i / 20, i / 20, test=i / 20 - 0.01 * i) for i in range(20)])
+    line = facts.summarise_tasks(catalogue(a="binary"), frame, frame).iloc[0]
+    assert line["optimism"] == pytest.approx((0.18 + 0.19) / 2)
+
+
 def test_only_the_highest_fidelity_of_each_task_is_kept():
     trials = [trial("a", 0.1, 0.5, epochs=5), trial("a", 0.1, 0.7), trial("b", 0.1, 0.6, epochs=10)]
     assert facts.keep_full_trials(trials_to_frame(trials), "mlp")["performance"].tolist() == [0.7, 0.6]

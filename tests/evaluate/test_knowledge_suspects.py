@@ -5,7 +5,15 @@ import pandas as pd
 
 from metaflow_hpo.evaluate.knowledge_suspects import FINDINGS, find_suspicious
 
-SOUND = {"kind": "binary", "best": 0.9, "median": 0.7, "skill": 0.8, "span": 0.4, "failed_fraction": 0.0}
+SOUND = {
+    "kind": "binary",
+    "best": 0.9,
+    "median": 0.7,
+    "skill": 0.8,
+    "span": 0.4,
+    "failed_fraction": 0.0,
+    "optimism": 0.01,
+}
 
 
 def make(**changes):
@@ -35,6 +43,7 @@ def test_each_trouble_of_performance_is_found_with_its_value():
         flat={"span": 0.01},
         crash={"failed_fraction": 0.5},
         lottery={"test_agreement": 0.1},
+        memory={"optimism": 0.5},
         unknown={"skill": np.nan, "test_agreement": np.nan},
     )
     assert findings(find_suspicious(tasks, core)) == [
@@ -43,6 +52,7 @@ def test_each_trouble_of_performance_is_found_with_its_value():
         ("noise", "nothing beats chance", 0.03),
         ("flat", "no span", 0.01),
         ("lottery", "test disagrees", 0.1),
+        ("memory", "test falls short", 0.5),
         ("crash", "many failures", 0.5),
     ]
 
@@ -92,4 +102,4 @@ def test_shared_columns_are_found_across_families_only():
 
 def test_every_finding_is_explained():
     assert all(text.endswith(".") for text in (f"{meaning}." for meaning in FINDINGS.values()))
-    assert len(FINDINGS) == 10
+    assert len(FINDINGS) == 11
