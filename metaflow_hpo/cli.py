@@ -340,6 +340,24 @@ def pack(
     _print_json(provenance)
 
 
+@app.command(epilog="Try: metaflow-hpo report --output knowledge.html")
+def report(
+    output: Annotated[Path, typer.Option(help="The page, one self-contained HTML file.")] = Path("knowledge.html"),
+    stability: Annotated[Path | None, typer.Option(help="JSON: how stable each meta-feature is.")] = None,
+    learner: Learner = None,
+    as_json: Json = False,
+) -> None:
+    """Write a page that shows what is known: tasks, performances, best configurations, importance, noise."""
+    from metaflow_hpo.adapters.report_step import write_report
+
+    with _opened(learner) as pipeline:
+        written = write_report(pipeline, output, stability)
+    if as_json:
+        _print_json(written)
+    else:
+        print(f"{written['output']}: {written['trials']} trials on {written['tasks']} tasks")
+
+
 @app.command(epilog="Try: metaflow-hpo describe my.csv --target y > request.json")
 def describe(data: Data, target: Target = None) -> None:
     """Print your table's meta-features as a request for the served model."""

@@ -37,7 +37,7 @@ def table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "recommend", "train", "search", "fit", "evaluate", "status", "step", "demo", "unpack"]
+    "command", ["", "recommend", "train", "search", "fit", "evaluate", "status", "step", "report", "demo", "unpack"]
 )
 def test_help_ends_in_a_command_to_try(command):
     done = CliRunner().invoke(cli.app, [*filter(None, [command]), "--help"])

@@ -17,22 +17,17 @@ LEARNERS = ("mlp", "svm")
 
 Isolation = Literal["thread", "process"]
 
-<<<<<<< HEAD
 
-def get_learner(name: str, limits: Limits = NO_LIMITS, isolation: Isolation = "thread") -> Learner:
-=======
-def get_learner(name: str, workers: int | None = None) -> Learner:
->>>>>>> h_ray
+def get_learner(
+    name: str, limits: Limits = NO_LIMITS, isolation: Isolation = "thread", workers: int | None = None
+) -> Learner:
     """Return a learner with its default settings.
 
     Args:
         name: One of `LEARNERS`.
-<<<<<<< HEAD
         limits: What one trial may cost.
         isolation: `thread`, the fast path, or `process`: a training that crashes its process costs one trial.
-=======
-        workers: Threads that train; None for one a processor.
->>>>>>> h_ray
+        workers: Threads or processes that train; None for one a processor.
 
     Raises:
         SearchSpaceMismatchError: If there is no learner of this name.
@@ -40,17 +35,11 @@ def get_learner(name: str, workers: int | None = None) -> Learner:
     learner: MLP | SVM
     match name:
         case "mlp":
-<<<<<<< HEAD
-            learner = MLP(limits=limits)
+            learner = MLP(workers=workers, limits=limits)
         case "svm":
-            learner = SVM(limits=limits)
-=======
-            return MLP(workers=workers)
-        case "svm":
-            return SVM(workers=workers)
->>>>>>> h_ray
+            learner = SVM(workers=workers, limits=limits)
         case _:
             raise SearchSpaceMismatchError(f"Unknown learner {name!r}; the learners are {', '.join(LEARNERS)}.")
     if isolation == "process" or (name == "svm" and limits.seconds is not None):
-        return IsolatedLearner(replace(learner, workers=1), limits=limits)
+        return IsolatedLearner(replace(learner, workers=1), workers=workers, limits=limits)
     return learner
