@@ -161,8 +161,8 @@ def train(
         else:
             rows = load_file(data, target)
             chosen = advise.read_configuration(configuration, pipeline.settings.learner)
-        trial = advise.train(pipeline, rows, [chosen], seed=seed)[0]
-        result = _describe_trial(trial, rows.task.metric)
+        trial, model = advise.train_and_keep(pipeline, rows, chosen, seed=seed)
+        result = {**_describe_trial(trial, rows.task.metric), "model": model}
     if as_json:
         _print_json(result)
     else:
@@ -170,6 +170,10 @@ def train(
         lines = [["cross-validated", trial.performance], ["test rows", trial.test_performance]]
         _print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
         print("configuration: " + json.dumps(dict(trial.configuration)))
+        if model is not None:
+            uri = pipeline.tracking.tracking_uri
+            command = f"mlflow models predict -m {model['uri']} -i {data} -t csv --env-manager local"
+            print(f"predict rows:  MLFLOW_TRACKING_URI={uri} {command}")
 
 
 def _describe_trial(trial: Any, metric: str) -> dict[str, Any]:

@@ -151,24 +151,42 @@ def read_configuration(path: Path, learner: str) -> Configuration:
 
 def train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], *, seed: int = 0) -> list[Trial]:
     """Train configurations, cross-validated and refitted for the test rows; each is recorded as an MLflow run."""
-    from metaflow_hpo.learners.cross_validation import evaluate_configurations
-    from metaflow_hpo.learners.registry import get_learner
-
-    learner, epochs = get_learner(pipeline.settings.learner), pipeline.settings.fidelity_epochs
-    finished: dict[int, Trial] = {}
-    evaluated = evaluate_configurations(
-        data, learner, list(configurations), strategy=RECOMMENDED, seed=seed, fidelity_epochs=epochs
-    )
-    for position, trial in evaluated:
-        finished[position] = trial
-        pipeline.progress("trainings", len(finished), len(configurations))
-    trials = [finished[position] for position in range(len(configurations))]
+    trials = _train(pipeline, data, configurations, seed)
     for trial in trials:
         _log_training(pipeline, data, trial)
     return trials
 
 
-def _log_training(pipeline: Pipeline, data: TaskData, trial: Trial) -> None:
+def _train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], seed: int) -> list[Trial]:
+    from metaflow_hpo.learners.cross_validation import evaluate_configurations
+
+    finished: dict[int, Trial] = {}
+    evaluated = evaluate_configurations(
+        data,
+        pipeline.learner,
+        list(configurations),
+        strategy=RECOMMENDED,
+        seed=seed,
+        fidelity_epochs=pipeline.settings.fidelity_epochs,
+    )
+    for position, trial in evaluated:
+        finished[position] = trial
+        pipeline.progress("trainings", len(finished), len(configurations))
+    return [finished[position] for position in range(len(configurations))]
+
+
+def train_and_keep(
+    pipeline: Pipeline, data: TaskData, configuration: Configuration, *, seed: int = 0
+) -> tuple[Trial, dict[str, Any] | None]:
+    """Train one configuration and register the network, see `keep_network`."""
+    from metaflow_hpo.adapters.kept_network import keep_network
+
+    trial = _train(pipeline, data, [configuration], seed)[0]
+    return trial, keep_network(pipeline, data, trial, _log_training(pipeline, data, trial))
+
+
+def _log_training(pipeline: Pipeline, data: TaskData, trial: Trial) -> str:
+    """Record a trial as an MLflow run, once, and return the run."""
     name = f"{trial.task_id} {trial.configuration_id}"
     keys = {"task.sha256": data.task.sha256, "configuration_id": trial.configuration_id, "seed": str(trial.seed)}
     with pipeline.tracking.parent_run("training", name, keys) as run:
@@ -177,6 +195,7 @@ def _log_training(pipeline: Pipeline, data: TaskData, trial: Trial) -> None:
         scores = {"performance": trial.performance, "test_performance": trial.test_performance}
         run.log_metrics({**scores, **trial.scores, "duration_s": trial.duration_s})
         run.log_curve("performance_by_epoch", trial.learning_curve)
+    return run.run_id
 
 
 def search(
@@ -201,9 +220,8 @@ def search(
         output: Where to write the table of trials (parquet); kept in the data folder as well.
     """
     from metaflow_hpo.collect.search import search as search_space
-    from metaflow_hpo.learners.registry import get_learner
 
-    store, learner = DataStore(pipeline.settings.data / "own"), get_learner(pipeline.settings.learner)
+    store, learner = DataStore(pipeline.settings.data / "own"), pipeline.learner
     known = store.read_trials(data.task)
     count = 0
 
@@ -238,10 +256,9 @@ def _train_recommended(
 ) -> list[Trial]:
     """Train the first recommendations, those not yet known under this strategy."""
     from metaflow_hpo.learners.cross_validation import evaluate_configurations
-    from metaflow_hpo.learners.registry import get_learner
     from metaflow_hpo.space import configuration_id
 
-    learner = get_learner(pipeline.settings.learner)
+    learner = pipeline.learner
     epochs = pipeline.settings.fidelity_epochs or learner.max_epochs
     answer = recommend(pipeline, describe_data(data), trials)
     wanted = {configuration_id(r["configuration"]): r["configuration"] for r in answer["recommendations"]}

@@ -149,10 +149,9 @@ def _search_elsewhere(pipeline: Pipeline, task_ids: Sequence[str]) -> "Iterator[
 
 def _search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: "Searched") -> Metadata:
     from metaflow_hpo.collect.search import search
-    from metaflow_hpo.learners.registry import get_learner
 
     settings, store = pipeline.settings, pipeline.store
-    data, learner = store.read_task(task_id), get_learner(settings.learner)
+    data, learner = store.read_task(task_id), pipeline.learner
     known = store.read_trials(data.task)
     started = time.monotonic()
     fresh: list[Trial] = []

@@ -7,12 +7,16 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.tracking import Tracking, lineage_tags
 from metaflow_hpo.settings import Settings
+
+if TYPE_CHECKING:
+    from metaflow_hpo.learners.learner import Learner
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
@@ -37,6 +41,17 @@ class Pipeline:
     settings: Settings
     progress: Progress = field(default=show_nothing)
     dagster_run_id: str | None = None
+
+    @cached_property
+    def learner(self) -> "Learner":
+        """What is tuned, within the limits of the settings."""
+        from metaflow_hpo.learners.limits import Limits
+        from metaflow_hpo.learners.registry import get_learner
+
+        settings = self.settings
+        return get_learner(
+            settings.learner, Limits(settings.trial_seconds, settings.trial_memory_mb), settings.isolation
+        )
 
     @cached_property
     def store(self) -> DataStore:

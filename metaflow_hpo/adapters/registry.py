@@ -87,7 +87,7 @@ class Registry:
             )
         example = checked_example(input_example)
         client = self.tracking.client()
-        self._ensure_registered()
+        self.tracking.ensure_registered(self.name, _DESCRIPTION)
         model = log_surrogate(client, folder, run_id=run_id, name=self.name, example=example)
         created = client.create_model_version(
             self.name,
@@ -201,16 +201,6 @@ class Registry:
             except OSError:
                 if not target.is_dir():  # otherwise another process was faster
                     raise
-
-    def _ensure_registered(self) -> None:
-        from mlflow.exceptions import MlflowException
-
-        client = self.tracking.client()
-        try:
-            client.create_registered_model(self.name, description=_DESCRIPTION)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
 
     def _aliases(self) -> dict[str, int]:
         database = self.tracking.database

@@ -18,7 +18,6 @@ from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.collect.fingerprint import column_fingerprints
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.knowledge_report import Knowledge, render_report
-from metaflow_hpo.learners.registry import get_learner
 
 _PACKAGES = ("numpy", "numba", "torch", "scikit-learn", "optuna")
 
@@ -56,7 +55,7 @@ def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) ->
     Raises:
         InvalidTableError: If no task has been searched yet.
     """
-    store, learner = pipeline.store, get_learner(pipeline.settings.learner)
+    store, learner = pipeline.store, pipeline.learner
     catalogue = store.read_catalogue()
     names = [str(name) for name in catalogue["task_id"]]
     searched = [name for name in names if store.search_results_path(name).is_file()]

@@ -51,10 +51,9 @@ def read_core(pipeline: Pipeline) -> "MetaDataset":
 
 
 def _read_meta_dataset(pipeline: Pipeline, strategies: Sequence[str] | None = None) -> "MetaDataset":
-    from metaflow_hpo.learners.registry import get_learner
     from metaflow_hpo.surrogate.meta_dataset import build_meta_dataset
 
-    learner, frame = get_learner(pipeline.settings.learner), pipeline.store.read_meta_dataset()
+    learner, frame = pipeline.learner, pipeline.store.read_meta_dataset()
     rows = frame if strategies is None else frame.loc[frame["strategy"].isin(strategies)]
     return build_meta_dataset(rows, learner.space, learner.name)
 
@@ -218,10 +217,9 @@ def _train_recommended(pipeline: Pipeline, meta: "MetaDataset", evaluation: "Eva
     from metaflow_hpo.adapters.files import Journal
     from metaflow_hpo.evaluate.realised import FRESH_SEED
     from metaflow_hpo.learners.cross_validation import evaluate_configurations
-    from metaflow_hpo.learners.registry import get_learner
     from metaflow_hpo.tables import record_to_trial, trial_to_record
 
-    learner = get_learner(pipeline.settings.learner)
+    learner = pipeline.learner
     journal = Journal(pipeline.store.data / "mlflow" / "realised.journal.jsonl")
     known = {}
     for record in journal.read():

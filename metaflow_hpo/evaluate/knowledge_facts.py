@@ -56,8 +56,9 @@ def summarise_tasks(catalogue: pd.DataFrame, full: pd.DataFrame, all_trials: pd.
         The tasks of `catalogue` with trials in `full`, sorted by name: the columns of the catalogue, then `trials`,
         `worst`, `q25`, `median`, `q75`, `best`, `span` (performance, failed ones left out), `floor` (what the majority
         class or the mean scores; NaN where the metric does not tell), `skill` ((best - floor) / (1 - floor)),
-        `failed_fraction`, `optimism` (cross-validated minus test performance of the best tenth), `test_agreement` (rank correlation of cross-validated and test performance), `trainings` (of
-        any learner and fidelity, copies left out) and `cost_s`, what these took together.
+        `failed_fraction`, `optimism` (cross-validated minus test performance of the best tenth), `test_agreement` (rank
+        correlation of cross-validated and test performance), `trainings` (of any learner and fidelity, copies left
+        out) and `cost_s`, what these took together.
     """
     groups = full.groupby("task_id")
     ok = full.loc[full["status"] == "ok"].groupby("task_id")["performance"]

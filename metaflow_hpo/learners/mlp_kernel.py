@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from metaflow_hpo.learners.learner import Fold
+from metaflow_hpo.learners.learner import FloatArray, Fold
 from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp import MAX_LOSS, SPACE, Recipe, Start, Trained, draw_start, make_recipe, score_weights
 
@@ -271,10 +271,17 @@ def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag | None = 
         accuracy or R2 and the loss on the validation rows, `(E',)`; `E'` is smaller where training diverged or was
         stopped.
     """
+    return train_parameters(start.parameters.copy(), fold, recipe, start, stop)
+
+
+def train_parameters(
+    parameters: FloatArray, fold: Fold, recipe: Recipe, start: Start, stop: Flag | None = None
+) -> Trained:
+    """Train flat parameters (see `Start.parameters`) in place; the rest is as in `train_network`."""
     epochs, outputs = len(recipe.learning_rates), np.empty((len(fold.x_valid), recipe.widths[-1]), f4)
     curve, losses = np.empty(epochs, f4), np.empty(epochs)
     trained = train(
-        start.parameters.copy(),
+        parameters,
         np.array(recipe.widths, np.int64),
         *(np.require(a, f4, ("C", "W")) for a in (fold.x_train, fold.y_train, fold.x_valid, fold.y_valid)),
         score_weights(fold),

@@ -13,8 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.learners.cross_validation import make_folds
 from metaflow_hpo.learners.learner import FloatArray
+from metaflow_hpo.learners.mlp import MAX_LOSS, draw_start, make_recipe
 from metaflow_hpo.learners.preprocessing import Preprocessor, TargetScaler
+from metaflow_hpo.space import Configuration
+from metaflow_hpo.task import TaskData
 
 WEIGHTS_FILE = "network.safetensors"
 DESCRIPTION_FILE = "network.json"
@@ -108,3 +112,38 @@ class TrainedNetwork:
             class_names=tuple(description["class_names"]),
             target=None if description["target"] is None else TargetScaler(**description["target"]),
         )
+
+
+def fit_network(data: TaskData, configuration: Configuration, *, seed: int, epochs: int) -> TrainedNetwork | None:
+    """Train a configuration of the `mlp` on all training rows of a task and keep the network.
+
+    Args:
+        data: The task.
+        configuration: A valid configuration of the `mlp`.
+        seed: Seed of the trial whose refit this is.
+        epochs: Its epochs.
+
+    Returns:
+        The network, or None where its training diverges.
+    """
+    from metaflow_hpo.learners import mlp_kernel
+    from metaflow_hpo.learners.learner import single_threaded_blas
+
+    folds = make_folds(data)
+    fold, number = folds[-1], len(folds) - 1
+    recipe = make_recipe(configuration, fold, epochs)
+    start = draw_start(recipe, len(fold.x_train), seed, configuration, number)
+    mlp_kernel.warm_up()
+    with single_threaded_blas():
+        _, _, losses = mlp_kernel.train_parameters(start.parameters, fold, recipe, start)
+    if not losses[-1] <= MAX_LOSS:
+        return None
+    regression = data.task.is_regression
+    return TrainedNetwork(
+        preprocessor=Preprocessor.fit(data.train_features),
+        widths=recipe.widths,
+        activation=recipe.activation,
+        parameters=start.parameters,
+        class_names=data.class_names,
+        target=TargetScaler.fit(data.train_target.astype(np.float64)) if regression else None,
+    )
