@@ -5,7 +5,7 @@ The one thing to know: the path within the model is the name of the logged folde
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,7 @@ def _log_model(
     *,
     run_id: str,
     name: str,
-    example: tuple[pd.DataFrame, dict[str, Any]] | None = None,
+    example: tuple[pd.DataFrame, dict[str, Any]],
 ) -> "LoggedModel":
     """Do what `mlflow.pyfunc.log_model` does, without its global state.
 
@@ -70,7 +70,7 @@ def _log_model(
         signature: What goes in and comes out.
         run_id: The run that made the folders.
         name: Name of the logged model.
-        example: Input and parameters to keep with it.
+        example: Input and parameters, kept with it.
     """
     from mlflow import pyfunc
     from mlflow.entities import LoggedModelOutput
@@ -102,7 +102,7 @@ def _log_model(
 
 
 def log_network(
-    client: "MlflowClient", folder: Path, *, run_id: str, name: str, columns: Sequence[str]
+    client: "MlflowClient", folder: Path, *, run_id: str, name: str, example: pd.DataFrame
 ) -> "LoggedModel":
     """Log a trained network to its run as a served model that predicts rows.
 
@@ -111,7 +111,7 @@ def log_network(
         folder: A saved `TrainedNetwork`; no pickle is made of it.
         run_id: The run that trained it.
         name: Name of the logged model.
-        columns: The columns a row needs.
+        example: A few rows; their columns are what a row needs.
 
     Returns:
         The logged model, ready to be registered.
@@ -122,8 +122,10 @@ def log_network(
 
     anything = AnyType()  # type: ignore[no-untyped-call]
     # Types are not enforced: the network reads a column as its training rows were read, and says what is missing.
-    signature = ModelSignature(inputs=Schema([ColSpec(anything, column, required=False) for column in columns]))
-    return _log_model(client, {NETWORK: folder}, "trained_model.py", signature, run_id=run_id, name=name)
+    signature = ModelSignature(inputs=Schema([ColSpec(anything, str(column), required=False) for column in example]))
+    return _log_model(
+        client, {NETWORK: folder}, "trained_model.py", signature, run_id=run_id, name=name, example=(example, {})
+    )
 
 
 def pip_requirements() -> list[str]:
