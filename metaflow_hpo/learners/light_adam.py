@@ -19,7 +19,7 @@ class LightAdam:
 
     def __init__(self, network: torch.nn.Module, lr: float, weight_decay: float) -> None:
         self.param_groups: list[dict[str, Any]] = [{"lr": lr}]
-        self._parameters = list(network.parameters())
+        self._parameters: list[torch.Tensor] = list(network.parameters())
         self._means, self._squares = ([torch.zeros_like(p) for p in self._parameters] for _ in range(2))
         self._steps = [torch.tensor(0.0) for _ in self._parameters]
         self._weight_decay = weight_decay
