@@ -113,7 +113,8 @@ class Knowledge:
             table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {_REMEDY}") from error
-        return table.cast(pa.schema([_widen(field) for field in table.schema])).to_pandas()
+        frame: pd.DataFrame = table.cast(pa.schema([_widen(field) for field in table.schema])).to_pandas()
+        return frame
 
 
 def _widen(field: "pa.Field") -> "pa.Field":
