@@ -188,7 +188,7 @@ def search(
 
     started = time.monotonic()
     if strategy == RECOMMENDED:
-        found = _train_recommended(pipeline, data, trials, seed, known, keep)
+        found = train_recommended(pipeline, data, trials, seed, known, keep)
     else:
         found = search_space(
             data,
@@ -206,7 +206,7 @@ def search(
     return found
 
 
-def _train_recommended(
+def train_recommended(
     pipeline: Pipeline, data: TaskData, trials: int, seed: int, known: Sequence[Trial], keep: Any
 ) -> list[Trial]:
     """Train the champion's first configurations, those not yet known under this strategy."""

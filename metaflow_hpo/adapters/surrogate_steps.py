@@ -151,6 +151,17 @@ def _find_candidate(pipeline: Pipeline) -> dict[str, Any] | None:
     return dict(read_json(path))
 
 
+def find_learned_md5(pipeline: Pipeline) -> str | None:
+    """Return the md5 of the meta-data set where the last surrogate was trained on it and no table is newer."""
+    candidate, joined = _find_candidate(pipeline), pipeline.store.meta_dataset_path
+    if candidate is None or not joined.is_file():
+        return None
+    tables = [t for name in ("search_results", "meta_features") for t in pipeline.store.data.glob(f"{name}/*.parquet")]
+    md5 = data_md5(joined)
+    is_newer = any(table.stat().st_mtime_ns > joined.stat().st_mtime_ns for table in tables)
+    return md5 if md5 == candidate["meta_dataset_md5"] and not is_newer else None
+
+
 def read_candidate(pipeline: Pipeline) -> dict[str, Any]:
     """Return the candidate: `version, run_id, meta_dataset_md5, metrics`.
 
