@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from metaflow_hpo.adapters.feedback import identify
 from metaflow_hpo.adapters.files import read_json, write_frame
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.inbox import load_file
@@ -86,6 +87,7 @@ def recommend(pipeline: Pipeline, described: Described, k: int, observed: "Seque
     served = ServedRecommender.load(pipeline.registry.download(champion.version))
     answer = served.recommend(described.meta_features, k, observed)
     lineage = {"surrogate_version": champion.version, "surrogate_name": champion.name, **answer["lineage"]}
+    lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed)
     return {"task": describe_task(described.data), **answer, "lineage": lineage}
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.collect_steps import Metadata
 from metaflow_hpo.adapters.files import read_frame, read_json, write_frame, write_json
+from metaflow_hpo.adapters.lineage import log_inputs
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import MetaflowHPOError
@@ -72,6 +73,7 @@ def fit(pipeline: Pipeline) -> Metadata:
     with pipeline.tracking.parent_run("surrogate", f"surrogate {time.strftime('%Y-%m-%d %H:%M')}", keys) as run:
         tags = pipeline.tags({"meta_dataset": md5})
         run.set_tags(tags | keys)
+        log_inputs(pipeline, run)
         recommender, metrics = _train(pipeline, run.run_id, tags, md5)
         _save(recommender, store.surrogate_folder)
         run.log_metrics(metrics)
@@ -358,7 +360,10 @@ def promote(pipeline: Pipeline) -> Metadata:
             "Run `metaflow-hpo evaluate` first."
         )
     registry, version = pipeline.registry, int(results["version"])
-    if results["promoted"]:
+    if results["promoted"] and registry.is_withdrawn(version):
+        remedy = f"bring it back with `metaflow-hpo promote {version}`."
+        results |= {"promoted": False, "reason": f"A person has replaced version {version}; {remedy}"}
+    elif results["promoted"]:
         registry.promote(version, results["reason"])
     elif registry.champion() is None or registry.require_champion().version != version:
         registry.reject(version, results["reason"])

@@ -8,9 +8,9 @@ import warnings
 
 import dagster as dg
 
-from metaflow_hpo.adapters import collect_steps, surrogate_steps
+from metaflow_hpo.adapters import collect_steps, feedback, surrogate_steps
 from metaflow_hpo.orchestration import metadata as show
-from metaflow_hpo.orchestration.conditions import AFTER_COLLECTION, AFTER_DEPENDENCY, WHERE_MISSING
+from metaflow_hpo.orchestration.conditions import AFTER_COLLECTION, AFTER_DEPENDENCY, EVERY_MORNING, WHERE_MISSING
 from metaflow_hpo.orchestration.partitions import sync_partitions, task_partitions
 from metaflow_hpo.orchestration.resources import PipelineResource
 
@@ -129,6 +129,21 @@ def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> d
     return dg.MaterializeResult(metadata={name: value for name, value in report.items() if value is not None})
 
 
+@dg.asset(
+    group_name="evaluate",
+    kinds={"matplotlib"},
+    owners=OWNERS,
+    deps=[champion],
+    automation_condition=EVERY_MORNING,
+)
+def recommendation_monitoring(
+    context: dg.AssetExecutionContext, pipeline: PipelineResource
+) -> dg.MaterializeResult[None]:
+    """What came of recommendations against what was predicted with them, and how novel the tasks of people are."""
+    report, figure = feedback.monitor(pipeline.open(context))
+    return dg.MaterializeResult(metadata=show.keep_plain(report) | {"plot_monitoring": show.show_figure(figure)})
+
+
 ASSETS = [
     dataset_catalogue,
     search_results,
@@ -138,3 +153,7 @@ ASSETS = [
     recommendation_evaluation,
     champion,
 ]
+"""The steps of the pipeline, which are the stages of dvc.yaml as well."""
+
+MONITORING = [recommendation_monitoring]
+"""What watches the champion at work; nothing depends on it."""

@@ -89,7 +89,7 @@ def _is_catalogue_read(instance: dg.DagsterInstance) -> bool:
 
 automation = dg.AutomationConditionSensorDefinition(
     "automation",
-    target=dg.AssetSelection.assets(*assets.ASSETS),
+    target=dg.AssetSelection.assets(*assets.ASSETS, *assets.MONITORING),
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=30,
     run_tags={"metaflow_hpo": "automation"},

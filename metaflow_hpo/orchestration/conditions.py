@@ -22,3 +22,6 @@ AFTER_COLLECTION = (
 
 AFTER_DEPENDENCY = dg.AutomationCondition.eager()
 """After its dependency, in the same run."""
+
+EVERY_MORNING = dg.AutomationCondition.cron_tick_passed("0 6 * * *") & _IDLE
+"""At 6:00 UTC: outcomes come from outside, so no asset tells that there are new ones."""

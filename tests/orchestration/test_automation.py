@@ -11,6 +11,7 @@ import pytest
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.definitions import defs
 from metaflow_hpo.orchestration import automation
+from metaflow_hpo.orchestration.assets import ASSETS
 from metaflow_hpo.orchestration.partitions import TASKS
 from metaflow_hpo.settings import Settings
 
@@ -54,13 +55,18 @@ def tick(instance, cursor=""):
     return automation.inbox_sensor(context), context.cursor
 
 
+def evaluate(instance, cursor=None):
+    chosen = dg.AssetSelection.assets(*ASSETS)
+    return dg.evaluate_automation_conditions(defs, instance, chosen, cursor=cursor)
+
+
 def run(job, instance):
     return defs.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False)
 
 
 def test_a_burst_of_files_is_one_run_of_the_catalogue_and_one_of_the_collection(data, instance):
     assert isinstance(tick(instance)[0], dg.SkipReason)
-    evaluated = dg.evaluate_automation_conditions(defs, instance)
+    evaluated = evaluate(instance)
     assert evaluated.total_requested == 0
     land(data, 10)
     (data / "inbox" / "bad.csv").write_text("a,y\n1\n")
@@ -75,7 +81,7 @@ def test_a_burst_of_files_is_one_run_of_the_catalogue_and_one_of_the_collection(
     expected = {"iris", *(f"landed_{n}" for n in range(10))}
     assert set(instance.get_dynamic_partitions(TASKS)) == expected
 
-    evaluated = dg.evaluate_automation_conditions(defs, instance, cursor=evaluated.cursor)
+    evaluated = evaluate(instance, cursor=evaluated.cursor)
     for name in ("search_results", "meta_features"):
         assert evaluated.get_requested_partitions(dg.AssetKey(name)) == expected
     assert evaluated.total_requested == 2 * len(expected)
@@ -120,14 +126,14 @@ def requested(evaluated):
 def test_learning_follows_the_whole_collection_in_one_run_although_a_task_is_missing(instance):
     instance.add_dynamic_partitions(TASKS, ["one", "two", "broken"])
     materialized(instance, "dataset_catalogue")
-    evaluated = dg.evaluate_automation_conditions(defs, instance)
+    evaluated = evaluate(instance)
     assert requested(evaluated) == {"search_results", "meta_features"}
     for name in ("search_results", "meta_features"):
         for partition in ("one", "two"):
             materialized(instance, name, partition)
-    evaluated = dg.evaluate_automation_conditions(defs, instance, cursor=evaluated.cursor)
+    evaluated = evaluate(instance, cursor=evaluated.cursor)
     assert {"meta_dataset", "surrogate", "recommendation_evaluation", "champion"} <= requested(evaluated)
     for name in ("meta_dataset", "surrogate", "recommendation_evaluation", "champion"):
         materialized(instance, name)
-    evaluated = dg.evaluate_automation_conditions(defs, instance, cursor=evaluated.cursor)
+    evaluated = evaluate(instance, cursor=evaluated.cursor)
     assert not requested(evaluated) & {"meta_dataset", "surrogate", "champion"}
