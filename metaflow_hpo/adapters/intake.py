@@ -6,6 +6,7 @@ the md5 of its bytes, a task by the digest of its prepared content: the same dat
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -138,9 +139,9 @@ def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, repl
     check_landed(source, source.parent)
     given = {name: value for name, value in sidecar.items() if value is not None}
     values = read_sidecar(source.with_suffix(SIDECAR_SUFFIX)).model_dump(mode="json", exclude_unset=True) | given
-    load_file(source, given.get("target"), task_id=given.get("task_id"))
     target = store.inbox / source.name
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if values else ""
+    _check_together(source, text)
     with _locked(store):
         others = [store.inbox / f"{target.stem}{suffix}" for suffix in INBOX_SUFFIXES]
         there = [path.name for path in others if path.is_file()]
@@ -158,6 +159,15 @@ def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, repl
             beside.unlink(missing_ok=True)
         write_atomically(target, lambda temporary: _copy(source, temporary))
     return target
+
+
+def _check_together(source: Path, sidecar: str) -> None:
+    """Read file and sidecar as they will lie side by side."""
+    with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
+        path = Path(folder) / source.name
+        path.symlink_to(source.resolve())
+        path.with_suffix(SIDECAR_SUFFIX).write_text(sidecar, encoding="utf-8")
+        load_file(path)
 
 
 def _is_there(source: Path, target: Path, sidecar: str) -> bool:

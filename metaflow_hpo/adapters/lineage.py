@@ -28,22 +28,24 @@ def log_inputs(pipeline: Pipeline, run: "Run") -> None:
 
 
 def _describe_inputs(pipeline: Pipeline) -> dict[str, Any]:
-    store = pipeline.store
-    frame, catalogue = store.read_meta_dataset(), store.read_catalogue().set_index("task_id")
+    store, frame = pipeline.store, pipeline.store.read_meta_dataset()
+    # A meta-data set that came as a table has no catalogue beside it.
+    known = store.read_catalogue().to_dict("records") if store.catalogue_path.is_file() else []
+    catalogue = {str(line["task_id"]): line for line in known}
     counts = frame.groupby("task_id").size()
     tasks = []
-    for task_id in sorted(counts.index):
-        trials, described = store.search_results_path(task_id), store.meta_features_path(task_id)
-        source = str(catalogue.loc[task_id, "source"]) if task_id in catalogue.index else None
-        raw = store.data / source if source is not None and source.startswith("inbox/") else None
+    for task_id in sorted(map(str, counts.index)):
+        line = catalogue.get(task_id, {})
+        source = line.get("source")
+        raw = store.data / str(source) if str(source).startswith("inbox/") else None
         tasks.append(
             {
                 "task_id": task_id,
                 "trials": int(counts[task_id]),
-                "search_results": _version(trials, store.data),
-                "meta_features": _version(described, store.data),
+                "search_results": _version(store.search_results_path(task_id), store.data),
+                "meta_features": _version(store.meta_features_path(task_id), store.data),
                 "task": _version(store.task_path(task_id), store.data),
-                "task_sha256": str(catalogue.loc[task_id, "sha256"]) if task_id in catalogue.index else None,
+                "task_sha256": line.get("sha256"),
                 "source": source,
                 "raw_file": None if raw is None else _version(raw, store.data),
             }

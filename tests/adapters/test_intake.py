@@ -270,6 +270,8 @@ def test_add_copies_file_and_sidecar_and_knows_them_again(store: DataStore, tmp_
     source.with_suffix(".yaml").write_text("family: mine\n")
     with pytest.raises(InvalidTaskError, match="which column"):
         add_file(store, source, {})
+    with pytest.raises(InvalidTaskError, match="kind: Input should be"):
+        add_file(store, source, {"target": "outcome", "kind": "ranking"})
     target = add_file(store, source, {"target": "outcome"})
     assert target == store.inbox / "My table.csv"
     assert target.with_suffix(".yaml").read_text() == "family: mine\ntarget: outcome\n"
