@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from metaflow_hpo.adapters.pipeline import Pipeline
+    from metaflow_hpo.task import TaskData
+    from metaflow_hpo.trial import Trial
 
 STEPS = (
     "dataset_catalogue",
@@ -100,10 +102,12 @@ def recommend(
 ) -> None:
     """Recommend configurations for your table, without training anything."""
     from metaflow_hpo.adapters import advise
+    from metaflow_hpo.adapters.feedback import remember
 
     with _opened(learner) as pipeline:
         observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
         answer = advise.recommend(pipeline, advise.describe_file(data, target), k, observed)
+        remember(pipeline, answer)
     if as_json:
         _print_json(answer)
     else:
@@ -151,18 +155,22 @@ def train(
 ) -> None:
     """Train one configuration on your table: cross-validated, and refitted and scored on the test rows."""
     from metaflow_hpo.adapters import advise
+    from metaflow_hpo.adapters.feedback import remember
     from metaflow_hpo.adapters.sources.inbox import load_file
 
     with _opened(learner) as pipeline:
         if configuration is None:
             described = advise.describe_file(data, target)
             rows = described.data
-            chosen = advise.recommend(pipeline, described, 1)["recommendations"][0]["configuration"]
+            answer = advise.recommend(pipeline, described, 1)
+            remember(pipeline, answer)
+            chosen = answer["recommendations"][0]["configuration"]
         else:
             rows = load_file(data, target)
             chosen = advise.read_configuration(configuration, pipeline.settings.learner)
         trial, model = advise.train_and_keep(pipeline, rows, chosen, seed=seed)
-        result = {**_describe_trial(trial, rows.task.metric), "model": model}
+        recommendation = _record_training(pipeline, rows, trial)
+        result = {**_describe_trial(trial, rows.task.metric), "recommendation_id": recommendation, "model": model}
     if as_json:
         _print_json(result)
     else:
@@ -174,6 +182,16 @@ def train(
             uri = pipeline.tracking.tracking_uri
             command = f"mlflow models predict -m {model['uri']} -i {data} -t csv --env-manager local"
             print(f"predict rows:  MLFLOW_TRACKING_URI={uri} {command}")
+
+
+def _record_training(pipeline: "Pipeline", rows: "TaskData", trial: "Trial") -> str | None:
+    """Record what a recommended configuration came to; return the id of the recommendation, if it was one."""
+    from metaflow_hpo.adapters.feedback import find_recommendation, record_outcomes
+
+    found = find_recommendation(pipeline, rows.task.sha256, trial.configuration, rows.task.metric)
+    if found is not None:
+        record_outcomes(pipeline, found, [(trial.configuration, trial.performance)], source="train")
+    return found
 
 
 def _describe_trial(trial: Any, metric: str) -> dict[str, Any]:
@@ -430,6 +448,134 @@ def _show_where_next(pipeline: "Pipeline", path: Path, target: str) -> None:
   this one again     metaflow-hpo recommend {path} --target {target}
   over HTTP          make serve, then README, "Serve it" """
     )
+
+
+@app.command(epilog="Try: metaflow-hpo add my.csv --target y")
+def add(
+    files: Annotated[list[Path], typer.Argument(help="Tables, csv or parquet, with their sidecars.", metavar="FILE")],
+    target: Target = None,
+    kind: Annotated[str | None, typer.Option(help="binary, multiclass, classification or regression.")] = None,
+    family: Annotated[str | None, typer.Option(help="Group of relatives of the task.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the data.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="New versions of files that are there already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put tables into the inbox, from which the next reading of the catalogue makes tasks."""
+    from metaflow_hpo.adapters.intake import add_file
+
+    sidecar = {"target": target, "kind": kind, "family": family, "licence": licence}
+    with _opened() as pipeline:
+        added = []
+        for done, file in enumerate(files, start=1):
+            added.append(add_file(pipeline.store, file, sidecar, replace=replace))
+            pipeline.progress("files added", done, len(files))
+    if as_json:
+        _print_json({"added": added})
+        return
+    for path in added:
+        print(f"added {path}")
+    print("next: the sensor `inbox_sensor`, or metaflow-hpo step dataset_catalogue")
+
+
+@app.command(epilog="Try: metaflow-hpo promote 3 --reason 'version 4 is slower'")
+def promote(
+    version: Annotated[int, typer.Argument(min=1, help="Version of the registered surrogate.")],
+    reason: Annotated[str, typer.Option(help="Why, for whoever reads the audit.")] = "Promoted by hand.",
+    as_json: Json = False,
+) -> None:
+    """Make a version the champion by hand: the way back to an earlier one. The gate does not undo it."""
+    from metaflow_hpo.adapters.audit import promote_by_hand
+
+    with _opened() as pipeline:
+        record = promote_by_hand(pipeline, version, reason)
+    if as_json:
+        _print_json(record)
+    else:
+        print(f"champion: version {version} (before: {record['previous'] or 'none'}); see metaflow-hpo audit")
+
+
+@app.command(epilog="Try: metaflow-hpo audit --json")
+def audit(as_json: Json = False) -> None:
+    """Show every promotion and rejection: when, by whom and why."""
+    from metaflow_hpo.adapters.audit import audit as read_audit
+
+    with _opened() as pipeline:
+        report = read_audit(pipeline)
+    if as_json:
+        _print_json(report)
+        return
+    names = ("time", "outcome", "version", "champion_before", "by", "reason")
+    rows = [
+        [*(d[name] for name in names[:-1]), d["reason"] if d["finished"] else f"UNFINISHED: {d['reason']}"]
+        for d in report["decisions"]
+    ]
+    champion = "no champion" if report["champion"] is None else f"champion: version {report['champion']}"
+    _print_table(f"{report['name']}, {champion}", ["time", "outcome", "version", "before", "by", "reason"], rows)
+
+
+@app.command(epilog="Try: metaflow-hpo lineage 1 --json")
+def lineage(
+    name: Annotated[str, typer.Argument(help="A version, or a recommendation_id.", metavar="ID")], as_json: Json = False
+) -> None:
+    """Walk back from a version or a recommendation to its run, code, meta-data, trials and raw files."""
+    from metaflow_hpo.adapters.lineage import trace
+
+    with _opened() as pipeline:
+        report = trace(pipeline, name)
+    if as_json:
+        _print_json(report)
+    else:
+        _show_lineage(report)
+
+
+def _show_lineage(report: dict[str, Any]) -> None:
+    recommendation, version, run, inputs = (report[n] for n in ("recommendation", "version", "run", "inputs"))
+    if recommendation is not None:
+        task = recommendation["task"]
+        print(f"recommendation {recommendation['recommendation_id']} of {recommendation['time']}")
+        print(f"  for task     {task['task_id']} (sha256 {task['sha256'][:16]})")
+    if version is None:
+        print(f"  made by      {json.dumps(recommendation['lineage'])}")
+        return
+    state = "champion" if version["is_champion"] else version["status"]
+    present = "the one in data/" if version["meta_dataset_is_present"] else "another one than in data/"
+    print(
+        f"surrogate      {version['name']} version {version['version']} ({state}): {version['reason'] or 'undecided'}"
+    )
+    print(f"MLflow run     {run['run_id']}")
+    print(f"git revision   {run['git_revision']}{' with local changes' if run['git_dirty'] else ''}")
+    print(f"meta-data set  md5 {version['meta_dataset_md5']}, {present}")
+    if inputs is None:
+        print("trials         not recorded with this version")
+        return
+    print(f"catalogue      md5 {inputs['catalogue']['md5']}")
+    rows = [
+        [t["task_id"], t["trials"], t["search_results"]["path"], t["search_results"]["md5"], t["source"]]
+        for t in inputs["tasks"]
+    ]
+    _print_table(f"{inputs['trials']} trials", ["task", "trials", "table", "md5", "raw source"], rows)
+    print("\n".join(["again:", *(f"  {command}" for command in report["reproduce"])]))
+
+
+@app.command(epilog="Try: metaflow-hpo feedback 0123456789abcdef --trials trials.csv")
+def feedback(
+    recommendation_id: Annotated[str, typer.Argument(help="`lineage.recommendation_id` of a recommendation.")],
+    trials: Annotated[Path, typer.Option(help="Your trials of it: performance and hp_* columns.")],
+    learner: Learner = None,
+    as_json: Json = False,
+) -> None:
+    """Record what came of a recommendation, beside what was predicted with it."""
+    from metaflow_hpo.adapters.advise import read_observed
+    from metaflow_hpo.adapters.feedback import record_outcomes
+
+    with _opened(learner) as pipeline:
+        observed = [(o.configuration, o.performance) for o in read_observed(trials, pipeline.settings.learner)]
+        lines = record_outcomes(pipeline, recommendation_id, observed, source="feedback")
+    if as_json:
+        _print_json({"recommendation_id": recommendation_id, "recorded": lines})
+        return
+    rows = [[line["rank"], line["mean"], f"{line['low']:.3f} - {line['high']:.3f}", line["realised"]] for line in lines]
+    _print_table(f"{len(lines)} new outcomes", ["rank", "predicted", "80 % interval", "realised"], rows)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from metaflow_hpo.adapters.feedback import identify
 from metaflow_hpo.adapters.files import read_json, write_frame
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.inbox import load_file
@@ -88,7 +89,9 @@ def recommend(pipeline: Pipeline, described: Described, k: int, observed: "Seque
     """
     served, source = load_recommender(pipeline)
     answer = served.recommend(described.meta_features, k, observed)
-    return {"task": describe_task(described.data), **answer, "lineage": {**source, **answer["lineage"]}}
+    lineage = {**source, **answer["lineage"]}
+    lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed)
+    return {"task": describe_task(described.data), **answer, "lineage": lineage}
 
 
 def load_recommender(pipeline: Pipeline) -> "tuple[ServedRecommender, dict[str, Any]]":
@@ -233,7 +236,7 @@ def search(
 
     started = time.monotonic()
     if strategy == RECOMMENDED:
-        found = _train_recommended(pipeline, data, trials, seed, known, keep)
+        found = train_recommended(pipeline, data, trials, seed, known, keep)
     else:
         found = search_space(
             data,
@@ -251,7 +254,7 @@ def search(
     return found
 
 
-def _train_recommended(
+def train_recommended(
     pipeline: Pipeline, data: TaskData, trials: int, seed: int, known: Sequence[Trial], keep: Any
 ) -> list[Trial]:
     """Train the first recommendations, those not yet known under this strategy."""

@@ -15,6 +15,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.collect_steps import Metadata
 from metaflow_hpo.adapters.files import read_frame, read_json, write_frame, write_json
+from metaflow_hpo.adapters.lineage import log_inputs
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import MetaflowHPOError
@@ -71,6 +72,7 @@ def fit(pipeline: Pipeline) -> Metadata:
     with pipeline.tracking.parent_run("surrogate", f"surrogate {time.strftime('%Y-%m-%d %H:%M')}", keys) as run:
         tags = pipeline.tags({"meta_dataset": md5})
         run.set_tags(tags | keys)
+        log_inputs(pipeline, run)
         recommender, metrics = _train(pipeline, run.run_id, tags, md5)
         _save(recommender, store.surrogate_folder)
         run.log_metrics(metrics)
@@ -148,6 +150,17 @@ def _find_candidate(pipeline: Pipeline) -> dict[str, Any] | None:
     if not path.is_file() or not pipeline.store.surrogate_folder.is_dir():
         return None
     return dict(read_json(path))
+
+
+def find_learned_md5(pipeline: Pipeline) -> str | None:
+    """Return the md5 of the meta-data set where the last surrogate was trained on it and no table is newer."""
+    candidate, joined = _find_candidate(pipeline), pipeline.store.meta_dataset_path
+    if candidate is None or not joined.is_file():
+        return None
+    tables = [t for name in ("search_results", "meta_features") for t in pipeline.store.data.glob(f"{name}/*.parquet")]
+    md5 = data_md5(joined)
+    is_newer = any(table.stat().st_mtime_ns > joined.stat().st_mtime_ns for table in tables)
+    return md5 if md5 == candidate["meta_dataset_md5"] and not is_newer else None
 
 
 def read_candidate(pipeline: Pipeline) -> dict[str, Any]:
@@ -347,7 +360,10 @@ def promote(pipeline: Pipeline) -> Metadata:
             "Run `metaflow-hpo evaluate` first."
         )
     registry, version = pipeline.registry, int(results["version"])
-    if results["promoted"]:
+    if results["promoted"] and registry.is_withdrawn(version):
+        remedy = f"bring it back with `metaflow-hpo promote {version}`."
+        results |= {"promoted": False, "reason": f"A person has replaced version {version}; {remedy}"}
+    elif results["promoted"]:
         registry.promote(version, results["reason"])
     elif registry.champion() is None or registry.require_champion().version != version:
         registry.reject(version, results["reason"])

@@ -65,5 +65,5 @@ def _keys(data: TaskData) -> Hashes:
     features: of the labels seen with the same features, only those with a low hash would stay.
     """
     row_hash, _ = hash_rows(data.features, data.target)
-    occurrence = pd.Series(row_hash).groupby(row_hash, sort=False).cumcount().to_numpy(dtype=np.uint64)
+    occurrence = pd.Series(row_hash).groupby(row_hash, sort=False).cumcount().to_numpy().astype(np.uint64)
     return np.where(occurrence > 0, mix(row_hash ^ mix(occurrence)), row_hash)
