@@ -160,7 +160,7 @@ def _train_epochs(fold: Fold, recipe: Recipe, start: Start, device: "torch.devic
             curve.append(_score(outputs, y_valid, weights, recipe.regression))
         if not losses[-1] <= MAX_LOSS:
             break
-    return outputs.cpu().numpy(), np.array(curve, np.float32), np.array(losses)
+    return outputs.detach().cpu().numpy(), np.array(curve, np.float32), np.array(losses)
 
 
 def _score(outputs: "torch.Tensor", y: "torch.Tensor", weights: "torch.Tensor", regression: bool) -> float:

@@ -77,7 +77,10 @@ def test_a_recommendation_names_the_task_and_the_version_it_comes_from(mlp_pipel
     assert answer["task"]["task_id"] == "mine"
     assert (answer["task"]["rows"], answer["task"]["classes"]) == (80, 2)
     assert [r["rank"] for r in answer["recommendations"]] == [1, 2, 3]
+    recommendation_id = answer["lineage"].pop("recommendation_id")
     assert answer["lineage"] == {"surrogate_version": 7, "surrogate_name": "surrogate", "meta_dataset_md5": "abc"}
+    again = advise.recommend(mlp_pipeline, describe_past(data, served), 3)
+    assert again["lineage"]["recommendation_id"] == recommendation_id
     json.dumps(answer, allow_nan=False)
 
 
