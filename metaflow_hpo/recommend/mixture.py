@@ -1,11 +1,11 @@
 """The mixture of past tasks: every past task is an expert on the new one, weighted by the trials observed so far.
 
-Performance of the new task is `a + b z(theta)`. Each expert is a Gaussian process for z: its mean leans towards one past
-task (or their mean, or a regressor on (T, theta)), its covariance is what past tasks vary by, plus a smooth rest. The
-offset a has a flat prior, the scale b a grid of its prior; experts and scales are weighted by their marginal likelihood.
+Performance of the new task is `a + b z(theta)`. Each expert is a Gaussian process for z: its mean leans towards one
+past task (or the mean of all), its covariance is what past tasks vary by, plus a smooth rest. The offset a has a flat
+prior, the scale b a grid of its prior; experts and scales are weighted by their marginal likelihood.
 
-The one thing to know: the first picks come from a portfolio, least expected regret over past tasks; with no trials there
-is nothing to weigh experts by.
+The one thing to know: the first picks come from a portfolio, least expected regret over past tasks; with no trials
+there is nothing to weigh experts by.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Baselines that fit a model: GP-EI cold and warm-started, RGPE, Copula Thompson sampling, Optuna's TPE.
 
-The one thing to know: they are the published methods, reimplemented on a pool of recorded configurations; each docstring
-says what its paper leaves open and how it is set here.
+The one thing to know: they are the published methods, reimplemented on a pool of recorded configurations; each
+docstring says what its paper leaves open and how it is set here.
 """
 
 from dataclasses import dataclass
@@ -73,8 +73,9 @@ class GaussianProcessSearch:
 class RankingWeightedEnsemble:
     """RGPE: past tasks' processes and the new task's own, weighted by how often each ranks the trials best.
 
-    The past tasks' means and deviations are those of `PastTasks` (the recorded values where they were tried). Starts with
-    three of the portfolio. A past task is dropped where its median loss exceeds the 95th percentile of the own process's.
+    The past tasks' means and deviations are those of `PastTasks` (the recorded values where they were tried). Starts
+    with three of the portfolio. A past task is dropped where its median loss exceeds the 95th percentile of the own
+    process's.
 
     References:
         Feurer, Letham, Hutter, Bakshy 2018, Practical transfer learning for Bayesian optimization, arXiv:1802.02219.
@@ -113,9 +114,7 @@ class RankingWeightedEnsemble:
 
         return pick
 
-    def _weights(
-        self, process: GaussianProcess, observed: Observed, y: Array, rng: np.random.Generator
-    ) -> Array:
+    def _weights(self, process: GaussianProcess, observed: Observed, y: Array, rng: np.random.Generator) -> Array:
         """Return `(T + 1,)` weights, the new task's own process last."""
         at = observed.positions
         past = self.scores[:, at] + self.deviation[:, at] * rng.standard_normal((RGPE_SAMPLES, 1, len(at)))

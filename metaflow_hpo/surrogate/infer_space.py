@@ -1,6 +1,7 @@
 """The search space behind a trial table: types, ranges, scales and conditions read off its `hp_*` columns.
 
-The one thing to know: a missing cell means "not used by this configuration" and must follow from one categorical column.
+The one thing to know: a missing cell means "not used by this configuration" and must follow from one categorical
+column.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ def infer_space(frame: pd.DataFrame) -> SearchSpace:
         InvalidTableError: If no column varies, or if a number is missing where no categorical column says why.
     """
     columns = sorted(str(c) for c in frame.columns if str(c).startswith(PREFIX))
-    varying = [c for c in columns if frame[c].nunique(dropna=True) > 1]
+    varying = [c for c in columns if len(frame[c].dropna().unique()) > 1]
     if not varying:
         raise InvalidTableError(
             f"Expected hyperparameters that vary, in columns named {PREFIX}<name>; found "
@@ -59,8 +60,8 @@ def _find_condition(frame: pd.DataFrame, column: str, parents: Sequence[Hyperpar
         if on and not on & off and not (active & values.isna()).any():
             return Condition(parent.name, tuple(sorted(on)))
     raise InvalidTableError(
-        f"{column} is missing in {int((~active).sum())} of {len(frame)} trials, and no categorical hyperparameter tells "
-        f"where it is used. Fill it in, or add a column such as {column}_mode whose values decide it."
+        f"{column} is missing in {int((~active).sum())} of {len(frame)} configurations, and no categorical "
+        f"hyperparameter tells where it is used. Fill it in, or add a column such as {column}_mode whose values decide it."
     )
 
 

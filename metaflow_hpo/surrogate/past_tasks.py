@@ -1,7 +1,7 @@
 """Past tasks as seen from one pool of configurations: scores, their uncertainty, regrets.
 
-The one thing to know: where a past task never tried a configuration of the pool, a Gaussian process on *that task's own*
-trials fills the cell and says how sure it is. Nothing of one task enters another one here, so it is done once a table.
+The one thing to know: where a past task never tried a configuration of the pool, a Gaussian process on *that task's
+own* trials fills the cell and says how sure it is. Nothing of one task enters another one here, so it is done once a table.
 """
 
 from collections.abc import Sequence

@@ -214,4 +214,6 @@ def _check_constant(rows: pd.DataFrame) -> None:
         )
     bad = [n for n in names[1:] if np.isinf(rows[n].to_numpy(dtype=np.float64)).any()]
     if bad:
-        raise InvalidTableError(f"Meta-features must be finite or missing; {bad[:_SHOWN]} hold infinities. Correct them.")
+        raise InvalidTableError(
+            f"Meta-features must be finite or missing; {bad[:_SHOWN]} hold infinities. Correct them."
+        )
