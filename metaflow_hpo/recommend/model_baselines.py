@@ -25,6 +25,8 @@ RANDOM_STARTS = 3
 PORTFOLIO_STARTS = 5
 RGPE_SAMPLES = 64
 RGPE_DROPPED_QUANTILE = 0.95
+RGPE_DEVIATION = 0.1
+"""Least deviation of a past task's process: at its own trials a process with noise is not certain either."""
 MAX_CTS_ROWS = 20_000
 TPE_RANDOM_STARTS = 10
 
@@ -92,7 +94,8 @@ class RankingWeightedEnsemble:
         """Take over the past tasks' predictions, standardised on the pool."""
         width = np.maximum(past.scores.std(axis=1, keepdims=True), 1e-9)
         scores = (past.scores - past.scores.mean(axis=1, keepdims=True)) / width
-        return cls(past.points, scores, past.deviation / width, GreedyPortfolio.on_regret(past))
+        deviation = np.maximum(past.deviation / width, RGPE_DEVIATION)
+        return cls(past.points, scores, deviation, GreedyPortfolio.on_regret(past))
 
     def start(self, meta_features: Array, seed: int) -> Picker:
         """Begin with the portfolio."""

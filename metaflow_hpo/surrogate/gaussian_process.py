@@ -102,7 +102,8 @@ class GaussianProcess:
         scaled = points / lengths
         covariance = signal * matern(squared_distances(scaled, scaled)) + (noise + _JITTER) * np.eye(len(y))
         cholesky = np.linalg.cholesky(covariance)
-        return cls(scaled, lengths, signal, noise, center, scale, cholesky, cho_solve((cholesky, True), y))
+        weights = np.asarray(cho_solve((cholesky, True), y))
+        return cls(scaled, lengths, signal, noise, center, scale, np.asarray(cholesky, dtype=np.float64), weights)
 
     def predict(self, points: Array) -> tuple[Array, Array]:
         """Return means and deviations `(P,)` of the noise-free function at `(P, D)` points."""

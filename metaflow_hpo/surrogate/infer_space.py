@@ -60,8 +60,8 @@ def _find_condition(frame: pd.DataFrame, column: str, parents: Sequence[Hyperpar
         if on and not on & off and not (active & values.isna()).any():
             return Condition(parent.name, tuple(sorted(on)))
     raise InvalidTableError(
-        f"{column} is missing in {int((~active).sum())} of {len(frame)} configurations, and no categorical "
-        f"hyperparameter tells where it is used. Fill it in, or add a column such as {column}_mode whose values decide it."
+        f"{column} is missing in {int((~active).sum())} of {len(frame)} configurations, and no categorical column "
+        f"tells where it is used. Fill it in, or add a column such as {column}_mode whose values decide it."
     )
 
 

@@ -1,7 +1,7 @@
 """Past tasks as seen from one pool of configurations: scores, their uncertainty, regrets.
 
 The one thing to know: where a past task never tried a configuration of the pool, a Gaussian process on *that task's
-own* trials fills the cell and says how sure it is. Nothing of one task enters another one here, so it is done once a table.
+own* trials fills the cell and says how sure it is. Nothing of one task enters another one here.
 """
 
 from collections.abc import Sequence
@@ -76,9 +76,10 @@ class History:
         """Return some tasks as seen from a pool.
 
         Args:
-            tasks: Positions of the past tasks.
+            tasks: Positions of the past tasks, in any order.
             pool: `(P,)` rows of the table's configurations.
         """
+        tasks = np.sort(np.asarray(tasks, dtype=np.int64))  # sums must not depend on their order
         points = self.table.points[pool]
         columns = [self._column(int(t), pool, points) for t in tasks]
         scores, deviation, performance = (np.stack(part) for part in zip(*columns, strict=True))

@@ -78,7 +78,7 @@ def import_lcbench(folder: Path, *, pool_seed: int = 0, pool_size: int = 2_000) 
 
 def _open(path: Path) -> Any:
     try:
-        import onnxruntime
+        import onnxruntime  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
         raise InvalidTableError(
             "Reading LCBench needs onnxruntime; install it: pip install 'metaflow-hpo[benchmark]'."
@@ -103,5 +103,8 @@ def _read_meta_features(path: Path) -> dict[str, dict[str, float]]:
         return {}
     table = pd.read_csv(path, dtype={"task_id": str}).set_index("task_id")
     names = {"NumberOfInstances": "rows", "NumberOfFeatures": "columns", "NumberOfClasses": "classes"}
-    logs = np.log10(table[list(names)].astype(np.float64)).rename(columns={k: f"mf_log_{v}" for k, v in names.items()})
-    return {str(task_id): dict(row) for task_id, row in logs.to_dict("index").items()}
+    known = table[list(names)].astype(np.float64).to_dict("index")
+    return {
+        str(task_id): {f"mf_log_{names[name]}": float(np.log10(value)) for name, value in row.items()}
+        for task_id, row in known.items()
+    }

