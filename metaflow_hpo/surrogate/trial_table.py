@@ -4,7 +4,7 @@ The one thing to know: tasks, configurations and trials are put into an order of
 depends on the order of the lines. Configurations need not be shared by all tasks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,7 +152,7 @@ def _check_columns(frame: pd.DataFrame, space: SearchSpace | None) -> pd.DataFra
     return rows
 
 
-def _read_configuration(row: dict[str, Value], space: SearchSpace) -> Configuration:
+def _read_configuration(row: Mapping[Hashable, Value], space: SearchSpace) -> Configuration:
     """Missing cells are left out; choices are text whatever their column held."""
     values = {}
     for hp in space.hyperparameters:
@@ -170,16 +170,18 @@ def _read_tasks(rows: pd.DataFrame) -> tuple[tuple[TaskTrials, ...], tuple[str, 
     # Sorted first: the mean of repetitions must not depend on the order of the lines.
     means = rows.sort_values(["task_id", "position", *values]).groupby(["task_id", "position"])[values].mean()
     described = rows.groupby("task_id")[["family", *names]].first()
+    families, meta_features = described["family"].astype(str), described[names].to_numpy(dtype=np.float64)
     tasks, constant, failed = [], [], []
-    for task_id, group in means.groupby(level="task_id", sort=True):
+    groups = means.groupby(level="task_id", sort=True)
+    for t, (task_id, group) in enumerate(groups):  # both sorted by name
         performance, test, duration = group.to_numpy(dtype=np.float64).T
         if not np.isfinite(performance).any():
             failed.append(str(task_id))
             continue
         task = TaskTrials(
             task_id=str(task_id),
-            family=str(described.loc[task_id, "family"]),
-            meta_features=described.loc[task_id, names].to_numpy(dtype=np.float64),
+            family=families.iloc[t],
+            meta_features=meta_features[t],
             positions=group.index.get_level_values("position").to_numpy(dtype=np.int64),
             performance=np.where(np.isfinite(performance), performance, np.nanmin(performance)),
             test_performance=test,

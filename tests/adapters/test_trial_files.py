@@ -44,7 +44,7 @@ def test_a_person_sees_a_table(csv):
         app, ["benchmark", str(csv), "--k", "1", "--recommenders", "surrogate,random", "--workers", "1"]
     )
     assert result.exit_code == 0, result.output
-    assert "4 tasks of 4 families, 11 configurations" in result.stdout
+    assert "4 tasks of 4 families, 11 configurations" in " ".join(result.stdout.split())
 
 
 @pytest.mark.parametrize("ks", ["", "0,1", "one"])

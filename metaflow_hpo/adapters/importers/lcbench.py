@@ -105,6 +105,6 @@ def _read_meta_features(path: Path) -> dict[str, dict[str, float]]:
     names = {"NumberOfInstances": "rows", "NumberOfFeatures": "columns", "NumberOfClasses": "classes"}
     known = table[list(names)].astype(np.float64).to_dict("index")
     return {
-        str(task_id): {f"mf_log_{names[name]}": float(np.log10(value)) for name, value in row.items()}
+        str(task_id): {f"mf_log_{names[str(name)]}": float(np.log10(value)) for name, value in row.items()}
         for task_id, row in known.items()
     }
