@@ -4,7 +4,7 @@ The one thing to know: a recommender picks one by one from the task's own record
 is revealed to it, by `replay`. The unit of every mean and interval is the task.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -214,10 +214,10 @@ def summarise(per_task: pd.DataFrame) -> pd.DataFrame:
     """Return mean regret with a 95 % interval, mean rank, and wins, ties, losses against the surrogate."""
     lines = []
     names = list(dict.fromkeys(per_task["recommender"]))
-    wide: Mapping[int, pd.DataFrame] = {
-        int(k): group.pivot_table(index="task_id", columns="recommender", values="regret")[names]
-        for k, group in per_task.groupby("k")
-    }
+    wide: dict[int, pd.DataFrame] = {}
+    for k in sorted(set(per_task["k"].tolist())):
+        group = per_task.loc[per_task["k"] == k]
+        wide[k] = group.pivot_table(index="task_id", columns="recommender", values="regret")[names]
     for name in names:
         for k, regret in wide.items():
             interval = bootstrap_mean(regret[name].to_numpy(dtype=np.float64))

@@ -8,7 +8,6 @@ The one thing to know: the first picks come from a portfolio, least expected reg
 there is nothing to weigh experts by.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from scipy.linalg import solve_triangular
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.sequential import Observed, Picker, TaskDistance, best_free
 from metaflow_hpo.surrogate.gaussian_process import expected_improvement, matern, squared_distances
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 _FLAT = 100.0
@@ -161,54 +160,47 @@ class Belief:
         )
 
     def improvement(self, observed: Observed) -> Array:
-        """Return the expected improvement `(P,)` in units of performance, averaged over experts and scales."""
-        at, y = observed.positions, observed.performance
-        settings = self.mixture.settings
+        """Return the expected improvement `(P,)`, averaged over experts and scales.
+
+        In units of the score, since what counts is regret relative to the task's range; in units of performance the
+        scales that promise most would decide.
+        """
+        at, best = observed.positions, float(observed.performance.max())
+        mixture = self.mixture
         cross, smooth = self._covariance(at)  # (N, P) both
-        scales = np.exp(self.mixture.log_scales)  # (B,)
+        scales = np.exp(mixture.log_scales)  # (B,)
         # A value far below the incumbent is only bad: scores do not reach further down.
-        targets = np.maximum(y / scales[:, None], y.max() / scales[:, None] - _SCORE_RANGE)  # (B, N)
+        targets = np.maximum(observed.performance / scales[:, None], best / scales[:, None] - _SCORE_RANGE)  # (B, N)
         residual = targets[None, :, :] - self.means[:, None, at]  # (E, B, N)
-        prior = self._prior_variance()
-        groups: Sequence[slice] = [slice(None)]
+        # Experts share one covariance, unless scores were filled in: then each has its own.
+        noise = mixture.settings.noise
         if len(self.unsure):
             groups = [slice(e, e + 1) for e in range(len(self.means))]
-        log_evidence = np.empty(residual.shape[:2])
-        solved = np.empty_like(residual)
-        halves = []
-        for group in groups:
-            own = 0.0
-            if len(self.unsure):
-                own = smooth * self.unsure[group.start, at][:, None] * self.unsure[group.start][None, :]
-            covariance = (cross + own)[:, at] + settings.noise * np.eye(len(at))
-            cholesky = np.linalg.cholesky(covariance)
-            half = solve_triangular(cholesky, residual[group].reshape(-1, len(at)).T, lower=True, check_finite=False)
-            log_evidence[group] = -0.5 * (half**2).sum(axis=0).reshape(log_evidence[group].shape)
-            log_evidence[group] -= np.log(np.diag(cholesky)).sum()
-            back = solve_triangular(cholesky, half, lower=True, trans="T", check_finite=False)
-            solved[group] = back.T.reshape(residual[group].shape)
-            halves.append(solve_triangular(cholesky, cross + own, lower=True, check_finite=False))  # (N, P)
+            parts = [_condition(self._own(g.start, cross, smooth, at), at, residual[g], noise) for g in groups]
+        else:
+            parts = [_condition(cross, at, residual, noise)]
         # Flat in the offset of y, not of y / b: one power of b less.
-        log_evidence -= (len(at) - 1) * self.mixture.log_scales
-        log_weight = log_evidence + self.log_weights[:, None] + np.log(self.mixture.scale_prior)
+        evidence = np.concatenate([part.log_evidence for part in parts]) - (len(at) - 1) * mixture.log_scales
+        log_weight = evidence + self.log_weights[:, None] + np.log(mixture.scale_prior)
         experts, grid, share = self._prune(log_weight)
+        prior = self._prior_variance()
         total = np.zeros(self.means.shape[1])
         for e in np.unique(experts):
-            group = 0 if len(halves) == 1 else e
+            part, row = (parts[e], 0) if len(self.unsure) else (parts[0], e)
             mine = experts == e
             b = grid[mine]
-            variance = prior - (halves[group] ** 2).sum(axis=0)
-            kernel = cross
-            if len(self.unsure):
-                variance = variance + self.unsure[e] ** 2
-                kernel = cross + smooth * self.unsure[e, at][:, None] * self.unsure[e][None, :]
-            mean = self.means[e] + solved[e, b] @ kernel  # (B', P)
-            deviation = np.sqrt(np.maximum(variance, 1e-10))
-            gain = expected_improvement(mean, deviation[None, :], (y.max() / scales[b])[:, None])
-            total += (share[mine] * scales[b]) @ gain
-        return total
+            own = self.unsure[e] ** 2 if len(self.unsure) else 0.0
+            deviation = np.sqrt(np.maximum(prior + own - part.explained, 1e-10))
+            mean = self.means[e] + part.solved[row, b] @ part.cross  # (B', P)
+            gain = expected_improvement(mean, deviation[None, :], (best / scales[b])[:, None])
+            total += share[mine] @ gain
+        return np.asarray(total)
 
-    def _covariance(self, at: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> tuple[Array, Array]:
+    def _own(self, e: int, cross: Array, smooth: Array, at: IntArray) -> Array:
+        """Return expert e's covariance `(N, P)`: where its scores were filled in it is less sure of them."""
+        return cross + smooth * self.unsure[e, at][:, None] * self.unsure[e][None, :]
+
+    def _covariance(self, at: IntArray) -> tuple[Array, Array]:
         """Return prior covariance and smooth correlation `(N, P)` of observed positions with the pool."""
         settings = self.mixture.settings
         smooth = matern(squared_distances(self.points[at], self.points))
@@ -219,9 +211,9 @@ class Belief:
     def _prior_variance(self) -> Array:
         settings = self.mixture.settings
         past = settings.past_share * (1.0 - settings.lean**2 * settings.task_experts)
-        return past * (self.factors**2).sum(axis=0) + settings.smooth_share * self.deviation**2 + _FLAT
+        return np.asarray(past * (self.factors**2).sum(axis=0) + settings.smooth_share * self.deviation**2 + _FLAT)
 
-    def _prune(self, log_weight: Array) -> tuple[Array, Array, Array]:
+    def _prune(self, log_weight: Array) -> tuple[IntArray, IntArray, Array]:
         """Return experts, scales and shares of the (expert, scale) pairs that carry nearly all the weight."""
         if not self.mixture.settings.integrate_scale:
             best = log_weight == log_weight.max(axis=1, keepdims=True)
@@ -233,3 +225,30 @@ class Belief:
         kept, share = kept[share > _MIN_SHARE], share[share > _MIN_SHARE]
         experts, grid = np.divmod(kept, log_weight.shape[1])
         return experts, grid, share / share.sum()
+
+
+@dataclass(frozen=True)
+class _Conditioned:
+    """Processes with one covariance, given the observed trials.
+
+    Attributes:
+        cross: `(N, P)` prior covariance of the trials with the pool.
+        solved: `(E, B, N)` covariance^-1 residual.
+        log_evidence: `(E, B)` log marginal likelihood, up to a constant.
+        explained: `(P,)` variance that the trials take away.
+    """
+
+    cross: Array
+    solved: Array
+    log_evidence: Array
+    explained: Array
+
+
+def _condition(cross: Array, at: IntArray, residual: Array, noise: float) -> _Conditioned:
+    """Condition on residuals `(E, B, N)` at positions `(N,)`."""
+    cholesky = np.linalg.cholesky(cross[:, at] + noise * np.eye(len(at)))
+    half = solve_triangular(cholesky, residual.reshape(-1, len(at)).T, lower=True, check_finite=False)
+    back = solve_triangular(cholesky, half, lower=True, trans="T", check_finite=False)
+    evidence = -0.5 * (half**2).sum(axis=0) - np.log(np.diag(cholesky)).sum()
+    explained = (solve_triangular(cholesky, cross, lower=True, check_finite=False) ** 2).sum(axis=0)
+    return _Conditioned(cross, back.T.reshape(residual.shape), evidence.reshape(residual.shape[:2]), explained)

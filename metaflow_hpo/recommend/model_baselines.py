@@ -219,9 +219,8 @@ class TreeParzen:
             active = {name: distributions[name] for name in params}
             trials.append(optuna.trial.create_trial(params=params, distributions=active, value=float(performance)))
         with quiet():
-            sampler = optuna.samplers.TPESampler(
-                multivariate=True, group=True, n_startup_trials=0, seed=seed * 1_000 + len(trials)
-            )
+            sampler_seed = int(generator(seed, observed).integers(2**32))  # Optuna takes 32 bits
+            sampler = optuna.samplers.TPESampler(multivariate=True, group=True, n_startup_trials=0, seed=sampler_seed)
             study = optuna.create_study(direction="maximize", sampler=sampler)
             study.add_trials(trials)
             return suggest(study.ask(), self.space)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import PastTasks
-from metaflow_hpo.surrogate.targets import rank_scores
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class TaskDistance:
         standardised: `(T, M)` past tasks.
     """
 
-    log: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+    log: NDArray[np.bool_]
     center: Array
     width: Array
     standardised: Array
@@ -234,9 +234,9 @@ _LONG_TAIL = 100.0
 _CLIP = 4.0
 
 
-def _with_logs(values: Array, log: Array) -> Array:
+def _with_logs(values: Array, log: NDArray[np.bool_]) -> Array:
     # A new task may have a value that is not positive where all past ones were.
-    return np.where(log, np.log(np.maximum(values, 1e-12)), values)
+    return np.asarray(np.where(log, np.log(np.maximum(values, 1e-12)), values))
 
 
 def _standardise(values: Array, center: Array, width: Array) -> Array:
@@ -249,11 +249,6 @@ def rank_losses(past: PastTasks) -> Array:
 
     count = max(past.scores.shape[1] - 1, 1)
     return np.asarray((rankdata(-past.scores, axis=1) - 1.0) / count)
-
-
-def observed_scores(observed: Observed) -> Array:
-    """Return the scores `(N,)` of the observed trials among themselves; higher is better."""
-    return rank_scores(observed.performance[None, :])[0]
 
 
 def _in_order(order: IntArray) -> Picker:
