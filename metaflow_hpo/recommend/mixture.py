@@ -198,7 +198,7 @@ class Belief:
 
     def _own(self, e: int, cross: Array, smooth: Array, at: IntArray) -> Array:
         """Return expert e's covariance `(N, P)`: where its scores were filled in it is less sure of them."""
-        return cross + smooth * self.unsure[e, at][:, None] * self.unsure[e][None, :]
+        return np.asarray(cross + smooth * self.unsure[e, at][:, None] * self.unsure[e][None, :])
 
     def _covariance(self, at: IntArray) -> tuple[Array, Array]:
         """Return prior covariance and smooth correlation `(N, P)` of observed positions with the pool."""
