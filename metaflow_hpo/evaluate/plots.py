@@ -16,6 +16,14 @@ _COLOURS = {
     "nearest_task": "#2ca02c",
     "random": "#7f7f7f",
     "default": "#9467bd",
+    "portfolio_ranks": "#17becf",
+    "mean_rank": "#8c564b",
+    "meta_gp": "#ff7f0e",
+    "gp": "#bcbd22",
+    "gp_warm": "#556b2f",
+    "rgpe": "#e377c2",
+    "cts": "#1b1b8f",
+    "tpe": "#c49c94",
 }
 
 
