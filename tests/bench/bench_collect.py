@@ -14,7 +14,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,18 +47,25 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--spaces", nargs="+", choices=list(COUNTS), default=list(COUNTS))
-    parser.add_argument("--parts", nargs="+", choices=["ratios", "growth", "memory"], default=["ratios", "growth", "memory"])
+    parser.add_argument(
+        "--parts", nargs="+", choices=["ratios", "growth", "memory"], default=["ratios", "growth", "memory"]
+    )
+    parser.add_argument("--share", type=float, default=1.0, help="of the configurations, where time is short")
     parser.add_argument("--output", type=Path, help="JSON file of all that was measured")
     arguments = parser.parse_args()
     if any(name in os.environ for name in _BLAS_SETTINGS):  # read when the library is loaded: start again without
         kept = {name: value for name, value in os.environ.items() if name not in _BLAS_SETTINGS}
         os.execve(sys.executable, [sys.executable, *sys.argv], kept)  # noqa: S606
     if arguments.quick:
-        arguments.tasks, arguments.repetitions = ["wine"], 2
+        arguments.tasks, arguments.repetitions, arguments.share = ["wine"], 2, 0.25
     result: dict[str, Any] = {"machine": describe_machine()}
     print(json.dumps(result["machine"]))
     if "ratios" in arguments.parts:
-        result["ratios"] = compare_all(arguments)
+        result["ratios"] = []
+        for row in compare_all(arguments):
+            show(row)
+            result["ratios"].append(row)
+            save(result, arguments.output)
     if "growth" in arguments.parts:
         from bench_growth import measure_growth, show_growth
 
@@ -69,8 +76,13 @@ def main() -> None:
 
         result["memory"] = measure_memory(rows=5_000 if arguments.quick else 50_000)
         print(f"Peak memory, {result['memory']['rows']:,} x 100: {result['memory']['peak_mb']:.0f} MB (target < 2,048)")
-    if arguments.output:
-        arguments.output.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    save(result, arguments.output)
+
+
+def save(result: dict[str, Any], output: Path | None) -> None:
+    """Write what has been measured so far."""
+    if output is not None:
+        output.write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
 def describe_machine() -> dict[str, Any]:
@@ -102,23 +114,21 @@ def choose_work(task: str, space: str, count: int) -> Any:
     return Work(task, space, fold, tuple(complete))
 
 
-def compare_all(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Compare ours with every rival on every task and space, and print each row as soon as it is there."""
+def compare_all(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Compare ours with every rival on every task and space, and yield each row as soon as it is there."""
     from bench_contestants import RIVALS
     from rich.console import Console
     from rich.progress import Progress
 
-    rows: list[dict[str, Any]] = []
-    total = len(arguments.spaces) * len(arguments.tasks) * len(RIVALS) * arguments.repetitions
+    rivals = sum(space in rival.targets for rival in RIVALS for space in arguments.spaces)
+    total = rivals * len(arguments.tasks) * arguments.repetitions
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("ratios", total=total)
         for space in arguments.spaces:
             for task in arguments.tasks:
-                work = choose_work(task, space, 6 if arguments.quick else COUNTS[space][task])
+                work = choose_work(task, space, max(round(arguments.share * COUNTS[space][task]), 2))
                 progress.update(bar, description=f"{task}, {space} space")
-                rows.append(compare(work, arguments.repetitions, lambda: progress.advance(bar)))
-                show(rows[-1])
-    return rows
+                yield compare(work, arguments.repetitions, lambda: progress.advance(bar))
 
 
 def compare(work: Any, repetitions: int, on_pair: Callable[[], None]) -> dict[str, Any]:
@@ -134,9 +144,9 @@ def compare(work: Any, repetitions: int, on_pair: Callable[[], None]) -> dict[st
 
     first = timed(lambda: train_ours(work, 2))
     times = max(1, round(_TIMED_S / first.wall))
-    chosen = [(rival, *choose_variant(rival, work)) for rival in RIVALS]
+    chosen = [(rival, *choose_variant(rival, work)) for rival in RIVALS if work.space in rival.targets]
     ours: list[Seconds] = []
-    pairs: dict[str, list[tuple[Seconds, Seconds]]] = {rival.name: [] for rival in RIVALS}
+    pairs: dict[str, list[tuple[Seconds, Seconds]]] = {rival.name: [] for rival, *_ in chosen}
     unequal: dict[str, int] = {}
     products: list[float] = []
     for _ in range(repetitions):
