@@ -1,10 +1,11 @@
 """How fast trials are collected: `make bench-collect`, or `python tests/bench/bench_collect.py --output bench.json`.
 
-Ours and its rivals train the same configurations on the same rows for 50 epochs, in turns; each ratio is of two runs made
-one after the other. Besides wall-clock time the processor time is compared: it hardly moves when others use the machine.
+Ours and its rivals train the same configurations on the same rows for 50 epochs, in turns; each ratio is of two runs
+made one after the other. Besides wall-clock time the processor time is compared: it moves little when others use the
+machine. "limit" is the ratio of a trainer that makes its matrix products in no more time than alone, and nothing else.
 
-The one thing to know: BLAS chooses its kernels itself here. Settings of OpenBLAS in the environment, which exist to make
-machines alike, are removed for ours and for the rivals.
+The one thing to know: BLAS chooses its kernels itself here. Settings of OpenBLAS in the environment, which exist to
+make machines alike, are removed for ours and for the rivals.
 """
 
 import argparse
@@ -63,6 +64,7 @@ def main() -> None:
     if "ratios" in arguments.parts:
         result["ratios"] = []
         for row in compare_all(arguments):
+            row["peak_fraction"] = row["gflops_per_processor"] / result["machine"]["peak_gflops_1"]
             show(row)
             result["ratios"].append(row)
             save(result, arguments.output)
@@ -165,10 +167,11 @@ def compare(work: Any, repetitions: int, on_pair: Callable[[], None]) -> dict[st
     wall, processor = (statistics.median(getattr(run, name) for run in ours) for name in ("wall", "processor"))
     limit = statistics.median(products)
     return {
-        "task": work.task, "space": work.space, "configurations": count, "rows": shape[0], "columns": recipes[0].widths[0],
+        "task": work.task, "space": work.space, "configurations": count,
+        "rows": shape[0], "columns": recipes[0].widths[0],
         "configurations_per_s": count / wall, "configurations_per_processor_s": count / processor,
         "gflops": operations / wall / 1e9, "gflops_per_processor": operations / processor / 1e9,
-        "products_only_gflops_per_processor": operations / limit / 1e9, "products_share": limit / processor,
+        "products_only_gflops": operations / limit / 1e9, "products_share": limit / processor,
         "processors_got": processor / wall,
         "rivals": [
             {
@@ -195,8 +198,8 @@ def choose_variant(rival: Any, work: Any) -> tuple[str, Callable[[Any], list[int
 def summarise(pairs: list[tuple[Seconds, Seconds]], processors: int, limit: float) -> dict[str, Any]:
     """Return median and range of the ratio of wall-clock times, and the ratio that idle processors would give.
 
-    The latter divides processor time by the processors that each side keeps busy, two for ours; the highest possible one
-    is that of a trainer which does nothing but the matrix products.
+    The latter divides processor time by the processors that a side can use, two for ours, as if it kept them busy; the
+    highest possible one is that of a trainer which does nothing but the matrix products.
     """
     wall = [theirs.wall / ours.wall for ours, theirs in pairs]
     idle = [theirs.processor / processors / (ours.processor / 2) for ours, theirs in pairs]
@@ -226,11 +229,14 @@ def _processor_s() -> float:
 
 def show(row: dict[str, Any]) -> None:
     """Print what was measured on one task and space."""
+    rate, got, own, alone = (
+        row[k] for k in ("gflops", "processors_got", "gflops_per_processor", "products_only_gflops")
+    )
     print(
-        f"\n{row['task']} ({row['rows']} x {row['columns']}), {row['space']} space, {row['configurations']} configurations"
-        f" paired: ours {row['configurations_per_s']:.1f} configurations/s ({row['processors_got']:.2f} processors got), "
-        f"{row['gflops']:.0f} GFLOP/s; a processor {row['gflops_per_processor']:.0f}, the matrix products alone "
-        f"{row['products_only_gflops_per_processor']:.0f} ({row['products_share']:.0%} of the time)"
+        f"\n{row['task']} ({row['rows']} x {row['columns']}), {row['space']} space, {row['configurations']} paired: ours "
+        f"{row['configurations_per_s']:.1f} configurations/s, {rate:.0f} GFLOP/s ({got:.2f} processors got); a processor "
+        f"{own:.0f} ({row['peak_fraction']:.0%} of the GEMM peak), its matrix products alone {alone:.0f} "
+        f"({row['products_share']:.0%} of its time)"
     )
     print(f"{'':42} {'wall-clock (range)':>26} {'idle (range)':>24} {'limit':>6} {'target':>7}")
     for rival in row["rivals"]:

@@ -1,4 +1,4 @@
-"""How the cost grows with configurations x epochs x rows over a 32-fold range of each, and what a large task needs of memory.
+"""How the cost grows over a 32-fold range of configurations, epochs and rows, and what a large task needs of memory.
 
 The one thing to know: the peak is that of a process of its own, which loads the package and makes the data as well.
 `python bench_growth.py ROWS` is that process.

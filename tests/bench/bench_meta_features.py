@@ -1,7 +1,7 @@
-"""What a description of a task costs against pymfe on the same groups, and how much it moves with the rows that are seen.
+"""What a description of a task costs against pymfe on the same groups, and how much it moves with the rows seen.
 
-The one thing to know: costs are processor time, and pymfe (`pip install pymfe==0.4.4`, not a dependency) is optional: without
-it only our costs and the stability are measured. pymfe describes classification tasks, so those are compared.
+The one thing to know: costs are processor time, and pymfe (`pip install pymfe==0.4.4`, not a dependency) is optional:
+without it only our costs and the stability are measured. pymfe describes classification tasks, so those are compared.
 """
 
 import argparse
@@ -48,9 +48,7 @@ def measure(arguments: argparse.Namespace) -> None:
         show_cost(result["cost"][-1])
     if result["pymfe"]:
         ratios = [row["ratio"] for row in result["cost"]]
-        print(
-            f"pymfe / ours: median {statistics.median(ratios):.0f}x, {min(ratios):.0f}-{max(ratios):.0f}x (target >= 10x)"
-        )
+        print(f"pymfe / ours: {statistics.median(ratios):.0f}x ({min(ratios):.0f}-{max(ratios):.0f}x; target >= 10x)")
     result["stability"] = measure_stability(tasks, arguments.draws, landmarks=not arguments.quick)
     show_stability(result["stability"])
     if arguments.output:
@@ -89,7 +87,7 @@ def make_large(rows: int) -> Any:
 
 
 def measure_cost(data: Any, repetitions: int) -> dict[str, Any]:
-    """Return seconds of processor time of ours, without and with landmarks, and of pymfe; numbers of values; the ratio."""
+    """Return processor time of ours, without and with landmarks, and of pymfe; numbers of values; the ratio."""
     from metaflow_hpo.collect.meta_features import describe
 
     simple = time_best(lambda: describe(data, landmarks=False), repetitions)
@@ -185,8 +183,8 @@ def show_cost(row: dict[str, Any]) -> None:
         f", pymfe {row['pymfe_s']:.2f} s ({row['pymfe_values']} values): {row['ratio']:.0f}x" if "ratio" in row else ""
     )
     print(
-        f"{row['task']:28} {row['rows']:6} x {row['columns']:3}: ours {row['ours_s'] * 1e3:6.1f} ms ({row['ours_values']} "
-        f"values; with landmarks {row['ours_with_landmarks_s']:.2f} s){theirs}",
+        f"{row['task']:28} {row['rows']:6} x {row['columns']:3}: ours {row['ours_s'] * 1e3:6.1f} ms "
+        f"({row['ours_values']} values; with landmarks {row['ours_with_landmarks_s']:.2f} s){theirs}",
         flush=True,
     )
 

@@ -1,8 +1,10 @@
-"""The limit: floating-point operations of a training, the matrix products alone at their actual shapes, and the GEMM peak.
+"""The limit: operations of a training, its matrix products alone at their actual shapes, and the GEMM peak.
 
-The one thing to know: `replay` makes the very products of a training, in order, on weights of the same size, and nothing
-else: no bias, activation, loss, update or Python. No trainer that uses this BLAS in float32 can be faster than that.
+The one thing to know: `replay` makes the very products of a training, in order, on weights of the same size, and
+nothing else: no bias, activation, loss, update or Python. No trainer can be faster with this BLAS in float32.
 """
+
+# ruff: noqa: N803, N806 - matrices have upper-case names
 
 import time
 from concurrent.futures import ThreadPoolExecutor
