@@ -233,9 +233,9 @@ def show(row: dict[str, Any]) -> None:
         row[k] for k in ("gflops", "processors_got", "gflops_per_processor", "products_only_gflops")
     )
     print(
-        f"\n{row['task']} ({row['rows']} x {row['columns']}), {row['space']} space, {row['configurations']} paired: ours "
-        f"{row['configurations_per_s']:.1f} configurations/s, {rate:.0f} GFLOP/s ({got:.2f} processors got); a processor "
-        f"{own:.0f} ({row['peak_fraction']:.0%} of the GEMM peak), its matrix products alone {alone:.0f} "
+        f"\n{row['task']} ({row['rows']} x {row['columns']}), {row['space']} space, {row['configurations']} paired: "
+        f"ours {row['configurations_per_s']:.1f} configurations/s, {rate:.0f} GFLOP/s ({got:.2f} processors got); "
+        f"a processor {own:.0f} ({row['peak_fraction']:.0%} of the GEMM peak), its matrix products alone {alone:.0f} "
         f"({row['products_share']:.0%} of its time)"
     )
     print(f"{'':42} {'wall-clock (range)':>26} {'idle (range)':>24} {'limit':>6} {'target':>7}")
