@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 _DOUBLINGS = (1, 2, 4, 8, 16, 32)
-_BASE = {"configurations": 8, "epochs": 4, "rows": 320}
+_BASE = {"configurations": 8, "epochs": 4, "rows": 1280}
 _COLUMNS = 20
 _MEMORY_COLUMNS = 100
 
@@ -56,7 +56,8 @@ def measure_growth(repetitions: int) -> dict[str, Any]:
             point["processor_s"] = min(point["processor_s"], time.process_time() - processor)
     for point in points:
         point["product"] = point["configurations"] * point["epochs"] * point["rows"]
-    slopes = {name: _fit(points[k * 6 : k * 6 + 6], name) for k, name in enumerate(_BASE)}
+    per_factor = len(_DOUBLINGS)
+    slopes = {name: _fit(points[k * per_factor : (k + 1) * per_factor], name) for k, name in enumerate(_BASE)}
     return {"points": points, "slopes": {**slopes, "product": _fit(points, "product")}}
 
 
