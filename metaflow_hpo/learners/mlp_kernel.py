@@ -127,25 +127,44 @@ def update(p: Any, g: Any, m: Any, v: Any, kind: Any, lr: Any, mom: Any, wd: Any
 
 
 @compiled
-def error_of(z: Any, t: Any, d: Any, regression: Any) -> Any:
-    """Return the summed loss of outputs `z`; `d` becomes the gradient of the mean loss."""
-    (n, k), loss = z.shape, 0.0
+def error_of(z: Any, t: Any, d: Any, regression: Any) -> None:
+    """Write the gradient of the mean loss of outputs `z` into `d`; the loss itself is not needed in training."""
+    n, k = z.shape
     for i in range(n):
         if regression:
-            r = z[i, 0] - t[i]
-            d[i, 0] = r * f4(2 / n)
-            loss += r * r
+            d[i, 0] = (z[i, 0] - t[i]) * f4(2 / n)
         else:
-            top, label, total = z[i].argmax(), int(t[i]), ZERO
+            top, label, total = z[i, 0], int(t[i]), ZERO
+            for j in range(1, k):  # a NaN that is passed over here comes back through `exp`
+                top = max(top, z[i, j])
             for j in range(k):
-                d[i, j] = exp(z[i, j] - z[i, top])
+                d[i, j] = exp(z[i, j] - top)
                 total += d[i, j]
-            loss += math.log(total) - (z[i, label] - z[i, top])
             scale = ONE / (total * f4(n))
             for j in range(k):
                 d[i, j] *= scale
             d[i, label] -= ONE / f4(n)
-    return loss
+
+
+@compiled
+def measure(z: Any, t: Any, weights: Any, regression: Any) -> Any:
+    """Return the summed loss of outputs `z`, and the sum of weights of hits or of weighted squared errors."""
+    (n, k), loss, score = z.shape, 0.0, 0.0
+    for i in range(n):
+        if regression:
+            r = z[i, 0] - t[i]
+            loss += r * r
+            score += weights[i] * r**2
+        else:
+            top, label, total = 0, int(t[i]), ZERO
+            for j in range(1, k):
+                top = j if z[i, j] > z[i, top] else top
+            for j in range(k):
+                total += exp(z[i, j] - z[i, top])
+            loss += math.log(total) - (z[i, label] - z[i, top])
+            if top == label:
+                score += weights[i]
+    return loss, score
 
 
 @compiled
@@ -174,20 +193,17 @@ def add_rows(d: Any, out: Any) -> None:
 
 
 @compiled
-def validate(P: Any, po: Any, X: Any, y: Any, weights: Any, H: Any, ho: Any, w: Any, act: Any, D: Any, Z: Any) -> Any:
+def validate(P: Any, po: Any, X: Any, y: Any, weights: Any, H: Any, ho: Any, w: Any, act: Any, Z: Any) -> Any:
     """Pass all validation rows into `Z` `(m, k)`; return (mean loss, weighted hits, or 1 - weighted squared errors)."""
     m, k, loss, score, regression = X.shape[0], Z.shape[1], 0.0, 0.0, Z.shape[1] == 1
     for b in range(0, m, CHUNK):
         z = forward(P, po, X[b : b + CHUNK], H, ho, w, act, 0.0, ONE, u4(0))
         n = z.shape[0]
-        loss += error_of(z, y[b : b + n], D[: n * k].reshape(n, k), regression)
+        part = measure(z, y[b : b + n], weights[b : b + n], regression)
+        loss, score = loss + part[0], score + part[1]
         for i in range(n):
             for j in range(k):
                 Z[b + i, j] = z[i, j]
-            if regression:
-                score += weights[b + i] * (z[i, 0] - y[b + i]) ** 2
-            elif z[i].argmax() == int(y[b + i]):
-                score += weights[b + i]
     return loss / m, 1 - score if regression else score
 
 
@@ -257,7 +273,7 @@ def train(
             z = forward(P, po, x, H, ho, w, act, rate, scale, hash32(u4(seed + u4(steps))))
             error_of(z, t, D[0, : size * k].reshape(size, k), k == 1)
             backward(P, po, x, H, ho, w, act, scale, rate > 0, D, G, M, V, optimizer, lrs[e], mom, wd, steps)
-        losses[e], curve[e] = validate(P, po, Xv, yv, weights, H, ho, w, act, D[0], Z)
+        losses[e], curve[e] = validate(P, po, Xv, yv, weights, H, ho, w, act, Z)
         if not losses[e] <= MAX_LOSS:
             return e + 1
     return E
