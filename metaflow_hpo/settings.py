@@ -87,6 +87,20 @@ class Settings(BaseSettings):
     max_rows: int | None = Field(
         None, ge=100, description="Larger tasks are represented by a sample of so many rows; no limit unless given."
     )
+    trial_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds a trial may train, over all folds, before it fails; no limit unless given.",
+    )
+    trial_memory_mb: float | None = Field(
+        None,
+        gt=0,
+        description="Megabytes a training may need, or its trial fails; no limit unless given.",
+    )
+    isolation: Literal["thread", "process"] = Field(
+        "thread",
+        description="`process`: a crash costs one trial, at the price of starting processes.",
+    )
     fidelity_epochs: int | None = Field(
         None, ge=1, description="Epochs of a trial; the learner's full fidelity unless given."
     )

@@ -3,6 +3,7 @@
 What needs a champion is tested in orchestration/test_cli.py.
 """
 
+import json
 import sys
 
 import pandas as pd
@@ -35,7 +36,9 @@ def table(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("command", ["", "recommend", "train", "search", "fit", "evaluate", "status", "step", "demo"])
+@pytest.mark.parametrize(
+    "command", ["", "recommend", "train", "search", "fit", "evaluate", "status", "step", "report", "demo", "unpack"]
+)
 def test_help_ends_in_a_command_to_try(command):
     done = CliRunner().invoke(cli.app, [*filter(None, [command]), "--help"])
     assert done.exit_code == 0
@@ -93,11 +96,39 @@ def test_wrong_usage_is_code_2(arguments):
     assert CliRunner().invoke(cli.app, arguments).exit_code == 2
 
 
-def test_a_question_without_a_champion_names_the_remedy_and_makes_no_database(capsys, monkeypatch, table, data):
-    code, out, err = call(capsys, monkeypatch, "recommend", table, "--target", "y", "--json")
-    assert (code, out) == (1, "")
-    assert "metaflow-hpo" in err
+def test_a_question_right_after_the_installation_is_answered_and_makes_no_database(capsys, monkeypatch, table, data):
+    code, out, _ = call(capsys, monkeypatch, "recommend", table, "--target", "y", "--json")
+    assert code == 0
+    answer = json.loads(out)
+    assert len(answer["recommendations"]) == 5
+    assert answer["lineage"]["surrogate_version"].startswith("shipped-")
+    assert not (data / "mlflow").exists()
+
+
+def test_the_status_shows_what_ships(capsys, monkeypatch, data):
+    code, out, err = call(capsys, monkeypatch, "status")
+    assert (code, err) == (0, "")
+    assert "(shipped, meta-data set " in out
+    assert "intact; packed" in out
+    assert "surrogate.safetensors" in out
     assert not data.exists()
+
+
+def test_a_folder_starts_from_the_shipped_trials(capsys, monkeypatch, data):
+    code, out, _ = call(capsys, monkeypatch, "unpack", "--json")
+    added = json.loads(out)["added"]
+    assert (code, len(added)) == (0, len(list(data.glob("search_results/*.parquet"))))
+    code, out, _ = call(capsys, monkeypatch, "status", "--json")
+    found = json.loads(out)
+    assert (found["knowledge"]["source"], found["knowledge"]["tasks"]) == ("local", len(added))
+    assert found["knowledge"]["trials"] == found["shipped"]["trials"]
+
+
+def test_packing_a_folder_without_a_meta_data_set_names_the_step(capsys, monkeypatch, tmp_path):
+    code, out, err = call(capsys, monkeypatch, "pack", "--target", tmp_path / "packed")
+    assert (code, out) == (1, "")
+    assert "metaflow-hpo step meta_dataset" in err
+    assert not (tmp_path / "packed").exists()
 
 
 def test_an_unknown_learner_is_refused(capsys, monkeypatch, table):

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from metaflow_hpo.adapters.feedback import identify
 from metaflow_hpo.adapters.files import read_json, write_frame
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.adapters.store import DataStore
-from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
-    from metaflow_hpo.recommend.recommendation import Observed
+    from metaflow_hpo.recommend.recommendation import Observed, ServedRecommender
 
 RECOMMENDED = "recommended"
 
@@ -37,9 +38,13 @@ def describe_file(path: Path, target: str | None) -> Described:
     Raises:
         InvalidTaskError: If it cannot become a task.
     """
+    return describe_data(load_file(path, target))
+
+
+def describe_data(data: TaskData) -> Described:
+    """Describe a prepared data set."""
     from metaflow_hpo.collect.meta_features import describe
 
-    data = load_file(path, target)
     return Described(data, describe(data))
 
 
@@ -75,18 +80,43 @@ def read_observed(path: Path, learner: str) -> "list[Observed]":
 
 
 def recommend(pipeline: Pipeline, described: Described, k: int, observed: "Sequence[Observed]" = ()) -> dict[str, Any]:
-    """Return the champion's recommendations for a described task, as in the CLI's contract.
+    """Return recommendations for a described task, as in the CLI's contract.
+
+    They are the champion's; before there is one of the learner, those of the knowledge that ships.
 
     Raises:
-        NoChampionError: If no surrogate has been promoted yet.
+        NoChampionError: If no surrogate of the learner has been promoted, and none ships.
+    """
+    served, source = load_recommender(pipeline)
+    answer = served.recommend(described.meta_features, k, observed)
+    lineage = {**source, **answer["lineage"]}
+    lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed)
+    return {"task": describe_task(described.data), **answer, "lineage": lineage}
+
+
+def load_recommender(pipeline: Pipeline) -> "tuple[ServedRecommender, dict[str, Any]]":
+    """Return who recommends for the learner of the settings, and its `surrogate_version` and `surrogate_name`.
+
+    Raises:
+        NoChampionError: If no surrogate of the learner has been promoted, and none ships.
     """
     from metaflow_hpo.recommend.recommendation import ServedRecommender
 
-    champion = pipeline.registry.require_champion()
-    served = ServedRecommender.load(pipeline.registry.download(champion.version))
-    answer = served.recommend(described.meta_features, k, observed)
-    lineage = {"surrogate_version": champion.version, "surrogate_name": champion.name, **answer["lineage"]}
-    return {"task": describe_task(described.data), **answer, "lineage": lineage}
+    learner, champion = pipeline.settings.learner, pipeline.registry.champion()
+    if champion is not None:
+        served = ServedRecommender.load(pipeline.registry.download(champion.version))
+        if served.surrogate.learner == learner:
+            return served, {"surrogate_version": champion.version, "surrogate_name": champion.name}
+    knowledge = pipeline.knowledge
+    folder = None if knowledge is None else knowledge.recommender_folder(learner)
+    if knowledge is None or folder is None:
+        found = "none has been promoted" if champion is None else f"{champion.name} version {champion.version} is not"
+        raise NoChampionError(
+            f"Expected a champion of the learner {learner!r} in {pipeline.tracking.tracking_uri}; {found}, and this "
+            "package ships no knowledge of it. Run `metaflow-hpo fit` and `metaflow-hpo evaluate`, materialize the "
+            "asset `champion`, or choose another `--learner`."
+        )
+    return ServedRecommender.load(folder), {"surrogate_version": knowledge.version, "surrogate_name": "shipped"}
 
 
 def describe_task(data: TaskData) -> dict[str, Any]:
@@ -124,24 +154,42 @@ def read_configuration(path: Path, learner: str) -> Configuration:
 
 def train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], *, seed: int = 0) -> list[Trial]:
     """Train configurations, cross-validated and refitted for the test rows; each is recorded as an MLflow run."""
-    from metaflow_hpo.learners.cross_validation import evaluate_configurations
-    from metaflow_hpo.learners.registry import get_learner
-
-    learner, epochs = get_learner(pipeline.settings.learner), pipeline.settings.fidelity_epochs
-    finished: dict[int, Trial] = {}
-    evaluated = evaluate_configurations(
-        data, learner, list(configurations), strategy=RECOMMENDED, seed=seed, fidelity_epochs=epochs
-    )
-    for position, trial in evaluated:
-        finished[position] = trial
-        pipeline.progress("trainings", len(finished), len(configurations))
-    trials = [finished[position] for position in range(len(configurations))]
+    trials = _train(pipeline, data, configurations, seed)
     for trial in trials:
         _log_training(pipeline, data, trial)
     return trials
 
 
-def _log_training(pipeline: Pipeline, data: TaskData, trial: Trial) -> None:
+def _train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], seed: int) -> list[Trial]:
+    from metaflow_hpo.learners.cross_validation import evaluate_configurations
+
+    finished: dict[int, Trial] = {}
+    evaluated = evaluate_configurations(
+        data,
+        pipeline.learner,
+        list(configurations),
+        strategy=RECOMMENDED,
+        seed=seed,
+        fidelity_epochs=pipeline.settings.fidelity_epochs,
+    )
+    for position, trial in evaluated:
+        finished[position] = trial
+        pipeline.progress("trainings", len(finished), len(configurations))
+    return [finished[position] for position in range(len(configurations))]
+
+
+def train_and_keep(
+    pipeline: Pipeline, data: TaskData, configuration: Configuration, *, seed: int = 0
+) -> tuple[Trial, dict[str, Any] | None]:
+    """Train one configuration and register the network, see `keep_network`."""
+    from metaflow_hpo.adapters.kept_network import keep_network
+
+    trial = _train(pipeline, data, [configuration], seed)[0]
+    return trial, keep_network(pipeline, data, trial, _log_training(pipeline, data, trial))
+
+
+def _log_training(pipeline: Pipeline, data: TaskData, trial: Trial) -> str:
+    """Record a trial as an MLflow run, once, and return the run."""
     name = f"{trial.task_id} {trial.configuration_id}"
     keys = {"task.sha256": data.task.sha256, "configuration_id": trial.configuration_id, "seed": str(trial.seed)}
     with pipeline.tracking.parent_run("training", name, keys) as run:
@@ -150,6 +198,7 @@ def _log_training(pipeline: Pipeline, data: TaskData, trial: Trial) -> None:
         scores = {"performance": trial.performance, "test_performance": trial.test_performance}
         run.log_metrics({**scores, **trial.scores, "duration_s": trial.duration_s})
         run.log_curve("performance_by_epoch", trial.learning_curve)
+    return run.run_id
 
 
 def search(
@@ -167,16 +216,15 @@ def search(
     Args:
         pipeline: The surroundings.
         data: The task.
-        strategy: `recommended` (the champion's order) or a classic strategy.
+        strategy: `recommended` (the order of the champion, or of what ships) or a classic strategy.
         trials: How many configurations; with `halving` how many trainings, over all rungs.
         seconds: Time limit; None for no limit.
         seed: Seed of the strategy and the trainings.
         output: Where to write the table of trials (parquet); kept in the data folder as well.
     """
     from metaflow_hpo.collect.search import search as search_space
-    from metaflow_hpo.learners.registry import get_learner
 
-    store, learner = DataStore(pipeline.settings.data / "own"), get_learner(pipeline.settings.learner)
+    store, learner = DataStore(pipeline.settings.data / "own"), pipeline.learner
     known = store.read_trials(data.task)
     count = 0
 
@@ -188,7 +236,7 @@ def search(
 
     started = time.monotonic()
     if strategy == RECOMMENDED:
-        found = _train_recommended(pipeline, data, trials, seed, known, keep)
+        found = train_recommended(pipeline, data, trials, seed, known, keep)
     else:
         found = search_space(
             data,
@@ -206,18 +254,16 @@ def search(
     return found
 
 
-def _train_recommended(
+def train_recommended(
     pipeline: Pipeline, data: TaskData, trials: int, seed: int, known: Sequence[Trial], keep: Any
 ) -> list[Trial]:
-    """Train the champion's first configurations, those not yet known under this strategy."""
-    from metaflow_hpo.collect.meta_features import describe
+    """Train the first recommendations, those not yet known under this strategy."""
     from metaflow_hpo.learners.cross_validation import evaluate_configurations
-    from metaflow_hpo.learners.registry import get_learner
     from metaflow_hpo.space import configuration_id
 
-    learner = get_learner(pipeline.settings.learner)
+    learner = pipeline.learner
     epochs = pipeline.settings.fidelity_epochs or learner.max_epochs
-    answer = recommend(pipeline, Described(data, describe(data)), trials)
+    answer = recommend(pipeline, describe_data(data), trials)
     wanted = {configuration_id(r["configuration"]): r["configuration"] for r in answer["recommendations"]}
     done = {
         t.configuration_id: t
@@ -264,38 +310,44 @@ def _log_search(
 
 
 def read_status(pipeline: Pipeline) -> dict[str, Any]:
-    """Return what is known and served, as in the CLI's contract."""
+    """Return what is known and served, as in the CLI's contract.
+
+    Raises:
+        InvalidTableError: If a file of the shipped knowledge is missing or damaged.
+    """
+    store, champion = pipeline.store, pipeline.registry.champion()
+    names = ("name", "version", "metrics")
+    return {
+        "knowledge": _summarise_knowledge(pipeline),
+        "champion": None if champion is None else {name: getattr(champion, name) for name in names},
+        "shipped": _describe_shipped(pipeline),
+        "data": {
+            "folder": str(store.data),
+            "tasks": len(list(store.data.glob("tasks/*.parquet"))),
+            "search_results": len(list(store.data.glob("search_results/*.parquet"))),
+            "meta_features": len(list(store.data.glob("meta_features/*.parquet"))),
+            "tracking_uri": pipeline.tracking.tracking_uri,
+        },
+    }
+
+
+def _summarise_knowledge(pipeline: Pipeline) -> dict[str, Any]:
+    """Count the local meta-data set, or else the shipped one; `source` says which: `local`, `shipped` or `none`."""
+    from metaflow_hpo.adapters.knowledge import count_trials
     from metaflow_hpo.adapters.versioning import data_md5
 
     store = pipeline.store
-    knowledge: dict[str, Any] = {"tasks": 0, "families": 0, "trials": 0, "learners": {}, "meta_dataset_md5": None}
     if store.meta_dataset_path.is_file():
-        frame = store.read_meta_dataset()
-        learners = frame.groupby("learner")["task_id"].agg(["nunique", "size"])
-        knowledge = {
-            "tasks": int(frame["task_id"].nunique()),
-            "families": int(frame["family"].nunique()),
-            "trials": len(frame),
-            "learners": {
-                str(n): {"tasks": int(r["nunique"]), "trials": int(r["size"])} for n, r in learners.iterrows()
-            },
-            "meta_dataset_md5": data_md5(store.meta_dataset_path),
-        }
-    champion = pipeline.registry.champion()
-    served = (
-        None
-        if champion is None
-        else {
-            "name": champion.name,
-            "version": champion.version,
-            "metrics": dict(champion.metrics),
-        }
-    )
-    data = {
-        "folder": str(store.data),
-        "tasks": len(list(store.data.glob("tasks/*.parquet"))),
-        "search_results": len(list(store.data.glob("search_results/*.parquet"))),
-        "meta_features": len(list(store.data.glob("meta_features/*.parquet"))),
-        "tracking_uri": pipeline.tracking.tracking_uri,
-    }
-    return {"knowledge": knowledge, "champion": served, "data": data}
+        md5 = data_md5(store.meta_dataset_path)
+        return {**count_trials(store.read_meta_dataset()), "meta_dataset_md5": md5, "source": "local"}
+    if pipeline.knowledge is not None:
+        return {**pipeline.knowledge.summary, "source": "shipped"}
+    return {"tasks": 0, "families": 0, "trials": 0, "learners": {}, "meta_dataset_md5": None, "source": "none"}
+
+
+def _describe_shipped(pipeline: Pipeline) -> dict[str, Any] | None:
+    """Return the provenance of the shipped knowledge, its files compared with their md5s."""
+    if pipeline.knowledge is None:
+        return None
+    pipeline.knowledge.verify()
+    return {"version": pipeline.knowledge.version, **pipeline.knowledge.provenance}

@@ -4,9 +4,9 @@ The one thing to know: what is already known is kept, so that calling a step aga
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ import pandas as pd
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.run import Run
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
-from metaflow_hpo.errors import InvalidTaskError, UnknownTaskError
+from metaflow_hpo.errors import UnknownTaskError
 from metaflow_hpo.settings import DEMO_TASKS, Settings
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
@@ -24,22 +24,29 @@ if TYPE_CHECKING:
     from metaflow_hpo.adapters.sources.builtin import BuiltinSpec
 
 Metadata = dict[str, Any]
+WARM_TRIALS = 5
+"""Recommendations of the champion with which the search of a landed task starts."""
 
 
 def build_catalogue(pipeline: Pipeline) -> Metadata:
     """Prepare every built-in task and every file of the inbox, and write the catalogue.
 
     Raises:
-        InvalidTaskError: If the built-in data are damaged. A bad file of the inbox is left out with a warning.
+        InvalidTaskError: If the built-in data are damaged. A bad file of the inbox goes to quarantine, with a warning.
     """
-    tasks = [*_builtin_tasks(pipeline), *_openml_tasks(pipeline), *_inbox_tasks(pipeline)]
-    tasks = _sample(_assign_families(tasks), pipeline.settings.max_rows)
+    from metaflow_hpo.adapters.intake import take_in
+
+    others = [*_builtin_tasks(pipeline), *_openml_tasks(pipeline)]
+    intake = take_in(pipeline.store, others)
+    tasks = _sample(_assign_families([*others, *intake.tasks]), pipeline.settings.max_rows)
     frame = pipeline.store.write_catalogue(tasks)
     return {
         "tasks": len(frame),
         "families": int(frame["family"].nunique()),
         "kinds": frame["kind"].value_counts().to_dict(),
         "with_missing_or_categorical": sum(_is_mixed(data) for data in tasks),
+        "deliveries": dict(Counter(delivery.outcome for delivery in intake.fresh)),
+        "refused": {delivery.file: delivery.reason for delivery in intake.fresh if delivery.reason},
         "md5": file_md5(pipeline.store.catalogue_path),
         "table": frame[["task_id", "family", "kind", "metric", "rows", "columns", "classes", "licence", "source"]],
     }
@@ -78,21 +85,6 @@ def _openml_tasks(pipeline: Pipeline) -> Iterator[TaskData]:
     for done, openml_id in enumerate(dict.fromkeys(wanted), start=1):
         yield load_openml_task(openml_id)
         pipeline.progress("OpenML tasks", done, len(wanted))
-
-
-def _inbox_tasks(pipeline: Pipeline) -> Iterator[TaskData]:
-    from metaflow_hpo.adapters.sources.inbox import load_file
-
-    for path in list_inbox(pipeline):
-        try:
-            yield load_file(path)
-        except InvalidTaskError as error:
-            logger.warning("%s is left out of the catalogue: %s", path.name, error)
-
-
-def list_inbox(pipeline: Pipeline) -> list[Path]:
-    """Return the data files of the inbox, sorted by name."""
-    return sorted(p for p in pipeline.store.inbox.glob("*") if p.suffix in (".csv", ".parquet") and p.is_file())
 
 
 def _assign_families(tasks: Sequence[TaskData]) -> list[TaskData]:
@@ -149,10 +141,9 @@ def _search_elsewhere(pipeline: Pipeline, task_ids: Sequence[str]) -> "Iterator[
 
 def _search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: "Searched") -> Metadata:
     from metaflow_hpo.collect.search import search
-    from metaflow_hpo.learners.registry import get_learner
 
     settings, store = pipeline.settings, pipeline.store
-    data, learner = store.read_task(task_id), get_learner(settings.learner)
+    data, learner = store.read_task(task_id), pipeline.learner
     known = store.read_trials(data.task)
     started = time.monotonic()
     fresh: list[Trial] = []
@@ -163,7 +154,8 @@ def _search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: "Sear
         pipeline.progress(f"trials on {task_id}", len(fresh), sum(count for _, count, _ in plan))
 
     plan = _plan_searches(settings, data.task.sha256)
-    trials: list[Trial] = []
+    trials = _search_recommended(pipeline, data, known, keep) if data.task.source.startswith("inbox/") else []
+    known = [*known, *trials]  # the shared core holds them too, and copies them
     for strategy, count, seed in plan:
         trials += search(
             data,
@@ -188,6 +180,37 @@ def _search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: "Sear
     if is_new:
         _log_search(pipeline, parent, task_id, frame, report)
     return report
+
+
+def _search_recommended(
+    pipeline: Pipeline, data: TaskData, known: Sequence[Trial], keep: Callable[[Trial], None]
+) -> list[Trial]:
+    """Start the search of a landed task with what the champion recommends, once, where there is a champion."""
+    from metaflow_hpo.adapters.advise import RECOMMENDED, train_recommended
+    from metaflow_hpo.learners.registry import get_learner
+
+    settings = pipeline.settings
+    epochs = settings.fidelity_epochs or get_learner(settings.learner).max_epochs
+    mine = [t for t in known if (t.learner, t.seed, t.fidelity_epochs) == (settings.learner, settings.seed, epochs)]
+    done = [t for t in mine if t.strategy == RECOMMENDED]
+    # A later champion would recommend others: what was started with one, or without, is not started again.
+    if len(done) >= WARM_TRIALS or len(done) < len(mine) or not _has_fitting_champion(pipeline):
+        return done
+    return train_recommended(pipeline, data, WARM_TRIALS, settings.seed, known, keep)
+
+
+def _has_fitting_champion(pipeline: Pipeline) -> bool:
+    """Tell whether there is a champion, of this learner and for these meta-features."""
+    from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES
+    from metaflow_hpo.recommend.recommendation import ServedRecommender
+
+    champion = pipeline.registry.champion()
+    if champion is None:
+        return False
+    served = ServedRecommender.load(pipeline.registry.download(champion.version))
+    return served.surrogate.learner == pipeline.settings.learner and set(served.meta_feature_names) == set(
+        META_FEATURE_NAMES
+    )
 
 
 def _plan_searches(settings: Settings, sha256: str) -> list[tuple[str, int, int]]:
@@ -217,7 +240,7 @@ def _report(task_id: str, frame: pd.DataFrame, *, fresh_trials: int, seconds: fl
         "fresh_trials": fresh_trials,
         "failed_fraction": failed,
         "best_performance": float(frame["performance"].max()),
-        "default_performance": float(frame["performance"].iloc[0]),
+        "default_performance": float(frame.loc[frame["strategy"] == "sobol", "performance"].iloc[0]),
         "seconds": seconds,
         "md5": md5,
         "performance": frame["performance"].to_numpy(dtype="float64"),
@@ -260,14 +283,24 @@ def describe_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Met
 
 
 def join_tasks(pipeline: Pipeline) -> Metadata:
-    """Join trials with meta-features over all tasks of the catalogue: the meta-data set."""
-    frame = pipeline.store.write_meta_dataset(pipeline.store.task_ids())
+    """Join trials with meta-features over all tasks of the catalogue: the meta-data set.
+
+    A task that has not been searched or described yet is left out with a warning: it must not hold up the others.
+    """
+    store = pipeline.store
+    task_ids = store.task_ids()
+    ready = [t for t in task_ids if store.search_results_path(t).is_file() and store.meta_features_path(t).is_file()]
+    waiting = sorted(set(task_ids) - set(ready))
+    if waiting and ready:
+        logger.warning("Left out, as they are not searched and described yet: %s", ", ".join(waiting))
+    frame = store.write_meta_dataset(ready or task_ids)
     learner = frame.loc[frame["learner"] == pipeline.settings.learner]
     return {
         "tasks": int(frame["task_id"].nunique()),
         "families": int(frame["family"].nunique()),
         "trials": len(frame),
         "failed_fraction": float((learner["status"] == "failed").mean()),
+        "waiting_tasks": len(waiting),
         "md5": data_md5(pipeline.store.meta_dataset_path),
     }
 

@@ -32,12 +32,10 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 def compare_on_held_out(pipeline: Pipeline, path: Path, target: str) -> tuple[dict[str, Any], list[list[Any]]]:
     """Recommend for the table and train with it: the first recommendation, the five, the default, random search."""
-    from metaflow_hpo.learners.registry import get_learner
-
     described = advise.describe_file(path, target)
     answer = advise.recommend(pipeline, described, 5)
     configurations = [r["configuration"] for r in answer["recommendations"]]
-    default = get_learner(pipeline.settings.learner).space.default
+    default = pipeline.learner.space.default
     *recommended, plain = advise.train(pipeline, described.data, [*configurations, default])
     random = advise.search(pipeline, described.data, strategy="random", trials=RANDOM_TRIALS)
     rows = [

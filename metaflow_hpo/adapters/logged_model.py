@@ -5,6 +5,7 @@ The one thing to know: the path within the model is the name of the logged folde
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 ARTIFACT = "surrogate"
+NETWORK = "network"
 
 _NEEDS = ("mlflow", "numpy", "pandas", "pyarrow", "safetensors", "scikit-learn", "scipy", "torch")
 
@@ -26,7 +28,7 @@ _NEEDS = ("mlflow", "numpy", "pandas", "pyarrow", "safetensors", "scikit-learn",
 def log_surrogate(
     client: "MlflowClient", folder: Path, *, run_id: str, name: str, example: pd.DataFrame
 ) -> "LoggedModel":
-    """Log a surrogate to a run as a served model: what `mlflow.pyfunc.log_model` does, without its global state.
+    """Log a surrogate to a run as a served model.
 
     Args:
         client: The tracking server.
@@ -38,6 +40,38 @@ def log_surrogate(
     Returns:
         The logged model, ready to be registered.
     """
+    return _log_model(
+        client,
+        {ARTIFACT: folder},
+        "served_model.py",
+        _signature(example),
+        run_id=run_id,
+        name=name,
+        example=(example, {"k": 5}),
+    )
+
+
+def _log_model(
+    client: "MlflowClient",
+    artifacts: Mapping[str, Path],
+    code: str,
+    signature: "ModelSignature",
+    *,
+    run_id: str,
+    name: str,
+    example: tuple[pd.DataFrame, dict[str, Any]],
+) -> "LoggedModel":
+    """Do what `mlflow.pyfunc.log_model` does, without its global state.
+
+    Args:
+        client: The tracking server.
+        artifacts: Folders by the name the code knows them by.
+        code: File beside this one that is the model.
+        signature: What goes in and comes out.
+        run_id: The run that made the folders.
+        name: Name of the logged model.
+        example: Input and parameters, kept with it.
+    """
     from mlflow import pyfunc
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
@@ -45,7 +79,8 @@ def log_surrogate(
     experiment_id = client.get_run(run_id).info.experiment_id
     logged = client.create_logged_model(experiment_id, name=name, source_run_id=run_id, model_type="recommender")
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
-        shutil.copytree(folder, Path(temporary, ARTIFACT))  # the path within the model is the folder's name
+        for artifact, folder in artifacts.items():
+            shutil.copytree(folder, Path(temporary, artifact))  # the path within the model is the folder's name
         local = Path(temporary, "model")
         pyfunc.save_model(
             path=str(local),
@@ -55,15 +90,42 @@ def log_surrogate(
                 model_uuid=logged.model_id,
                 model_id=logged.model_id,
             ),
-            python_model=str(Path(__file__).with_name("served_model.py")),
-            artifacts={ARTIFACT: str(Path(temporary, ARTIFACT))},
-            signature=_signature(example),
-            input_example=(example, {"k": 5}),
+            python_model=str(Path(__file__).with_name(code)),
+            artifacts={artifact: str(Path(temporary, artifact)) for artifact in artifacts},
+            signature=signature,
+            input_example=example,
             pip_requirements=pip_requirements(),
         )
         client.log_model_artifacts(logged.model_id, str(local))
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return client.finalize_logged_model(logged.model_id, "READY")
+
+
+def log_network(
+    client: "MlflowClient", folder: Path, *, run_id: str, name: str, example: pd.DataFrame
+) -> "LoggedModel":
+    """Log a trained network to its run as a served model that predicts rows.
+
+    Args:
+        client: The tracking server.
+        folder: A saved `TrainedNetwork`; no pickle is made of it.
+        run_id: The run that trained it.
+        name: Name of the logged model.
+        example: A few rows; their columns are what a row needs.
+
+    Returns:
+        The logged model, ready to be registered.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    # Types are not enforced: the network reads a column as its training rows were read, and says what is missing.
+    signature = ModelSignature(inputs=Schema([ColSpec(anything, str(column), required=False) for column in example]))
+    return _log_model(
+        client, {NETWORK: folder}, "trained_model.py", signature, run_id=run_id, name=name, example=(example, {})
+    )
 
 
 def pip_requirements() -> list[str]:

@@ -7,11 +7,16 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
+from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.tracking import Tracking, lineage_tags
 from metaflow_hpo.settings import Settings
+
+if TYPE_CHECKING:
+    from metaflow_hpo.learners.learner import Learner
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
@@ -38,6 +43,17 @@ class Pipeline:
     dagster_run_id: str | None = None
 
     @cached_property
+    def learner(self) -> "Learner":
+        """What is tuned, within the limits of the settings."""
+        from metaflow_hpo.learners.limits import Limits
+        from metaflow_hpo.learners.registry import get_learner
+
+        settings = self.settings
+        return get_learner(
+            settings.learner, Limits(settings.trial_seconds, settings.trial_memory_mb), settings.isolation
+        )
+
+    @cached_property
     def store(self) -> DataStore:
         """The files of the data folder."""
         return DataStore(self.settings.data)
@@ -53,6 +69,11 @@ class Pipeline:
     def registry(self) -> Registry:
         """The registered surrogates."""
         return Registry(self.tracking, self.settings.data / "mlflow" / "downloads", self.settings.model_name)
+
+    @cached_property
+    def knowledge(self) -> Knowledge | None:
+        """The knowledge that ships with the package; None where it was built without."""
+        return open_knowledge()
 
     def tags(self, data_md5: Mapping[str, str] | None = None, partition: str | None = None) -> dict[str, str]:
         """Return the tags that lead from a run back to what made it."""

@@ -17,6 +17,8 @@ from typing import Any
 from metaflow_hpo import __version__
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.learners.limits import NO_LIMITS, Limits
+from metaflow_hpo.learners.registry import Isolation
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.task import Task, TaskData
 from metaflow_hpo.trial import Trial
@@ -55,6 +57,8 @@ class Order:
         plan: The searches.
         fidelity_epochs: Epochs of each training; None for the full fidelity.
         threads: Threads that train.
+        limits: What one trial may cost.
+        isolation: Whether trials are trained in threads or in processes of their own.
         known: Trials that need not be trained again.
         version: Version of this package where the order was written.
     """
@@ -64,6 +68,8 @@ class Order:
     plan: Plan
     fidelity_epochs: int | None
     threads: int
+    limits: Limits = NO_LIMITS
+    isolation: Isolation = "thread"
     known: tuple[Trial, ...] = ()
     version: str = __version__
 
@@ -96,7 +102,7 @@ def _search(order: Order, on_trial: Callable[[Trial], None]) -> None:
     for strategy, trials, seed in order.plan:
         search(
             order.data,
-            get_learner(order.learner, workers=order.threads),
+            get_learner(order.learner, order.limits, order.isolation, workers=order.threads),
             strategy=strategy,
             trials=trials,
             seed=seed,
@@ -228,7 +234,14 @@ class _Driver:
         settings = self.pipeline.settings
         known = tuple(self.pipeline.store.read_trials(search.data.task))
         order = Order(
-            search.data, settings.learner, search.plan, settings.fidelity_epochs, settings.ray_cpus, known=known
+            search.data,
+            settings.learner,
+            search.plan,
+            settings.fidelity_epochs,
+            settings.ray_cpus,
+            Limits(settings.trial_seconds, settings.trial_memory_mb),
+            settings.isolation,
+            known=known,
         )
         remote = ray.remote(num_cpus=settings.ray_cpus, max_retries=0)(stream_trials)
         self.running[remote.remote(order)] = search

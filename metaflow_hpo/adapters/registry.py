@@ -1,11 +1,13 @@
 """MLflow's model registry: which surrogate is a candidate, which is the champion, and why.
 
 The one thing to know: the alias `champion` is moved as the last step of a promotion, so that whoever follows it never
-sees a half-promoted version. What was decided, and why, stands in the tags of the versions.
+sees a half-promoted version. What was decided last, and why, stands in the tags of the versions; every decision is a
+run of the experiment `metaflow_hpo/decisions` (read it with `adapters.audit`).
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
+DECISIONS = "decisions"
+GATE, PERSON = "gate", "person"
 
 _MODEL_ID_TAG = "model_id"
+_WITHDRAWN_TAG = "withdrawn_by_person"
 _DESCRIPTION = (
     "metaflow_hpo: recommends which configurations to try first on a new task, from its meta-features. "
     "The alias `champion` is served; `candidate` waits for its evaluation. Tags say why."
@@ -87,7 +92,7 @@ class Registry:
             )
         example = checked_example(input_example)
         client = self.tracking.client()
-        self._ensure_registered()
+        self.tracking.ensure_registered(self.name, _DESCRIPTION)
         model = log_surrogate(client, folder, run_id=run_id, name=self.name, example=example)
         created = client.create_model_version(
             self.name,
@@ -101,12 +106,13 @@ class Registry:
         client.set_registered_model_alias(self.name, CANDIDATE, str(created.version))
         return int(created.version)
 
-    def promote(self, version: int, reason: str) -> None:
+    def promote(self, version: int, reason: str, *, by: str = GATE) -> None:
         """Make a version the champion; promoting the champion again changes nothing.
 
         Args:
             version: The version.
             reason: Why, a sentence that the version keeps (`promotion.reason`), beside `promotion.previous`.
+            by: `gate` or `person`. The gate does not promote again what a person has replaced, see `is_withdrawn`.
 
         Raises:
             MetaflowHPOError: If there is no such version.
@@ -118,11 +124,14 @@ class Registry:
         now = _now()
         previous_name = "none" if previous is None else str(previous)
         decision = {"promotion.reason": reason, "promotion.previous": previous_name, "promotion.time": now}
-        self._tag(version, {"status": CHAMPION, **decision})
-        self.tracking.client().set_registered_model_alias(self.name, CHAMPION, str(version))
-        if previous is not None:
-            self._tag(previous, {"status": "retired", "retirement.by": str(version), "retirement.time": now})
-        self._drop_candidate(version)
+        with self._decision("promoted", version, reason, by, previous_name):
+            self._tag(version, {"status": CHAMPION, _WITHDRAWN_TAG: "false", "promotion.by": by, **decision})
+            self.tracking.client().set_registered_model_alias(self.name, CHAMPION, str(version))
+            if previous is not None:
+                withdrawn = {_WITHDRAWN_TAG: str(by == PERSON).lower()}
+                retirement = {"retirement.by": str(version), "retirement.time": now, "retirement.reason": reason}
+                self._tag(previous, {"status": "retired", **retirement, **withdrawn})
+            self._drop_candidate(version)
 
     def reject(self, version: int, reason: str) -> None:
         """Record that a version does not become the champion, and take the alias `candidate` from it.
@@ -130,11 +139,28 @@ class Registry:
         Raises:
             MetaflowHPOError: If there is no such version, or it is the champion.
         """
-        self._version(version)
-        if self._aliases().get(CHAMPION) == version:
+        tags = self._version(version).tags
+        champion = self._aliases().get(CHAMPION)
+        if champion == version:
             raise MetaflowHPOError(f"Version {version} of {self.name} is the champion; promote another one instead.")
-        self._tag(version, {"status": "rejected", "rejection.reason": reason, "rejection.time": _now()})
-        self._drop_candidate(version)
+        if tags.get("status") == "rejected" and tags.get("rejection.reason") == reason:
+            return
+        with self._decision("rejected", version, reason, GATE, "none" if champion is None else str(champion)):
+            self._tag(version, {"status": "rejected", "rejection.reason": reason, "rejection.time": _now()})
+            self._drop_candidate(version)
+
+    def is_withdrawn(self, version: int) -> bool:
+        """Tell whether a person has replaced this version, so that only a person may bring it back."""
+        return self._version(version).tags.get(_WITHDRAWN_TAG) == "true"
+
+    @contextmanager
+    def _decision(self, outcome: str, version: int, reason: str, by: str, champion: str) -> Iterator[None]:
+        """Record a decision as a run; it stays unfinished where the process dies in the middle."""
+        tags = {"outcome": outcome, "version": str(version), "reason": reason, "by": by, "champion_before": champion}
+        named = {f"decision.{name}": value for name, value in {**tags, "model": self.name}.items()}
+        with self.tracking.parent_run(DECISIONS, f"{self.name} {version} {outcome}", {}) as run:
+            run.set_tags(named)
+            yield
 
     def has_version(self, version: int) -> bool:
         """Tell whether a version is registered."""
@@ -202,22 +228,12 @@ class Registry:
                 if not target.is_dir():  # otherwise another process was faster
                     raise
 
-    def _ensure_registered(self) -> None:
-        from mlflow.exceptions import MlflowException
-
-        client = self.tracking.client()
-        try:
-            client.create_registered_model(self.name, description=_DESCRIPTION)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-
     def _aliases(self) -> dict[str, int]:
-        from mlflow.exceptions import MlflowException
-
         database = self.tracking.database
         if database is not None and not database.is_file():
-            return {}  # a question must not create a database
+            return {}  # a question must neither create a database nor wait for MLflow to be imported
+        from mlflow.exceptions import MlflowException
+
         try:
             aliases = self.tracking.client().get_registered_model(self.name).aliases
         except MlflowException as error:
@@ -234,6 +250,14 @@ class Registry:
                 "Run `metaflow-hpo fit` and `metaflow-hpo evaluate` first."
             )
         return number
+
+    def version(self, number: int) -> "ModelVersion":
+        """Return what the registry holds of a version.
+
+        Raises:
+            MetaflowHPOError: If there is no such version.
+        """
+        return self._version(number)
 
     def _version(self, number: int) -> "ModelVersion":
         from mlflow.exceptions import MlflowException

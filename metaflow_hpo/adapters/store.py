@@ -71,6 +71,11 @@ class DataStore:
         """Folder where people drop their own files."""
         return self.data / "inbox"
 
+    @property
+    def quarantine(self) -> Path:
+        """Folder of what was dropped into the inbox and is no new task, with the reasons."""
+        return self.data / "quarantine"
+
     def task_path(self, task_id: str) -> Path:
         """Prepared rows of one task."""
         return self.data / "tasks" / f"{task_id}.parquet"

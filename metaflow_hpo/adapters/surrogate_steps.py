@@ -15,6 +15,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.collect_steps import Metadata
 from metaflow_hpo.adapters.files import read_frame, read_json, write_frame, write_json
+from metaflow_hpo.adapters.lineage import log_inputs
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import MetaflowHPOError
@@ -51,10 +52,9 @@ def read_core(pipeline: Pipeline) -> "MetaDataset":
 
 
 def _read_meta_dataset(pipeline: Pipeline, strategies: Sequence[str] | None = None) -> "MetaDataset":
-    from metaflow_hpo.learners.registry import get_learner
     from metaflow_hpo.surrogate.meta_dataset import build_meta_dataset
 
-    learner, frame = get_learner(pipeline.settings.learner), pipeline.store.read_meta_dataset()
+    learner, frame = pipeline.learner, pipeline.store.read_meta_dataset()
     rows = frame if strategies is None else frame.loc[frame["strategy"].isin(strategies)]
     return build_meta_dataset(rows, learner.space, learner.name)
 
@@ -72,6 +72,7 @@ def fit(pipeline: Pipeline) -> Metadata:
     with pipeline.tracking.parent_run("surrogate", f"surrogate {time.strftime('%Y-%m-%d %H:%M')}", keys) as run:
         tags = pipeline.tags({"meta_dataset": md5})
         run.set_tags(tags | keys)
+        log_inputs(pipeline, run)
         recommender, metrics = _train(pipeline, run.run_id, tags, md5)
         _save(recommender, store.surrogate_folder)
         run.log_metrics(metrics)
@@ -151,6 +152,17 @@ def _find_candidate(pipeline: Pipeline) -> dict[str, Any] | None:
     return dict(read_json(path))
 
 
+def find_learned_md5(pipeline: Pipeline) -> str | None:
+    """Return the md5 of the meta-data set where the last surrogate was trained on it and no table is newer."""
+    candidate, joined = _find_candidate(pipeline), pipeline.store.meta_dataset_path
+    if candidate is None or not joined.is_file():
+        return None
+    tables = [t for name in ("search_results", "meta_features") for t in pipeline.store.data.glob(f"{name}/*.parquet")]
+    md5 = data_md5(joined)
+    is_newer = any(table.stat().st_mtime_ns > joined.stat().st_mtime_ns for table in tables)
+    return md5 if md5 == candidate["meta_dataset_md5"] and not is_newer else None
+
+
 def read_candidate(pipeline: Pipeline) -> dict[str, Any]:
     """Return the candidate: `version, run_id, meta_dataset_md5, metrics`.
 
@@ -218,10 +230,9 @@ def _train_recommended(pipeline: Pipeline, meta: "MetaDataset", evaluation: "Eva
     from metaflow_hpo.adapters.files import Journal
     from metaflow_hpo.evaluate.realised import FRESH_SEED
     from metaflow_hpo.learners.cross_validation import evaluate_configurations
-    from metaflow_hpo.learners.registry import get_learner
     from metaflow_hpo.tables import record_to_trial, trial_to_record
 
-    learner = get_learner(pipeline.settings.learner)
+    learner = pipeline.learner
     journal = Journal(pipeline.store.data / "mlflow" / "realised.journal.jsonl")
     known = {}
     for record in journal.read():
@@ -349,7 +360,10 @@ def promote(pipeline: Pipeline) -> Metadata:
             "Run `metaflow-hpo evaluate` first."
         )
     registry, version = pipeline.registry, int(results["version"])
-    if results["promoted"]:
+    if results["promoted"] and registry.is_withdrawn(version):
+        remedy = f"bring it back with `metaflow-hpo promote {version}`."
+        results |= {"promoted": False, "reason": f"A person has replaced version {version}; {remedy}"}
+    elif results["promoted"]:
         registry.promote(version, results["reason"])
     elif registry.champion() is None or registry.require_champion().version != version:
         registry.reject(version, results["reason"])

@@ -104,6 +104,16 @@ class Tracking:
         """Return a handle on a run that exists, without touching its status."""
         return Run(run_id, self.client())
 
+    def ensure_registered(self, name: str, description: str) -> None:
+        """Create a registered model; one that exists is left as it is."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client().create_registered_model(name, description=description)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
     def _experiment_id(self, step: str) -> str:
         name = f"metaflow_hpo/{step}"
         client = self.client()

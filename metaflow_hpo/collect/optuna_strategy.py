@@ -45,7 +45,7 @@ class OptunaStrategy(Strategy):
     def ask(self, count: int) -> list[Configuration]:
         """Return the next configurations, at most `count`; fewer where it finds none it has not proposed before."""
         found: list[Configuration] = []
-        with _quiet():
+        with quiet():
             while len(found) < count:
                 configuration = self._propose()
                 if configuration is None:
@@ -55,7 +55,7 @@ class OptunaStrategy(Strategy):
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """Hear outcomes; a failed trial counts as the worst so far, and waits while there is none that is ok."""
-        with _quiet():
+        with quiet():
             for trial in trials:
                 if trial.status == "ok":
                     self._worst = min(self._worst, trial.performance)
@@ -72,7 +72,7 @@ class OptunaStrategy(Strategy):
 
         for _ in range(_RETRIES):
             trial = self._study.ask()
-            configuration = canonical(self._space, _suggest(trial, self._space))
+            configuration = canonical(self._space, suggest(trial, self._space))
             name = configuration_id(configuration)
             if name not in self._asked:
                 self._asked[name] = trial.number
@@ -90,7 +90,7 @@ class OptunaStrategy(Strategy):
 
         # A trial it did not ask for.
         active = [hp for hp in self._space.hyperparameters if hp.name in trial.configuration]
-        distributions = {hp.name: _distribution(hp) for hp in active}
+        distributions = {hp.name: to_distribution(hp) for hp in active}
         params = dict(trial.configuration)
         self._study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=performance))
 
@@ -98,12 +98,13 @@ class OptunaStrategy(Strategy):
 def _make_study(seed: int) -> "optuna.Study":
     import optuna
 
-    with _quiet():
+    with quiet():
         sampler = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
         return optuna.create_study(direction="maximize", sampler=sampler)
 
 
-def _distribution(hp: Hyperparameter) -> "optuna.distributions.BaseDistribution":
+def to_distribution(hp: Hyperparameter) -> "optuna.distributions.BaseDistribution":
+    """Return what Optuna calls a hyperparameter's range."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(hp, Categorical):
@@ -113,7 +114,8 @@ def _distribution(hp: Hyperparameter) -> "optuna.distributions.BaseDistribution"
     return IntDistribution(hp.low, hp.high, log=hp.log)
 
 
-def _suggest(trial: "optuna.Trial", space: SearchSpace) -> Configuration:
+def suggest(trial: "optuna.Trial", space: SearchSpace) -> Configuration:
+    """Return the configuration that Optuna proposes for a trial."""
     values: dict[str, Value] = {}
     for hp in space.hyperparameters:
         if not space.is_active(hp.name, values):
@@ -128,7 +130,7 @@ def _suggest(trial: "optuna.Trial", space: SearchSpace) -> Configuration:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence "A new study created" and the notes on experimental options, here only."""
     import optuna
 

@@ -7,9 +7,10 @@ decile of the target) on either side of it; one task in five keeps four times as
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from metaflow_hpo.collect.rows import digest_content, strata_of
+from metaflow_hpo.collect.rows import Hashes, digest_content, hash_rows, mix, strata_of
 from metaflow_hpo.task import TaskData
 
 MIN_OF_STRATUM = 10
@@ -45,11 +46,24 @@ def sample_rows(data: TaskData, max_rows: int) -> TaskData:
 
 
 def _choose(data: TaskData, share: float) -> NDArray[np.bool_]:
-    """Return which rows are kept, `(rows,)`: the first ones of every stratum, on either side of the split."""
+    """Return which rows are kept, `(rows,)`: those with the lowest keys of a stratum, on either side of the split."""
     strata = strata_of(data.target, is_regression=data.task.is_regression)
+    keys = _keys(data)
     kept = np.zeros(len(strata), dtype=bool)
     for side in (False, True):
         for stratum in np.unique(strata):
             rows = np.flatnonzero((strata == stratum) & (data.is_test == side))
-            kept[rows[: max(round(share * len(rows)), min(len(rows), MIN_OF_STRATUM))]] = True
+            count = max(round(share * len(rows)), min(len(rows), MIN_OF_STRATUM))
+            kept[rows[np.argsort(keys[rows], kind="stable")[:count]]] = True
     return kept
+
+
+def _keys(data: TaskData) -> Hashes:
+    """Return a random number a row, `(rows,)`, that tells equal rows apart.
+
+    Equal rows with one number would be kept or left out together, and the target would become a function of the
+    features: of the labels seen with the same features, only those with a low hash would stay.
+    """
+    row_hash, _ = hash_rows(data.features, data.target)
+    occurrence = pd.Series(row_hash).groupby(row_hash, sort=False).cumcount().to_numpy().astype(np.uint64)
+    return np.where(occurrence > 0, mix(row_hash ^ mix(occurrence)), row_hash)

@@ -9,12 +9,22 @@ import pandas as pd
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from metaflow_hpo.evaluate.significance import Comparison
+
 _COLOURS = {
     "surrogate": "#d62728",
     "portfolio": "#1f77b4",
     "nearest_task": "#2ca02c",
     "random": "#7f7f7f",
     "default": "#9467bd",
+    "portfolio_ranks": "#17becf",
+    "mean_rank": "#8c564b",
+    "meta_gp": "#ff7f0e",
+    "gp": "#bcbd22",
+    "gp_warm": "#556b2f",
+    "rgpe": "#e377c2",
+    "cts": "#1b1b8f",
+    "tpe": "#c49c94",
 }
 
 
@@ -141,4 +151,37 @@ def plot_calibration(covered: dict[str, float], coverage: float) -> "Figure":
     axes.set_ylabel("outcomes inside the interval")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_critical_difference(comparison: "Comparison", title: str) -> "Figure":
+    """Plot mean ranks on a line; a bar joins recommenders that Wilcoxon-Holm tests cannot tell apart."""
+    from matplotlib.figure import Figure
+
+    count = len(comparison.names)
+    half = (count + 1) // 2
+    cliques = comparison.cliques
+    figure = Figure(figsize=(8, 1.5 + 0.26 * half + 0.12 * len(cliques)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlim(count + 0.5, 0.5)  # the best at the right, as in Demsar's diagrams
+    foot = -1.0 - 0.5 * len(cliques)
+    for position, (name, rank) in enumerate(zip(comparison.names, comparison.ranks, strict=True)):
+        on_right = position < half
+        level = foot - (position if on_right else count - 1 - position)
+        edge = 0.5 if on_right else count + 0.5
+        colour = _COLOURS.get(name, "black")
+        axes.plot([rank, rank, edge], [0.0, level, level], color=colour, linewidth=1)
+        label = f"{name.replace('_', ' ')} {rank:.2f}"
+        axes.text(edge, level, f" {label} ", ha="left" if on_right else "right", va="center", fontsize=8, color=colour)
+    for height, (first, last) in enumerate(cliques):
+        level = -0.45 - 0.5 * height
+        ends = comparison.ranks[first] - 0.04, comparison.ranks[last] + 0.04
+        axes.plot(ends, [level, level], color="black", linewidth=3, solid_capstyle="butt")
+    axes.axhline(0.0, color="black", linewidth=1)
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(1, count + 1))
+    axes.set_yticks([])
+    axes.set_ylim(foot - half, 0.0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(f"{title}: mean rank over {comparison.tasks} tasks", fontsize=10)
     return figure

@@ -18,6 +18,8 @@ from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import Task, TaskData
 from metaflow_hpo.trial import Trial, orient
 
+_TENTHS = 10
+
 
 def count_folds(rows: int) -> int:
     """Return the number of cross-validation folds for a number of training rows: 5 below 500, 3 below 5,000, else 2."""
@@ -27,8 +29,9 @@ def count_folds(rows: int) -> int:
 def make_folds(data: TaskData, seed: int = 0) -> list[Fold]:
     """Split the training rows into cross-validation folds, and add the fold of the test rows as the last one.
 
-    Classes are spread evenly over the folds; a regression target is spread by quantiles. Columns and target are
-    prepared on the training rows of each fold.
+    Classes are spread evenly over the folds; a regression target is spread by quantiles. Rows with equal features go
+    to the same fold, as they do to the same side of the test split. Columns and target are prepared on the training
+    rows of each fold.
 
     Args:
         data: The task with its rows in canonical order, on which the folds depend.
@@ -38,7 +41,8 @@ def make_folds(data: TaskData, seed: int = 0) -> list[Fold]:
         `count_folds(n) + 1` folds.
     """
     features, target = data.train_features, data.train_target
-    number = assign_folds(target, count_folds(len(target)), data.task.is_regression, seed)
+    groups = pd.factorize(pd.util.hash_pandas_object(features, index=False))[0]  # numbered as they appear
+    number = assign_folds(target, count_folds(len(target)), data.task.is_regression, seed, groups)
     splits = [
         (features[number != k], target[number != k], features[number == k], target[number == k])
         for k in range(int(number.max()) + 1)
@@ -47,8 +51,26 @@ def make_folds(data: TaskData, seed: int = 0) -> list[Fold]:
     return [_prepare_fold(data.task, *split) for split in splits]
 
 
-def assign_folds(target: NDArray[np.generic], folds: int, regression: bool, seed: int) -> NDArray[np.int64]:
-    """Return the fold number of each row, `(n,)`, with classes or quantiles of the target spread evenly."""
+def assign_folds(
+    target: NDArray[np.generic],
+    folds: int,
+    regression: bool,
+    seed: int,
+    groups: NDArray[np.intp] | None = None,
+) -> NDArray[np.int64]:
+    """Return the fold number of each row, `(N,)`, with classes or quantiles of the target spread evenly.
+
+    Args:
+        target: `(N,)`.
+        folds: Number of folds.
+        regression: Whether the target is a number rather than a class.
+        seed: Seed of the assignment.
+        groups: `(N,)` numbers from 0; rows of a group go to the same fold, unless a fold would then be empty.
+    """
+    if groups is not None and groups.max() + 1 < len(groups):
+        number = _assign_groups(target, folds, regression, seed, groups)
+        if len(np.unique(number)) == folds:
+            return number
     rng = np.random.default_rng(seed)
     ranked = np.lexsort((rng.permutation(len(target)), target))
     dealt = np.arange(len(target)) % folds
@@ -58,6 +80,26 @@ def assign_folds(target: NDArray[np.generic], folds: int, regression: bool, seed
     number = np.empty(len(target), np.int64)
     number[ranked] = dealt
     return number
+
+
+def _assign_groups(
+    target: NDArray[np.generic], folds: int, regression: bool, seed: int, groups: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """Lay the groups of each stratum end to end, in random order, and cut the line into folds of equal length."""
+    rng = np.random.default_rng(seed)
+    _, first, sizes = np.unique(groups, return_index=True, return_counts=True)
+    # A group belongs to the class of its first row, or to the tenth of the target in which that lies.
+    ranks = np.argsort(np.argsort(target[first], kind="stable"), kind="stable")
+    strata = ranks * _TENTHS // len(first) if regression else target[first].astype(np.int64)
+    order = np.lexsort((rng.permutation(len(first)), strata))
+    stratum = np.unique(strata[order], return_inverse=True)[1]
+    total = np.bincount(stratum, weights=sizes[order])
+    middle = np.cumsum(sizes[order]) - sizes[order] / 2 - (np.cumsum(total) - total)[stratum]
+    # Each stratum starts with another fold, or the only group of a small class would always be in the middle one.
+    shift = rng.integers(folds, size=len(total))[stratum]
+    fold_of_group = np.empty(len(first), np.int64)
+    fold_of_group[order] = (np.floor(middle / total[stratum] * folds).astype(np.int64) + shift) % folds
+    return fold_of_group[groups]
 
 
 def evaluate_configurations(

@@ -7,6 +7,7 @@ rows (`preprocessing.py`), and returns predictions; scores and trials are made i
 import itertools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import SearchSpaceMismatchError
+from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits, Stopwatch
 from metaflow_hpo.space import Configuration, SearchSpace
 
 FloatArray = NDArray[np.float32]
@@ -53,13 +55,19 @@ class Outcome:
         learning_curve: `(E,)` balanced accuracy (classification) or R2 (regression) on the validation rows after
             each epoch; empty for learners without epochs.
         duration_s: Seconds of training.
-        reason: Why it failed (`diverged: ...`); empty when it did not.
+        reason: Why it failed (`diverged: ...`, `time: ...`, `memory: ...`, `crashed: ...`); empty when it did not.
     """
 
     predictions: FloatArray
     learning_curve: FloatArray
     duration_s: float
     reason: str = ""
+
+    @classmethod
+    def failed(cls, reason: str, duration_s: float, learning_curve: FloatArray | None = None) -> "Outcome":
+        """Make the outcome of a training that gave no predictions."""
+        nothing = np.empty(0, np.float32)
+        return cls(nothing, nothing if learning_curve is None else learning_curve, duration_s, reason)
 
 
 class Learner(Protocol):
@@ -98,6 +106,11 @@ class Learner(Protocol):
             `(position in configurations, one outcome a fold)`, in the order in which configurations are finished.
         """
 
+    def measure_costs(
+        self, folds: Sequence[Fold], configurations: Sequence[Configuration], epochs: int
+    ) -> NDArray[np.float64]:
+        """Return the expected relative cost of each training, `(N, F)`: what takes longest is started first."""
+
 
 def check_request(
     space: SearchSpace, max_epochs: int, configurations: Sequence[Configuration], epochs: int
@@ -114,18 +127,23 @@ def check_request(
     return [space.validate(configuration) for configuration in configurations]
 
 
+TrainMember = Callable[[int, int, Flag], Outcome]
+"""Trains configuration `i` on fold `f`, and ends early where the flag goes up."""
+
+
 def train_in_threads(
-    train_member: Callable[[int, int], Outcome], costs: NDArray[np.float64], workers: int | None = None
+    train_member: TrainMember, costs: NDArray[np.float64], workers: int | None = None, limits: Limits = NO_LIMITS
 ) -> Iterator[tuple[int, list[Outcome]]]:
     """Spread configurations x folds over plain threads, the most expensive configurations first.
 
-    BLAS runs on one thread a member meanwhile. Closing the iterator early drops what has not started, waits for what
-    has, and gives threads and BLAS back.
+    BLAS runs on one thread a member meanwhile. Closing the iterator early drops what has not started, stops what has,
+    and gives threads and BLAS back. A member for which memory or its trial's time runs out is a failed outcome.
 
     Args:
-        train_member: Trains configuration `i` on fold `f`; it must release the GIL to gain from threads.
+        train_member: It must release the GIL to gain from threads.
         costs: Expected relative cost of each member, `(N, F)`.
         workers: Threads; None for one a processor.
+        limits: What each configuration may cost.
 
     Yields:
         `(i, one outcome a fold)` as each configuration is finished.
@@ -134,10 +152,13 @@ def train_in_threads(
     done: list[dict[int, Outcome]] = [{} for _ in range(count)]
     order = np.argsort(-costs.sum(axis=1), kind="stable").tolist()
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="train")
-    with single_threaded_blas():
+    with single_threaded_blas(), Stopwatch(count, limits.seconds) as stopwatch:
         try:
             members = itertools.product(order, range(fold_count))
-            futures = {pool.submit(train_member, index, fold): (index, fold) for index, fold in members}
+            futures = {
+                pool.submit(_train_within, limits, stopwatch, train_member, index, fold): (index, fold)
+                for index, fold in members
+            }
             for future in as_completed(futures):
                 index, fold = futures.pop(future)
                 done[index][fold] = future.result()
@@ -145,7 +166,28 @@ def train_in_threads(
                     outcomes, done[index] = done[index], {}
                     yield index, [outcomes[number] for number in range(fold_count)]
         finally:
+            stopwatch.stop_all()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _train_within(limits: Limits, stopwatch: Stopwatch, train_member: TrainMember, index: int, fold: int) -> Outcome:
+    """Train one member; what exceeds the limits becomes a failed outcome."""
+    if stopwatch.is_over(index):
+        return Outcome.failed(limits.describe_time("not started"), 0.0)
+    began = time.perf_counter()
+    try:
+        with stopwatch.running(index) as stop:
+            outcome = train_member(index, fold, stop)
+    except MemoryError as error:
+        return Outcome.failed(describe_memory_error(error), time.perf_counter() - began)
+    if stopwatch.is_over(index) and not outcome.reason:
+        return Outcome.failed(limits.describe_time("finished too late"), outcome.duration_s, outcome.learning_curve)
+    return outcome
+
+
+def describe_memory_error(error: MemoryError) -> str:
+    """Return why a training failed for which there was not enough memory."""
+    return f"memory: {str(error).rstrip('.') or 'an allocation failed'}"
 
 
 class _BlasCap:

@@ -1,16 +1,17 @@
-"""The multi-layer perceptron: its search space, and how a configuration becomes a recipe that both engines follow.
+"""The multi-layer perceptron: its search space, and how a configuration becomes a recipe that all engines follow.
 
 The one thing to know: whatever is random (initialisation, mini-batch order, dropout masks) is drawn from a hash of the
 seed, the configuration and the fold number. A result never depends on what else is trained in the call, nor on the
-number of threads.
+number of threads (with the stacked engine: but for rounding).
 """
 
-import functools
 import hashlib
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import Device, FloatArray, Fold, Outcome, check_request, train_in_threads
+from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
 from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace, configuration_id
 
-Engine = Literal["auto", "numba", "torch"]
+Engine = Literal["auto", "numba", "stacked", "torch"]
 
 MAX_LOSS = 1e6
 """A validation loss above this is divergence: training starts near log(classes), or 1 for a standardised target."""
@@ -69,6 +71,11 @@ class Recipe:
     regression: bool
 
     @property
+    def parameters(self) -> int:
+        """Number of weights and biases."""
+        return sum((a + 1) * b for a, b in zip(self.widths[:-1], self.widths[1:], strict=True))
+
+    @property
     def cost(self) -> float:
         """Multiplications to pass one row once, plus a share for the work around them."""
         products = sum(a * b for a, b in zip(self.widths[:-1], self.widths[1:], strict=True))
@@ -77,7 +84,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Start:
-    """All that is random in one training, drawn beforehand and shared by both engines.
+    """All that is random in one training, drawn beforehand and shared by all engines.
 
     Attributes:
         parameters: Flat float32: for each layer the weights `(in, out)` row by row, then the bias `(out,)`.
@@ -92,7 +99,7 @@ class Start:
 
 Trained = tuple[FloatArray, FloatArray, NDArray[np.float64]]
 """What an engine measures on the validation rows: outputs after the last epoch `(m, outputs)`; balanced accuracy or R2,
-and the loss, after each epoch trained, `(E',)` both; `E'` is smaller than `E` where training diverged."""
+and the loss, after each epoch trained, `(E',)` both; `E'` is smaller than `E` where it diverged or was stopped."""
 
 
 def make_recipe(configuration: Configuration, fold: Fold, epochs: int) -> Recipe:
@@ -156,13 +163,17 @@ def score_weights(fold: Fold) -> NDArray[np.float64]:
     return np.asarray(1.0 / (counts[fold.y_valid] * np.count_nonzero(counts)))
 
 
-def to_outcome(trained: Trained, recipe: Recipe, duration_s: float) -> Outcome:
-    """Turn what an engine returned into an outcome; it failed if the last loss is not finite or is above `MAX_LOSS`."""
+def to_outcome(trained: Trained, recipe: Recipe, duration_s: float, limits: Limits = NO_LIMITS) -> Outcome:
+    """Turn what an engine returned into an outcome.
+
+    It failed if the last loss is not finite or is above `MAX_LOSS`, or if training was stopped at the time limit.
+    """
     outputs, curve, losses = trained
-    if not losses[-1] <= MAX_LOSS:
-        where = f"after epoch {len(losses)} of {len(recipe.learning_rates)}"
-        reason = f"diverged: validation loss {losses[-1]:.3g} {where}"
-        return Outcome(np.empty(0, np.float32), curve, duration_s, reason)
+    where = f"after epoch {len(losses)} of {len(recipe.learning_rates)}"
+    if len(losses) > 0 and not losses[-1] <= MAX_LOSS:
+        return Outcome.failed(f"diverged: validation loss {losses[-1]:.3g} {where}", duration_s, curve)
+    if len(losses) < len(recipe.learning_rates):
+        return Outcome.failed(limits.describe_time(where), duration_s, curve)
     if recipe.regression:
         return Outcome(outputs[:, 0].copy(), curve, duration_s)
     exponentials = np.exp(outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True))
@@ -175,22 +186,26 @@ class MLP:
     """Multi-layer perceptrons for classification and regression.
 
     Attributes:
-        engine: `numba` (compiled, one configuration a processor; the fast one), `torch` (plain PyTorch, the reference),
-            or `auto`: numba, unless `device` is `cuda`.
-        device: Where the torch engine runs; `auto` takes a GPU if there is one. Numba knows the CPU only.
+        engine: `numba` (compiled, one configuration a processor), `stacked` (PyTorch, many networks in one product; for
+            a GPU), `torch` (plain PyTorch, the reference), or `auto`: stacked on a GPU, numba without.
+        device: Where the PyTorch engines run; `auto` takes a GPU if there is one. Numba knows the CPU only.
         workers: Threads of the numba engine; None for one a processor.
+        limits: What one trial may cost.
     """
 
     engine: Engine = "auto"
     device: Device = "auto"
     workers: int | None = None
+    limits: Limits = NO_LIMITS
     name: ClassVar[str] = "mlp"
     space: ClassVar[SearchSpace] = SPACE
     max_epochs: ClassVar[int] = 50
 
     def __post_init__(self) -> None:
         if self.engine == "numba" and self.device == "cuda":
-            raise MetaflowHPOError("The numba engine runs on the CPU, got device 'cuda': use engine='torch' or 'auto'.")
+            raise MetaflowHPOError(
+                "The numba engine runs on the CPU, got device 'cuda': use engine='stacked' or 'auto'."
+            )
 
     def train(
         self, folds: Sequence[Fold], configurations: Sequence[Configuration], *, seed: int, epochs: int
@@ -203,25 +218,63 @@ class MLP:
         """
         chosen = check_request(self.space, self.max_epochs, configurations, epochs)
         recipes = [[make_recipe(configuration, fold, epochs) for fold in folds] for configuration in chosen]
-        train_network, workers = self._start_engine()
 
-        def train_member(index: int, number: int) -> Outcome:
+        def draw(index: int, number: int) -> Start:
+            return draw_start(recipes[index][number], len(folds[number].x_train), seed, chosen[index], number)
+
+        costs = self.measure_costs(folds, chosen, epochs)
+        if self._find_engine() == "stacked":
+            from metaflow_hpo.learners import mlp_stacked, mlp_torch
+
+            device = mlp_torch.find_device(self.device)
+            return mlp_stacked.train_population(folds, recipes, draw, costs, self.limits, device)
+        train_network, measure_mb, workers = self._start_engine()
+        needed_mb = [max(map(measure_mb, folds, row), default=0.0) for row in recipes]
+
+        def train_member(index: int, number: int, stop: Flag) -> Outcome:
             began, recipe, fold = time.perf_counter(), recipes[index][number], folds[number]
-            start = draw_start(recipe, len(fold.x_train), seed, chosen[index], number)
-            trained = train_network(fold, recipe, start)
-            return to_outcome(trained, recipe, time.perf_counter() - began)
+            if reason := self.limits.describe_memory(needed_mb[index]):
+                return Outcome.failed(reason, 0.0)
+            trained = train_network(fold, recipe, draw(index, number), stop)
+            return to_outcome(trained, recipe, time.perf_counter() - began, self.limits)
 
-        rows = np.array([len(fold.x_train) for fold in folds])
-        costs = np.array([[recipe.cost for recipe in row] for row in recipes]).reshape(len(chosen), len(folds)) * rows
-        return train_in_threads(train_member, costs, workers)
+        return train_in_threads(train_member, costs, workers, self.limits)
 
-    def _start_engine(self) -> tuple[Callable[[Fold, Recipe, Start], Trained], int | None]:
-        """Return what trains a network, and the number of threads to call it from."""
-        if self.engine == "torch" or self.device == "cuda":
+    def measure_costs(
+        self, folds: Sequence[Fold], configurations: Sequence[Configuration], epochs: int
+    ) -> NDArray[np.float64]:
+        """Return the expected relative cost of each training, `(N, F)`."""
+        costs = [[make_recipe(c, fold, epochs).cost * len(fold.x_train) for fold in folds] for c in configurations]
+        return np.array(costs, np.float64).reshape(len(configurations), len(folds))
+
+    def _find_engine(self) -> Engine:
+        if self.engine != "auto":
+            return self.engine
+        return "stacked" if self.device == "cuda" or (self.device == "auto" and _has_gpu()) else "numba"
+
+    def _start_engine(
+        self,
+    ) -> tuple[Callable[[Fold, Recipe, Start, Flag], Trained], Callable[[Fold, Recipe], float], int | None]:
+        """Return what trains a network, what tells the memory it needs, and the number of threads to call them from."""
+        if self._find_engine() == "torch":
             from metaflow_hpo.learners import mlp_torch
 
-            return functools.partial(mlp_torch.train_network, device=mlp_torch.find_device(self.device)), 1
+            device = mlp_torch.find_device(self.device)
+
+            def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag) -> Trained:
+                return mlp_torch.train_network(fold, recipe, start, device, stop)
+
+            return train_network, mlp_torch.measure_mb, 1
         from metaflow_hpo.learners import mlp_kernel
 
         mlp_kernel.warm_up()
-        return mlp_kernel.train_network, self.workers
+        return mlp_kernel.train_network, mlp_kernel.measure_mb, self.workers
+
+
+def _has_gpu() -> bool:
+    """Tell whether PyTorch finds a GPU; it is imported, which takes a second, only where there is a driver at all."""
+    if shutil.which("nvidia-smi") is None and not Path("/dev/nvidiactl").exists():
+        return False
+    import torch
+
+    return torch.cuda.is_available()

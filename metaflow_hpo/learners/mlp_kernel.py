@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from metaflow_hpo.learners.learner import Fold
+from metaflow_hpo.learners.learner import FloatArray, Fold
+from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp import MAX_LOSS, SPACE, Recipe, Start, Trained, draw_start, make_recipe, score_weights
 
 _log = logging.getLogger(__name__)
@@ -126,25 +127,44 @@ def update(p: Any, g: Any, m: Any, v: Any, kind: Any, lr: Any, mom: Any, wd: Any
 
 
 @compiled
-def error_of(z: Any, t: Any, d: Any, regression: Any) -> Any:
-    """Return the summed loss of outputs `z`; `d` becomes the gradient of the mean loss."""
-    (n, k), loss = z.shape, 0.0
+def error_of(z: Any, t: Any, d: Any, regression: Any) -> None:
+    """Write the gradient of the mean loss of outputs `z` into `d`; the loss itself is not needed in training."""
+    n, k = z.shape
     for i in range(n):
         if regression:
-            r = z[i, 0] - t[i]
-            d[i, 0] = r * f4(2 / n)
-            loss += r * r
+            d[i, 0] = (z[i, 0] - t[i]) * f4(2 / n)
         else:
-            top, label, total = z[i].argmax(), int(t[i]), ZERO
+            top, label, total = z[i, 0], int(t[i]), ZERO
+            for j in range(1, k):  # a NaN that is passed over here comes back through `exp`
+                top = max(top, z[i, j])
             for j in range(k):
-                d[i, j] = exp(z[i, j] - z[i, top])
+                d[i, j] = exp(z[i, j] - top)
                 total += d[i, j]
-            loss += math.log(total) - (z[i, label] - z[i, top])
             scale = ONE / (total * f4(n))
             for j in range(k):
                 d[i, j] *= scale
             d[i, label] -= ONE / f4(n)
-    return loss
+
+
+@compiled
+def measure(z: Any, t: Any, weights: Any, regression: Any) -> Any:
+    """Return the summed loss of outputs `z`, and the sum of weights of hits or of weighted squared errors."""
+    (n, k), loss, score = z.shape, 0.0, 0.0
+    for i in range(n):
+        if regression:
+            r = z[i, 0] - t[i]
+            loss += r * r
+            score += weights[i] * r**2
+        else:
+            top, label, total = 0, int(t[i]), ZERO
+            for j in range(1, k):
+                top = j if z[i, j] > z[i, top] else top
+            for j in range(k):
+                total += exp(z[i, j] - z[i, top])
+            loss += math.log(total) - (z[i, label] - z[i, top])
+            if top == label:
+                score += weights[i]
+    return loss, score
 
 
 @compiled
@@ -173,20 +193,17 @@ def add_rows(d: Any, out: Any) -> None:
 
 
 @compiled
-def validate(P: Any, po: Any, X: Any, y: Any, weights: Any, H: Any, ho: Any, w: Any, act: Any, D: Any, Z: Any) -> Any:
+def validate(P: Any, po: Any, X: Any, y: Any, weights: Any, H: Any, ho: Any, w: Any, act: Any, Z: Any) -> Any:
     """Pass all validation rows into `Z` `(m, k)`; return (mean loss, weighted hits, or 1 - weighted squared errors)."""
     m, k, loss, score, regression = X.shape[0], Z.shape[1], 0.0, 0.0, Z.shape[1] == 1
     for b in range(0, m, CHUNK):
         z = forward(P, po, X[b : b + CHUNK], H, ho, w, act, 0.0, ONE, u4(0))
         n = z.shape[0]
-        loss += error_of(z, y[b : b + n], D[: n * k].reshape(n, k), regression)
+        part = measure(z, y[b : b + n], weights[b : b + n], regression)
+        loss, score = loss + part[0], score + part[1]
         for i in range(n):
             for j in range(k):
                 Z[b + i, j] = z[i, j]
-            if regression:
-                score += weights[b + i] * (z[i, 0] - y[b + i]) ** 2
-            elif z[i].argmax() == int(y[b + i]):
-                score += weights[b + i]
     return loss / m, 1 - score if regression else score
 
 
@@ -228,9 +245,12 @@ def find_offsets(w: Any, rows: Any) -> Any:
 @compiled
 def train(
     P: Any, w: Any, X: Any, y: Any, Xv: Any, yv: Any, weights: Any, order: Any, lrs: Any, optimizer: Any, mom: Any,
-    wd: Any, rate: Any, act: Any, batch: Any, seed: Any, Z: Any, curve: Any, losses: Any,
+    wd: Any, rate: Any, act: Any, batch: Any, seed: Any, Z: Any, curve: Any, losses: Any, stop: Any,
 ) -> Any:  # fmt: skip
-    """Train the flat parameters `P` in place; fill `Z` `(m, k)`, `curve` and `losses` `(E,)`; return epochs trained."""
+    """Train the flat parameters `P` in place; fill `Z` `(m, k)`, `curve` and `losses` `(E,)`; return epochs trained.
+
+    Another thread ends the training before the next mini-batch by writing to `stop` `(1,)`.
+    """
     (E, n), k, L = order.shape, Z.shape[1], w.size - 1
     rows = max(batch, min(Xv.shape[0], CHUNK))
     po, ho, most_parameters, most_outputs = find_offsets(w, rows)
@@ -240,6 +260,8 @@ def train(
     scale, steps = f4(1 / (1 - rate)), 0
     for e in range(E):
         for s in range(0, n, batch):
+            if stop[0] != 0:
+                return e
             size = min(batch, n - s)
             x, t = xs[:size], ts[:size]
             for i in range(size):
@@ -251,23 +273,31 @@ def train(
             z = forward(P, po, x, H, ho, w, act, rate, scale, hash32(u4(seed + u4(steps))))
             error_of(z, t, D[0, : size * k].reshape(size, k), k == 1)
             backward(P, po, x, H, ho, w, act, scale, rate > 0, D, G, M, V, optimizer, lrs[e], mom, wd, steps)
-        losses[e], curve[e] = validate(P, po, Xv, yv, weights, H, ho, w, act, D[0], Z)
+        losses[e], curve[e] = validate(P, po, Xv, yv, weights, H, ho, w, act, Z)
         if not losses[e] <= MAX_LOSS:
             return e + 1
     return E
 
 
-def train_network(fold: Fold, recipe: Recipe, start: Start) -> Trained:
-    """Train one network.
+def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag | None = None) -> Trained:
+    """Train one network; it ends before the next mini-batch where `stop` is not 0.
 
     Returns:
         Outputs on the validation rows after the last epoch `(m, outputs)`, and for each epoch trained the balanced
-        accuracy or R2 and the loss on the validation rows, `(E',)`; `E'` is smaller where training diverged.
+        accuracy or R2 and the loss on the validation rows, `(E',)`; `E'` is smaller where training diverged or was
+        stopped.
     """
+    return train_parameters(start.parameters.copy(), fold, recipe, start, stop)
+
+
+def train_parameters(
+    parameters: FloatArray, fold: Fold, recipe: Recipe, start: Start, stop: Flag | None = None
+) -> Trained:
+    """Train flat parameters (see `Start.parameters`) in place; the rest is as in `train_network`."""
     epochs, outputs = len(recipe.learning_rates), np.empty((len(fold.x_valid), recipe.widths[-1]), f4)
     curve, losses = np.empty(epochs, f4), np.empty(epochs)
     trained = train(
-        start.parameters.copy(),
+        parameters,
         np.array(recipe.widths, np.int64),
         *(np.require(a, f4, ("C", "W")) for a in (fold.x_train, fold.y_train, fold.x_valid, fold.y_valid)),
         score_weights(fold),
@@ -283,8 +313,20 @@ def train_network(fold: Fold, recipe: Recipe, start: Start) -> Trained:
         outputs,
         curve,
         losses,
+        np.zeros(1, np.int64) if stop is None else stop,
     )
     return outputs, curve[:trained], losses[:trained]
+
+
+def measure_mb(fold: Fold, recipe: Recipe) -> float:
+    """Return the memory that `train_network` and the drawing of its start take at most, in MB, without the fold."""
+    (rows, columns), (scored, outputs) = fold.x_train.shape, (len(fold.x_valid), recipe.widths[-1])
+    passed = max(recipe.batch, min(scored, CHUNK))
+    numbers = 6 * recipe.parameters  # drawn, joined, trained, two moments, gradient
+    numbers += 2 * len(recipe.learning_rates) * rows + rows  # the row order while it is drawn, the target
+    numbers += passed * (sum(recipe.widths) + 2 * max(recipe.widths) + columns)
+    numbers += scored * (8 * outputs + 3)  # float64 on the way to probabilities
+    return float(numbers * 4 / 1e6)
 
 
 _warm_lock = threading.Lock()

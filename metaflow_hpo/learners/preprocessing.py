@@ -5,7 +5,8 @@ fold. Nothing depends on the order of the rows.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -124,6 +125,31 @@ class Preprocessor:
                 break
         fitted.update(encoders)
         return cls(tuple(fitted[c] for c in features.columns))
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns of the table, in order."""
+        return [column.name for column in self.columns]
+
+    @property
+    def numeric_names(self) -> frozenset[str]:
+        """Names of the columns that hold numbers; the others hold strings."""
+        return frozenset(column.name for column in self.columns if isinstance(column, _Numeric))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return one JSON-ready dictionary a column; `from_json` inverts it."""
+        return [{"numeric": isinstance(column, _Numeric), **asdict(column)} for column in self.columns]
+
+    @classmethod
+    def from_json(cls, columns: Sequence[dict[str, Any]]) -> "Preprocessor":
+        """Build a preprocessor from what `to_json` returned."""
+        made: list[_Numeric | _Categorical] = []
+        for column in columns:
+            values = {name: value for name, value in column.items() if name != "numeric"}
+            made.append(
+                _Numeric(**values) if column["numeric"] else _Categorical(**values | {"kept": tuple(values["kept"])})
+            )
+        return cls(tuple(made))
 
     @property
     def feature_names(self) -> list[str]:

@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.learners.learner import FloatArray, Fold, Outcome, check_request, train_in_threads
+from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
 from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
 
 MAX_ITERATIONS = 100_000
 """Steps of the solver. libsvm cannot be interrupted and a large `C` may take hours; what is reached by then is used."""
+CACHE_MB = 200
+"""What libsvm keeps of the kernel matrix."""
 
 SPACE = SearchSpace(
     (
@@ -36,9 +39,12 @@ class SVM:
 
     Attributes:
         workers: Threads; None for one a processor.
+        limits: What one trial may cost. libsvm cannot be interrupted: a machine that takes too long fails when it is
+            done, unless an `IsolatedLearner` trains it, which ends its process.
     """
 
     workers: int | None = None
+    limits: Limits = NO_LIMITS
     name: ClassVar[str] = "svm"
     space: ClassVar[SearchSpace] = SPACE
     max_epochs: ClassVar[int] = 1
@@ -52,9 +58,29 @@ class SVM:
             SearchSpaceMismatchError: If a configuration or `epochs` is outside the search space.
         """
         chosen = check_request(self.space, self.max_epochs, configurations, epochs)
+        needed_mb = max(map(measure_mb, folds), default=0.0)
+
+        def train_member(index: int, number: int, _: Flag) -> Outcome:
+            if reason := self.limits.describe_memory(needed_mb):
+                return Outcome.failed(reason, 0.0)
+            return fit_machine(folds[number], chosen[index])
+
+        return train_in_threads(train_member, self.measure_costs(folds, chosen, epochs), self.workers, self.limits)
+
+    def measure_costs(
+        self, folds: Sequence[Fold], configurations: Sequence[Configuration], epochs: int
+    ) -> NDArray[np.float64]:
+        """Return the expected relative cost of each training, `(N, F)`; a larger `C` takes more steps."""
         sizes = np.array([fold.x_train.size * len(fold.x_train) for fold in folds], np.float64)
-        costs = np.array([float(c["C"]) ** 0.3 for c in chosen])[:, None] * sizes  # a larger C takes more steps
-        return train_in_threads(lambda index, number: fit_machine(folds[number], chosen[index]), costs, self.workers)
+        return np.array([float(c["C"]) ** 0.3 for c in configurations], np.float64)[:, None] * sizes
+
+
+def measure_mb(fold: Fold) -> float:
+    """Return the memory that `fit_machine` takes at most, in MB, without the fold."""
+    rows, scored = len(fold.x_train), len(fold.x_valid)
+    kernel = min(CACHE_MB * 1e6, 4.0 * rows * rows)
+    copies = 8 * 3 * (fold.x_train.size + fold.x_valid.size)  # float64, libsvm's own, the support vectors
+    return (kernel + copies + 8 * max(fold.classes, 2) ** 2 * (rows + scored)) / 1e6
 
 
 def fit_machine(fold: Fold, configuration: Configuration) -> Outcome:
@@ -62,7 +88,7 @@ def fit_machine(fold: Fold, configuration: Configuration) -> Outcome:
     began = time.perf_counter()
     present = np.unique(fold.y_train) if fold.classes else _EMPTY
     if len(present) == 1:
-        return Outcome(_EMPTY, _EMPTY, time.perf_counter() - began, "one class only in the training rows")
+        return Outcome.failed("one class only in the training rows", time.perf_counter() - began)
     machine = _make_machine(fold.classes == 0, configuration)
     machine.fit(fold.x_train, fold.y_train)
     if fold.classes:
@@ -72,9 +98,7 @@ def fit_machine(fold: Fold, configuration: Configuration) -> Outcome:
         predictions = machine.predict(fold.x_valid).astype(np.float32)
     duration_s = time.perf_counter() - began
     if not np.isfinite(predictions).all():
-        return Outcome(
-            _EMPTY, _EMPTY, duration_s, f"diverged: predictions are not finite after {machine.n_iter_} steps"
-        )
+        return Outcome.failed(f"diverged: predictions are not finite after {machine.n_iter_} steps", duration_s)
     return Outcome(predictions, _EMPTY, duration_s)
 
 
@@ -100,5 +124,5 @@ def _make_machine(regression: bool, configuration: Configuration) -> Any:
     class QuietSVR(SVR):  # type: ignore[misc]
         def _warn_from_fit_status(self) -> None: ...
 
-    settings = {"gamma": "scale", "max_iter": MAX_ITERATIONS} | dict(configuration)
+    settings = {"gamma": "scale", "max_iter": MAX_ITERATIONS, "cache_size": CACHE_MB} | dict(configuration)
     return QuietSVR(**settings) if regression else QuietSVC(**settings)

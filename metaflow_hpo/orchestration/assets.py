@@ -8,8 +8,9 @@ import warnings
 
 import dagster as dg
 
-from metaflow_hpo.adapters import collect_steps, surrogate_steps
+from metaflow_hpo.adapters import collect_steps, feedback, surrogate_steps
 from metaflow_hpo.orchestration import metadata as show
+from metaflow_hpo.orchestration.conditions import AFTER_COLLECTION, AFTER_DEPENDENCY, EVERY_MORNING, WHERE_MISSING
 from metaflow_hpo.orchestration.partitions import sync_partitions, task_partitions
 from metaflow_hpo.orchestration.resources import PipelineResource
 
@@ -26,7 +27,8 @@ def dataset_catalogue(context: dg.AssetExecutionContext, pipeline: PipelineResou
     work = pipeline.open(context)
     report = collect_steps.build_catalogue(work)
     sync_partitions(context.instance, work.store.task_ids())
-    shown = {"catalogue": show.show_table(report["table"]), "kinds": report["kinds"]}
+    shown = {"catalogue": show.show_table(report["table"])}
+    shown |= {name: report[name] for name in ("kinds", "deliveries", "refused")}
     return dg.MaterializeResult(metadata=show.keep_plain(report) | shown, data_version=dg.DataVersion(report["md5"]))
 
 
@@ -37,6 +39,7 @@ def dataset_catalogue(context: dg.AssetExecutionContext, pipeline: PipelineResou
     deps=[dataset_catalogue],
     partitions_def=task_partitions,
     backfill_policy=SINGLE_RUN,
+    automation_condition=WHERE_MISSING,
 )
 def search_results(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
     """Trials of each task: the shared core and random search, cross-validated. Finished trials are never repeated."""
@@ -55,6 +58,7 @@ def search_results(context: dg.AssetExecutionContext, pipeline: PipelineResource
     deps=[dataset_catalogue],
     partitions_def=task_partitions,
     backfill_policy=SINGLE_RUN,
+    automation_condition=WHERE_MISSING,
 )
 def meta_features(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
     """The numbers that describe each task, from its training rows only, cheap landmarks included."""
@@ -71,6 +75,7 @@ def meta_features(context: dg.AssetExecutionContext, pipeline: PipelineResource)
         dg.AssetDep(search_results, partition_mapping=dg.AllPartitionMapping()),
         dg.AssetDep(meta_features, partition_mapping=dg.AllPartitionMapping()),
     ],
+    automation_condition=AFTER_COLLECTION,
 )
 def meta_dataset(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """Trials joined with meta-features over all tasks. Its md5, the one DVC records, names it everywhere downstream."""
@@ -78,14 +83,26 @@ def meta_dataset(context: dg.AssetExecutionContext, pipeline: PipelineResource) 
     return dg.MaterializeResult(metadata=report, data_version=dg.DataVersion(report["md5"]))
 
 
-@dg.asset(group_name="surrogate", kinds={"pytorch", "lightning", "mlflow"}, owners=OWNERS, deps=[meta_dataset])
+@dg.asset(
+    group_name="surrogate",
+    kinds={"pytorch", "lightning", "mlflow"},
+    owners=OWNERS,
+    deps=[meta_dataset],
+    automation_condition=AFTER_DEPENDENCY,
+)
 def surrogate(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """f(T, theta) -> p, cross-fitted over task families on a GPU where there is one; registered as candidate."""
     report = surrogate_steps.fit(pipeline.open(context))
     return dg.MaterializeResult(metadata=show.keep_plain(report) | report["metrics"])
 
 
-@dg.asset(group_name="evaluate", kinds={"matplotlib", "mlflow"}, owners=OWNERS, deps=[surrogate])
+@dg.asset(
+    group_name="evaluate",
+    kinds={"matplotlib", "mlflow"},
+    owners=OWNERS,
+    deps=[surrogate],
+    automation_condition=AFTER_DEPENDENCY,
+)
 def recommendation_evaluation(
     context: dg.AssetExecutionContext, pipeline: PipelineResource
 ) -> dg.MaterializeResult[None]:
@@ -99,11 +116,32 @@ def recommendation_evaluation(
     return dg.MaterializeResult(metadata=show.keep_plain(report) | tables | named | report["metrics"])
 
 
-@dg.asset(group_name="evaluate", kinds={"mlflow"}, owners=OWNERS, deps=[recommendation_evaluation])
+@dg.asset(
+    group_name="evaluate",
+    kinds={"mlflow"},
+    owners=OWNERS,
+    deps=[recommendation_evaluation],
+    automation_condition=AFTER_DEPENDENCY,
+)
 def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """The served version: the alias `champion` on the candidate that passed the gate."""
     report = surrogate_steps.promote(pipeline.open(context))
     return dg.MaterializeResult(metadata={name: value for name, value in report.items() if value is not None})
+
+
+@dg.asset(
+    group_name="evaluate",
+    kinds={"matplotlib"},
+    owners=OWNERS,
+    deps=[champion],
+    automation_condition=EVERY_MORNING,
+)
+def recommendation_monitoring(
+    context: dg.AssetExecutionContext, pipeline: PipelineResource
+) -> dg.MaterializeResult[None]:
+    """What came of recommendations against what was predicted with them, and how novel the tasks of people are."""
+    report, figure = feedback.monitor(pipeline.open(context))
+    return dg.MaterializeResult(metadata=show.keep_plain(report) | {"plot_monitoring": show.show_figure(figure)})
 
 
 ASSETS = [
@@ -115,3 +153,7 @@ ASSETS = [
     recommendation_evaluation,
     champion,
 ]
+"""The steps of the pipeline, which are the stages of dvc.yaml as well."""
+
+MONITORING = [recommendation_monitoring]
+"""What watches the champion at work; nothing depends on it."""

@@ -4,7 +4,8 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.adapters import surrogate_steps
+from metaflow_hpo.adapters import feedback, surrogate_steps
+from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.orchestration import assets
 from metaflow_hpo.orchestration.resources import PipelineResource
 
@@ -83,7 +84,10 @@ def surrogate_has_learned(context: dg.AssetCheckExecutionContext, pipeline: Pipe
 @dg.asset_check(asset=assets.recommendation_evaluation, blocking=True)
 def gate(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
     """Not worse than the champion and the named baselines on meta-validation families; blocks the promotion."""
-    results = surrogate_steps.read_results(pipeline.open(context))
+    work = pipeline.open(context)
+    results = surrogate_steps.read_results(work)
+    if not results["promoted"] and results["version"] == surrogate_steps.read_candidate(work)["version"]:
+        surrogate_steps.promote(work)  # this check blocks the asset `champion`: the refusal is recorded here
     return dg.AssetCheckResult(
         passed=bool(results["promoted"]), description=results["reason"], metadata={"version": results["version"]}
     )
@@ -98,6 +102,19 @@ def champion_answers(context: dg.AssetCheckExecutionContext, pipeline: PipelineR
     return dg.AssetCheckResult(passed=passed, metadata={"first": found[0]})
 
 
+@dg.asset_check(asset=assets.recommendation_monitoring)
+def intervals_hold(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
+    """Of 20 outcomes or more, 72 % to 88 % lie in their 80 % interval; beyond that the champion drifts: a warning."""
+    report = read_json(feedback.monitoring_path(pipeline.open(context)), remedy="Materialize the asset first.")
+    shown = {name: report[name] for name in ("outcomes", "coverage", "mean_error") if report[name] is not None}
+    return dg.AssetCheckResult(
+        passed=not report["drifted"],
+        severity=dg.AssetCheckSeverity.WARN,
+        description=report["reason"],
+        metadata=shown,
+    )
+
+
 CHECKS = [
     catalogue_is_complete,
     searches_are_complete,
@@ -106,4 +123,5 @@ CHECKS = [
     surrogate_has_learned,
     gate,
     champion_answers,
+    intervals_hold,
 ]

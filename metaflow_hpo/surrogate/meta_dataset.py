@@ -8,6 +8,7 @@ fewer epochs than the learner's longest (low rungs of a halving search) are left
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class MetaDataset:
                 f"Meta-features must be finite; they are not on {bad[:5]}. Describe these tasks again."
             )
 
-    @property
+    @cached_property
     def encoded(self) -> Array:
         """Encoded configurations, `(C, D)`."""
         return self.space.encode(self.configurations)

@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.adapters import advise
+from metaflow_hpo.adapters.files import write_frame, write_json
+from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.registry import ChampionVersion
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.collect.preparation import prepare_task
-from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, SearchSpaceMismatchError
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, NoChampionError, SearchSpaceMismatchError
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.settings import Settings
 
@@ -27,7 +29,7 @@ class StandIn:
 
     folder: Path
 
-    def require_champion(self):
+    def champion(self):
         return ChampionVersion("surrogate", 7, "run")
 
     def download(self, version):
@@ -43,6 +45,20 @@ def pipeline(tmp_path, tracking: Tracking, served_folder):
 
 
 @pytest.fixture
+def mlp_pipeline(pipeline, served_folder):
+    """With the learner of the champion that stands in."""
+    made = Pipeline(pipeline.settings.model_copy(update={"learner": "mlp"}))
+    made.__dict__["registry"] = StandIn(served_folder)
+    return made
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """Surroundings right after the installation: an empty folder, and the knowledge that ships."""
+    return Pipeline(Settings(data=tmp_path / "fresh" / "data"))
+
+
+@pytest.fixture
 def data():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(80, 2))
@@ -50,19 +66,60 @@ def data():
     return prepare_task(frame, task_id="mine", target="y", source="test", licence="none")
 
 
-def test_a_recommendation_names_the_task_and_the_version_it_comes_from(pipeline, data, meta) -> None:
-    described = advise.Described(data, dict(zip(meta.meta_feature_names, meta.meta_features[0].tolist(), strict=True)))
-    answer = advise.recommend(pipeline, described, 3)
+def describe_past(data, served):
+    """Describe a data set as the first task a recommender knows."""
+    values = served.past.meta_features[0].tolist()
+    return advise.Described(data, dict(zip(served.meta_feature_names, values, strict=True)))
+
+
+def test_a_recommendation_names_the_task_and_the_version_it_comes_from(mlp_pipeline, data, served) -> None:
+    answer = advise.recommend(mlp_pipeline, describe_past(data, served), 3)
     assert answer["task"]["task_id"] == "mine"
     assert (answer["task"]["rows"], answer["task"]["classes"]) == (80, 2)
     assert [r["rank"] for r in answer["recommendations"]] == [1, 2, 3]
+    recommendation_id = answer["lineage"].pop("recommendation_id")
     assert answer["lineage"] == {"surrogate_version": 7, "surrogate_name": "surrogate", "meta_dataset_md5": "abc"}
+    again = advise.recommend(mlp_pipeline, describe_past(data, served), 3)
+    assert again["lineage"]["recommendation_id"] == recommendation_id
     json.dumps(answer, allow_nan=False)
 
 
-def test_meta_features_of_another_program_version_are_refused(pipeline, data) -> None:
+def test_without_a_champion_the_shipped_recommender_of_the_learner_answers_and_nothing_is_written(fresh, data) -> None:
+    served, _ = advise.load_recommender(fresh)
+    answer = advise.recommend(fresh, describe_past(data, served), 2)
+    assert served.surrogate.learner == "mlp"
+    assert answer["lineage"]["surrogate_version"] == f"shipped-{open_knowledge().provenance['package_version']}"
+    assert answer["lineage"]["surrogate_name"] == "shipped"
+    assert answer["lineage"]["meta_dataset_md5"] == open_knowledge().provenance["meta_dataset_md5"]
+    assert not fresh.settings.data.exists()
+
+
+def test_a_champion_of_another_learner_does_not_answer(pipeline) -> None:
+    served, source = advise.load_recommender(pipeline)
+    assert (served.surrogate.learner, source["surrogate_name"]) == ("svm", "shipped")
+
+
+def test_without_champion_and_knowledge_the_remedy_is_named(pipeline, fresh, tmp_path) -> None:
+    fresh.__dict__["knowledge"] = None
+    with pytest.raises(NoChampionError, match=r"'mlp' in sqlite.*none has been promoted.*metaflow-hpo fit"):
+        advise.load_recommender(fresh)
+    write_json(tmp_path / "provenance.json", {"recommenders": {"mlp": {}}})
+    pipeline.__dict__["knowledge"] = Knowledge(tmp_path)
+    with pytest.raises(NoChampionError, match=r"'svm'.*surrogate version 7 is not, and this package ships no"):
+        advise.load_recommender(pipeline)
+
+
+def test_a_search_goes_through_what_the_shipped_recommender_recommends(tmp_path, tracking: Tracking, data) -> None:
+    made = Pipeline(Settings(data=tmp_path / "data", learner="svm"))
+    found = advise.search(made, data, strategy="recommended", trials=2)
+    again = advise.recommend(made, advise.describe_data(data), 2)["recommendations"]
+    assert [dict(t.configuration) for t in found] == [r["configuration"] for r in again]
+    assert {t.strategy for t in found} == {"recommended"}
+
+
+def test_meta_features_of_another_program_version_are_refused(mlp_pipeline, data) -> None:
     with pytest.raises(InvalidTableError, match="Describe the task with this version"):
-        advise.recommend(pipeline, advise.Described(data, {"mf_other": 1.0}), 3)
+        advise.recommend(mlp_pipeline, advise.Described(data, {"mf_other": 1.0}), 3)
 
 
 def test_describing_a_file_without_the_column_is_refused(tmp_path) -> None:
@@ -196,9 +253,28 @@ def test_observed_trials_that_cannot_be_used_are_refused(tmp_path) -> None:
         advise.read_observed(path, "svm")
 
 
-def test_the_status_of_an_empty_folder_makes_nothing(tmp_path) -> None:
-    pipeline = Pipeline(Settings(data=tmp_path / "none"))
-    report = advise.read_status(pipeline)
+def test_the_status_of_an_empty_folder_is_that_of_the_shipped_knowledge_and_makes_nothing(fresh) -> None:
+    report, provenance = advise.read_status(fresh), open_knowledge().provenance
     assert report["champion"] is None
-    assert report["knowledge"]["trials"] == 0
-    assert not (tmp_path / "none").exists()
+    assert report["knowledge"]["source"] == "shipped"
+    for name in ("tasks", "families", "trials", "learners", "meta_dataset_md5"):
+        assert report["knowledge"][name] == provenance[name]
+    assert report["shipped"]["files"] == provenance["files"]
+    assert not fresh.settings.data.exists()
+
+
+def test_the_status_counts_the_local_meta_data_set_where_there_is_one(fresh) -> None:
+    frame = open_knowledge().read_meta_dataset()
+    task = frame["task_id"].iloc[0]
+    rows = frame.loc[(frame["task_id"] == task) & (frame["learner"] == "mlp")]
+    write_frame(fresh.store.meta_dataset_path, rows)
+    found = advise.read_status(fresh)["knowledge"]
+    assert (found["source"], found["tasks"], found["trials"]) == ("local", 1, len(rows))
+    assert found["learners"] == {"mlp": {"tasks": 1, "trials": len(rows)}}
+
+
+def test_the_status_of_a_package_without_knowledge_is_empty(fresh) -> None:
+    fresh.__dict__["knowledge"] = None
+    report = advise.read_status(fresh)
+    assert report["shipped"] is None
+    assert (report["knowledge"]["trials"], report["knowledge"]["source"]) == (0, "none")

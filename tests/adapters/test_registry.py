@@ -6,9 +6,12 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
+from metaflow_hpo.adapters.audit import audit, read_decisions
+from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.registry import ChampionVersion, Registry
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, NoChampionError
+from metaflow_hpo.settings import Settings
 
 pytestmark = [
     pytest.mark.integration,
@@ -110,6 +113,59 @@ def test_a_rejected_version_is_no_candidate_and_the_champion_stays(registry: Reg
     assert (tags["status"], tags["rejection.reason"]) == ("rejected", "worse than the champion")
     with pytest.raises(MetaflowHPOError, match="is the champion; promote another one"):
         registry.reject(first, "no")
+
+
+def test_every_decision_is_kept_in_order_and_a_repetition_adds_none(registry: Registry, tmp_path: Path) -> None:
+    first, second, third = (register(registry, tmp_path / "folder", name) for name in ("one", "two", "three"))
+    pipeline = Pipeline(Settings(data=tmp_path / "data"))
+    assert read_decisions(pipeline) == []
+    registry.promote(first, "the first one")
+    registry.promote(second, "better")
+    registry.promote(second, "said twice")
+    registry.reject(third, "worse")
+    registry.reject(third, "worse")
+    registry.promote(first, "version 2 is slower", by="person")
+    decisions = read_decisions(pipeline)
+    assert [(d.outcome, d.version, d.champion_before, d.by, d.reason) for d in decisions] == [
+        ("promoted", 1, "none", "gate", "the first one"),
+        ("promoted", 2, "1", "gate", "better"),
+        ("rejected", 3, "2", "gate", "worse"),
+        ("promoted", 1, "2", "person", "version 2 is slower"),
+    ]
+    assert all(decision.finished for decision in decisions)
+    assert audit(pipeline)["champion"] == 1
+
+
+def test_what_a_person_has_replaced_only_a_person_brings_back(registry: Registry, tmp_path: Path) -> None:
+    first, second = register(registry, tmp_path / "folder", "one"), register(registry, tmp_path / "folder", "two")
+    registry.promote(first, "first")
+    registry.promote(second, "better")
+    assert not registry.is_withdrawn(first)
+    registry.promote(first, "rolled back", by="person")
+    assert registry.is_withdrawn(second)
+    registry.promote(second, "mended", by="person")
+    assert not registry.is_withdrawn(second)
+
+
+def test_a_decision_cut_short_is_seen_as_unfinished(registry: Registry, tmp_path: Path) -> None:
+    version = register(registry, tmp_path / "folder")
+    with (
+        pytest.raises(MetaflowHPOError, match="the disk is full"),
+        registry._decision("promoted", version, "r", "gate", "none"),
+    ):
+        raise MetaflowHPOError("the disk is full")
+    (decision,) = read_decisions(Pipeline(Settings(data=tmp_path / "data")))
+    assert not decision.finished
+    assert registry.champion() is None
+
+
+def test_an_audit_of_nothing_makes_no_database(tmp_path: Path) -> None:
+    assert audit(Pipeline(Settings(data=tmp_path / "none"))) == {
+        "name": "metaflow_hpo_surrogate",
+        "champion": None,
+        "decisions": [],
+    }
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_surrogate_is_downloaded_once_and_whole(registry: Registry, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from sklearn.datasets import load_breast_cancer
 
 from metaflow_hpo.adapters import collect_steps, surrogate_steps
 from metaflow_hpo.adapters.files import write_json
@@ -150,18 +151,49 @@ def test_a_search_reports_its_own_fidelity_and_keeps_the_trials_of_another(finis
     assert best[1] < best[2] == reports["searches"]["iris"]["best_performance"]
 
 
-def test_a_bad_file_of_the_inbox_is_left_out_with_a_warning(finished, caplog):
+def test_a_bad_file_of_the_inbox_goes_to_quarantine_with_a_warning(finished, caplog):
     pipeline, _ = finished
     inbox = pipeline.store.inbox
     inbox.mkdir(exist_ok=True)
     bad = inbox / "bad.csv"
     bad.write_text("a,y\n1\n")
-    try:
-        report = collect_steps.build_catalogue(pipeline)
-    finally:
-        bad.unlink()
+    os.utime(bad, (0, 0))
+    report = collect_steps.build_catalogue(pipeline)
     assert report["tasks"] == 6
+    assert report["deliveries"] == {"quarantined": 1}
     assert "bad.csv is left out of the catalogue" in caplog.text
+    assert not bad.exists()
+    assert (pipeline.store.quarantine / "bad.csv.reason.txt").is_file()
+
+
+def test_a_landed_task_is_searched_from_what_the_champion_recommends(finished):
+    pipeline, _ = finished
+    if pipeline.registry.champion() is None:
+        pipeline.registry.promote(1, "for this test")
+    table = load_breast_cancer(as_frame=True).frame.head(120)
+    landed = pipeline.store.inbox / "landed.csv"
+    landed.parent.mkdir(exist_ok=True)
+    table.to_csv(landed, index=False)
+    os.utime(landed, (0, 0))
+    before = digest(pipeline)
+    try:
+        assert collect_steps.build_catalogue(pipeline)["deliveries"] == {"accepted": 1}
+        # Not searched yet: it must not hold up the others.
+        assert collect_steps.join_tasks(pipeline)["waiting_tasks"] == 1
+        report = collect_steps.search_tasks(pipeline, ["landed"])["landed"]
+        trials = pd.read_parquet(pipeline.store.search_results_path("landed"))
+        again = collect_steps.search_tasks(pipeline, ["landed"])["landed"]
+    finally:
+        landed.unlink()
+        collect_steps.build_catalogue(pipeline)
+        pipeline.store.search_results_path("landed").unlink()
+        collect_steps.join_tasks(pipeline)
+    assert list(trials["strategy"]) == ["recommended"] * 5 + ["sobol"] * 8 + ["random"] * 4
+    recommended, core = (set(trials.loc[trials["strategy"] == s, "configuration_id"]) for s in ("recommended", "sobol"))
+    assert recommended <= core
+    assert report["default_performance"] == trials.loc[trials["strategy"] == "sobol", "performance"].iloc[0]
+    assert again["fresh_trials"] == 0
+    assert digest(pipeline) == before
 
 
 def test_a_refused_candidate_keeps_the_champion_and_the_registry_says_why(finished):

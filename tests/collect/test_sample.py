@@ -66,3 +66,12 @@ def test_one_task_in_five_keeps_four_times_as_many_rows() -> None:
         rows = sample_rows(data, 100).task.rows
         limit = 100 * LARGE_FACTOR if is_large(data) else 100
         assert limit <= rows <= limit + 3 * MIN_OF_STRATUM
+
+
+def test_equal_rows_are_not_kept_or_left_out_together() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.integers(0, 40, 4000).astype(float), "y": rng.choice(["u", "v"], 4000)})
+    small = sample_rows(prepare_task(frame, task_id="t", target="y", source="test", licence="none"), 400)
+    sides = pd.DataFrame({"a": small.features["a"], "y": small.target, "test": small.is_test})
+    purity = sides.groupby("a")["y"].agg(lambda y: max(y.mean(), 1 - y.mean()))
+    assert purity.mean() < 0.75

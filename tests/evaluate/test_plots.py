@@ -3,7 +3,15 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from metaflow_hpo.evaluate.plots import plot_calibration, plot_learning_curves, plot_realised, plot_regret, plot_search
+from metaflow_hpo.evaluate.plots import (
+    plot_calibration,
+    plot_critical_difference,
+    plot_learning_curves,
+    plot_realised,
+    plot_regret,
+    plot_search,
+)
+from metaflow_hpo.evaluate.significance import compare
 
 
 def drawn(figure):
@@ -70,3 +78,14 @@ def test_calibration_is_drawn_against_the_nominal_coverage():
     labels = [line.get_label() for line in axes.lines]
     assert labels == ["nominal 80%", "mean 75%"]
     assert axes.lines[1].get_ydata()[0] == pytest.approx(0.75)
+
+
+def test_ranks_are_drawn_best_at_the_right_and_joined_where_nothing_tells_them_apart():
+    base = np.random.default_rng(0).random(30)
+    comparison = compare(pd.DataFrame({"portfolio": base + 0.5, "surrogate": base, "meta_gp": base}))
+    axes = drawn(plot_critical_difference(comparison, "k = 3"))
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]
+    assert {text.get_text().strip() for text in axes.texts} == {"surrogate 1.50", "meta gp 1.50", "portfolio 3.00"}
+    bars = [line for line in axes.lines if line.get_linewidth() == 3]
+    assert len(bars) == 1
+    assert "30 tasks" in axes.get_title()

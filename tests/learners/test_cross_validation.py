@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
+from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.learners.cross_validation import assign_folds, count_folds, evaluate_configurations, make_folds
 from metaflow_hpo.learners.learner import Fold, Outcome
@@ -144,9 +145,10 @@ def test_changing_test_rows_changes_nothing_that_is_selected_on(learner, regress
 
 def test_changing_validation_rows_leaves_the_preparation_of_their_fold_alone():
     data = make_data()
-    number = assign_folds(data.train_target, 5, False, 0)
+    groups = pd.factorize(pd.util.hash_pandas_object(data.train_features, index=False))[0]
+    number = assign_folds(data.train_target, 5, False, 0, groups)
     features = data.features.copy()
-    features.loc[np.flatnonzero(~data.is_test)[number == 1]] = -77.0
+    features.loc[np.flatnonzero(~data.is_test)[number == 1]] *= -77.0
     one, other = make_folds(data), make_folds(replace(data, features=features))
     assert np.array_equal(one[1].x_train, other[1].x_train)
     assert not np.array_equal(one[1].x_valid, other[1].x_valid)
@@ -172,3 +174,34 @@ def test_bad_requests_are_refused_before_anything_is_trained():
         evaluate_configurations(make_data(), MLP(), [{}], strategy="default", seed=0)
     with pytest.raises(SearchSpaceMismatchError, match=r"fidelity_epochs must be in 1\.\.50; got 99"):
         evaluate_configurations(make_data(), MLP(), [], strategy="default", seed=0, fidelity_epochs=99)
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_rows_of_a_group_share_a_fold_and_classes_stay_spread(regression):
+    rng = np.random.default_rng(0)
+    groups = np.unique(rng.integers(0, 400, 1000), return_inverse=True)[1]
+    target = rng.normal(size=1000) if regression else (rng.random(1000) < 0.3).astype(np.int64)
+    number = assign_folds(target, 5, regression, 0, groups)
+    assert all(len(set(number[groups == g])) == 1 for g in range(groups.max() + 1))
+    assert np.bincount(number).tolist() == pytest.approx([200] * 5, abs=30)
+    level = [target[number == k].mean() for k in range(5)]
+    assert level == pytest.approx([target.mean()] * 5, abs=0.25 if regression else 0.1)
+
+
+def test_folds_without_repeated_rows_do_not_change():
+    target = np.arange(100) % 3
+    assert (assign_folds(target, 5, False, 0, np.arange(100)) == assign_folds(target, 5, False, 0)).all()
+
+
+def test_groups_are_given_up_where_a_fold_would_be_empty():
+    groups = np.arange(100) % 2
+    assert set(assign_folds(np.arange(100) % 3, 5, False, 0, groups)) == set(range(5))
+
+
+def test_folds_keep_rows_with_equal_features_together():
+    frame = pd.DataFrame({"a": np.repeat(np.arange(100.0), 3), "y": np.tile(["u", "v", "v"], 100)})
+    data = prepare_task(frame, task_id="t", target="y", source="test", licence="none")
+    folds = make_folds(data)
+    for fold in folds[:-1]:
+        assert not set(fold.x_train[:, 0].round(4)) & set(fold.x_valid[:, 0].round(4))
+        assert len(fold.x_valid) > 0

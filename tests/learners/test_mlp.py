@@ -1,14 +1,18 @@
+import itertools
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ks_2samp, qmc
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners import mlp_kernel
+from metaflow_hpo.learners import mlp_kernel, mlp_torch
 from metaflow_hpo.learners.learner import Fold, Outcome, train_in_threads
+from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp import MLP, SPACE, draw_start, learning_rates, make_recipe, score_weights
 
 LOADERS = {"iris": load_iris, "breast_cancer": load_breast_cancer, "diabetes": load_diabetes}
@@ -99,38 +103,80 @@ def test_weights_turn_hits_into_balanced_accuracy_and_errors_into_r2():
     assert score_weights(Fold(x, y, x, np.ones(4, np.float32), 0)).tolist() == [0] * 4
 
 
-@pytest.mark.parametrize("name", LOADERS)
+def spread(count: int, **fixed):
+    """Configurations that fill the space evenly."""
+    units = qmc.Sobol(len(SPACE.names), seed=1).random(count)
+    return [configure(**{**configuration, **fixed}) for configuration in SPACE.from_unit(units)]
+
+
+def train_reference(fold, recipe, start):
+    return mlp_torch.train_network(fold, recipe, start, torch.device("cpu"))
+
+
+def deviate(one, other) -> tuple[float, float]:
+    """Largest relative deviation of the learning curve (of scores below 0.1: in tenths), and of the losses."""
+    if len(one[2]) != len(other[2]):
+        return math.inf, math.inf
+    curve = np.abs(one[1] - other[1]) / np.maximum(np.abs(other[1]), 0.1)
+    return float(curve.max()), float(np.max(np.abs(one[2] / other[2] - 1)))
+
+
+def is_chaotic(fold, recipe, start, expected) -> bool:
+    """Does the reference itself leave its path where its initial parameters change by one part in ten million?"""
+    for seed in range(6):
+        noise = 1 + 1e-7 * np.random.default_rng(seed).standard_normal(len(start.parameters))
+        perturbed = replace(start, parameters=(start.parameters * noise).astype(np.float32))
+        if max(deviate(train_reference(fold, recipe, perturbed), expected)) > 1e-5:
+            return True
+    return False
+
+
 @pytest.mark.parametrize(
-    "values",
+    ("count", "epochs", "loss_tolerance", "most_chaotic"),
     [
-        {},
-        {"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.5, "schedule": "step"},
-        {"optimizer": "adamw", "weight_decay": 0.1, "activation": "tanh", "schedule": "cosine"},
-        {"layers": 4, "width": 32, "shape": "funnel", "activation": "tanh", "batch_size": 32, "weight_decay": 0.01},
-        {"layers": 1, "width": 200, "batch_size": 256},
+        (8, 8, 1e-5, 0.2),
+        # Losses, which nobody keeps, drift a little further in 50 epochs: the kernel's tanh is good to 1e-6.
+        pytest.param(16, 50, 3e-5, 0.3, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
-    ids=["default", "sgd", "adamw", "funnel", "wide"],
 )
-def test_both_engines_follow_the_same_path_without_dropout(name, values):
-    fold, configuration = make_fold(name), configure(dropout=0.0, **values)
-    recipe = make_recipe(configuration, fold, 10)
-    kernel = train_one(fold, configuration, engine="numba")
-    reference = train_one(fold, configuration, engine="torch", device="cpu")
-    assert recipe.dropout == 0
-    np.testing.assert_allclose(kernel.predictions, reference.predictions, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(kernel.learning_curve, reference.learning_curve, rtol=1e-4, atol=1e-5)
+def test_the_kernel_follows_the_reference_to_1e5_unless_the_reference_is_chaotic(
+    count, epochs, loss_tolerance, most_chaotic
+):
+    configurations = spread(count, dropout=0.0)
+    for name in ("optimizer", "schedule", "activation", "shape"):
+        assert len({configuration[name] for configuration in configurations}) == len(choices(name))
+    chaotic = []
+    for name, configuration in itertools.product(LOADERS, configurations):
+        fold = make_fold(name)
+        recipe = make_recipe(configuration, fold, epochs)
+        start = draw_start(recipe, len(fold.x_train), 0, configuration, 0)
+        expected = train_reference(fold, recipe, start)
+        curve, losses = deviate(mlp_kernel.train_network(fold, recipe, start), expected)
+        if curve > 1e-5 or losses > loss_tolerance:
+            assert is_chaotic(fold, recipe, start, expected), f"{curve:.1e} {losses:.1e} on {name}: {configuration}"
+            chaotic.append((name, configuration))
+    assert len(chaotic) <= most_chaotic * len(LOADERS) * count
+
+
+def choices(name: str):
+    return next(hyperparameter for hyperparameter in SPACE.hyperparameters if hyperparameter.name == name).choices
+
+
+def measure_errors(engine: str, seeds: int, **values):
+    fold = make_fold("diabetes")
+    configuration = configure(**{"dropout": 0.5, "width": 32, "learning_rate": 0.003, **values})
+    outcomes = [train_one(fold, configuration, 8, seed=seed, engine=engine, device="cpu") for seed in range(seeds)]
+    return np.array([np.mean((outcome.predictions - fold.y_valid) ** 2) for outcome in outcomes])
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_dropout_hurts_both_engines_alike(activation):
-    fold = make_fold("diabetes")
-    configuration = configure(dropout=0.5, width=32, learning_rate=0.003, activation=activation)
-    errors = {}
-    for engine in ("numba", "torch"):
-        outcomes = [train_one(fold, configuration, seed=seed, engine=engine, device="cpu") for seed in range(10)]
-        errors[engine] = np.array([np.mean((o.predictions - fold.y_valid) ** 2) for o in outcomes])
-    pooled = math.sqrt((errors["numba"].var(ddof=1) + errors["torch"].var(ddof=1)) / 10)
-    assert abs(errors["numba"].mean() - errors["torch"].mean()) < 4 * pooled
+def test_with_dropout_the_scores_of_both_engines_have_the_same_distribution(activation):
+    kernel, reference = (measure_errors(engine, 24, activation=activation) for engine in ("numba", "torch"))
+    assert ks_2samp(kernel, reference).pvalue > 0.01
+    pooled = math.sqrt((kernel.var(ddof=1) + reference.var(ddof=1)) / 24)
+    assert abs(kernel.mean() - reference.mean()) < 3 * pooled
+    other = measure_errors("numba", 24, activation=activation, dropout=0.2)
+    assert ks_2samp(other, reference).pvalue < 0.001  # so the test can tell rates apart
 
 
 def test_dropout_zeroes_its_rate_independently_of_the_key():
@@ -157,7 +203,7 @@ def test_fast_functions_are_accurate_and_keep_nan():
     assert math.isnan(mlp_kernel.exp(np.float32("nan")))
 
 
-@pytest.mark.parametrize("engine", ["numba", "torch"])
+@pytest.mark.parametrize("engine", ["numba", "torch", "stacked"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_divergence_is_an_outcome_with_a_reason(engine, activation):
     fold = make_fold("diabetes")
@@ -172,7 +218,7 @@ def test_divergence_is_an_outcome_with_a_reason(engine, activation):
     assert len(outcome.learning_curve) < 10
 
 
-@pytest.mark.parametrize("engine", ["numba", "torch"])
+@pytest.mark.parametrize("engine", ["numba", "torch", "stacked"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_a_nan_in_the_training_rows_is_divergence_too(engine, activation):
     fold = make_fold("iris")
@@ -236,14 +282,6 @@ def test_impossible_devices_are_refused():
             MLP(device="cuda").train([make_fold("iris")], [SPACE.default], seed=0, epochs=1)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_the_gpu_follows_the_cpu():
-    fold, configuration = make_fold("iris"), configure(dropout=0.0)
-    kernel, gpu = train_one(fold, configuration), train_one(fold, configuration, device="cuda")
-    np.testing.assert_allclose(kernel.predictions, gpu.predictions, rtol=1e-3, atol=1e-4)
-
-
 def test_a_folder_that_cannot_be_cached_in_still_gives_a_kernel(monkeypatch, caplog):
     def refuse(**options):
         if options.pop("cache", False):
@@ -257,7 +295,7 @@ def test_a_folder_that_cannot_be_cached_in_still_gives_a_kernel(monkeypatch, cap
 
 
 def test_an_error_in_a_thread_reaches_the_caller():
-    def fail(index: int, number: int) -> Outcome:
+    def fail(index: int, number: int, stop: Flag) -> Outcome:
         raise ZeroDivisionError("on purpose")
 
     with pytest.raises(ZeroDivisionError, match="on purpose"):
@@ -267,7 +305,7 @@ def test_an_error_in_a_thread_reaches_the_caller():
 def test_expensive_configurations_start_first():
     started = []
 
-    def record(index: int, number: int) -> Outcome:
+    def record(index: int, number: int, stop: Flag) -> Outcome:
         started.append((index, number))
         return Outcome(np.empty(0), np.empty(0), 0.0)
 

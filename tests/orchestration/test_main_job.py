@@ -17,7 +17,7 @@ from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.definitions import defs
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.orchestration import automation
-from metaflow_hpo.orchestration.assets import ASSETS
+from metaflow_hpo.orchestration.assets import ASSETS, MONITORING
 from metaflow_hpo.orchestration.checks import CHECKS
 from metaflow_hpo.orchestration.main_job import run_main_job
 from metaflow_hpo.orchestration.partitions import TASKS
@@ -36,7 +36,7 @@ def digest(folder):
 
 
 def test_every_asset_is_described_grouped_and_owned():
-    for asset in ASSETS:
+    for asset in [*ASSETS, *MONITORING]:
         (spec,) = asset.specs
         assert spec.description
         assert spec.group_name in {"collect", "surrogate", "evaluate"}
@@ -52,7 +52,7 @@ def test_the_gate_is_the_only_blocking_check():
 def test_definitions_hold_all_assets_jobs_the_schedule_and_the_sensor():
     repository = defs.get_repository_def()
     names = {key.to_user_string() for key in repository.assets_defs_by_key}
-    assert names == {a.key.to_user_string() for a in ASSETS}
+    assert names == {a.key.to_user_string() for a in [*ASSETS, *MONITORING]}
     assert {"catalogue", "collect", "learn"} <= set(repository.job_names)
     assert repository.has_schedule_def("weekly_retraining")
     assert repository.has_sensor_def("inbox_sensor")
@@ -195,25 +195,18 @@ def test_trials_of_other_rows_are_not_used(project):
     assert pipeline.store.read_trials(changed) == []
 
 
-def test_the_sensor_asks_once_for_each_content_of_the_inbox(project):
-    inbox = project.data / "inbox"
-    inbox.mkdir(exist_ok=True)
-    with dg.instance_for_test() as instance:
-        empty = automation.inbox_sensor(dg.build_sensor_context(instance=instance))
-        assert isinstance(empty, dg.SkipReason)
-        file = inbox / "mine.csv"
-        file.write_text("a,y\n1,2\n")
-        try:
-            context = dg.build_sensor_context(instance=instance)
-            assert isinstance(automation.inbox_sensor(context), dg.RunRequest)
-            known = dg.build_sensor_context(instance=instance, cursor=context.cursor)
-            assert isinstance(automation.inbox_sensor(known), dg.SkipReason)
-        finally:
-            file.unlink()
-
-
-def test_the_schedule_waits_for_the_first_search(project, monkeypatch, tmp_path):
+def test_the_schedule_skips_what_the_surrogate_knows_already(project, monkeypatch, tmp_path):
     with dg.build_schedule_context() as context:
+        known = automation.weekly_retraining(context)
+        assert isinstance(known, dg.SkipReason)
+        assert surrogate_steps.read_candidate(project.pipeline())["meta_dataset_md5"] in known.skip_message
+        # A table that is newer than the join may hold what is not joined yet.
+        table = project.data / "search_results" / "iris.parquet"
+        stat = table.stat()
+        table.touch()
         assert isinstance(automation.weekly_retraining(context), dg.RunRequest)
+        os.utime(table, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         monkeypatch.setenv("METAFLOW_HPO_DATA", str(tmp_path / "empty"))
-        assert isinstance(automation.weekly_retraining(context), dg.SkipReason)
+        nothing = automation.weekly_retraining(context)
+        assert isinstance(nothing, dg.SkipReason)
+        assert "No task has been searched" in nothing.skip_message

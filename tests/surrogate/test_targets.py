@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from scipy.stats import norm
 
@@ -53,7 +55,7 @@ def test_rows_are_the_known_cells(meta):
     performance = meta.performance.copy()
     performance[0, 1:] = np.nan
     performance[1, 0] = np.nan
-    sparse = type(meta)(**{**vars(meta), "performance": performance})
+    sparse = replace(meta, performance=performance)
     rows = make_rows(sparse, Standardiser.fit(meta.meta_features))
     assert len(rows.task) == np.isfinite(performance).sum()
     assert (rows.task == 0).sum() == 1

@@ -1,9 +1,12 @@
 """A person's own file as a task, with an optional sidecar `<name>.yaml` that says what a table cannot.
 
-The one thing to know: what the caller gives wins over the sidecar, and the sidecar over what is inferred.
+The one thing to know: what the caller gives wins over the sidecar, and the sidecar over what is inferred. A file of
+the inbox came from anywhere: `check_landed` looks at what it is before a byte of its content is read.
 """
 
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +22,13 @@ from metaflow_hpo.task import Metric, TaskData
 
 OWN_LICENCE = "unspecified (own data)"
 USUAL_TARGETS = ("target", "class", "label", "y")
+INBOX_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
+SIDECAR_SUFFIX = ".yaml"
+MAX_FILE_BYTES = 2 * 1024**3
+MAX_CELLS = 200_000_000
+"""Rows times columns of a parquet file: one kilobyte of parquet can announce billions of them."""
+MAX_SIDECAR_BYTES = 256 * 1024
+MAX_SIDECAR_DEPTH = 4
 
 
 class Sidecar(BaseModel):
@@ -73,7 +83,7 @@ def load_file(
         InvalidTaskError: The file, the sidecar or the table cannot be used; the message says what to do.
     """
     frame = read_table(path)
-    sidecar = read_sidecar(path.with_suffix(".yaml"))
+    sidecar = read_sidecar(path.with_suffix(SIDECAR_SUFFIX))
     notes = list(frame.attrs.pop("notes", []))
     target = target or sidecar.target
     if target is None:
@@ -99,12 +109,18 @@ def read_sidecar(path: Path) -> Sidecar:
     """Read a sidecar; an empty one where there is no such file.
 
     Raises:
-        InvalidTaskError: It is not YAML, or a key is unknown or has a wrong value; the message names it.
+        InvalidTaskError: It is not YAML, too large, or a key is unknown or has a wrong value; the message names it.
     """
     if not path.is_file():
         return Sidecar()
+    if path.stat().st_size > MAX_SIDECAR_BYTES:
+        raise InvalidTaskError(
+            f"Expected at most {MAX_SIDECAR_BYTES} bytes in {path}; it has {path.stat().st_size}. Shorten the sidecar."
+        )
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        _check_yaml(path, text)
+        values = yaml.safe_load(text)
         return Sidecar.model_validate({} if values is None else values)
     except ValidationError as error:
         wrong = "; ".join(
@@ -115,6 +131,79 @@ def read_sidecar(path: Path) -> Sidecar:
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidTaskError(f"Expected YAML in UTF-8 in {path}; found: {error}. Correct the sidecar.") from error
+
+
+def check_landed(path: Path, inbox: Path) -> None:
+    """Check what a file of the inbox is, before its content is read.
+
+    Raises:
+        InvalidTaskError: It, or its sidecar, is no regular file directly in `inbox` (a link is never followed), cannot
+            be read, has an unknown ending or an unusable name, or is too large, unpacked or not.
+    """
+    if path.parent.resolve() != inbox.resolve():
+        raise InvalidTaskError(f"Expected a file directly in {inbox}; got {path}. Copy it there.")
+    if not path.name.isprintable():
+        raise InvalidTaskError(f"Expected a printable file name; found {path.name!r}. Rename the file.")
+    for one in (path, path.with_suffix(SIDECAR_SUFFIX)):
+        if os.path.lexists(one):
+            _check_regular(one)
+    if path.suffix.lower() not in INBOX_SUFFIXES:
+        raise InvalidTaskError(
+            f"Expected a file ending in {', '.join(INBOX_SUFFIXES)}; found {path.name}, which was not opened. "
+            f"Unpack it or save it as csv or parquet; a sidecar ends in {SIDECAR_SUFFIX}."
+        )
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise InvalidTaskError(
+            f"Expected at most {MAX_FILE_BYTES} bytes; {path.name} has {size}. Take a sample of its rows."
+        )
+    if path.suffix.lower() in {".parquet", ".pq"}:
+        _check_unpacked_size(path)
+
+
+def _check_regular(path: Path) -> None:
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        raise InvalidTaskError(
+            f"Expected a file; {path.name} is a symbolic link, which is never followed. Copy the file itself."
+        )
+    if not stat.S_ISREG(mode):
+        raise InvalidTaskError(f"Expected a regular file; {path.name} is a {_kind_of(mode)}. Copy a table instead.")
+    if not os.access(path, os.R_OK):
+        raise InvalidTaskError(f"Expected a readable file; {path.name} is not. Give read permission and copy it again.")
+
+
+def _kind_of(mode: int) -> str:
+    return "folder" if stat.S_ISDIR(mode) else "device, pipe or socket"
+
+
+def _check_unpacked_size(path: Path) -> None:
+    """Refuse a parquet file by what its footer announces; one without a footer is left to the reader's message."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        footer = parquet.read_metadata(path)
+    except (pa.ArrowException, OSError):
+        return
+    cells = footer.num_rows * footer.num_columns
+    unpacked = sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
+    if cells > MAX_CELLS or unpacked > MAX_FILE_BYTES:
+        raise InvalidTaskError(
+            f"Expected at most {MAX_CELLS} cells and {MAX_FILE_BYTES} bytes unpacked; {path.name} announces "
+            f"{footer.num_rows} rows of {footer.num_columns} columns ({unpacked} bytes). Take a sample of its rows."
+        )
+
+
+def _check_yaml(path: Path, text: str) -> None:
+    """Refuse what a sidecar never needs and what makes a small YAML large: references and deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise InvalidTaskError(f"Expected no references (`*name`) in {path}; found one. Write the value out.")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_SIDECAR_DEPTH:
+            raise InvalidTaskError(f"Expected keys with plain values or lists in {path}; found deep nesting. Mend it.")
 
 
 def task_id_of(path: Path) -> str:
@@ -133,5 +222,5 @@ def _usual_target(path: Path, names: list[str]) -> str:
         return usual[0]
     raise InvalidTaskError(
         f"Expected to be told which column of {path.name} to predict; it has {listed(names, 30)}. "
-        f"Give --target, or write `target: <column>` into {path.with_suffix('.yaml').name}."
+        f"Give --target, or write `target: <column>` into {path.with_suffix(SIDECAR_SUFFIX).name}."
     )

@@ -32,9 +32,7 @@ def write_task(path: Path, data: TaskData) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    taken = {TARGET_COLUMN, SPLIT_COLUMN} & set(data.features.columns)
-    if taken:
-        raise InvalidTaskError(f"Expected features not to be called {', '.join(sorted(taken))}. Rename the column.")
+    check_columns(data)
     names = [*data.features.columns, TARGET_COLUMN, SPLIT_COLUMN]
     columns = [_to_arrow(data.features[name]) for name in data.features.columns]
     table = pa.Table.from_arrays([*columns, pa.array(data.target), pa.array(data.is_test)], names=names)
@@ -43,6 +41,17 @@ def write_task(path: Path, data: TaskData) -> None:
     write_atomically(
         path, lambda temporary: parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
     )
+
+
+def check_columns(data: TaskData) -> None:
+    """Check that a task can be written.
+
+    Raises:
+        InvalidTaskError: A feature is called like one of the two columns that are added.
+    """
+    taken = {TARGET_COLUMN, SPLIT_COLUMN} & set(data.features.columns)
+    if taken:
+        raise InvalidTaskError(f"Expected features not to be called {', '.join(sorted(taken))}. Rename the column.")
 
 
 def read_task(path: Path) -> TaskData:

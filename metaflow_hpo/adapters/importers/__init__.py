@@ -1,0 +1,1 @@
+"""Importers: published benchmarks turned into trial tables, one file a benchmark."""

@@ -1,0 +1,156 @@
+"""The knowledge that ships with the package: past trials, their tasks, and the recommenders fitted on them.
+
+The one thing to know: it lies in `metaflow_hpo/knowledge` as parquet, safetensors and JSON, written by `pack` and only
+read here. Learning curves are in half precision, performances and durations in single; hyperparameters and
+meta-features are exact, as configurations are named by their content.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from metaflow_hpo.adapters.files import read_frame, read_json
+from metaflow_hpo.adapters.versioning import file_md5
+from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.tables import SCORE_NAMES, TRIAL_COLUMNS, join_meta_dataset
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TRIALS_FILE = "trials.parquet"
+CONFIGURATIONS_FILE = "configurations.parquet"
+TASKS_FILE = "tasks.parquet"
+PROVENANCE_FILE = "provenance.json"
+
+CURVE_TOLERANCE = 2.0**-11
+"""Relative rounding of learning curves; that of performances, scores and durations is 2^-24."""
+
+_REMEDY = "The shipped knowledge is damaged: install metaflow-hpo again."
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """A folder that `pack` has written.
+
+    Attributes:
+        folder: The folder.
+    """
+
+    folder: Path
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What it is and where it came from: counts, versions, settings, cost, the md5 of each file."""
+        return dict(read_json(self.folder / PROVENANCE_FILE, remedy=_REMEDY))
+
+    @property
+    def version(self) -> str:
+        """Name of this knowledge in the lineage of a recommendation."""
+        return f"shipped-{self.provenance['package_version']}"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Counts and the md5 of the meta-data set, as `metaflow-hpo status` shows them."""
+        return {n: self.provenance[n] for n in ("tasks", "families", "trials", "learners", "meta_dataset_md5")}
+
+    def recommender_folder(self, learner: str) -> Path | None:
+        """Return the folder of a learner's recommender, or None where the knowledge has none of it."""
+        return self.folder / learner if learner in self.provenance["recommenders"] else None
+
+    def read_trials(self) -> pd.DataFrame:
+        """Return all trials as the files of `search_results` hold them, all learners' `hp_` columns side by side."""
+        configurations = self._read(CONFIGURATIONS_FILE)
+        frame = self._read(TRIALS_FILE).merge(
+            configurations, on=["learner", "configuration_id"], how="left", validate="many_to_one"
+        )
+        names = [str(name) for name in configurations.columns if str(name).startswith("hp_")]
+        return frame[[*TRIAL_COLUMNS, *SCORE_NAMES, "learning_curve", *names, "task_sha256"]]
+
+    def read_catalogue(self) -> pd.DataFrame:
+        """Return the tasks with their licence, source and digest, one line a task."""
+        frame = self._read(TASKS_FILE)
+        return frame[[name for name in frame.columns if not str(name).startswith("mf_")]]
+
+    def read_meta_features(self) -> pd.DataFrame:
+        """Return `task_id`, `family`, the digest of the rows and the `mf_` columns, one line a task."""
+        frame = self._read(TASKS_FILE).rename(columns={"sha256": "task_sha256"})
+        names = [str(name) for name in frame.columns if str(name).startswith("mf_")]
+        return frame[["task_id", "family", "task_sha256", *names]]
+
+    def read_meta_dataset(self) -> pd.DataFrame:
+        """Return the meta-data set: trials joined with the meta-features of their tasks."""
+        return join_meta_dataset(self.read_trials(), self.read_meta_features())
+
+    def verify(self) -> None:
+        """Compare every file with its md5.
+
+        Raises:
+            InvalidTableError: If a file is missing or is not the one that was packed.
+        """
+        expected: Mapping[str, str] = self.provenance["files"]
+        missing = [name for name in expected if not (self.folder / name).is_file()]
+        changed = [n for n, md5 in expected.items() if n not in missing and file_md5(self.folder / n) != md5]
+        if missing or changed:
+            raise InvalidTableError(
+                f"Expected the {len(expected)} files of {self.folder} as they were packed; "
+                f"missing {missing[:_SHOWN]}, changed {changed[:_SHOWN]}. {_REMEDY}"
+            )
+
+    def _read(self, name: str) -> pd.DataFrame:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.folder / name
+        if not path.is_file():
+            return read_frame(path, remedy=_REMEDY)  # which says so
+        try:
+            table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {_REMEDY}") from error
+        frame: pd.DataFrame = table.cast(pa.schema([_widen(field) for field in table.schema])).to_pandas()
+        return frame
+
+
+def _widen(field: "pa.Field") -> "pa.Field":
+    """Return a column in the type it has in the data folder."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(field.type):
+        return field.with_type(field.type.value_type)
+    if pa.types.is_list(field.type):
+        return field.with_type(pa.list_(pa.float32()))
+    if pa.types.is_floating(field.type):
+        return field.with_type(pa.float64())
+    return field.with_type(pa.int64()) if pa.types.is_integer(field.type) else field
+
+
+def shipped_folder() -> Path:
+    """Return where the package keeps its knowledge, whether or not it was built with any."""
+    return Path(str(files("metaflow_hpo"))) / "knowledge"
+
+
+def open_knowledge(folder: Path | None = None) -> Knowledge | None:
+    """Return the knowledge in a folder, or None where there is none.
+
+    Args:
+        folder: A folder that `pack` has written; that of the package unless given.
+    """
+    chosen = shipped_folder() if folder is None else folder
+    return Knowledge(chosen) if (chosen / PROVENANCE_FILE).is_file() else None
+
+
+def count_trials(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return `tasks`, `families`, `trials` and the same by learner of a meta-data set, one line a trial."""
+    learners = frame.groupby("learner")["task_id"].agg(["nunique", "size"])
+    return {
+        "tasks": int(frame["task_id"].nunique()),
+        "families": int(frame["family"].nunique()),
+        "trials": len(frame),
+        "learners": {str(n): {"tasks": int(r["nunique"]), "trials": int(r["size"])} for n, r in learners.iterrows()},
+    }

@@ -1,0 +1,106 @@
+"""The knowledge page of a data folder.
+
+The one thing to know: it shows the tasks that have been searched so far, so it can be made while a collection runs.
+"""
+
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from metaflow_hpo import __version__
+from metaflow_hpo.adapters.files import read_frame, read_json, write_atomically
+from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.store import DataStore
+from metaflow_hpo.adapters.versioning import file_md5
+from metaflow_hpo.collect.fingerprint import column_fingerprints
+from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.evaluate.knowledge_report import Knowledge, render_report
+
+_PACKAGES = ("numpy", "numba", "torch", "scikit-learn", "optuna")
+
+
+def write_report(pipeline: Pipeline, output: Path, stability: Path | None = None) -> dict[str, object]:
+    """Write the knowledge page of the data folder.
+
+    Args:
+        pipeline: Settings say which learner's trials are shown.
+        output: The HTML file, replaced if it exists.
+        stability: JSON list of records, one a meta-feature, shown as a table; None for no such table.
+
+    Returns:
+        What was written: `output`, `tasks`, `trials`, `bytes`, `seconds`.
+
+    Raises:
+        InvalidTableError: If no task has been searched yet, or `stability` is not such a file.
+    """
+    started = time.monotonic()
+    knowledge = read_knowledge(pipeline, None if stability is None else _read_stability(stability))
+    text = render_report(knowledge)
+    write_atomically(output, lambda temporary: _write(temporary, text))
+    return {
+        "output": str(output),
+        "tasks": int(knowledge.trials["task_id"].nunique()),
+        "trials": len(knowledge.trials),
+        "bytes": output.stat().st_size,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) -> Knowledge:
+    """Return the tables of the data folder, those of unfinished searches left out.
+
+    Raises:
+        InvalidTableError: If no task has been searched yet.
+    """
+    store, learner = pipeline.store, pipeline.learner
+    catalogue = store.read_catalogue()
+    names = [str(name) for name in catalogue["task_id"]]
+    searched = [name for name in names if store.search_results_path(name).is_file()]
+    if not searched:
+        raise InvalidTableError(f"No search results in {store.data}. Run `metaflow-hpo step search_results` first.")
+    trials = pd.concat([read_frame(store.search_results_path(name)) for name in searched], ignore_index=True)
+    described = [read_frame(p) for p in map(store.meta_features_path, names) if p.is_file()]
+    return Knowledge(
+        catalogue=catalogue,
+        trials=trials.drop(columns=["learning_curve"], errors="ignore"),
+        meta_features=pd.concat(described, ignore_index=True) if described else pd.DataFrame({"task_id": []}),
+        learner=learner.name,
+        space=learner.space,
+        fingerprints=_read_fingerprints(pipeline, searched),
+        stability=stability,
+        provenance=_provenance(store),
+    )
+
+
+def _read_fingerprints(pipeline: Pipeline, names: list[str]) -> dict[str, frozenset[str]]:
+    present = [name for name in names if pipeline.store.task_path(name).is_file()]
+    fingerprints = {}
+    for done, name in enumerate(present, start=1):
+        fingerprints[name] = column_fingerprints(pipeline.store.read_task(name))
+        pipeline.progress("fingerprints", done, len(present))
+    return fingerprints
+
+
+def _provenance(store: DataStore) -> dict[str, str]:
+    files = {"catalogue": store.catalogue_path, "meta-data set": store.meta_dataset_path}
+    md5s = {f"md5 of the {name}": file_md5(path) for name, path in files.items() if path.is_file()}
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return {
+        **md5s,
+        "made with": f"metaflow-hpo {__version__}, Python {platform.python_version()}, {packages}",
+        "made at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    }
+
+
+def _read_stability(path: Path) -> pd.DataFrame:
+    records = read_json(path, remedy="Give a JSON list of records, one a meta-feature.")
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise InvalidTableError(f"Expected a JSON list of records in {path}; found {type(records).__name__}.")
+    return pd.DataFrame(records)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,51 @@
+"""The trained network as MLflow logs it: this file itself (models-from-code), beside a folder with the network.
+
+The one thing to know: MLflow runs this file as a script on every load; a wrong request must leave it with status 400.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+from metaflow_hpo.collect.conform import conform_rows
+from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.learners.trained import TrainedNetwork
+
+
+class TrainedModel(PythonModel):
+    """Predicts rows of a person's table."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the network, once for each process of the server."""
+        self._network = TrainedNetwork.load(Path(context.artifacts["network"]))
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Predict rows.
+
+        Args:
+            context: Not used.
+            model_input: `(n, columns)` rows as in the table that was trained on; the target may be missing.
+            params: Not used.
+
+        Returns:
+            One line a row: `prediction`, and `probability_<class>` for classification.
+
+        Raises:
+            MlflowException: With `INVALID_PARAMETER_VALUE` (status 400) if a column is missing.
+        """
+        encoder = self._network.preprocessor
+        try:
+            features = conform_rows(model_input, encoder.column_names, encoder.numeric_names)
+        except MetaflowHPOError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+        return self._network.predict(features)
+
+
+set_model(TrainedModel())

@@ -1,0 +1,93 @@
+"""Files around a benchmark: the trial table and its search space in, tables and plots out.
+
+The one thing to know: what is wrong with a person's trial table is an `InvalidTableError` with a remedy, whichever
+reader found it.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from metaflow_hpo.adapters.files import read_json, write_atomically, write_json
+from metaflow_hpo.adapters.sources.tables import read_table
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
+from metaflow_hpo.evaluate.benchmark import BenchmarkResult
+from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
+from metaflow_hpo.evaluate.significance import compare
+from metaflow_hpo.space import SearchSpace
+from metaflow_hpo.surrogate.trial_table import TrialTable, build_trial_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def read_trial_table(path: Path, *, space: Path | None = None, lower_is_better: bool = False) -> TrialTable:
+    """Read a table of trials.
+
+    Args:
+        path: csv or parquet.
+        space: JSON file with the search space as `SearchSpace.to_json` writes it; inferred unless given.
+        lower_is_better: The performance is a loss.
+
+    Raises:
+        InvalidTableError: If the file is missing, damaged or not a table of trials.
+        SearchSpaceMismatchError: If the search space is broken, or a configuration lies outside it.
+    """
+    try:
+        frame = read_table(path)
+    except InvalidTaskError as error:
+        raise InvalidTableError(str(error)) from error
+    return build_trial_table(frame, lower_is_better=lower_is_better, space=None if space is None else read_space(space))
+
+
+def read_space(path: Path) -> SearchSpace:
+    """Read a search space from a JSON list of hyperparameters."""
+    items = read_json(path, remedy="Give a JSON list of hyperparameters with name, type, default and range.")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise InvalidTableError(f"Expected a JSON list of hyperparameters in {path}; found {type(items).__name__}.")
+    return SearchSpace.from_json(items)
+
+
+def describe_benchmark(table: TrialTable, result: BenchmarkResult, protocol: dict[str, Any]) -> dict[str, Any]:
+    """Return the benchmark's JSON: the contract's keys, the protocol, and what was understood of the table."""
+    described = {
+        "tasks": len(table.tasks),
+        "families": len(table.families),
+        "configurations": len(table.configurations),
+        "trials": sum(len(task.positions) for task in table.tasks),
+        "shared": table.is_shared,
+        "meta_features": list(table.meta_feature_names),
+        "space": table.space.to_json(),
+        "notes": list(table.notes),
+    }
+    return {"table": described, "protocol": protocol, **result.to_json()}
+
+
+def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResult) -> list[Path]:
+    """Write `benchmark.json`, `per_task.csv`, `summary.csv`, `regret.png` and a critical-difference diagram for each k.
+
+    Returns:
+        The files.
+    """
+    write_json(folder / "benchmark.json", answer)
+    paths = [folder / "benchmark.json"]
+    for name, frame in (("per_task", result.per_task), ("summary", result.summary)):
+        paths.append(folder / f"{name}.csv")
+        _write_csv(paths[-1], frame)
+    paths.append(folder / "regret.png")
+    _write_figure(paths[-1], plot_regret(result.summary))
+    if len(result.seconds) > 1:
+        for k, group in result.per_task.groupby("k"):
+            regret = group.pivot_table(index="task_id", columns="recommender", values="regret")
+            paths.append(folder / f"critical_difference_k{k}.png")
+            _write_figure(paths[-1], plot_critical_difference(compare(regret), f"k = {k}"))
+    return paths
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False))
+
+
+def _write_figure(path: Path, figure: "Figure") -> None:
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=150))

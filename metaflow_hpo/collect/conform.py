@@ -1,0 +1,48 @@
+"""Read new rows like the training rows were read: same columns, same types, whatever the file now looks like.
+
+The one thing to know: the training rows decide the type of a column; a value that does not fit becomes missing.
+"""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from metaflow_hpo.collect.columns import as_text, clean_column, listed
+from metaflow_hpo.errors import InvalidTableError
+
+
+def conform_rows(frame: pd.DataFrame, names: Sequence[str], numeric: Collection[str]) -> pd.DataFrame:
+    """Return the columns a trained network needs, cleaned like those of its training rows.
+
+    Args:
+        frame: `(n, columns)`, any dtypes; columns that are not needed are left out.
+        names: Columns of the training rows, in order.
+        numeric: Those of them that hold numbers; the others hold text.
+
+    Returns:
+        `(n, columns)`, float64 or pandas `str`, NaN = missing, with a fresh index.
+
+    Raises:
+        InvalidTableError: A column is missing, or there is no row.
+    """
+    plain = frame.set_axis([str(name).strip() for name in frame.columns], axis="columns").reset_index(drop=True)
+    missing = [name for name in names if name not in plain.columns]
+    if missing or plain.empty:
+        raise InvalidTableError(
+            f"Expected rows with the {len(names)} columns of the training rows; found {len(plain)} rows, "
+            f"missing columns: {listed(missing)}. Give the columns as in the table that was trained on."
+        )
+    return pd.DataFrame({name: _conform(plain[name], name in numeric) for name in names})
+
+
+def _conform(column: pd.Series, is_numeric: bool) -> pd.Series:
+    cleaned, _ = clean_column(column)
+    found_numeric = types.is_float_dtype(cleaned.dtype)
+    if is_numeric and not found_numeric:
+        return pd.to_numeric(cleaned, errors="coerce").astype("float64").replace([np.inf, -np.inf], np.nan)
+    if not is_numeric and found_numeric:
+        text = cleaned.map(as_text, na_action="ignore").astype(object).where(cleaned.notna(), None)
+        return pd.Series(text, dtype="str")
+    return cleaned

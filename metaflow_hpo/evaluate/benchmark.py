@@ -1,0 +1,241 @@
+"""The benchmark: every recommender replays every task of a trial table, having learned from other families only.
+
+The one thing to know: a recommender picks one by one from the task's own recorded configurations; only what it picked
+is revealed to it, by `replay`. The unit of every mean and interval is the task.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from time import process_time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from metaflow_hpo.evaluate.statistics import bootstrap_mean
+from metaflow_hpo.recommend.contenders import CONTENDERS, DEFAULT_NAMES, SURROGATE, check_names
+from metaflow_hpo.recommend.sequential import Observed, Picker
+from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
+from metaflow_hpo.surrogate.past_tasks import History
+from metaflow_hpo.surrogate.splits import assign_folds
+from metaflow_hpo.surrogate.trial_table import TaskTrials, TrialTable
+
+KS = (1, 3, 5, 10, 25, 50)
+_TIE = 1e-9
+_SLOW = ("tpe", "gp", "gp_warm", "rgpe")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run.
+
+    Attributes:
+        names: Recommenders.
+        ks: Numbers of trials at which regret is reported, ascending.
+        seeds: Repetitions of random recommenders; the others run once.
+        folds: Folds of families; leave-one-family-out where None.
+    """
+
+    names: tuple[str, ...] = DEFAULT_NAMES
+    ks: tuple[int, ...] = KS
+    seeds: int = 3
+    folds: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", check_names(self.names))
+        object.__setattr__(self, "ks", tuple(sorted(set(self.ks))))
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What was found.
+
+    Attributes:
+        per_task: One line a (task, recommender, k): `task_id, family, recommender, k, regret, performance,
+            test_performance`, means over seeds.
+        summary: One line a (recommender, k): `recommender, k, mean, low, high, rank, wins, ties, losses, tasks`; wins
+            are tasks on which it beats the surrogate.
+        seconds: Processor seconds of each recommender.
+    """
+
+    per_task: pd.DataFrame
+    summary: pd.DataFrame
+    seconds: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contract's JSON."""
+        fields = [c for c in self.summary.columns if c not in {"recommender", "k"}]
+        recommenders: dict[str, dict[str, Any]] = {}
+        for line in self.summary.to_dict("records"):
+            recommenders.setdefault(line["recommender"], {})[str(line["k"])] = {name: line[name] for name in fields}
+        return {
+            "recommenders": recommenders,
+            "seconds": self.seconds,
+            "per_task": self.per_task.to_dict("records"),
+        }
+
+
+def replay(pick: Picker, performance: Array, count: int) -> IntArray:
+    """Let a picker choose, revealing the performance of what it picks and of nothing else.
+
+    Args:
+        pick: The picker.
+        performance: `(P,)` recorded performances of the task's pool.
+        count: How many picks at most.
+
+    Returns:
+        The positions it picked, in order; fewer where it stops or the pool is used up.
+    """
+    observed = Observed.nothing()
+    while len(observed.positions) < min(count, len(performance)):
+        position = pick(observed)
+        if position is None:
+            break
+        observed = observed.with_trial(position, float(performance[position]))
+    return observed.positions
+
+
+def run_benchmark(
+    table: TrialTable, plan: Plan, *, workers: int = 1, on_done: Callable[[int, int], None] = lambda done, total: None
+) -> BenchmarkResult:
+    """Run the protocol.
+
+    Args:
+        table: The trials.
+        plan: What to run.
+        workers: Processes.
+        on_done: Called with the number of finished and of all units of work.
+    """
+    folds = _folds(table, plan.folds)
+    # The slow ones first, so that no process waits for the last.
+    units = [(name, fold) for name in sorted(plan.names, key=lambda name: name not in _SLOW) for fold in folds]
+    lines: list[pd.DataFrame] = []
+    seconds = dict.fromkeys(plan.names, 0.0)
+
+    def collect(name: str, part: pd.DataFrame, spent: float) -> None:
+        lines.append(part)
+        seconds[name] += spent
+        on_done(len(lines), len(units))
+
+    if workers <= 1:
+        history = History.of(table)
+        for name, fold in units:
+            collect(name, *_run_unit(history, plan, name, fold))
+    else:
+        context = get_context("spawn")
+        with ProcessPoolExecutor(workers, context, initializer=_set_history, initargs=(table,)) as pool:
+            running = {pool.submit(_run_in_worker, plan, name, fold): name for name, fold in units}
+            for future in as_completed(running):
+                collect(running[future], *future.result())
+    per_task = pd.concat(lines, ignore_index=True)
+    position = per_task["recommender"].map({name: i for i, name in enumerate(plan.names)})
+    per_task = per_task.assign(position=position).sort_values(["position", "task_id", "k"], ignore_index=True)
+    per_task = per_task.drop(columns="position")
+    return BenchmarkResult(per_task, summarise(per_task), seconds)
+
+
+def _folds(table: TrialTable, folds: int | None) -> list[IntArray]:
+    """Return the positions of the tasks that are held out together."""
+    families = np.array([task.family for task in table.tasks])
+    if folds is None or folds >= len(table.families):
+        return [np.flatnonzero(families == family) for family in table.families]
+    assignment = assign_folds(list(families), folds)
+    fold = np.array([assignment[family] for family in families])
+    return [np.flatnonzero(fold == j) for j in range(max(assignment.values()) + 1)]
+
+
+_HISTORY: dict[str, History] = {}
+
+
+def _set_history(table: TrialTable) -> None:
+    _HISTORY["of_this_process"] = History.of(table)
+
+
+def _run_in_worker(plan: Plan, name: str, fold: IntArray) -> tuple[pd.DataFrame, float]:
+    return _run_unit(_HISTORY["of_this_process"], plan, name, fold)
+
+
+def _run_unit(history: History, plan: Plan, name: str, fold: IntArray) -> tuple[pd.DataFrame, float]:
+    """Run one recommender on the tasks of one fold; return their lines and the processor seconds."""
+    tasks = history.table.tasks
+    past_tasks = np.setdiff1d(np.arange(len(tasks)), fold)
+    fitted: dict[bytes, Any] = {}
+    parts = []
+    with threadpool_limits(1):
+        started = process_time()
+        for t in fold:
+            pool = tasks[t].positions
+            key = pool.tobytes()
+            if key not in fitted:
+                fitted[key] = CONTENDERS[name](history.seen_from(past_tasks, pool))
+            recommender = fitted[key]
+            seeds = plan.seeds if recommender.is_random else 1
+            runs = []
+            for seed in range(seeds):
+                pick = recommender.start(tasks[t].meta_features, _seed(seed, tasks[t].task_id))
+                runs.append(replay(pick, tasks[t].performance, max(plan.ks)))
+            parts.append(_lines(tasks[t], name, runs, plan.ks))
+        spent = process_time() - started
+    return pd.concat(parts, ignore_index=True), spent
+
+
+def _seed(seed: int, task_id: str) -> int:
+    """Another draw for each task: one shared random order would make all tasks lucky together."""
+    return seed + 1_000 * (int.from_bytes(task_id.encode(), "little") % 1_000_003)
+
+
+def _lines(task: TaskTrials, name: str, runs: Sequence[IntArray], ks: Sequence[int]) -> pd.DataFrame:
+    """Return one line a k, averaged over runs."""
+    best, worst = task.performance.max(), task.performance.min()
+    values = np.empty((len(runs), len(ks), 2))
+    for i, order in enumerate(runs):
+        performance = task.performance[order]
+        for j, k in enumerate(ks):
+            incumbent = int(np.argmax(performance[:k]))
+            values[i, j] = performance[incumbent], task.test_performance[order[incumbent]]
+    performance, test = values.mean(axis=0).T
+    return pd.DataFrame(
+        {
+            "task_id": task.task_id,
+            "family": task.family,
+            "recommender": name,
+            "k": np.array(ks, dtype=np.int64),
+            "regret": (best - performance) / (best - worst),
+            "performance": performance,
+            "test_performance": test,
+        }
+    )
+
+
+def summarise(per_task: pd.DataFrame) -> pd.DataFrame:
+    """Return mean regret with a 95 % interval, mean rank, and wins, ties, losses against the surrogate."""
+    lines = []
+    names = list(dict.fromkeys(per_task["recommender"]))
+    wide: dict[int, pd.DataFrame] = {}
+    for k in sorted(set(per_task["k"].tolist())):
+        group = per_task.loc[per_task["k"] == k]
+        wide[k] = group.pivot_table(index="task_id", columns="recommender", values="regret")[names]
+    for name in names:
+        for k, regret in wide.items():
+            interval = bootstrap_mean(regret[name].to_numpy(dtype=np.float64))
+            line = {
+                "recommender": name,
+                "k": k,
+                "mean": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "rank": float(regret.rank(axis=1)[name].mean()),
+                "tasks": len(regret),
+            }
+            if SURROGATE in names:
+                gain = (regret[SURROGATE] - regret[name]).to_numpy(dtype=np.float64)
+                line |= {
+                    "wins": int((gain > _TIE).sum()),
+                    "ties": int((np.abs(gain) <= _TIE).sum()),
+                    "losses": int((gain < -_TIE).sum()),
+                }
+            lines.append(line)
+    return pd.DataFrame(lines)

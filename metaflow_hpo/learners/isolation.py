@@ -1,0 +1,251 @@
+"""Any learner in processes of its own: one that is killed, crashes or hangs costs one trial, not the run.
+
+The one thing to know: processes are spawned, so a script that uses this must be importable (`if __name__ == ...` round
+what it does), and a process that cannot even start is an error of the program, not of a trial. Threads (the learner
+itself) are the fast path; what comes out are the same bits.
+"""
+
+import multiprocessing
+import os
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.learners.learner import Fold, Learner, Outcome, check_request
+from metaflow_hpo.learners.limits import NO_LIMITS, Limits
+from metaflow_hpo.space import Configuration, SearchSpace
+
+GRACE_S = 1.0
+"""What a learner that watches the limit itself gets beyond it, to say how far it had come."""
+FAILED_STARTS = 3
+"""So many processes in a row that end before they are ready mean that none ever will be."""
+_ARRAYS = ("x_train", "y_train", "x_valid", "y_valid")
+
+
+@dataclass(frozen=True)
+class IsolatedLearner:
+    """A learner whose configurations are trained in worker processes, each one at a time.
+
+    Attributes:
+        learner: The learner; best with one thread (`workers=1`) and the same limits, where it knows any.
+        workers: Processes; None for one a processor.
+        limits: What each configuration may cost. A process that works on one for longer is ended.
+    """
+
+    learner: Learner
+    workers: int | None = None
+    limits: Limits = NO_LIMITS
+
+    @property
+    def name(self) -> str:
+        """Name of the learner inside."""
+        return self.learner.name
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space of the learner inside."""
+        return self.learner.space
+
+    @property
+    def max_epochs(self) -> int:
+        """Full fidelity of the learner inside."""
+        return self.learner.max_epochs
+
+    def measure_costs(
+        self, folds: Sequence[Fold], configurations: Sequence[Configuration], epochs: int
+    ) -> NDArray[np.float64]:
+        """Return the expected relative cost of each training, `(N, F)`."""
+        return self.learner.measure_costs(folds, configurations, epochs)
+
+    def train(
+        self, folds: Sequence[Fold], configurations: Sequence[Configuration], *, seed: int, epochs: int
+    ) -> Iterator[tuple[int, list[Outcome]]]:
+        """Train every configuration on every fold; see `Learner.train`. Closing the iterator ends the processes.
+
+        Raises:
+            SearchSpaceMismatchError: If a configuration or `epochs` is outside the search space.
+            MetaflowHPOError: If a worker process cannot start.
+        """
+        chosen = check_request(self.space, self.max_epochs, configurations, epochs)
+        costs = self.measure_costs(folds, chosen, epochs).sum(axis=1)
+        order = np.argsort(-costs, kind="stable").tolist()
+        return self._train(folds, chosen, order, seed, epochs)
+
+    def _train(
+        self, folds: Sequence[Fold], chosen: Sequence[Configuration], order: list[int], seed: int, epochs: int
+    ) -> Iterator[tuple[int, list[Outcome]]]:
+        if not order:
+            return
+        with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
+            _write_folds(Path(folder), folds)
+            start = _Start(self.learner, folder, [(fold.classes, fold.target_scale) for fold in folds], seed, epochs)
+            pool = _Pool(start, min(self.workers or os.cpu_count() or 1, len(order)), self.limits)
+            try:
+                for index, outcomes in pool.train(chosen, order):
+                    yield index, outcomes if isinstance(outcomes, list) else [outcomes] * len(folds)
+            finally:
+                pool.close()
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a worker process is told when it starts."""
+
+    learner: Learner
+    folder: str
+    folds: list[tuple[int, float]]
+    seed: int
+    epochs: int
+
+
+def _write_folds(folder: Path, folds: Sequence[Fold]) -> None:
+    for number, fold in enumerate(folds):
+        for name in _ARRAYS:
+            np.save(folder / f"{number}_{name}.npy", getattr(fold, name))
+
+
+def _read_folds(start: _Start) -> list[Fold]:
+    """Map the arrays into memory: all workers share the pages, as nobody writes."""
+    folds = []
+    for number, (classes, scale) in enumerate(start.folds):
+        # Copy on write: engines that want writable arrays would copy read-only ones.
+        paths = [Path(start.folder) / f"{number}_{name}.npy" for name in _ARRAYS]
+        x_train, y_train, x_valid, y_valid = (np.asarray(np.load(path, mmap_mode="c")) for path in paths)
+        folds.append(Fold(x_train, y_train, x_valid, y_valid, classes, scale))
+    return folds
+
+
+def _work(start: _Start, pipe: Connection) -> None:
+    """Train configurations as they come in, until the other end is closed."""
+    folds = _read_folds(start)
+    pipe.send([])
+    while True:
+        try:
+            configuration = pipe.recv()
+        except EOFError:
+            return
+        [(_, outcomes)] = start.learner.train(folds, [configuration], seed=start.seed, epochs=start.epochs)
+        pipe.send(outcomes)
+
+
+@dataclass
+class _Worker:
+    """A process and what it is doing.
+
+    Attributes:
+        process: The process.
+        pipe: To it and back.
+        index: Position of the configuration it trains; None before it is ready, and when nothing is left.
+        began: When it began that, on the clock of `time.monotonic`.
+    """
+
+    process: SpawnProcess
+    pipe: Connection
+    index: int | None = None
+    began: float = 0.0
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since it got its configuration; 0 if it has none."""
+        return 0.0 if self.index is None else time.monotonic() - self.began
+
+    def end(self) -> None:
+        """End the process, whatever it is doing."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+        self.process.close()
+
+
+class _Pool:
+    """Worker processes; those that end are replaced as long as there is something to train."""
+
+    def __init__(self, start: _Start, count: int, limits: Limits) -> None:
+        self.start, self.limits, self.failed_starts = start, limits, 0
+        self.patience_s = None if limits.seconds is None else limits.seconds + GRACE_S
+        self.workers = [_spawn(start) for _ in range(count)]
+
+    def train(
+        self, chosen: Sequence[Configuration], order: Sequence[int]
+    ) -> Iterator[tuple[int, list[Outcome] | Outcome]]:
+        """Yield the outcomes of each configuration, or the one that stands for all of its folds."""
+        waiting, left = deque(order), len(order)
+        while left:
+            wait([worker.pipe for worker in self.workers], self._wait_s())
+            for worker in tuple(self.workers):
+                message = self._receive(worker)
+                if message is None:
+                    continue
+                index, duration_s, worker.index = worker.index, worker.busy_s, None
+                if isinstance(message, str):
+                    self._replace(worker, message, failed_start=index is None, needed=bool(waiting))
+                elif waiting:
+                    self.failed_starts = 0
+                    _hand_out(worker, waiting, chosen)
+                if index is not None:
+                    left -= 1
+                    yield index, Outcome.failed(message, duration_s) if isinstance(message, str) else message
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self.workers:
+            worker.end()
+
+    def _wait_s(self) -> float | None:
+        """Return how long nothing can happen but messages."""
+        if self.patience_s is None:
+            return None
+        return max(self.patience_s - max(worker.busy_s for worker in self.workers), 0.0)
+
+    def _receive(self, worker: _Worker) -> list[Outcome] | str | None:
+        """Return what a worker has sent, or why it ended; None if neither."""
+        try:
+            if worker.pipe.poll():
+                outcomes: list[Outcome] = worker.pipe.recv()
+                return outcomes
+        except (EOFError, OSError):  # the latter within a message
+            worker.process.join()
+            code = worker.process.exitcode or 0
+            return f"crashed: worker killed by signal {-code}" if code < 0 else f"crashed: worker exited with {code}"
+        if self.patience_s is not None and worker.busy_s > self.patience_s:
+            return self.limits.describe_time("its process was ended")
+        return None
+
+    def _replace(self, worker: _Worker, reason: str, *, failed_start: bool, needed: bool) -> None:
+        worker.end()
+        self.workers.remove(worker)
+        if not needed:
+            return
+        self.failed_starts += failed_start
+        if self.failed_starts == FAILED_STARTS:
+            raise MetaflowHPOError(
+                f"{FAILED_STARTS} worker processes ended before they could train (the last: {reason}); what they wrote "
+                "to stderr says why. A script needs `if __name__ == '__main__':` round what it does; or use threads."
+            )
+        self.workers.append(_spawn(self.start))
+
+
+def _spawn(start: _Start) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(start, theirs), name="metaflow_hpo worker", daemon=True)
+    process.start()
+    theirs.close()  # or its end would never show
+    return _Worker(process, ours)
+
+
+def _hand_out(worker: _Worker, waiting: deque[int], chosen: Sequence[Configuration]) -> None:
+    """Give a worker the next configuration; it stays where it is if the process has just ended."""
+    with suppress(OSError):
+        worker.pipe.send(chosen[waiting[0]])
+        worker.index, worker.began = waiting.popleft(), time.monotonic()

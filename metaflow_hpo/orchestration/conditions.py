@@ -1,0 +1,27 @@
+"""When an asset follows by itself, once the sensor `automation` is on.
+
+The one thing to know: `AutomationCondition.eager()` waits until no dependency is missing, so that one task that cannot
+be searched would hold up the training of all; the conditions here do not.
+"""
+
+import dagster as dg
+
+_IDLE = ~dg.AutomationCondition.in_progress()
+
+WHERE_MISSING = (dg.AutomationCondition.missing() & _IDLE & ~dg.AutomationCondition.execution_failed()).with_label(
+    "task_not_done_yet"
+)
+"""Every partition that was never materialised, all in one run. One that failed waits for a person to run it again."""
+
+AFTER_COLLECTION = (
+    dg.AutomationCondition.any_deps_updated().since_last_handled()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & _IDLE
+).with_label("collection_is_done")
+"""Once for all partitions that were updated, when none is being worked on any more."""
+
+AFTER_DEPENDENCY = dg.AutomationCondition.eager()
+"""After its dependency, in the same run."""
+
+EVERY_MORNING = dg.AutomationCondition.cron_tick_passed("0 6 * * *") & _IDLE
+"""At 6:00 UTC: outcomes come from outside, so no asset tells that there are new ones."""

@@ -1,0 +1,254 @@
+"""The mixture of past tasks: every past task is an expert on the new one, weighted by the trials observed so far.
+
+Performance of the new task is `a + b z(theta)`. Each expert is a Gaussian process for z: its mean leans towards one
+past task (or the mean of all), its covariance is what past tasks vary by, plus a smooth rest. The offset a has a flat
+prior, the scale b a grid of its prior; experts and scales are weighted by their marginal likelihood.
+
+The one thing to know: the first picks come from a portfolio, least expected regret over past tasks; with no trials
+there is nothing to weigh experts by.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from metaflow_hpo.recommend.portfolio import select_greedily
+from metaflow_hpo.recommend.sequential import Observed, Picker, TaskDistance, best_free
+from metaflow_hpo.surrogate.gaussian_process import expected_improvement, matern, squared_distances
+from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
+from metaflow_hpo.surrogate.past_tasks import PastTasks
+
+_FLAT = 100.0
+"""Variance of the offset in units of the score: flat, and still well conditioned."""
+_SCORE_RANGE = 6.0
+_MIN_LOG_SCALE_SD = 0.3
+_LOG_SCALE_STEP = 0.5
+_MAX_SCALES = 25
+_MIN_SHARE = 1e-3
+_MAX_COMPONENTS = 300
+
+
+@dataclass(frozen=True)
+class MixtureSettings:
+    """What an ablation switches off.
+
+    Attributes:
+        portfolio_picks: Picks before the experts are asked.
+        lean: How far an expert's mean leans from the mean of past tasks to its own task, in [0, 1].
+        past_share: Share of the prior variance that follows past tasks' covariance.
+        smooth_share: Share that follows a Matern kernel over configurations.
+        length: Its length in the unit cube of seven dimensions; grows with the root of the dimension.
+        noise: Noise variance of a score.
+        similarity: Share of the weights that follows the distance in meta-features; the rest is uniform.
+        width: Width of the similarity in the experts, in root median squared distances.
+        first_width: The same in the portfolio.
+        task_experts: Whether past tasks are experts; otherwise only their mean is.
+        integrate_scale: Whether the scale is integrated; otherwise its most probable value is taken.
+    """
+
+    portfolio_picks: int = 2
+    lean: float = 0.8
+    past_share: float = 0.7
+    smooth_share: float = 0.15
+    length: float = 0.6
+    noise: float = 0.02
+    similarity: float = 0.5
+    width: float = 0.5
+    first_width: float = 1.0
+    task_experts: bool = True
+    integrate_scale: bool = True
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The recommender, fitted on past tasks.
+
+    Attributes:
+        past: Past tasks on the pool.
+        distance: Distances between tasks.
+        log_scales: `(B,)` log performance per unit of score, a grid.
+        scale_prior: `(B,)` its prior, sums to 1.
+        settings: What is switched on.
+    """
+
+    past: PastTasks
+    distance: TaskDistance
+    log_scales: Array
+    scale_prior: Array
+    settings: MixtureSettings = MixtureSettings()
+    is_random: bool = False
+
+    @classmethod
+    def fit(cls, past: PastTasks, settings: MixtureSettings = MixtureSettings()) -> "Mixture":
+        """Learn the scales' prior and the distances."""
+        log_scale = np.log(past.scale)
+        sd = max(float(log_scale.std()), _MIN_LOG_SCALE_SD)
+        count = int(np.clip(np.ceil(4.0 * sd / _LOG_SCALE_STEP), 7, _MAX_SCALES))
+        z = np.linspace(-2.0, 2.0, count)
+        prior = np.exp(-0.5 * z**2)
+        center = float(np.median(log_scale))
+        return cls(past, TaskDistance.fit(past.meta_features), center + sd * z, prior / prior.sum(), settings)
+
+    def start(self, meta_features: Array, seed: int) -> Picker:
+        """Weigh past tasks by their similarity to the new one."""
+        first_weights = self._similarity(meta_features, self.settings.first_width)
+        belief = Belief.of(self, self._similarity(meta_features, self.settings.width))
+
+        def pick(observed: Observed) -> int | None:
+            if len(observed.positions) < self.settings.portfolio_picks:
+                picked = select_greedily(self.past.regret, first_weights, 1, observed.positions.tolist())
+                return picked[0] if picked else None
+            if not len(observed.positions):
+                return best_free(belief.means[0], observed)
+            return best_free(belief.improvement(observed), observed)
+
+        return pick
+
+    def _similarity(self, meta_features: Array, width: float) -> Array:
+        """Return weights `(T,)` that sum to 1, part uniform, part a softmax of minus the squared distance."""
+        squared = self.distance.squared(meta_features)
+        median = max(float(np.median(squared)), 1e-12)
+        near = np.exp(-(squared - squared.min()) / (2.0 * width**2 * median))
+        share = self.settings.similarity
+        return np.asarray((1.0 - share) / len(squared) + share * near / near.sum())
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Everything about a new task that does not depend on its trials.
+
+    Attributes:
+        mixture: The fitted recommender.
+        means: `(E, P)` means of the experts.
+        log_weights: `(E,)` log prior of the experts.
+        factors: `(T, P)` with `factors.T @ factors` the covariance over past tasks.
+        deviation: `(P,)` its root diagonal.
+        unsure: `(E, P)` deviation of filled-in scores in an expert's mean; empty where the pool is shared.
+        points: `(P, D)` pool in units of the smooth kernel's length.
+    """
+
+    mixture: Mixture
+    means: Array
+    log_weights: Array
+    factors: Array
+    deviation: Array
+    unsure: Array
+    points: Array
+
+    @classmethod
+    def of(cls, mixture: Mixture, weights: Array) -> "Belief":
+        """Build experts from past tasks with weights `(T,)`."""
+        past, settings = mixture.past, mixture.settings
+        mean = weights @ past.scores
+        factors = np.sqrt(weights)[:, None] * (past.scores - mean)
+        variance = (factors**2).sum(axis=0) + weights @ past.deviation**2
+        means, shares, unsure = [mean], [1.0], [np.zeros_like(mean)]
+        if settings.task_experts:
+            means = [mean, *((1.0 - settings.lean) * mean + settings.lean * past.scores)]
+            shares = [0.25, *(0.75 * weights)]
+            unsure = [np.zeros_like(mean), *(settings.lean * past.deviation)]
+        length = settings.length * np.sqrt(past.points.shape[1] / 7.0)
+        return cls(
+            mixture=mixture,
+            means=np.stack(means),
+            log_weights=np.log(np.array(shares)),
+            factors=factors,
+            deviation=np.sqrt(np.maximum(variance, 1e-6)),
+            unsure=np.empty((0, len(mean))) if past.is_shared else np.stack(unsure),
+            points=past.points / length,
+        )
+
+    def improvement(self, observed: Observed) -> Array:
+        """Return the expected improvement `(P,)`, averaged over experts and scales.
+
+        In units of the score, since what counts is regret relative to the task's range; in units of performance the
+        scales that promise most would decide.
+        """
+        at, best = observed.positions, float(observed.performance.max())
+        mixture = self.mixture
+        cross, smooth = self._covariance(at)  # (N, P) both
+        scales = np.exp(mixture.log_scales)  # (B,)
+        # A value far below the incumbent is only bad: scores do not reach further down.
+        targets = np.maximum(observed.performance / scales[:, None], best / scales[:, None] - _SCORE_RANGE)  # (B, N)
+        residual = targets[None, :, :] - self.means[:, None, at]  # (E, B, N)
+        # Experts share one covariance, unless scores were filled in: then each has its own.
+        noise = mixture.settings.noise
+        if len(self.unsure):
+            groups = [slice(e, e + 1) for e in range(len(self.means))]
+            parts = [_condition(self._own(g.start, cross, smooth, at), at, residual[g], noise) for g in groups]
+        else:
+            parts = [_condition(cross, at, residual, noise)]
+        # Flat in the offset of y, not of y / b: one power of b less.
+        evidence = np.concatenate([part.log_evidence for part in parts]) - (len(at) - 1) * mixture.log_scales
+        log_weight = evidence + self.log_weights[:, None] + np.log(mixture.scale_prior)
+        experts, grid, share = self._prune(log_weight)
+        prior = self._prior_variance()
+        total = np.zeros(self.means.shape[1])
+        for e in np.unique(experts):
+            part, row = (parts[e], 0) if len(self.unsure) else (parts[0], e)
+            mine = experts == e
+            b = grid[mine]
+            own = self.unsure[e] ** 2 if len(self.unsure) else 0.0
+            deviation = np.sqrt(np.maximum(prior + own - part.explained, 1e-10))
+            mean = self.means[e] + part.solved[row, b] @ part.cross  # (B', P)
+            gain = expected_improvement(mean, deviation[None, :], (best / scales[b])[:, None])
+            total += share[mine] @ gain
+        return np.asarray(total)
+
+    def _own(self, e: int, cross: Array, smooth: Array, at: IntArray) -> Array:
+        """Return expert e's covariance `(N, P)`: where its scores were filled in it is less sure of them."""
+        return np.asarray(cross + smooth * self.unsure[e, at][:, None] * self.unsure[e][None, :])
+
+    def _covariance(self, at: IntArray) -> tuple[Array, Array]:
+        """Return prior covariance and smooth correlation `(N, P)` of observed positions with the pool."""
+        settings = self.mixture.settings
+        smooth = matern(squared_distances(self.points[at], self.points))
+        past = settings.past_share * (1.0 - settings.lean**2 * settings.task_experts)
+        rest = settings.smooth_share * self.deviation[at][:, None] * self.deviation[None, :]
+        return past * self.factors[:, at].T @ self.factors + rest * smooth + _FLAT, smooth
+
+    def _prior_variance(self) -> Array:
+        settings = self.mixture.settings
+        past = settings.past_share * (1.0 - settings.lean**2 * settings.task_experts)
+        return np.asarray(past * (self.factors**2).sum(axis=0) + settings.smooth_share * self.deviation**2 + _FLAT)
+
+    def _prune(self, log_weight: Array) -> tuple[IntArray, IntArray, Array]:
+        """Return experts, scales and shares of the (expert, scale) pairs that carry nearly all the weight."""
+        if not self.mixture.settings.integrate_scale:
+            best = log_weight == log_weight.max(axis=1, keepdims=True)
+            log_weight = np.where(best, log_weight, -np.inf)
+        flat = log_weight.ravel()
+        kept = np.argsort(-flat, kind="stable")[:_MAX_COMPONENTS]
+        share = np.exp(flat[kept] - flat[kept[0]])
+        share /= share.sum()
+        kept, share = kept[share > _MIN_SHARE], share[share > _MIN_SHARE]
+        experts, grid = np.divmod(kept, log_weight.shape[1])
+        return experts, grid, share / share.sum()
+
+
+@dataclass(frozen=True)
+class _Conditioned:
+    """Processes with one covariance, given the observed trials.
+
+    Attributes:
+        cross: `(N, P)` prior covariance of the trials with the pool.
+        solved: `(E, B, N)` covariance^-1 residual.
+        log_evidence: `(E, B)` log marginal likelihood, up to a constant.
+        explained: `(P,)` variance that the trials take away.
+    """
+
+    cross: Array
+    solved: Array
+    log_evidence: Array
+    explained: Array
+
+
+def _condition(cross: Array, at: IntArray, residual: Array, noise: float) -> _Conditioned:
+    """Condition on residuals `(E, B, N)` at positions `(N,)`."""
+    cholesky = np.linalg.cholesky(cross[:, at] + noise * np.eye(len(at)))
+    half = solve_triangular(cholesky, residual.reshape(-1, len(at)).T, lower=True, check_finite=False)
+    back = solve_triangular(cholesky, half, lower=True, trans="T", check_finite=False)
+    evidence = -0.5 * (half**2).sum(axis=0) - np.log(np.diag(cholesky)).sum()
+    explained = (solve_triangular(cholesky, cross, lower=True, check_finite=False) ** 2).sum(axis=0)
+    return _Conditioned(cross, back.T.reshape(residual.shape), evidence.reshape(residual.shape[:2]), explained)

@@ -1,0 +1,72 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from metaflow_hpo.collect.conform import conform_rows
+from metaflow_hpo.collect.preparation import prepare_task
+from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.learners.cross_validation import evaluate_configurations
+from metaflow_hpo.learners.mlp import MLP
+from metaflow_hpo.learners.scores import score
+from metaflow_hpo.learners.trained import TrainedNetwork, fit_network
+
+EPOCHS = 5
+
+
+def make_task(kind):
+    rng = np.random.default_rng(0)
+    a, colour = rng.normal(size=150), rng.choice(["red", "green", None], size=150)
+    value = a * 3 + (colour == "red")
+    target = value * 10 + 100 if kind == "regression" else np.where(value > 0, "yes", "no")
+    return prepare_task(
+        pd.DataFrame({"a": a, "colour": colour, "y": target}), task_id="t", target="y", source="test", licence="none"
+    )
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_the_kept_network_is_the_refit_whose_test_performance_is_reported(kind, activation, tmp_path):
+    data = make_task(kind)
+    configuration = {**MLP.space.default, "activation": activation}
+    trial = dict(evaluate_configurations(data, MLP(), [configuration], strategy="x", seed=3, fidelity_epochs=EPOCHS))[0]
+    fit_network(data, configuration, seed=3, epochs=EPOCHS).save(tmp_path)
+    predicted = TrainedNetwork.load(tmp_path).predict(data.test_features)
+    if kind == "regression":
+        values = predicted["prediction"].to_numpy()
+        assert score(kind, data.test_target, values)["r2"] == pytest.approx(trial.scores["test_r2"], abs=1e-5)
+        assert 50 < values.mean() < 150
+    else:
+        names = [f"probability_{name}" for name in data.class_names]
+        shares = predicted[names].to_numpy()
+        assert score(kind, data.test_target, shares)["log_loss"] == pytest.approx(
+            trial.scores["test_log_loss"], rel=1e-4
+        )
+        assert shares.sum(axis=1) == pytest.approx(1)
+        assert list(predicted["prediction"]) == [data.class_names[i] for i in shares.argmax(axis=1)]
+
+
+def test_a_network_that_diverges_is_not_kept():
+    wild = {**MLP.space.default, "optimizer": "sgd", "momentum": 0.99, "learning_rate": 0.1, "weight_decay": 0.1}
+    data = make_task("regression")
+    trial = dict(evaluate_configurations(data, MLP(), [wild], strategy="x", seed=0, fidelity_epochs=EPOCHS))[0]
+    kept = fit_network(data, wild, seed=0, epochs=EPOCHS)
+    assert (kept is None) == ("on the refit" in trial.reason)
+
+
+def test_new_rows_are_read_as_the_training_rows_were():
+    rows = pd.DataFrame({"extra": [1, 2], " colour ": [1, 2.0], "a": ["7.5", "?"]})
+    conformed = conform_rows(rows, ["a", "colour"], {"a"})
+    assert list(conformed.columns) == ["a", "colour"]
+    assert conformed["a"].tolist()[0] == 7.5
+    assert np.isnan(conformed["a"].tolist()[1])
+    assert conformed["colour"].tolist() == ["1", "2"]
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(InvalidTableError, match="missing columns: 'colour'"):
+        conform_rows(pd.DataFrame({"a": [1.0]}), ["a", "colour"], {"a"})
+
+
+def test_a_folder_without_a_network_is_refused(tmp_path):
+    with pytest.raises(InvalidTableError, match="metaflow-hpo train"):
+        TrainedNetwork.load(tmp_path)

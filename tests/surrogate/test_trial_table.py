@@ -1,0 +1,100 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.space import Float, SearchSpace
+from metaflow_hpo.surrogate.trial_table import build_trial_table
+
+
+def make_frame():
+    """Two tasks, three shared configurations; the third failed on b."""
+    return pd.DataFrame(
+        {
+            "task_id": ["a", "a", "a", "b", "b", "b"],
+            "hp_x": [0.0, 0.5, 1.0, 0.0, 0.5, 1.0],
+            "mf_rows": [10, 10, 10, 20, 20, 20],
+            "performance": [0.1, 0.3, 0.2, 0.5, 0.9, np.nan],
+            "test_performance": [0.0, 0.1, 0.2, 0.3, 0.4, np.nan],
+            "status": ["ok", "ok", "ok", "ok", "ok", "failed"],
+        }
+    )
+
+
+def test_tasks_hold_their_trials_and_a_failed_trial_is_the_worst_of_its_task():
+    table = build_trial_table(make_frame())
+    assert [task.task_id for task in table.tasks] == ["a", "b"]
+    assert table.is_shared
+    np.testing.assert_array_equal(table.tasks[1].performance, [0.5, 0.9, 0.5])
+    np.testing.assert_array_equal(table.tasks[1].test_performance, [0.3, 0.4, np.nan])
+    np.testing.assert_array_equal(table.tasks[0].meta_features, [10.0])
+    np.testing.assert_array_equal(table.points[:, 0], [0.0, 0.5, 1.0])
+    assert table.families == ("a", "b")
+
+
+def test_lower_is_better_flips_both_performances():
+    table = build_trial_table(make_frame(), lower_is_better=True)
+    np.testing.assert_array_equal(table.tasks[0].performance, [-0.1, -0.3, -0.2])
+    np.testing.assert_array_equal(table.tasks[1].performance, [-0.5, -0.9, -0.9])
+    np.testing.assert_array_equal(table.tasks[0].test_performance, [0.0, -0.1, -0.2])
+
+
+def test_the_order_of_lines_changes_nothing():
+    frame = make_frame()
+    expected = build_trial_table(frame)
+    found = build_trial_table(frame.sample(frac=1.0, random_state=3))
+    assert found.configurations == expected.configurations
+    for mine, theirs in zip(found.tasks, expected.tasks, strict=True):
+        np.testing.assert_array_equal(mine.performance, theirs.performance)
+        np.testing.assert_array_equal(mine.positions, theirs.positions)
+
+
+def test_repetitions_are_averaged_over_the_trials_that_worked():
+    again = make_frame().assign(performance=[0.3, 0.3, np.nan, 0.5, 0.9, 0.7], status="ok")
+    table = build_trial_table(pd.concat([make_frame(), again]))
+    np.testing.assert_allclose(table.tasks[0].performance, [0.2, 0.3, 0.2])
+    np.testing.assert_allclose(table.tasks[1].performance, [0.5, 0.9, 0.7])
+
+
+def test_tasks_may_have_configurations_of_their_own():
+    frame = make_frame().assign(hp_x=[0.0, 0.5, 1.0, 0.0, 0.2, 0.4])
+    table = build_trial_table(frame)
+    assert not table.is_shared
+    assert len(table.configurations) == 5
+    np.testing.assert_array_equal(table.tasks[1].positions, [0, 1, 2])
+    np.testing.assert_array_equal(table.tasks[0].positions, [0, 3, 4])
+
+
+def test_tasks_that_tell_nothing_are_left_out_and_named():
+    more = make_frame().replace({"task_id": {"a": "flat", "b": "broken"}})
+    more["performance"] = [0.4, 0.4, 0.4, np.nan, np.nan, np.nan]
+    table = build_trial_table(pd.concat([make_frame(), more]))
+    assert [task.task_id for task in table.tasks] == ["a", "b"]
+    assert "flat" in table.notes[0]
+    assert "broken" in table.notes[1]
+
+
+def test_a_given_space_is_used_and_checked():
+    space = SearchSpace((Float("x", -1.0, 1.0, 0.0),))
+    np.testing.assert_array_equal(build_trial_table(make_frame(), space=space).points[:, 0], [0.5, 0.75, 1.0])
+    narrow = SearchSpace((Float("x", 0.0, 0.7, 0.5),))
+    with pytest.raises(SearchSpaceMismatchError, match=r"x must be in \[0.0, 0.7\]; got 1.0"):
+        build_trial_table(make_frame(), space=narrow)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="task_id"), r"\['task_id'\] are missing"),
+        (lambda f: f.drop(columns="hp_x"), r"hyperparameters that vary.*no such column"),
+        (lambda f: f.iloc[:0], "there is no line"),
+        (lambda f: f.assign(performance=list("abcdef")), r"Expected numbers in \['performance'\]; found .* 'a'"),
+        (lambda f: f.assign(mf_rows=range(6)), "one value of mf_rows a task; a has 3"),
+        (lambda f: f.assign(mf_rows=np.inf), r"finite or missing; \['mf_rows'\]"),
+        (lambda f: f.assign(family="same"), r"at least two families.*found \['same'\]"),
+        (lambda f: f.assign(task_id=[None, *f["task_id"][1:]]), "1 trials have no task_id"),
+    ],
+)
+def test_what_is_wrong_is_named_with_a_remedy(change, message):
+    with pytest.raises(InvalidTableError, match=message):
+        build_trial_table(change(make_frame()))
