@@ -108,7 +108,7 @@ def choose_work(task: str, space: str, count: int) -> Any:
 
     spec = next(s for s in builtin_specs(("scikit-learn",)) if s.path == task)
     fold = make_folds(load_builtin(spec))[-1]
-    drawn = make_strategy("random", SPACES[space], seed=1, budget=_POOL).ask(_POOL)
+    drawn = make_strategy("random", SPACES[space], seed=1, budget=_POOL, epochs=EPOCHS).ask(_POOL)
     drawn.sort(key=lambda configuration: make_recipe(configuration, fold, 1).cost, reverse=True)
     chosen = [drawn[int((index + 0.5) * len(drawn) / count)] for index in range(count)]
     epochs = train_ours(Work(task, space, fold, tuple(chosen)), 2)
