@@ -123,6 +123,9 @@ def _module_class() -> type:
                 group["lr"] = float(self.recipe.learning_rates[self.current_epoch])
 
         def configure_optimizers(self):
+            rate, decay = float(self.recipe.learning_rates[0]), self.recipe.weight_decay
+            if self.recipe.optimizer == "adam":  # the reference has one of its own, which is not PyTorch's class
+                return torch.optim.Adam(self.network.parameters(), lr=rate, weight_decay=decay)
             return mlp_torch.build_optimizer(self.recipe, self.network)
 
     return Module
