@@ -1,4 +1,4 @@
-"""The knowledge page of a data folder.
+"""The knowledge page: of the data folder or, where that has no catalogue yet, of what ships with the package.
 
 The one thing to know: it shows the tasks that have been searched so far, so it can be made while a collection runs.
 """
@@ -7,6 +7,7 @@ import platform
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,6 +19,10 @@ from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.collect.fingerprint import column_fingerprints
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.knowledge_report import Knowledge, render_report
+
+if TYPE_CHECKING:
+    from metaflow_hpo.adapters.knowledge import Knowledge as Shipped
+    from metaflow_hpo.learners.learner import Learner
 
 _PACKAGES = ("numpy", "numba", "torch", "scikit-learn", "optuna")
 
@@ -50,12 +55,14 @@ def write_report(pipeline: Pipeline, output: Path, stability: Path | None = None
 
 
 def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) -> Knowledge:
-    """Return the tables of the data folder, those of unfinished searches left out.
+    """Return the tables of the data folder, those of unfinished searches left out, or the shipped ones.
 
     Raises:
         InvalidTableError: If no task has been searched yet.
     """
-    store, learner = pipeline.store, pipeline.learner
+    store, learner, shipped = pipeline.store, pipeline.learner, pipeline.knowledge
+    if shipped is not None and not store.catalogue_path.is_file():
+        return _read_shipped(shipped, learner, stability)
     catalogue = store.read_catalogue()
     names = [str(name) for name in catalogue["task_id"]]
     searched = [name for name in names if store.search_results_path(name).is_file()]
@@ -72,6 +79,26 @@ def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) ->
         fingerprints=_read_fingerprints(pipeline, searched),
         stability=stability,
         provenance=_provenance(store),
+    )
+
+
+def _read_shipped(shipped: "Shipped", learner: "Learner", stability: pd.DataFrame | None) -> Knowledge:
+    """Return the shipped tables; rows do not ship, so there are no fingerprints of columns."""
+    facts = shipped.provenance
+    return Knowledge(
+        catalogue=shipped.read_catalogue(),
+        trials=shipped.read_trials().drop(columns=["learning_curve"], errors="ignore"),
+        meta_features=shipped.read_meta_features(),
+        learner=learner.name,
+        space=learner.space,
+        fingerprints={},
+        stability=stability,
+        provenance={
+            "md5 of the catalogue": str(facts["catalogue_md5"]),
+            "md5 of the meta-data set": str(facts["meta_dataset_md5"]),
+            "made with": f"metaflow-hpo {facts['package_version']}, git revision {facts['git_revision']}",
+            "made at": str(facts["packed_at"]),
+        },
     )
 
 

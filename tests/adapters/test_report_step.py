@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo import cli
+from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.report_step import read_knowledge, write_report
 from metaflow_hpo.collect.preparation import prepare_task
@@ -61,11 +62,20 @@ def test_a_stability_file_that_is_no_list_of_records_is_refused(pipeline, tmp_pa
         write_report(pipeline, tmp_path / "page.html", path)
 
 
-def test_an_empty_folder_says_what_to_do(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("METAFLOW_HPO_DATA", str(tmp_path / "data"))
+def test_an_empty_folder_shows_what_ships(tmp_path):
+    knowledge = read_knowledge(Pipeline(Settings(data=tmp_path / "none", learner="svm")))
+    facts = open_knowledge().provenance
+    assert (len(knowledge.catalogue), len(knowledge.trials)) == (facts["tasks"], facts["trials"])
+    assert knowledge.provenance["md5 of the meta-data set"] == facts["meta_dataset_md5"]
+
+
+def test_a_catalogue_without_searches_says_what_to_do(tmp_path, monkeypatch, capsys):
+    data = tmp_path / "data"
+    Pipeline(Settings(data=data)).store.write_catalogue([make_task("first", 0.5)])
+    monkeypatch.setenv("METAFLOW_HPO_DATA", str(data))
     monkeypatch.setattr("sys.argv", ["metaflow-hpo", "report", "--output", str(tmp_path / "page.html")])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 1
-    assert "metaflow-hpo step dataset_catalogue" in capsys.readouterr().err
+    assert "metaflow-hpo step search_results" in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
