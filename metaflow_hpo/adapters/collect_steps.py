@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -88,8 +89,6 @@ def _openml_tasks(pipeline: Pipeline) -> Iterator[TaskData]:
 
 
 def _assign_families(tasks: Sequence[TaskData]) -> list[TaskData]:
-    from dataclasses import replace
-
     from metaflow_hpo.collect.fingerprint import assign_families
 
     families = assign_families(tasks)
@@ -136,7 +135,25 @@ def _search_elsewhere(pipeline: Pipeline, task_ids: Sequence[str]) -> "Iterator[
     if pipeline.settings.executor == "local":
         yield from map(Searched, task_ids)
     else:
-        yield from search_on_ray(pipeline, task_ids, lambda task: _plan_searches(pipeline.settings, task.sha256))
+        # What the champion recommends comes first, a few trials; workers have no champion.
+        catalogue = pipeline.store.read_catalogue()
+        landed = set(catalogue.loc[catalogue["source"].str.startswith("inbox/"), "task_id"])
+        started = {task_id: _start_recommended(pipeline, task_id) for task_id in task_ids if task_id in landed}
+        for done in search_on_ray(pipeline, task_ids, lambda task: _plan_searches(pipeline.settings, task.sha256)):
+            yield replace(done, fresh_trials=done.fresh_trials + started.get(done.task_id, 0))
+
+
+def _start_recommended(pipeline: Pipeline, task_id: str) -> int:
+    """Train on this machine what the champion recommends for a landed task; return the number of fresh trials."""
+    data = pipeline.store.read_task(task_id)
+    fresh: list[Trial] = []
+
+    def keep(trial: Trial) -> None:
+        pipeline.store.append_trial(data.task, trial)
+        fresh.append(trial)
+
+    _search_recommended(pipeline, data, pipeline.store.read_trials(data.task), keep)
+    return len(fresh)
 
 
 def _search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: "Searched") -> Metadata:

@@ -45,13 +45,16 @@ class Pipeline:
     @cached_property
     def learner(self) -> "Learner":
         """What is tuned, within the limits of the settings."""
+        return self.make_learner()
+
+    def make_learner(self, workers: int | None = None) -> "Learner":
+        """Return what is tuned, training on so many processors; all of this machine unless given."""
         from metaflow_hpo.learners.limits import Limits
         from metaflow_hpo.learners.registry import get_learner
 
         settings = self.settings
-        return get_learner(
-            settings.learner, Limits(settings.trial_seconds, settings.trial_memory_mb), settings.isolation
-        )
+        limits = Limits(settings.trial_seconds, settings.trial_memory_mb)
+        return get_learner(settings.learner, limits, settings.isolation, workers)
 
     @cached_property
     def store(self) -> DataStore:

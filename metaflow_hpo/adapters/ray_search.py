@@ -17,8 +17,7 @@ from typing import Any
 from metaflow_hpo import __version__
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.limits import NO_LIMITS, Limits
-from metaflow_hpo.learners.registry import Isolation
+from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.task import Task, TaskData
 from metaflow_hpo.trial import Trial
@@ -53,23 +52,17 @@ class Order:
 
     Attributes:
         data: The task.
-        learner: Name of the learner.
+        learner: What is tuned, with its limits and as many threads or processes as the Ray task has processors.
         plan: The searches.
         fidelity_epochs: Epochs of each training; None for the full fidelity.
-        threads: Threads that train.
-        limits: What one trial may cost.
-        isolation: Whether trials are trained in threads or in processes of their own.
         known: Trials that need not be trained again.
         version: Version of this package where the order was written.
     """
 
     data: TaskData
-    learner: str
+    learner: Learner
     plan: Plan
     fidelity_epochs: int | None
-    threads: int
-    limits: Limits = NO_LIMITS
-    isolation: Isolation = "thread"
     known: tuple[Trial, ...] = ()
     version: str = __version__
 
@@ -97,12 +90,11 @@ def stream_trials(order: Order) -> Iterator[Trial]:
 
 def _search(order: Order, on_trial: Callable[[Trial], None]) -> None:
     from metaflow_hpo.collect.search import search
-    from metaflow_hpo.learners.registry import get_learner
 
     for strategy, trials, seed in order.plan:
         search(
             order.data,
-            get_learner(order.learner, order.limits, order.isolation, workers=order.threads),
+            order.learner,
             strategy=strategy,
             trials=trials,
             seed=seed,
@@ -233,16 +225,8 @@ class _Driver:
 
         settings = self.pipeline.settings
         known = tuple(self.pipeline.store.read_trials(search.data.task))
-        order = Order(
-            search.data,
-            settings.learner,
-            search.plan,
-            settings.fidelity_epochs,
-            settings.ray_cpus,
-            Limits(settings.trial_seconds, settings.trial_memory_mb),
-            settings.isolation,
-            known=known,
-        )
+        learner = self.pipeline.make_learner(workers=settings.ray_cpus)
+        order = Order(search.data, learner, search.plan, settings.fidelity_epochs, known)
         remote = ray.remote(num_cpus=settings.ray_cpus, max_retries=0)(stream_trials)
         self.running[remote.remote(order)] = search
 

@@ -49,7 +49,7 @@ def load(task_id):
 
 @pytest.fixture(scope="module")
 def order():
-    return Order(load("iris"), "mlp", [("sobol", 4, 0), ("random", 2, 1)], fidelity_epochs=2, threads=1)
+    return Order(load("iris"), get_learner("mlp", workers=1), [("sobol", 4, 0), ("random", 2, 1)], fidelity_epochs=2)
 
 
 def outcomes(trials):
@@ -232,14 +232,13 @@ def assert_same_tables(found: Pipeline, expected: Pipeline) -> None:
 
 
 def search_killing(pipeline: Pipeline, kill: Callable[[], bool]) -> dict[str, dict[str, object]]:
-    """Search all tasks, and kill as soon as two searches are under way; `kill` tells whether it found its victim."""
-    counts: dict[str, int] = {}
+    """Search all tasks, and kill once two have trials and `kill` finds its victim at work, which it tells."""
+    seen: set[str] = set()
     is_killed: list[bool] = []
 
     def progress(what: str, done: int, total: int) -> None:
-        counts[what] = done
-        early = [name for name, count in counts.items() if name.startswith("trials") and count <= TRIALS // 2]
-        if len(early) == 2 and not is_killed and kill():
+        seen.add(what)
+        if len(seen) >= 2 and not is_killed and kill():
             is_killed.append(True)
 
     reports = collect_steps.search_tasks(replace(pipeline, progress=progress), TASKS)
