@@ -204,10 +204,9 @@ def _search_recommended(
 ) -> list[Trial]:
     """Start the search of a landed task with what the champion recommends, once, where there is a champion."""
     from metaflow_hpo.adapters.advise import RECOMMENDED, train_recommended
-    from metaflow_hpo.learners.registry import get_learner
 
     settings = pipeline.settings
-    epochs = settings.fidelity_epochs or get_learner(settings.learner).max_epochs
+    epochs = settings.fidelity_epochs or pipeline.learner.max_epochs
     mine = [t for t in known if (t.learner, t.seed, t.fidelity_epochs) == (settings.learner, settings.seed, epochs)]
     done = [t for t in mine if t.strategy == RECOMMENDED]
     # A later champion would recommend others: what was started with one, or without, is not started again.
