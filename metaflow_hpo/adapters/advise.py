@@ -88,7 +88,7 @@ def recommend(pipeline: Pipeline, described: Described, k: int, observed: "Seque
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
     """
     served, source = load_recommender(pipeline)
-    answer = served.recommend(described.meta_features, k, observed)
+    answer = served.recommend(described.meta_features, k, observed, explained=True)
     lineage = {**source, **answer["lineage"]}
     lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed)
     return {"task": describe_task(described.data), **answer, "lineage": lineage}

@@ -14,6 +14,7 @@ import numpy as np
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
+from metaflow_hpo.recommend.explanation import explain
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
@@ -124,7 +125,12 @@ class ServedRecommender:
         return [int(i) for i in distances.argmin(axis=1)]
 
     def recommend(
-        self, meta_features: Mapping[str, float], k: int = 5, observed: Sequence[Observed] = ()
+        self,
+        meta_features: Mapping[str, float],
+        k: int = 5,
+        observed: Sequence[Observed] = (),
+        *,
+        explained: bool = False,
     ) -> dict[str, Any]:
         """Recommend k configurations.
 
@@ -132,6 +138,7 @@ class ServedRecommender:
             meta_features: Every meta-feature by name, finite.
             k: How many, from 1 to the size of the shared core.
             observed: Trials a person has already made on this task; the recommendation goes on from them.
+            explained: Add to the evidence what drives the first recommendation, see `explain`.
 
         Returns:
             JSON-ready `recommendations`, `evidence`, `novelty` and `lineage`, as in the CLI's contract.
@@ -163,10 +170,15 @@ class ServedRecommender:
                 "nearest_tasks": self._nearest(row),
                 "trust_in_surrogate": self.trust,
                 "observed_trials": len(observed),
+                **(self._explain(row, order[0]) if explained else {}),
             },
             "novelty": {"percentile": percentile, "fallback": fallback},
             "lineage": dict(self.lineage),
         }
+
+    def _explain(self, row: Array, position: int) -> dict[str, list[dict[str, Any]]]:
+        typical = self._recommender.standardiser.center
+        return explain(self.surrogate, row, typical, self.past.configurations[position])
 
     def _interval(self, mean: float, spread: float) -> dict[str, float]:
         """Both metrics end at 1 and the floor of each is 0, so an interval never leaves [0, 1]."""
