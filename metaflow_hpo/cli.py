@@ -97,6 +97,9 @@ def recommend(
     target: Target = None,
     k: Annotated[int, typer.Option("--k", min=1, max=50, help="How many configurations.")] = 5,
     trials: Annotated[Path | None, typer.Option(help="Your own trials so far: performance and hp_* columns.")] = None,
+    per_time: Annotated[
+        bool, typer.Option("--per-time", help="Most gain per second of training first, rather than per trial.")
+    ] = False,
     learner: Learner = None,
     as_json: Json = False,
 ) -> None:
@@ -106,7 +109,7 @@ def recommend(
 
     with _opened(learner) as pipeline:
         observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
-        answer = advise.recommend(pipeline, advise.describe_file(data, target), k, observed)
+        answer = advise.recommend(pipeline, advise.describe_file(data, target), k, observed, per_time=per_time)
         remember(pipeline, answer)
     if as_json:
         _print_json(answer)

@@ -30,7 +30,7 @@ class _WithoutSimilarity(SurrogateRecommender):
 class _WithoutComplementarity(SurrogateRecommender):
     """The k configurations of least expected regret, each for itself."""
 
-    def select(self, meta_features: Array, count: int) -> list[int]:
+    def select(self, meta_features: Array, count: int, duration: Array | None = None) -> list[int]:
         regret, weights = self.scenarios(meta_features)
         return [int(c) for c in np.argsort(weights @ regret, kind="stable")[:count]]
 

@@ -15,6 +15,7 @@ _MAX_LINES = 40
 
 COLOURS = {
     "surrogate": "#d62728",
+    "surrogate_per_time": "#ff9896",
     "portfolio": "#1f77b4",
     "nearest_task": "#2ca02c",
     "random": "#7f7f7f",

@@ -102,20 +102,25 @@ class ServedRecommender:
             raise InvalidTableError(f"Meta-features must be finite numbers; {bad[:5]} are not.")
         return row
 
-    def select(self, row: Array, count: int, observed: Sequence[Observed] = ()) -> tuple[list[int], float]:
+    def select(
+        self, row: Array, count: int, observed: Sequence[Observed] = (), *, per_time: bool = False
+    ) -> tuple[list[int], float]:
         """Return positions in the shared core, best first, and the novelty of the task as a percentile.
 
         A task beyond the novelty threshold gets the learner's default and then the portfolio over past tasks.
-        Observed trials stand for the nearest configuration of the shared core.
+        Observed trials stand for the nearest configuration of the shared core. `per_time` counts the expected seconds
+        of training instead of trials.
         """
+        duration = self._durations.predict(row, self.past.encoded) if per_time else None
         percentile = self._novelty.percentile(row)
         if observed:
             tried = self._nearest_positions([o.configuration for o in observed])
             performance = np.array([o.performance for o in observed], dtype=np.float64)
-            return self._recommender.continue_from(row, tried, performance, count), percentile
+            return self._recommender.continue_from(row, tried, performance, count, duration), percentile
         if percentile <= THRESHOLD:
-            return self._recommender.select(row, count), percentile
-        portfolio = select_greedily(self._recommender.past_regret, np.ones(len(self.past.task_ids)), count)
+            return self._recommender.select(row, count, duration), percentile
+        weights = np.ones(len(self.past.task_ids))
+        portfolio = select_greedily(self._recommender.past_regret, weights, count, duration=duration)
         return [self._default, *(c for c in portfolio if c != self._default)][:count], percentile
 
     def _nearest_positions(self, configurations: Sequence[Configuration]) -> list[int]:
@@ -130,6 +135,7 @@ class ServedRecommender:
         k: int = 5,
         observed: Sequence[Observed] = (),
         *,
+        per_time: bool = False,
         explained: bool = False,
     ) -> dict[str, Any]:
         """Recommend k configurations.
@@ -138,6 +144,7 @@ class ServedRecommender:
             meta_features: Every meta-feature by name, finite.
             k: How many, from 1 to the size of the shared core.
             observed: Trials a person has already made on this task; the recommendation goes on from them.
+            per_time: Choose by expected gain per second of training instead of per trial.
             explained: Add to the evidence what drives the first recommendation, see `explain`.
 
         Returns:
@@ -149,7 +156,7 @@ class ServedRecommender:
         row = self.read_meta_features(meta_features)
         if not 1 <= k <= len(self.past.configurations):
             raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
-        order, percentile = self.select(row, k, observed)
+        order, percentile = self.select(row, k, observed, per_time=per_time)
         fallback = percentile > THRESHOLD
         prediction = self.surrogate.predict(row[None, :], self.past.encoded)
         mean, spread = prediction.mean[0], prediction.spread[0] * (2.0 if fallback else 1.0)

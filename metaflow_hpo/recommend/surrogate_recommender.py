@@ -68,16 +68,23 @@ class SurrogateRecommender:
             trust=trust,
         )
 
-    def select(self, meta_features: Array, count: int) -> list[int]:
-        """Return the first `count` positions of the joint portfolio."""
+    def select(self, meta_features: Array, count: int, duration: Array | None = None) -> list[int]:
+        """Return the first `count` positions of the joint portfolio; per second where durations `(C,)` are given."""
         regret, weights = self.scenarios(meta_features)
-        return select_greedily(regret, weights, count)
+        return select_greedily(regret, weights, count, duration=duration)
 
-    def continue_from(self, meta_features: Array, tried: Sequence[int], performance: Array, count: int) -> list[int]:
+    def continue_from(
+        self,
+        meta_features: Array,
+        tried: Sequence[int],
+        performance: Array,
+        count: int,
+        duration: Array | None = None,
+    ) -> list[int]:
         """Return the next positions to try, given the performances `(N,)` of the N positions tried on the task."""
         regret, weights = self.scenarios(meta_features)
         evidence = weigh_by_evidence(regret[:, list(tried)], performance)
-        return select_greedily(regret, weights * evidence, count, tried)
+        return select_greedily(regret, weights * evidence, count, tried, duration)
 
     def scenarios(self, meta_features: Array) -> tuple[Array, Array]:
         """Return regrets `(T, C)` and weights `(T,)` of a task's scenarios; NaN (never tried) is the prediction."""

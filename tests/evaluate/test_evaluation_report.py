@@ -99,6 +99,15 @@ def test_with_equal_durations_time_counts_trials(meta, surrogate, evaluation):
     pd.testing.assert_series_equal(mine.sort_index(), five.set_index("task_id")["regret"].sort_index())
 
 
+def test_counting_time_reaches_more_in_less_of_it(meta, surrogate, evaluation):
+    # Twice as wide takes ten times as long, and how wide does not matter on these tasks.
+    width = np.array([float(c["width"]) for c in meta.configurations])
+    slow = replace(meta, duration=np.tile((width / width.min()) ** 3, (len(meta.task_ids), 1)))
+    summary = summarise_effort(measure_effort(slow, surrogate, evaluation.trusts)).set_index(["recommender", "time"])
+    early = summary["mean"].xs(1.0, level="time")
+    assert early["surrogate_per_time"] < early["surrogate"] - 0.1
+
+
 def test_every_part_is_removed_and_everything_is_what_was_reported(meta, surrogate, evaluation):
     found = ablate(meta, surrogate, evaluation.trusts, KS)
     assert set(found["recommender"]) == set(VARIANTS)
