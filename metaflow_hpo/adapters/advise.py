@@ -79,7 +79,9 @@ def read_observed(path: Path, learner: str) -> "list[Observed]":
     ]
 
 
-def recommend(pipeline: Pipeline, described: Described, k: int, observed: "Sequence[Observed]" = ()) -> dict[str, Any]:
+def recommend(
+    pipeline: Pipeline, described: Described, k: int, observed: "Sequence[Observed]" = (), *, per_time: bool = False
+) -> dict[str, Any]:
     """Return recommendations for a described task, as in the CLI's contract.
 
     They are the champion's; before there is one of the learner, those of the knowledge that ships.
@@ -88,7 +90,7 @@ def recommend(pipeline: Pipeline, described: Described, k: int, observed: "Seque
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
     """
     served, source = load_recommender(pipeline)
-    answer = served.recommend(described.meta_features, k, observed)
+    answer = served.recommend(described.meta_features, k, observed, per_time=per_time, explained=True)
     lineage = {**source, **answer["lineage"]}
     lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed)
     return {"task": describe_task(described.data), **answer, "lineage": lineage}

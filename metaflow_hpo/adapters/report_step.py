@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from metaflow_hpo import __version__
-from metaflow_hpo.adapters.files import read_frame, read_json, write_atomically
+from metaflow_hpo.adapters.files import read_frame, read_json, write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
@@ -44,7 +44,7 @@ def write_report(pipeline: Pipeline, output: Path, stability: Path | None = None
     started = time.monotonic()
     knowledge = read_knowledge(pipeline, None if stability is None else _read_stability(stability))
     text = render_report(knowledge)
-    write_atomically(output, lambda temporary: _write(temporary, text))
+    write_text(output, text)
     return {
         "output": str(output),
         "tasks": int(knowledge.trials["task_id"].nunique()),
@@ -127,7 +127,3 @@ def _read_stability(path: Path) -> pd.DataFrame:
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise InvalidTableError(f"Expected a JSON list of records in {path}; found {type(records).__name__}.")
     return pd.DataFrame(records)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -9,6 +9,7 @@ import warnings
 import dagster as dg
 
 from metaflow_hpo.adapters import collect_steps, feedback, surrogate_steps
+from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
 from metaflow_hpo.orchestration import metadata as show
 from metaflow_hpo.orchestration.conditions import AFTER_COLLECTION, AFTER_DEPENDENCY, EVERY_MORNING, WHERE_MISSING
 from metaflow_hpo.orchestration.partitions import sync_partitions, task_partitions
@@ -111,9 +112,10 @@ def recommendation_evaluation(
     report = surrogate_steps.evaluate(work)
     folder = work.store.evaluation_folder
     tables = {name: show.show_table(report[name]) for name in ("summary", "gains", "realised")}
-    plots = {name: show.show_image(folder / f"{name}.png") for name in ("regret", "realised", "calibration")}
-    named = {f"plot_{name}": plot for name, plot in plots.items()}
-    return dg.MaterializeResult(metadata=show.keep_plain(report) | tables | named | report["metrics"])
+    names = ("regret", "realised", "calibration", "ablation")
+    plots = {f"plot_{name}": show.show_image(folder / f"{name}.png") for name in names}
+    page = {"report": dg.MetadataValue.path(folder / REPORT_FILE)}
+    return dg.MaterializeResult(metadata=show.keep_plain(report) | tables | plots | page | report["metrics"])
 
 
 @dg.asset(

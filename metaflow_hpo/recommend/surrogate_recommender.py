@@ -68,10 +68,19 @@ class SurrogateRecommender:
             trust=trust,
         )
 
-    def select(self, meta_features: Array, count: int, prediction: Prediction | None = None) -> list[int]:
-        """Return the first `count` positions of the joint portfolio; `prediction` as in `scenarios`."""
+    def select(
+        self,
+        meta_features: Array,
+        count: int,
+        duration: Array | None = None,
+        prediction: Prediction | None = None,
+    ) -> list[int]:
+        """Return the first `count` positions of the joint portfolio; per second where durations `(C,)` are given.
+
+        `prediction` is as in `scenarios`.
+        """
         regret, weights = self.scenarios(meta_features, prediction)
-        return select_greedily(regret, weights, count)
+        return select_greedily(regret, weights, count, duration=duration)
 
     def continue_from(
         self,
@@ -79,12 +88,13 @@ class SurrogateRecommender:
         tried: Sequence[int],
         performance: Array,
         count: int,
+        duration: Array | None = None,
         prediction: Prediction | None = None,
     ) -> list[int]:
         """Return the next positions to try, given the performances `(N,)` of the N positions tried on the task."""
         regret, weights = self.scenarios(meta_features, prediction)
         evidence = weigh_by_evidence(regret[:, list(tried)], performance)
-        return select_greedily(regret, weights * evidence, count, tried)
+        return select_greedily(regret, weights * evidence, count, tried, duration)
 
     def scenarios(self, meta_features: Array, prediction: Prediction | None = None) -> tuple[Array, Array]:
         """Return regrets `(T, C)` and weights `(T,)` of a task's scenarios; NaN (never tried) is the prediction.
