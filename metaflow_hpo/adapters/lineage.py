@@ -118,7 +118,7 @@ def _trace_version(pipeline: Pipeline, number: int) -> dict[str, Any]:
             "git_revision": revision,
             "git_dirty": tags.get("git.dirty") == "true",
             "dagster_run_id": tags.get("dagster.run_id"),
-            "tracking_uri": pipeline.tracking.tracking_uri,
+            "tracking_uri": pipeline.tracking.address,
         },
         "inputs": _read_inputs(pipeline, run.info.run_id),
         "reproduce": [] if revision == "none" else [f"git checkout {revision}", "dvc checkout", "dvc repro surrogate"],

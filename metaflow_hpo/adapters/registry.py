@@ -193,7 +193,7 @@ class Registry:
         champion = self.champion()
         if champion is None:
             raise NoChampionError(
-                f"Expected a champion of {self.name!r} in {self.tracking.tracking_uri}; none has been promoted. "
+                f"Expected a champion of {self.name!r} in {self.tracking.address}; none has been promoted. "
                 "Run `metaflow-hpo fit` and `metaflow-hpo evaluate`, or materialize the asset `champion`."
             )
         return champion

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaflow_hpo.adapters.run import Run
+from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.adapters.versioning import git_revision
 from metaflow_hpo.errors import MetaflowHPOError
 
@@ -53,6 +54,11 @@ class Tracking:
         """Return tracking in SQLite, in the folder `data/mlflow`."""
         folder = data.resolve() / "mlflow"
         return cls(f"{_SQLITE}{folder / 'mlflow.db'}", folder / "artifacts", tags or {})
+
+    @property
+    def address(self) -> str:
+        """The tracking URI as it may be shown: without a password."""
+        return hide_passwords(self.tracking_uri)
 
     @property
     def database(self) -> Path | None:
@@ -190,9 +196,9 @@ def _prepare(tracking_uri: str) -> None:
         with FileLock(f"{database}.lock"):
             _touch_stores(tracking_uri)
     except (MlflowException, SQLAlchemyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = hide_passwords(str(error).strip().splitlines()[0])
         raise MetaflowHPOError(
-            f"Expected an MLflow tracking server or database at {tracking_uri}; found: {reason} "
+            f"Expected an MLflow tracking server or database at {hide_passwords(tracking_uri)}; found: {reason} "
             "Start the server, or see `mlflow db upgrade` for a database of an older MLflow."
         ) from error
 
@@ -208,6 +214,7 @@ def _touch_stores(tracking_uri: str) -> None:
 def _open_run(
     client: "MlflowClient", experiment_id: str, name: str, tags: Mapping[str, str], key_tags: Mapping[str, str]
 ) -> Iterator[Run]:
+    tags, key_tags = ({key: hide_passwords(value) for key, value in given.items()} for given in (tags, key_tags))
     found = _find_run(client, experiment_id, key_tags)
     if found is None:
         tags = {"mlflow.source.name": "metaflow-hpo", **tags}
@@ -219,7 +226,7 @@ def _open_run(
     try:
         yield run
     except BaseException as error:
-        run.set_tags({_FAILURE_TAG: f"{type(error).__name__}: {error}"[:500]})
+        run.set_tags({_FAILURE_TAG: hide_passwords(f"{type(error).__name__}: {error}")[:500]})
         client.set_terminated(run.run_id, status="FAILED")
         raise
     if found is not None and _FAILURE_TAG in found.data.tags:
