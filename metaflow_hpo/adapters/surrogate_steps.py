@@ -16,6 +16,7 @@ from metaflow_hpo.adapters.collect_steps import Metadata
 from metaflow_hpo.adapters.evaluation_files import Findings, read_results, write_findings, write_learning_curve
 from metaflow_hpo.adapters.files import read_json, write_json
 from metaflow_hpo.adapters.lineage import log_inputs
+from metaflow_hpo.adapters.model_card import describe_version
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import MetaflowHPOError
@@ -204,6 +205,7 @@ def evaluate(pipeline: Pipeline, *, learning_curve: bool = False) -> Metadata:
     run = pipeline.tracking.resume(candidate["run_id"])
     run.log_metrics(results["metrics"])
     run.set_tags({"gate.promoted": findings.decision.promoted, "gate.reason": findings.decision.reason})
+    describe_version(pipeline, recommender, findings, results)
     run.log_folder(pipeline.store.evaluation_folder, "evaluation")
     return {**results, "summary": findings.summary, "gains": findings.gains, "realised": findings.realised}
 

@@ -25,6 +25,21 @@ if TYPE_CHECKING:
 _SQLITE = "sqlite:///"
 _PARENT_TAG = "mlflow.parentRunId"
 _FAILURE_TAG = "failure"
+_EXPERIMENTS = {
+    "search_results": (
+        "1 collect",
+        "One run an execution, one nested run a task: its best performance, its search curve and its trials.",
+    ),
+    "surrogate": (
+        "2 surrogate",
+        "One run a version: learning curves of the folds, and after the evaluation regret, calibration and the gate. "
+        "Choose two runs and Compare; the artifact `evaluation/model_card.md` sums one up.",
+    ),
+    "decisions": ("3 champion", "One run a promotion or rejection: tags say which version, by whom and why."),
+    "training": ("4 use", "Networks trained on a person's table (`metaflow-hpo train`)."),
+    "search": ("4 use", "Searches on a person's table (`metaflow-hpo search`)."),
+}
+"""By step: the group of its experiment, and what a person sees there."""
 
 # MLflow reads these when it is imported, which this module puts off. Standard output is for the JSON of the CLI, and
 # standard error for its own progress bar.
@@ -110,12 +125,12 @@ class Tracking:
         """Return a handle on a run that exists, without touching its status."""
         return Run(run_id, self.client())
 
-    def ensure_registered(self, name: str, description: str) -> None:
+    def ensure_registered(self, name: str, description: str, tags: Mapping[str, str] | None = None) -> None:
         """Create a registered model; one that exists is left as it is."""
         from mlflow.exceptions import MlflowException
 
         try:
-            self.client().create_registered_model(name, description=description)
+            self.client().create_registered_model(name, dict(tags or {}), description)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -138,7 +153,7 @@ class Tracking:
             None if root is None else (root.resolve() / step).as_uri()
         )  # otherwise ./mlruns of the current folder
         try:
-            experiment_id = client.create_experiment(name, artifact_location=location)
+            experiment_id = client.create_experiment(name, artifact_location=location, tags=_describe_experiment(step))
         except MlflowException as error:
             faster = client.get_experiment_by_name(name)  # another process may have been
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or faster is None:
@@ -172,6 +187,12 @@ def lineage_tags(
     if partition:
         tags["dagster.partition"] = partition
     return tags | {f"data.{name}.md5": md5 for name, md5 in (data_md5 or {}).items()}
+
+
+def _describe_experiment(step: str) -> dict[str, str]:
+    """Return the tags by which a person finds an experiment: its group, and the note that MLflow shows above it."""
+    group, note = _EXPERIMENTS.get(step, ("other", ""))
+    return {"project": "metaflow_hpo", "group": group, "mlflow.note.content": note}
 
 
 @lru_cache(maxsize=32)

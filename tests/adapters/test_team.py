@@ -22,7 +22,7 @@ from metaflow_hpo.errors import MetaflowHPOError
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "s3cret-word"  # noqa: S105
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) + [Path(p) for p in os.environ["PATH"].split(os.pathsep)]
+BINARIES = [Path(p) for p in os.environ["PATH"].split(os.pathsep)] + sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 POSTGRES = next((folder for folder in reversed(BINARIES) if (folder / "initdb").exists()), None)
 
 
