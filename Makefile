@@ -31,7 +31,7 @@ KNOWLEDGE := METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge METAFLOW_HPO_CATALOGUE=a
 KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=10
 KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64
 
-.PHONY: help install demo test check ui team serve report bench-collect bench-meta bench-serve knowledge repro clean
+.PHONY: help install demo test check ui team serve audit report bench-collect bench-meta bench-serve knowledge repro clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +66,10 @@ team: install # the extra for Postgres and S3
 
 serve: install ## serve the champion over HTTP and follow its alias; Ctrl-C stops it (SERVE_PORT)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --serve --serve-port $(SERVE_PORT)
+
+audit: install ## check the licences of what is installed and, where PyPI answers, known vulnerabilities
+	.venv/bin/python -m pip install --quiet pip-audit pip-licenses
+	.venv/bin/python tests/security/audit.py --write
 
 report: install ## write a page that shows what is known: tasks, performances, importance, noise
 	.venv/bin/metaflow-hpo report --output data/knowledge.html

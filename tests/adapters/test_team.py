@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -81,23 +82,21 @@ def test_the_teams_instance_is_the_local_one_on_postgres(tmp_path: Path) -> None
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A cluster of its own that asks for a password; yields the address of a database that does not exist yet."""
     pytest.importorskip("dagster_postgres", reason="needs the extra `team`")
     if POSTGRES is None:
         pytest.skip("needs Postgres' initdb and pg_ctl; try: apt-get install postgresql")
-    home, port = tmp_path / "cluster", free_port()
-    home.mkdir()
-    (home / "pw").write_text(PASSWORD)
     as_user: list[str] = []
     if os.geteuid() == 0:  # Postgres refuses to run as root
         if shutil.which("runuser") is None:
             pytest.skip("needs `runuser` to start Postgres as another user than root")
-        for folder in (home, *home.parents):
-            if folder.stat().st_uid == 0 and folder != folder.parent and folder.is_relative_to("/tmp"):  # noqa: S108
-                folder.chmod(folder.stat().st_mode | 0o011)
-        subprocess.run(["chown", "-R", "postgres", str(home)], check=True)
         as_user = ["runuser", "-u", "postgres", "--"]
+    # Not below tmp_path, which pytest closes to other users.
+    home, port = Path(tempfile.mkdtemp(prefix="metaflow_hpo_postgres_")), free_port()
+    (home / "pw").write_text(PASSWORD)
+    if as_user:
+        subprocess.run(["chown", "-R", "postgres", str(home)], check=True)
 
     def run(program: str, *arguments: str) -> None:
         command = [*as_user, str(POSTGRES / program), *arguments]
@@ -111,6 +110,7 @@ def postgres(tmp_path: Path) -> Iterator[str]:
         yield f"postgresql://hpo:{PASSWORD}@127.0.0.1:{port}/team"
     finally:
         run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(home)
 
 
 def query(url: str, text: str) -> list[tuple]:
@@ -171,7 +171,7 @@ def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_no
     assert not list(tmp_path.rglob("*.db")), "something is kept in SQLite"
     noted = query(f"{postgres}_mlflow", "SELECT value FROM tags WHERE key = 'note'")
     assert noted == [(f"from {hide_passwords(postgres)}",)]
-    kept = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(tmp_path / "cluster")]
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(kept) > 3
     assert [str(path) for path in kept if PASSWORD.encode() in path.read_bytes()] == []
     assert PASSWORD not in done.stdout + done.stderr
