@@ -31,7 +31,7 @@ KNOWLEDGE := METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge METAFLOW_HPO_CATALOGUE=a
 KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=10
 KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64
 
-.PHONY: help install demo test check ui team serve audit report bench-collect bench-meta bench-serve knowledge repro clean
+.PHONY: help install demo test check ui team serve audit report screenshots bench-collect bench-meta bench-serve knowledge repro clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,10 @@ audit: install ## check the licences of what is installed and, where PyPI answer
 
 report: install ## write a page that shows what is known: tasks, performances, importance, noise
 	.venv/bin/metaflow-hpo report --output data/knowledge.html
+
+screenshots: install ## take the pictures of the README: a small project, real servers, headless Chromium
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	.venv/bin/python tests/browser/take_screenshots.py
 
 bench-collect: install ## time the collection against Lightning, scikit-learn and Optuna (half an hour on 2 idle cores)
 	.venv/bin/python tests/bench/bench_collect.py --output bench_collect.json

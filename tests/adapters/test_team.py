@@ -121,6 +121,14 @@ def query(url: str, text: str) -> list[tuple]:
         return cursor.fetchall()
 
 
+def listening(pid: int) -> set[str]:
+    """Return the addresses on which a process and its descendants can be reached."""
+    parent = psutil.Process(pid)
+    family = [parent, *parent.children(recursive=True)]
+    sockets = [c for member in family for c in member.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    return {connection.laddr.ip for connection in sockets}
+
+
 @pytest.mark.integration
 @pytest.mark.slow
 @pytest.mark.timeout(600)
@@ -147,6 +155,7 @@ def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_no
             lines = [" ".join(psutil.Process(member.pid).cmdline()) for member in family]
             assert len(lines) > 3
             assert [line for line in lines if PASSWORD in line] == []
+            assert listening(running.pid) == {"127.0.0.1"}
             worker = {
                 **common,
                 "DAGSTER_HOME": str(home / "team"),
