@@ -1,5 +1,6 @@
 """The team profile on a real Postgres that the test makes and removes; nothing may give away its password."""
 
+import json
 import os
 import shutil
 import signal
@@ -17,9 +18,10 @@ import pytest
 import yaml
 
 from metaflow_hpo.adapters import team
+from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.secrets import hide_passwords, keep_credentials_apart
-from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "s3cret-word"  # noqa: S105
@@ -53,6 +55,27 @@ def test_credentials_of_an_mlflow_server_go_where_mlflow_looks_for_them(monkeypa
     assert keep_credentials_apart("https://me:a%40b@mlflow.example:8443/x") == "https://mlflow.example:8443/x"
     assert (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]) == ("me", "a@b")
     assert keep_credentials_apart("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
+
+
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")
+@pytest.mark.parametrize("scheme", ["http", "postgresql+psycopg2"])
+def test_what_does_not_answer_is_named_without_its_password(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if scheme != "http":
+        pytest.importorskip("psycopg2", reason="needs the extra `team`")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+    address = f"{scheme}://me:{PASSWORD}@127.0.0.1:{free_port()}/x"
+    pipeline = Pipeline(Settings(data=tmp_path, tracking_uri=address))
+    with pytest.raises(MetaflowHPOError, match=r"Expected an MLflow tracking server or database at") as caught:
+        pipeline.tracking.client()
+    assert PASSWORD not in str(caught.value)
+    assert PASSWORD not in pipeline.tracking.address
+    assert PASSWORD not in "".join(capfd.readouterr())
 
 
 def test_dagster_and_mlflow_get_a_database_each() -> None:
@@ -133,7 +156,7 @@ def listening(pid: int) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_nowhere_else(
-    postgres: str, tmp_path: Path
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, data, ports = tmp_path / "home", tmp_path / "data", (free_port(), free_port())
     home.mkdir()
@@ -156,11 +179,13 @@ def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_no
             assert len(lines) > 3
             assert [line for line in lines if PASSWORD in line] == []
             assert listening(running.pid) == {"127.0.0.1"}
+            # MLflow asks for no password here; the address holds one all the same.
+            address = f"http://me:{PASSWORD}@127.0.0.1:{ports[1]}"
             worker = {
                 **common,
                 "DAGSTER_HOME": str(home / "team"),
                 team.DAGSTER_VARIABLE: f"{postgres}_dagster".replace("://", "+psycopg2://"),
-                "METAFLOW_HPO_TRACKING_URI": f"http://127.0.0.1:{ports[1]}",
+                "METAFLOW_HPO_TRACKING_URI": address,
             }
             materialise = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "metaflow_hpo.definitions"]
             done = subprocess.run(
@@ -168,7 +193,14 @@ def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_no
                 cwd=ROOT, env=worker, capture_output=True, text=True, check=False,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr[-3000:]
-            tracking = Tracking(worker["METAFLOW_HPO_TRACKING_URI"])
+            status = subprocess.run(
+                [sys.executable, "-m", "metaflow_hpo.cli", "status", "--json"],
+                cwd=ROOT, env=worker, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert json.loads(status.stdout)["data"]["tracking_uri"] == f"http://127.0.0.1:{ports[1]}"
+            monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
+            monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+            tracking = Pipeline(Settings(data=data, tracking_uri=address)).tracking
             with tracking.parent_run("surrogate", "team", {"note": f"from {postgres}"}) as run:
                 run.log_file(data / "catalogue.parquet")
         finally:
@@ -183,7 +215,7 @@ def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_no
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(kept) > 3
     assert [str(path) for path in kept if PASSWORD.encode() in path.read_bytes()] == []
-    assert PASSWORD not in done.stdout + done.stderr
+    assert PASSWORD not in done.stdout + done.stderr + status.stdout + status.stderr
     for name in ("dagster", "mlflow"):
         dump = subprocess.run(
             [str(POSTGRES / "pg_dump"), f"{postgres}_{name}"], capture_output=True, text=True, check=True
