@@ -36,7 +36,7 @@ _DESCRIPTION = (
     "metaflow_hpo: recommends which configurations to try first on a new task, from its meta-features. "
     "The alias `champion` is served; `candidate` waits for its evaluation. Tags say why."
 )
-_TAGS = {"project": "metaflow_hpo", "kind": "recommender", "input": "meta-features of a task", "serve": "make serve"}
+_TAGS = {"kind": "recommender", "input": "meta-features of a task", "serve": "make serve"}
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,7 @@ def look_at_mlflow(page: Page, url: str) -> None:
     save(page, "mlflow_experiments")
     page.goto(f"{url}/#/models/metaflow_hpo_surrogate")
     page.get_by_text("Version 2").first.wait_for()
+    page.get_by_text("Version 1", exact=True).scroll_into_view_if_needed()
     save(page, "mlflow_versions")
     page.goto(f"{url}/#/models/metaflow_hpo_surrogate/versions/2")
     page.get_by_text("Regret on held-out families").first.wait_for()
