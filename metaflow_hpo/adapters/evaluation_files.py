@@ -36,6 +36,7 @@ class Findings:
         coverage: Share of covered outcomes of each held-out task, by nominal coverage.
         ablation: Regret of each variant on meta-test families.
         effort: Regret over time on meta-test families.
+        noise_floor: From `measure_noise_floor`.
         decision: The gate's verdict.
     """
 
@@ -46,6 +47,7 @@ class Findings:
     coverage: dict[float, dict[str, float]]
     ablation: pd.DataFrame
     effort: pd.DataFrame
+    noise_floor: pd.DataFrame
     decision: "Decision"
 
     @property
@@ -91,6 +93,7 @@ def _write_tables(folder: Path, findings: Findings) -> None:
         "regret_summary": findings.summary,
         "regret_over_time": findings.effort,
         "ablation_per_task": findings.ablation,
+        "noise_floor_per_task": findings.noise_floor,
         "realised_per_task": findings.realised,
         "realised_summary": findings.gains,
         "gate": findings.decision.comparisons,
@@ -137,6 +140,7 @@ def _describe(folder: Path, findings: Findings, candidate: dict[str, Any]) -> "E
         summary=findings.summary,
         effort=summarise_effort(findings.effort),
         ablation=summarise_ablation(findings.ablation),
+        noise_floor=findings.noise_floor,
         realised=findings.realised,
         gains=findings.gains,
         covered=findings.covered,

@@ -213,6 +213,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
     from metaflow_hpo.evaluate.calibration import measure_reliability, nonconformity
     from metaflow_hpo.evaluate.effort import measure_effort
     from metaflow_hpo.evaluate.gate import decide
+    from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
     from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, summarise
     from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
 
@@ -223,9 +224,8 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
         nonconformity(meta, surrogate, evaluation.orders, validation=v) for v in (False, True)
     )
     trained = _train_recommended(pipeline, meta, evaluation)
-    random = choose_random_trials(
-        pipeline.store.read_meta_dataset(), surrogate.learner, _identify(surrogate.space.default)
-    )
+    trials = pipeline.store.read_meta_dataset()
+    random = choose_random_trials(trials, surrogate.learner, _identify(surrogate.space.default))
     realised = compare_realised(trained, random)
     return Findings(
         evaluation=evaluation,
@@ -235,6 +235,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
         coverage=measure_reliability(test_scores, validation_scores, fold_of_task),
         ablation=ablate(meta, surrogate, evaluation.trusts),
         effort=measure_effort(meta, surrogate, evaluation.trusts),
+        noise_floor=measure_noise_floor(trials, meta, surrogate.learner),
         decision=decide(evaluation.per_task, _champion_regret(pipeline, meta, version)),
     )
 

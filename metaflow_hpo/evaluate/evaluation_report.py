@@ -28,6 +28,7 @@ class Evaluated:
         summary: From `summarise`.
         effort: From `summarise_effort`; empty where durations are not known.
         ablation: From `summarise_ablation`.
+        noise_floor: From `measure_noise_floor`; empty where no task has a second seed.
         realised: From `compare_realised`.
         gains: From `summarise_realised`.
         covered: Share of outcomes inside their 80 % interval, by task.
@@ -43,6 +44,7 @@ class Evaluated:
     summary: pd.DataFrame
     effort: pd.DataFrame
     ablation: pd.DataFrame
+    noise_floor: pd.DataFrame
     realised: pd.DataFrame
     gains: pd.DataFrame
     covered: Mapping[str, float]
@@ -64,6 +66,7 @@ def render_evaluation(found: Evaluated) -> str:
         facts=_count(found),
         headline=_say_headline(found, comparisons),
         regret=tabulate_regret(found.summary),
+        floor=tabulate_noise_floor(found.noise_floor, found.per_task),
         comparisons=comparisons.to_dict("records"),
         tasks=list_tasks(found.per_task, tuple(ks)).to_dict("records"),
         names=names,
@@ -116,6 +119,19 @@ def tabulate_regret(summary: pd.DataFrame) -> dict[str, dict[int, str]]:
         text = f"{row['mean']:.3f} ({row['low']:.3f}–{row['high']:.3f})"
         table.setdefault(str(row["recommender"]), {})[int(row["k"])] = text
     return table
+
+
+def tabulate_noise_floor(floor: pd.DataFrame, per_task: pd.DataFrame) -> list[dict[str, float]]:
+    """Return `k, floor, surrogate, tasks`: the regret that luck leaves, and the surrogate's on the same tasks."""
+    mine = per_task.loc[(per_task["recommender"] == SURROGATE) & per_task["task_id"].isin(floor["task_id"])]
+    lines = []
+    for k in dict.fromkeys(floor["k"].tolist()):
+        reached = floor.loc[floor["k"] == k, "regret"]
+        surrogate = mine.loc[mine["k"] == k, "regret"]
+        lines.append(
+            {"k": k, "floor": float(reached.mean()), "surrogate": float(surrogate.mean()), "tasks": len(reached)}
+        )
+    return lines
 
 
 _SAY_REGRET = (
