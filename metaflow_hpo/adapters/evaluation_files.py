@@ -12,6 +12,7 @@ import pandas as pd
 
 from metaflow_hpo import __version__
 from metaflow_hpo.adapters.files import read_frame, read_json, write_frame, write_json, write_text
+from metaflow_hpo.adapters.incumbent import Incumbent
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import MetaflowHPOError
 
@@ -38,6 +39,7 @@ class Findings:
         effort: Regret over time on meta-test families.
         noise_floor: From `measure_noise_floor`.
         decision: The gate's verdict.
+        incumbent: Whom the gate compared the candidate with.
     """
 
     evaluation: "Evaluation"
@@ -49,6 +51,7 @@ class Findings:
     effort: pd.DataFrame
     noise_floor: pd.DataFrame
     decision: "Decision"
+    incumbent: Incumbent
 
     @property
     def covered(self) -> dict[str, float]:
@@ -80,6 +83,8 @@ def write_findings(store: DataStore, findings: Findings, candidate: dict[str, An
         "meta_dataset_md5": candidate["meta_dataset_md5"],
         "promoted": findings.decision.promoted,
         "reason": findings.decision.reason,
+        "incumbent": findings.incumbent.name,
+        "incumbent_note": findings.incumbent.note,
         "degenerate_tasks": list(findings.evaluation.degenerate),
         "metrics": _measure(findings),
     }

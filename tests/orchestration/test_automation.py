@@ -72,8 +72,8 @@ def test_a_burst_of_files_is_one_run_of_the_catalogue_and_one_of_the_collection(
     (data / "inbox" / "bad.csv").write_text("a,y\n1\n")
     os.utime(data / "inbox" / "bad.csv", (0, 0))
     request, _ = tick(instance)
-    assert isinstance(request, dg.RunRequest)
-    assert request.tags["inbox_files"] == "11"
+    assert isinstance(request, dg.SensorResult)
+    assert request.run_requests[0].tags["inbox_files"] == "11"
     assert run("catalogue", instance).success
     skipped, _ = tick(instance)
     assert isinstance(skipped, dg.SkipReason)
@@ -92,7 +92,7 @@ def test_the_sensor_waits_for_a_run_tries_a_killed_one_again_and_stops_in_the_en
     cursor = ""
     for _ in range(automation.MAX_ATTEMPTS):
         request, cursor = tick(instance, cursor)
-        assert isinstance(request, dg.RunRequest)
+        assert isinstance(request, dg.SensorResult)
         queued = instance.create_run_for_job(
             defs.resolve_job_def("catalogue"), status=dg.DagsterRunStatus.STARTED, run_config={}
         )
@@ -102,7 +102,7 @@ def test_the_sensor_waits_for_a_run_tries_a_killed_one_again_and_stops_in_the_en
     given_up, cursor = tick(instance, cursor)
     assert "without taking in landed_0.csv" in given_up.skip_message
     land(data, 1, start=1)
-    assert isinstance(tick(instance, cursor)[0], dg.RunRequest)
+    assert isinstance(tick(instance, cursor)[0], dg.SensorResult)
 
 
 def test_a_file_accepted_on_the_command_line_still_gets_its_partition(data, instance):
@@ -110,7 +110,7 @@ def test_a_file_accepted_on_the_command_line_still_gets_its_partition(data, inst
 
     land(data, 1)
     build_catalogue(Pipeline(Settings()))
-    assert isinstance(tick(instance)[0], dg.RunRequest)
+    assert isinstance(tick(instance)[0], dg.SensorResult)
     assert run("catalogue", instance).success
     assert isinstance(tick(instance)[0], dg.SkipReason)
 
