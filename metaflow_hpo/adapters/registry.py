@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from metaflow_hpo.adapters.logged_model import ARTIFACT, checked_example, log_surrogate
+from metaflow_hpo.adapters.logged_model import ARTIFACT, checked_example, log_surrogate, refuse_code
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import MetaflowHPOError, NoChampionError
 
@@ -170,6 +170,10 @@ class Registry:
             return False
         return True
 
+    def aliased(self, alias: str) -> int | None:
+        """Return the version that has an alias, `champion` or `candidate`; None where none has."""
+        return self._aliases().get(alias)
+
     def champion(self) -> ChampionVersion | None:
         """Return the version that is served, or None before the first promotion."""
         number = self._aliases().get(CHAMPION)
@@ -205,25 +209,29 @@ class Registry:
 
         Raises:
             NoChampionError: If the alias is not set.
-            MetaflowHPOError: If there is no such version.
+            MetaflowHPOError: If there is no such version, or it holds files that may run code: pickles.
         """
         found = self._version(version if isinstance(version, int) else self._resolve(version))
         # The model's id is part of the name: after the database was deleted, version 1 is another model.
         target = self.cache / self.name / f"{found.version}-{found.tags.get(_MODEL_ID_TAG, found.run_id)}"
         if not target.is_dir():
             source = self.tracking.client().get_model_version_download_uri(self.name, str(found.version))
-            self._fetch(f"{source}/artifacts/{ARTIFACT}", target)
+            self._fetch(source, target)
         return target
 
-    def _fetch(self, uri: str, target: Path) -> None:
-        from mlflow.artifacts import download_artifacts
+    def _fetch(self, model: str, target: Path) -> None:
+        from mlflow.artifacts import download_artifacts, list_artifacts
 
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as temporary:
             server = self.tracking.tracking_uri
-            fetched = download_artifacts(uri, dst_path=temporary, tracking_uri=server, registry_uri=server)
+            where = {"tracking_uri": server}
+            beside = [item.path for item in list_artifacts(artifact_uri=model, **where) if not item.is_dir]
+            uri = f"{model}/artifacts/{ARTIFACT}"
+            fetched = Path(download_artifacts(uri, dst_path=temporary, registry_uri=server, **where))
+            refuse_code(fetched, beside, f"version {target.name.partition('-')[0]} of {self.name}")
             try:
-                Path(fetched).rename(target)
+                fetched.rename(target)
             except OSError:
                 if not target.is_dir():  # otherwise another process was faster
                     raise

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -84,18 +83,14 @@ def ui_servers(pipeline: Pipeline, dagster_port: int, mlflow_port: int) -> list[
 
 
 def model_server(pipeline: Pipeline, port: int) -> Server:
-    """Return MLflow's scoring server on the champion; it keeps the version that was champion when it started.
+    """Return the service that answers as the champion does, whichever version that is (`adapters.serving`).
 
     Raises:
         NoChampionError: If no surrogate has been promoted yet.
     """
-    champion = pipeline.registry.require_champion()
-    # The scoring server is started through the shell's PATH, which need not have this environment's programs.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    uri = f"models:/{champion.name}@champion"
-    served = ["models", "serve", "-m", uri, "--env-manager", "local", "-h", HOST, "-p", str(port)]
-    environment = {"PATH": path, "MLFLOW_TRACKING_URI": pipeline.tracking.tracking_uri, **_QUIET}
-    return Server("champion", [sys.executable, "-m", "mlflow", *served], port, "/ping", environment)
+    pipeline.registry.require_champion()
+    command = [sys.executable, "-m", "metaflow_hpo.adapters.serving", "--port", str(port)]
+    return Server("champion", command, port, "/ping", {"METAFLOW_HPO_DATA": str(pipeline.settings.data), **_QUIET})
 
 
 def run(servers: Sequence[Server]) -> int:

@@ -13,7 +13,7 @@ from metaflow_hpo.evaluate.protocol import DEFAULT_TRUST, KS, held_out_folds, re
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
-from metaflow_hpo.surrogate.predict import Surrogate
+from metaflow_hpo.surrogate.predict import Prediction, Surrogate
 
 FULL = "everything"
 
@@ -30,8 +30,14 @@ class _WithoutSimilarity(SurrogateRecommender):
 class _WithoutComplementarity(SurrogateRecommender):
     """The k configurations of least expected regret, each for itself."""
 
-    def select(self, meta_features: Array, count: int, duration: Array | None = None) -> list[int]:
-        regret, weights = self.scenarios(meta_features)
+    def select(
+        self,
+        meta_features: Array,
+        count: int,
+        duration: Array | None = None,
+        prediction: Prediction | None = None,
+    ) -> list[int]:
+        regret, weights = self.scenarios(meta_features, prediction)
         return [int(c) for c in np.argsort(weights @ regret, kind="stable")[:count]]
 
 
@@ -39,7 +45,7 @@ class _WithoutComplementarity(SurrogateRecommender):
 class _WithoutMetaFeatures(_WithoutSimilarity):
     """The networks are told of a task in the middle of all past ones, whichever it is."""
 
-    def believed_regret(self, meta_features: Array) -> Array:
+    def believed_regret(self, meta_features: Array, prediction: Prediction | None = None) -> Array:
         return super().believed_regret(self.standardiser.center)
 
 

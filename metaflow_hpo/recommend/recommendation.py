@@ -20,7 +20,7 @@ from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
-from metaflow_hpo.surrogate.predict import Surrogate, load_surrogate, save_surrogate
+from metaflow_hpo.surrogate.predict import Prediction, Surrogate, load_surrogate, save_surrogate
 
 _ARRAYS_FILE = "past_tasks.safetensors"
 _DESCRIPTION_FILE = "past_tasks.json"
@@ -103,22 +103,28 @@ class ServedRecommender:
         return row
 
     def select(
-        self, row: Array, count: int, observed: Sequence[Observed] = (), *, per_time: bool = False
+        self,
+        row: Array,
+        count: int,
+        observed: Sequence[Observed] = (),
+        *,
+        per_time: bool = False,
+        prediction: Prediction | None = None,
     ) -> tuple[list[int], float]:
         """Return positions in the shared core, best first, and the novelty of the task as a percentile.
 
         A task beyond the novelty threshold gets the learner's default and then the portfolio over past tasks.
         Observed trials stand for the nearest configuration of the shared core. `per_time` counts the expected seconds
-        of training instead of trials.
+        of training instead of trials. `prediction` is that of all networks for this task, where the caller has it.
         """
         duration = self._durations.predict(row, self.past.encoded) if per_time else None
         percentile = self._novelty.percentile(row)
         if observed:
             tried = self._nearest_positions([o.configuration for o in observed])
             performance = np.array([o.performance for o in observed], dtype=np.float64)
-            return self._recommender.continue_from(row, tried, performance, count, duration), percentile
+            return self._recommender.continue_from(row, tried, performance, count, duration, prediction), percentile
         if percentile <= THRESHOLD:
-            return self._recommender.select(row, count, duration), percentile
+            return self._recommender.select(row, count, duration, prediction), percentile
         weights = np.ones(len(self.past.task_ids))
         portfolio = select_greedily(self._recommender.past_regret, weights, count, duration=duration)
         return [self._default, *(c for c in portfolio if c != self._default)][:count], percentile
@@ -156,9 +162,9 @@ class ServedRecommender:
         row = self.read_meta_features(meta_features)
         if not 1 <= k <= len(self.past.configurations):
             raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
-        order, percentile = self.select(row, k, observed, per_time=per_time)
-        fallback = percentile > THRESHOLD
         prediction = self.surrogate.predict(row[None, :], self.past.encoded)
+        order, percentile = self.select(row, k, observed, per_time=per_time, prediction=prediction)
+        fallback = percentile > THRESHOLD
         mean, spread = prediction.mean[0], prediction.spread[0] * (2.0 if fallback else 1.0)
         seconds = self._durations.predict(row, self.past.encoded)
         metric = "r2" if meta_features.get("mf_is_regression", 0.0) == 1.0 else "balanced_accuracy"
