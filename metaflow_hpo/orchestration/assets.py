@@ -106,6 +106,21 @@ def meta_dataset(context: dg.AssetExecutionContext, pipeline: PipelineResource) 
 
 
 @dg.asset(
+    group_name="collect",
+    kinds={"matplotlib", "mlflow"},
+    owners=OWNERS,
+    deps=[meta_dataset],
+    automation_condition=AFTER_DEPENDENCY,
+)
+def knowledge_report(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
+    """The page on which people see the meta-data: tasks, performances, heat maps, importance, noise, suspects."""
+    from metaflow_hpo.adapters.report_step import publish_report
+
+    report = publish_report(pipeline.open(context))
+    return dg.MaterializeResult(metadata=report | {"page": dg.MetadataValue.path(str(report["output"]))})
+
+
+@dg.asset(
     group_name="surrogate",
     kinds={"pytorch", "lightning", "mlflow"},
     owners=OWNERS,
@@ -193,5 +208,5 @@ ASSETS = [
 ]
 """The steps of the pipeline, which are the stages of dvc.yaml as well."""
 
-MONITORING = [recommendation_monitoring]
-"""What watches the champion at work; nothing depends on it."""
+MONITORING = [knowledge_report, recommendation_monitoring]
+"""What people look at; nothing depends on it."""
