@@ -15,6 +15,8 @@ PIP_ARGS ?=
 DAGSTER_PORT ?= 3000
 MLFLOW_PORT ?= 5000
 SERVE_PORT ?= 5001
+# `team`: Dagster and MLflow in the Postgres of METAFLOW_HPO_POSTGRES_URL.
+PROFILE ?= local
 
 # The commands of DVC stages and of `mlflow models serve` are looked up here; nothing of the stack reports home.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -29,7 +31,7 @@ KNOWLEDGE := METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge METAFLOW_HPO_CATALOGUE=a
 KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=10
 KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64
 
-.PHONY: help install demo test check ui serve report bench-collect bench-meta bench-serve knowledge repro clean
+.PHONY: help install demo test check ui team serve report bench-collect bench-meta bench-serve knowledge repro clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,8 +58,11 @@ check: install ## run the linters and all tests
 	.venv/bin/lint-imports
 	.venv/bin/python -m pytest
 
-ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT)
-	exec .venv/bin/python -m metaflow_hpo.adapters.servers --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
+ui: install $(if $(filter team,$(PROFILE)),team) ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT; PROFILE=team: on Postgres)
+	exec .venv/bin/python -m metaflow_hpo.adapters.servers --profile $(PROFILE) --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
+
+team: install # the extra for Postgres and S3
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[team]'
 
 serve: install ## serve the champion over HTTP and follow its alias; Ctrl-C stops it (SERVE_PORT)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --serve --serve-port $(SERVE_PORT)

@@ -114,7 +114,7 @@ def load_recommender(pipeline: Pipeline) -> "tuple[ServedRecommender, dict[str, 
     if knowledge is None or folder is None:
         found = "none has been promoted" if champion is None else f"{champion.name} version {champion.version} is not"
         raise NoChampionError(
-            f"Expected a champion of the learner {learner!r} in {pipeline.tracking.tracking_uri}; {found}, and this "
+            f"Expected a champion of the learner {learner!r} in {pipeline.tracking.address}; {found}, and this "
             "package ships no knowledge of it. Run `metaflow-hpo fit` and `metaflow-hpo evaluate`, materialize the "
             "asset `champion`, or choose another `--learner`."
         )
@@ -328,7 +328,7 @@ def read_status(pipeline: Pipeline) -> dict[str, Any]:
             "tasks": len(list(store.data.glob("tasks/*.parquet"))),
             "search_results": len(list(store.data.glob("search_results/*.parquet"))),
             "meta_features": len(list(store.data.glob("meta_features/*.parquet"))),
-            "tracking_uri": pipeline.tracking.tracking_uri,
+            "tracking_uri": pipeline.tracking.address,
         },
     }
 

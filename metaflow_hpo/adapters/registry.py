@@ -27,12 +27,14 @@ CANDIDATE = "candidate"
 DECISIONS = "decisions"
 GATE, PERSON = "gate", "person"
 
+_MAX_DESCRIPTION = 5000
 _MODEL_ID_TAG = "model_id"
 _WITHDRAWN_TAG = "withdrawn_by_person"
 _DESCRIPTION = (
     "metaflow_hpo: recommends which configurations to try first on a new task, from its meta-features. "
     "The alias `champion` is served; `candidate` waits for its evaluation. Tags say why."
 )
+_TAGS = {"project": "metaflow_hpo", "kind": "recommender", "input": "meta-features of a task", "serve": "make serve"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Registry:
             )
         example = checked_example(input_example)
         client = self.tracking.client()
-        self.tracking.ensure_registered(self.name, _DESCRIPTION)
+        self.tracking.ensure_registered(self.name, _DESCRIPTION, _TAGS)
         model = log_surrogate(client, folder, run_id=run_id, name=self.name, example=example)
         created = client.create_model_version(
             self.name,
@@ -131,6 +133,7 @@ class Registry:
                 withdrawn = {_WITHDRAWN_TAG: str(by == PERSON).lower()}
                 retirement = {"retirement.by": str(version), "retirement.time": now, "retirement.reason": reason}
                 self._tag(previous, {"status": "retired", **retirement, **withdrawn})
+            self._show_card(version)
             self._drop_candidate(version)
 
     def reject(self, version: int, reason: str) -> None:
@@ -148,6 +151,19 @@ class Registry:
         with self._decision("rejected", version, reason, GATE, "none" if champion is None else str(champion)):
             self._tag(version, {"status": "rejected", "rejection.reason": reason, "rejection.time": _now()})
             self._drop_candidate(version)
+
+    def describe(self, version: int, card: str, tags: Mapping[str, str]) -> None:
+        """Give a version its model card, in Markdown, and the numbers by which versions are compared."""
+        client = self.tracking.client()
+        client.update_model_version(self.name, str(version), description=card)
+        self._tag(version, tags)
+        if self._aliases().get(CHAMPION) == version:
+            self._show_card(version)
+
+    def _show_card(self, champion: int) -> None:
+        card = self._version(champion).description or ""
+        text = f"{_DESCRIPTION}\n\n---\n\nThe champion:\n\n{card}"
+        self.tracking.client().update_registered_model(self.name, description=text[:_MAX_DESCRIPTION])
 
     def is_withdrawn(self, version: int) -> bool:
         """Tell whether a person has replaced this version, so that only a person may bring it back."""
@@ -193,7 +209,7 @@ class Registry:
         champion = self.champion()
         if champion is None:
             raise NoChampionError(
-                f"Expected a champion of {self.name!r} in {self.tracking.tracking_uri}; none has been promoted. "
+                f"Expected a champion of {self.name!r} in {self.tracking.address}; none has been promoted. "
                 "Run `metaflow-hpo fit` and `metaflow-hpo evaluate`, or materialize the asset `champion`."
             )
         return champion

@@ -17,6 +17,7 @@ from metaflow_hpo.adapters.evaluation_files import Findings, read_results, write
 from metaflow_hpo.adapters.files import read_json, write_json
 from metaflow_hpo.adapters.incumbent import find_incumbent
 from metaflow_hpo.adapters.lineage import log_inputs
+from metaflow_hpo.adapters.model_card import describe_version
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.adapters.warm_start import SCRATCH, choose_start
@@ -241,6 +242,7 @@ def evaluate(pipeline: Pipeline, *, learning_curve: bool = False) -> Metadata:
         logger.info("Version %d passes the gate. %s", results["version"], results["reason"])
     else:
         logger.warning("The gate refuses version %d. %s", results["version"], results["reason"])
+    describe_version(pipeline, recommender, findings, results)
     run.log_folder(pipeline.store.evaluation_folder, "evaluation")
     return {**results, "summary": findings.summary, "gains": findings.gains, "realised": findings.realised}
 
