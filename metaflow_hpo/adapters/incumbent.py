@@ -60,7 +60,7 @@ def find_incumbent(pipeline: Pipeline, meta: "MetaDataset", candidate: int) -> I
     # A task that it knows goes by the family that it knows: a newcomer may have merged families since.
     families |= {t: f for t, f in zip(served.past.task_ids, served.past.families, strict=True) if t in families}
     known = replace(meta, families=tuple(families[task_id] for task_id in meta.task_ids))
-    return Incumbent(CHAMPION, _judge(served, known, known, families))
+    return Incumbent(CHAMPION, judge(served, known, known, families))
 
 
 def _find_mismatch(pipeline: Pipeline, served: "ServedRecommender", meta: "MetaDataset") -> str:
@@ -92,7 +92,7 @@ def _judge_shipped(pipeline: Pipeline, meta: "MetaDataset") -> Incumbent:
     if obstacle:
         return Incumbent(SHIPPED, None, f"What ships with the package is no rival: {obstacle}")
     rows = [t for t, task_id in enumerate(meta.task_ids) if task_id in families]
-    return Incumbent(SHIPPED, _judge(served, meta.subset(rows), _reorder(served.past, meta), families))
+    return Incumbent(SHIPPED, judge(served, meta.subset(rows), _reorder(served.past, meta), families))
 
 
 def _known_tasks(pipeline: Pipeline, meta: "MetaDataset", shipped: pd.DataFrame) -> dict[str, str]:
@@ -118,7 +118,7 @@ def _reorder(past: "MetaDataset", meta: "MetaDataset") -> "MetaDataset":
     )
 
 
-def _judge(
+def judge(
     served: "ServedRecommender", meta: "MetaDataset", known: "MetaDataset", families: Mapping[str, str]
 ) -> pd.DataFrame:
     """Return the regret on each task of `meta`, by networks that were not trained on its family.

@@ -1,5 +1,6 @@
 """Files that land: one run of the catalogue, one of the collection, one of the learning, on a real instance."""
 
+import importlib
 import os
 import time
 
@@ -8,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from metaflow_hpo.adapters.collect_steps import describe_tasks, search_tasks
+from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.definitions import defs
 from metaflow_hpo.orchestration import automation
@@ -137,3 +140,54 @@ def test_learning_follows_the_whole_collection_in_one_run_although_a_task_is_mis
         materialized(instance, name)
     evaluated = evaluate(instance, cursor=evaluated.cursor)
     assert not requested(evaluated) & {"meta_dataset", "surrogate", "champion"}
+
+
+def test_rows_that_were_replaced_are_collected_again_once(data, instance):
+    land(data, 1)
+    assert run("catalogue", instance).success
+    pipeline = Pipeline(Settings())
+    search_tasks(pipeline, ["landed_0"])
+    describe_tasks(pipeline, ["landed_0"])
+    materialized(instance, "search_results", "landed_0")
+    assert isinstance(tick(instance)[0], dg.SkipReason)
+    land(data, 1, start=7)
+    (data / "inbox" / "landed_7.csv").rename(data / "inbox" / "landed_0.csv")
+    assert tick(instance)[0].run_requests[0].job_name == "catalogue"
+    assert run("catalogue", instance).success
+    (request,) = tick(instance)[0].run_requests
+    sha256 = pipeline.store.read_task("landed_0").task.sha256
+    assert (request.job_name, request.partition_key, request.run_key) == ("collect", "landed_0", f"landed_0/{sha256}")
+    search_tasks(pipeline, ["landed_0"])
+    describe_tasks(pipeline, ["landed_0"])
+    assert isinstance(tick(instance)[0], dg.SkipReason)
+
+
+def test_drift_retrains_only_where_the_setting_is_on_and_there_is_something_new(data, instance, monkeypatch):
+    def look():
+        return automation.drift_sensor(dg.build_sensor_context(instance=instance))
+
+    assert "retrain_on_drift is off" in look().skip_message
+    monkeypatch.setenv("METAFLOW_HPO_RETRAIN_ON_DRIFT", "true")
+    assert look().skip_message == "Not monitored yet."
+    report = data / "feedback" / "monitoring.json"
+    write_json(report, {"drifted": False, "reason": "All is well."})
+    assert look().skip_message == "All is well."
+    write_json(report, {"drifted": True, "reason": "40% lie in their interval."})
+    assert "No task has been searched yet" in look().skip_message
+    for name in ("search_results", "meta_features"):
+        (data / name).mkdir()
+        (data / name / "iris.parquet").write_bytes(b"")
+    (data / "meta_dataset.parquet").write_bytes(b"rows")
+    request = look()
+    assert request.run_config == automation.FROM_SCRATCH
+    assert request.run_key == look().run_key
+
+
+def test_the_schedule_follows_its_setting_and_a_wrong_one_is_refused(monkeypatch):
+    assert automation.weekly_retraining.cron_schedule == "0 3 * * 1"
+    with pytest.raises(ValueError, match="expected five fields"):
+        Settings(retrain_cron="weekly")
+    monkeypatch.setenv("METAFLOW_HPO_RETRAIN_CRON", "30 1 * * *")
+    assert importlib.reload(automation).weekly_retraining.cron_schedule == "30 1 * * *"
+    monkeypatch.delenv("METAFLOW_HPO_RETRAIN_CRON")
+    importlib.reload(automation)
