@@ -277,7 +277,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
         coverage=measure_reliability(test_scores, validation_scores, fold_of_task),
         ablation=ablate(meta, surrogate, evaluation.trusts),
         effort=measure_effort(meta, surrogate, evaluation.trusts),
-        noise_floor=measure_noise_floor(trials, meta, surrogate.learner),
+        noise_floor=measure_noise_floor(trials, meta, surrogate.learner, evaluation.orders),
         decision=decide(evaluation.per_task, incumbent.regret, incumbent.name),
         incumbent=incumbent,
     )

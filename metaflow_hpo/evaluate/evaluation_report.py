@@ -66,7 +66,7 @@ def render_evaluation(found: Evaluated) -> str:
         facts=_count(found),
         headline=_say_headline(found, comparisons),
         regret=tabulate_regret(found.summary),
-        floor=tabulate_noise_floor(found.noise_floor, found.per_task),
+        floor=tabulate_noise_floor(found.noise_floor),
         comparisons=comparisons.to_dict("records"),
         tasks=list_tasks(found.per_task, tuple(ks)).to_dict("records"),
         names=names,
@@ -121,16 +121,13 @@ def tabulate_regret(summary: pd.DataFrame) -> dict[str, dict[int, str]]:
     return table
 
 
-def tabulate_noise_floor(floor: pd.DataFrame, per_task: pd.DataFrame) -> list[dict[str, float]]:
-    """Return `k, floor, surrogate, tasks`: the regret that luck leaves, and the surrogate's on the same tasks."""
-    mine = per_task.loc[(per_task["recommender"] == SURROGATE) & per_task["task_id"].isin(floor["task_id"])]
+def tabulate_noise_floor(floor: pd.DataFrame) -> list[dict[str, float]]:
+    """Return `k, floor, surrogate, tasks`: the regret that luck leaves, and the surrogate's on the same seeds."""
     lines = []
     for k in dict.fromkeys(floor["k"].tolist()):
-        reached = floor.loc[floor["k"] == k, "regret"]
-        surrogate = mine.loc[mine["k"] == k, "regret"]
-        lines.append(
-            {"k": k, "floor": float(reached.mean()), "surrogate": float(surrogate.mean()), "tasks": len(reached)}
-        )
+        rows = floor.loc[floor["k"] == k]
+        means = {"floor": float(rows["regret"].mean()), "surrogate": float(rows["surrogate"].mean())}
+        lines.append({"k": k, **means, "tasks": len(rows)})
     return lines
 
 

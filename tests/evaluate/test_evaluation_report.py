@@ -54,7 +54,9 @@ def evaluated(meta, surrogate, evaluation):
         summary=summarise(evaluation.per_task),
         effort=summarise_effort(measure_effort(meta, surrogate, evaluation.trusts)),
         ablation=summarise_ablation(ablate(meta, surrogate, evaluation.trusts, KS)),
-        noise_floor=pd.DataFrame({"task_id": ["task_00", "task_00"], "k": [1, 5], "regret": [0.0625, 0.0]}),
+        noise_floor=pd.DataFrame(
+            {"task_id": ["task_00", "task_00"], "k": [1, 5], "regret": [0.0625, 0.0], "surrogate": [0.25, 0.125]}
+        ),
         realised=realised,
         gains=gains,
         covered=dict.fromkeys(meta.task_ids, 0.75),
@@ -113,7 +115,11 @@ def test_the_noise_floor_is_the_regret_of_the_order_of_the_other_seed(meta):
         ]
     )
     alone = trials.loc[trials["seed"] == 0].assign(task_id="task_04")
-    found = measure_noise_floor(pd.concat([trials, alone]), meta, "mlp", (1, 2)).set_index(["task_id", "k"])["regret"]
+    orders = {"task_03": [1, 0], "task_04": [0, 1]}
+    table = measure_noise_floor(pd.concat([trials, alone]), meta, "mlp", orders, (1, 2)).set_index(["task_id", "k"])
+    found, mine = table["regret"], table["surrogate"]
+    assert mine["task_03", 1] == pytest.approx((1.0 - first[1] + 0.0) / 2)
+    assert mine["task_03", 2] == 0.0
     assert set(found.index) == {("task_03", 1), ("task_03", 2)}
     there, back = (first[1] - 0.5) / first[1], 1.0 - first[1]
     assert found["task_03", 1] == pytest.approx((there + back) / 2)
@@ -195,6 +201,7 @@ def test_the_report_is_self_contained_and_says_the_bad_news(evaluated):
     assert "nominal 80%: 75 %" in page
     assert "abc123" in page
     assert "<td>order of another seed</td><td>0.062</td><td>0.000</td>" in page
+    assert "<td>surrogate</td><td>0.250</td><td>0.125</td>" in page
     assert len(re.findall(r"<tr><td>task_\d\d</td>", page)) == 12
     assert render_evaluation(evaluated) == page
 
