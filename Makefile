@@ -32,7 +32,7 @@ KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIA
 KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_TPE_TRIALS=0 \
 	METAFLOW_HPO_REPEAT_EVERY=0
 
-.PHONY: help install demo test check ui team serve report bench-collect bench-meta bench-serve knowledge repro clean
+.PHONY: help install demo test check ui team serve audit report screenshots bench-collect bench-meta bench-serve knowledge repro clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -68,8 +68,16 @@ team: install # the extra for Postgres and S3
 serve: install ## serve the champion over HTTP and follow its alias; Ctrl-C stops it (SERVE_PORT)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --serve --serve-port $(SERVE_PORT)
 
+audit: install ## check the licences of what is installed and, where PyPI answers, known vulnerabilities
+	.venv/bin/python -m pip install --quiet pip-audit pip-licenses
+	.venv/bin/python tests/security/audit.py --write
+
 report: install ## write a page that shows what is known: tasks, performances, importance, noise
 	.venv/bin/metaflow-hpo report --output data/knowledge.html
+
+screenshots: install ## take the pictures of the README: a small project, real servers, headless Chromium
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	.venv/bin/python tests/browser/take_screenshots.py
 
 bench-collect: install ## time the collection against Lightning, scikit-learn and Optuna (half an hour on 2 idle cores)
 	.venv/bin/python tests/bench/bench_collect.py --output bench_collect.json

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 import metaflow_hpo
@@ -119,6 +120,8 @@ def client(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iter
                 except OSError:
                     time.sleep(0.1)
             yield made
+            sockets = psutil.Process(process.pid).net_connections("inet")
+            assert {c.laddr.ip for c in sockets if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
             assert process.poll() is None, made.log.read_text()
         finally:
             process.send_signal(signal.SIGTERM)

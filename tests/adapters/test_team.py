@@ -1,11 +1,13 @@
 """The team profile on a real Postgres that the test makes and removes; nothing may give away its password."""
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,9 +18,10 @@ import pytest
 import yaml
 
 from metaflow_hpo.adapters import team
+from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.secrets import hide_passwords, keep_credentials_apart
-from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "s3cret-word"  # noqa: S105
@@ -54,6 +57,27 @@ def test_credentials_of_an_mlflow_server_go_where_mlflow_looks_for_them(monkeypa
     assert keep_credentials_apart("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
 
 
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")
+@pytest.mark.parametrize("scheme", ["http", "postgresql+psycopg2"])
+def test_what_does_not_answer_is_named_without_its_password(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if scheme != "http":
+        pytest.importorskip("psycopg2", reason="needs the extra `team`")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+    address = f"{scheme}://me:{PASSWORD}@127.0.0.1:{free_port()}/x"
+    pipeline = Pipeline(Settings(data=tmp_path, tracking_uri=address))
+    with pytest.raises(MetaflowHPOError, match=r"Expected an MLflow tracking server or database at") as caught:
+        pipeline.tracking.client()
+    assert PASSWORD not in str(caught.value)
+    assert PASSWORD not in pipeline.tracking.address
+    assert PASSWORD not in "".join(capfd.readouterr())
+
+
 def test_dagster_and_mlflow_get_a_database_each() -> None:
     urls = team.database_urls({team.URL_VARIABLE: f"postgres://me:{PASSWORD}@db/hpo?sslmode=require"})
     shown = {name: url.render_as_string(hide_password=False) for name, url in urls.items()}
@@ -81,23 +105,21 @@ def test_the_teams_instance_is_the_local_one_on_postgres(tmp_path: Path) -> None
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A cluster of its own that asks for a password; yields the address of a database that does not exist yet."""
     pytest.importorskip("dagster_postgres", reason="needs the extra `team`")
     if POSTGRES is None:
         pytest.skip("needs Postgres' initdb and pg_ctl; try: apt-get install postgresql")
-    home, port = tmp_path / "cluster", free_port()
-    home.mkdir()
-    (home / "pw").write_text(PASSWORD)
     as_user: list[str] = []
     if os.geteuid() == 0:  # Postgres refuses to run as root
         if shutil.which("runuser") is None:
             pytest.skip("needs `runuser` to start Postgres as another user than root")
-        for folder in (home, *home.parents):
-            if folder.stat().st_uid == 0 and folder != folder.parent and folder.is_relative_to("/tmp"):  # noqa: S108
-                folder.chmod(folder.stat().st_mode | 0o011)
-        subprocess.run(["chown", "-R", "postgres", str(home)], check=True)
         as_user = ["runuser", "-u", "postgres", "--"]
+    # Not below tmp_path, which pytest closes to other users.
+    home, port = Path(tempfile.mkdtemp(prefix="metaflow_hpo_postgres_")), free_port()
+    (home / "pw").write_text(PASSWORD)
+    if as_user:
+        subprocess.run(["chown", "-R", "postgres", str(home)], check=True)
 
     def run(program: str, *arguments: str) -> None:
         command = [*as_user, str(POSTGRES / program), *arguments]
@@ -111,6 +133,7 @@ def postgres(tmp_path: Path) -> Iterator[str]:
         yield f"postgresql://hpo:{PASSWORD}@127.0.0.1:{port}/team"
     finally:
         run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(home)
 
 
 def query(url: str, text: str) -> list[tuple]:
@@ -121,11 +144,19 @@ def query(url: str, text: str) -> list[tuple]:
         return cursor.fetchall()
 
 
+def listening(pid: int) -> set[str]:
+    """Return the addresses on which a process and its descendants can be reached."""
+    parent = psutil.Process(pid)
+    family = [parent, *parent.children(recursive=True)]
+    sockets = [c for member in family for c in member.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    return {connection.laddr.ip for connection in sockets}
+
+
 @pytest.mark.integration
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_nowhere_else(
-    postgres: str, tmp_path: Path
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, data, ports = tmp_path / "home", tmp_path / "data", (free_port(), free_port())
     home.mkdir()
@@ -147,11 +178,14 @@ def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_no
             lines = [" ".join(psutil.Process(member.pid).cmdline()) for member in family]
             assert len(lines) > 3
             assert [line for line in lines if PASSWORD in line] == []
+            assert listening(running.pid) == {"127.0.0.1"}
+            # MLflow asks for no password here; the address holds one all the same.
+            address = f"http://me:{PASSWORD}@127.0.0.1:{ports[1]}"
             worker = {
                 **common,
                 "DAGSTER_HOME": str(home / "team"),
                 team.DAGSTER_VARIABLE: f"{postgres}_dagster".replace("://", "+psycopg2://"),
-                "METAFLOW_HPO_TRACKING_URI": f"http://127.0.0.1:{ports[1]}",
+                "METAFLOW_HPO_TRACKING_URI": address,
             }
             materialise = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "metaflow_hpo.definitions"]
             done = subprocess.run(
@@ -159,7 +193,14 @@ def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_no
                 cwd=ROOT, env=worker, capture_output=True, text=True, check=False,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr[-3000:]
-            tracking = Tracking(worker["METAFLOW_HPO_TRACKING_URI"])
+            status = subprocess.run(
+                [sys.executable, "-m", "metaflow_hpo.cli", "status", "--json"],
+                cwd=ROOT, env=worker, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert json.loads(status.stdout)["data"]["tracking_uri"] == f"http://127.0.0.1:{ports[1]}"
+            monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
+            monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+            tracking = Pipeline(Settings(data=data, tracking_uri=address)).tracking
             with tracking.parent_run("surrogate", "team", {"note": f"from {postgres}"}) as run:
                 run.log_file(data / "catalogue.parquet")
         finally:
@@ -171,10 +212,10 @@ def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_no
     assert not list(tmp_path.rglob("*.db")), "something is kept in SQLite"
     noted = query(f"{postgres}_mlflow", "SELECT value FROM tags WHERE key = 'note'")
     assert noted == [(f"from {hide_passwords(postgres)}",)]
-    kept = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(tmp_path / "cluster")]
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(kept) > 3
     assert [str(path) for path in kept if PASSWORD.encode() in path.read_bytes()] == []
-    assert PASSWORD not in done.stdout + done.stderr
+    assert PASSWORD not in done.stdout + done.stderr + status.stdout + status.stderr
     for name in ("dagster", "mlflow"):
         dump = subprocess.run(
             [str(POSTGRES / "pg_dump"), f"{postgres}_{name}"], capture_output=True, text=True, check=True
