@@ -28,8 +28,9 @@ export DO_NOT_TRACK := true
 # The knowledge that ships with the package: all built-in tasks, larger ones by a sample of their rows.
 KNOWLEDGE := METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge METAFLOW_HPO_CATALOGUE=all METAFLOW_HPO_MAX_ROWS=2500 \
 	METAFLOW_HPO_RANDOM_TRIALS=0
-KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=10
-KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64
+KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=5
+KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_TPE_TRIALS=0 \
+	METAFLOW_HPO_REPEAT_EVERY=0
 
 .PHONY: help install demo test check ui serve audit report screenshots bench-collect bench-meta bench-serve knowledge repro clean
 
@@ -92,9 +93,12 @@ knowledge: install ## collect the whole catalogue (about two hours on 2 cores; r
 	$(KNOWLEDGE_SVM) .venv/bin/metaflow-hpo step search_results
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step meta_dataset
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step surrogate
-	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step recommendation_evaluation
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo evaluate --learning-curve
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step champion
-	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo pack
+	mkdir -p data/knowledge_svm && cp data/knowledge/meta_dataset.parquet data/knowledge_svm/
+	$(KNOWLEDGE_SVM) METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge_svm .venv/bin/metaflow-hpo step surrogate
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo pack --recommender data/knowledge/surrogate --recommender data/knowledge_svm/surrogate
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo report --output data/knowledge.html
 
 repro: install ## run the stages of dvc.yaml that are out of date
 	.venv/bin/dvc repro

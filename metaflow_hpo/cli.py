@@ -335,8 +335,14 @@ def benchmark(
     k: Annotated[str, typer.Option("--k", help="Numbers of trials, with commas.")] = "1,3,5,10,25,50",
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions of random recommenders.")] = 3,
     recommenders: Annotated[
-        str | None, typer.Option(help="Names, with commas; all but ablations unless given.")
+        str | None, typer.Option(help="Names, with commas; the surrogate and all baselines unless given.")
     ] = None,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="The surrogate without each of its parts, in place of the baselines.")
+    ] = False,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also Optuna's GP, Hyperopt, Syne Tune and FLAML (extra `benchmark`).")
+    ] = False,
     lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Performance is a loss.")] = False,
     space: Annotated[Path | None, typer.Option(help="Search space, JSON; inferred unless given.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for tables and plots.")] = None,
@@ -347,9 +353,10 @@ def benchmark(
     from metaflow_hpo.adapters.terminal import show_progress
     from metaflow_hpo.adapters.trial_files import describe_benchmark, read_trial_table, write_benchmark
     from metaflow_hpo.evaluate.benchmark import Plan, run_benchmark
-    from metaflow_hpo.recommend.contenders import DEFAULT_NAMES
+    from metaflow_hpo.recommend.contenders import choose_names
 
-    names = DEFAULT_NAMES if recommenders is None else tuple(n.strip() for n in recommenders.split(",") if n.strip())
+    chosen = None if recommenders is None else [n.strip() for n in recommenders.split(",") if n.strip()]
+    names = choose_names(chosen, ablation=ablation, peers=peers)
     plan = Plan(names=names, ks=_read_ks(k), seeds=seeds, folds=folds)
     trials = read_trial_table(table, space=space, lower_is_better=lower_is_better)
     for note in trials.notes:

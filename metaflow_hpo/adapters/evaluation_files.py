@@ -12,6 +12,7 @@ import pandas as pd
 
 from metaflow_hpo import __version__
 from metaflow_hpo.adapters.files import read_frame, read_json, write_frame, write_json, write_text
+from metaflow_hpo.adapters.incumbent import Incumbent
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import MetaflowHPOError
 
@@ -36,7 +37,9 @@ class Findings:
         coverage: Share of covered outcomes of each held-out task, by nominal coverage.
         ablation: Regret of each variant on meta-test families.
         effort: Regret over time on meta-test families.
+        noise_floor: From `measure_noise_floor`.
         decision: The gate's verdict.
+        incumbent: Whom the gate compared the candidate with.
     """
 
     evaluation: "Evaluation"
@@ -46,7 +49,9 @@ class Findings:
     coverage: dict[float, dict[str, float]]
     ablation: pd.DataFrame
     effort: pd.DataFrame
+    noise_floor: pd.DataFrame
     decision: "Decision"
+    incumbent: Incumbent
 
     @property
     def covered(self) -> dict[str, float]:
@@ -78,6 +83,8 @@ def write_findings(store: DataStore, findings: Findings, candidate: dict[str, An
         "meta_dataset_md5": candidate["meta_dataset_md5"],
         "promoted": findings.decision.promoted,
         "reason": findings.decision.reason,
+        "incumbent": findings.incumbent.name,
+        "incumbent_note": findings.incumbent.note,
         "degenerate_tasks": list(findings.evaluation.degenerate),
         "metrics": _measure(findings),
     }
@@ -91,6 +98,7 @@ def _write_tables(folder: Path, findings: Findings) -> None:
         "regret_summary": findings.summary,
         "regret_over_time": findings.effort,
         "ablation_per_task": findings.ablation,
+        "noise_floor_per_task": findings.noise_floor,
         "realised_per_task": findings.realised,
         "realised_summary": findings.gains,
         "gate": findings.decision.comparisons,
@@ -137,6 +145,7 @@ def _describe(folder: Path, findings: Findings, candidate: dict[str, Any]) -> "E
         summary=findings.summary,
         effort=summarise_effort(findings.effort),
         ablation=summarise_ablation(findings.ablation),
+        noise_floor=findings.noise_floor,
         realised=findings.realised,
         gains=findings.gains,
         covered=findings.covered,

@@ -133,6 +133,24 @@ def read_frame(path: Path, *, remedy: str = _REMEDY) -> pd.DataFrame:
         raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {remedy}") from error
 
 
+def read_column(path: Path, name: str, *, remedy: str = _REMEDY) -> list[Any]:
+    """Return one column of a parquet file, without reading the others.
+
+    Raises:
+        InvalidTableError: If the file is missing, damaged or has no such column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        values: list[Any] = pq.ParquetFile(path).read(columns=[name]).column(name).to_pylist()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise InvalidTableError(
+            f"Expected a parquet file with the column {name} at {path}; {error}. {remedy}"
+        ) from error
+    return values
+
+
 @dataclass(frozen=True)
 class Journal:
     """An append-only file of records, one JSON object a line, that outlives the process; one writer at a time.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PACKAGES = ("numpy", "numba", "torch", "scikit-learn", "optuna")
 
 
-def write_report(pipeline: Pipeline, output: Path, stability: Path | None = None) -> dict[str, object]:
+def write_report(pipeline: Pipeline, output: Path, stability: Path | None = None) -> dict[str, str | int | float]:
     """Write the knowledge page of the data folder.
 
     Args:
@@ -52,6 +52,22 @@ def write_report(pipeline: Pipeline, output: Path, stability: Path | None = None
         "bytes": output.stat().st_size,
         "seconds": time.monotonic() - started,
     }
+
+
+def publish_report(pipeline: Pipeline) -> dict[str, str | int | float]:
+    """Write the knowledge page into the data folder and log it to MLflow, one run a meta-data set.
+
+    Returns:
+        As `write_report`.
+    """
+    written = write_report(pipeline, pipeline.store.knowledge_report_path)
+    md5 = file_md5(pipeline.store.meta_dataset_path)
+    keys = pipeline.key_tags("knowledge_report", f"{md5}/{pipeline.learner.name}")
+    with pipeline.tracking.parent_run("knowledge_report", f"knowledge of {pipeline.learner.name}", keys) as run:
+        run.set_tags(pipeline.tags({"meta_dataset": md5}) | keys)
+        run.log_metrics({name: float(str(written[name])) for name in ("tasks", "trials", "seconds")})
+        run.log_file(pipeline.store.knowledge_report_path)
+    return written
 
 
 def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) -> Knowledge:

@@ -15,10 +15,12 @@ import pandas as pd
 from metaflow_hpo.adapters.collect_steps import Metadata
 from metaflow_hpo.adapters.evaluation_files import Findings, read_results, write_findings, write_learning_curve
 from metaflow_hpo.adapters.files import read_json, write_json
+from metaflow_hpo.adapters.incumbent import find_incumbent
 from metaflow_hpo.adapters.lineage import log_inputs
 from metaflow_hpo.adapters.model_card import describe_version
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.versioning import data_md5
+from metaflow_hpo.adapters.warm_start import SCRATCH, choose_start
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.trial import Trial
@@ -26,6 +28,8 @@ from metaflow_hpo.trial import Trial
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
+    from metaflow_hpo.adapters.run import Run
+    from metaflow_hpo.adapters.warm_start import Start
     from metaflow_hpo.evaluate.protocol import Evaluation
     from metaflow_hpo.recommend.recommendation import ServedRecommender
     from metaflow_hpo.surrogate.fit import FitSettings
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 RECOMMENDED = 5
 _CANDIDATE_FILE = "candidate.json"
+_START_TAG = "fit.start"
 
 
 def read_core(pipeline: Pipeline) -> "MetaDataset":
@@ -72,13 +77,20 @@ def _fit_settings(settings: Settings) -> "FitSettings":
     return FitSettings(folds=settings.folds, seed=settings.seed, accelerator=settings.accelerator)
 
 
-def fit(pipeline: Pipeline) -> Metadata:
-    """Train the surrogate on the meta-data set and register it as candidate; unchanged inputs are not trained again."""
+def fit(pipeline: Pipeline, *, incremental: bool = False) -> Metadata:
+    """Train the surrogate on the meta-data set and register it as candidate; unchanged inputs are not trained again.
+
+    Args:
+        pipeline: The surroundings.
+        incremental: Train the champion's networks on where only tasks were added; from scratch unless given.
+    """
     store, settings = pipeline.store, pipeline.settings
     md5 = data_md5(store.meta_dataset_path)
     inputs = f"{md5}/{settings.digest('learner', 'seed', 'folds')}"
+    if settings.refit_from is not None:
+        inputs += f"/{settings.refit_from}"
     known = _find_candidate(pipeline)
-    if known is not None and known["inputs"] == inputs and pipeline.registry.has_version(known["version"]):
+    if known is not None and _is_trained(pipeline, known, inputs, incremental=incremental):
         return {**known, "reused": True}
     started = time.monotonic()
     keys = pipeline.key_tags("surrogate", inputs)
@@ -86,18 +98,22 @@ def fit(pipeline: Pipeline) -> Metadata:
         tags = pipeline.tags({"meta_dataset": md5})
         run.set_tags(tags | keys)
         log_inputs(pipeline, run)
-        recommender, metrics = _train(pipeline, run.run_id, tags, md5)
+        recommender, metrics, start = _train(pipeline, run, tags, md5, incremental=incremental)
         _save(recommender, store.surrogate_folder)
         run.log_metrics(metrics)
         example = pd.DataFrame([recommender.past.meta_features[0]], columns=list(recommender.meta_feature_names))
+        named = {"data.meta_dataset.md5": md5, _START_TAG: start.name}
         version = pipeline.registry.register_surrogate(
-            store.surrogate_folder, run_id=run.run_id, input_example=example, tags={"data.meta_dataset.md5": md5}
+            store.surrogate_folder, run_id=run.run_id, input_example=example, tags=named
         )
         candidate = {
             "inputs": inputs,
             "version": version,
             "run_id": run.run_id,
             "meta_dataset_md5": md5,
+            "scratch_md5": md5 if start.version is None else (known or {}).get("scratch_md5"),
+            "start": start.name,
+            "start_reason": start.reason,
             "metrics": metrics,
             "seconds": time.monotonic() - started,
         }
@@ -105,9 +121,16 @@ def fit(pipeline: Pipeline) -> Metadata:
     return {**candidate, "reused": False}
 
 
+def _is_trained(pipeline: Pipeline, known: dict[str, Any], inputs: str, *, incremental: bool) -> bool:
+    """Tell whether the candidate is what a fit would give; one from scratch does where an incremental one is asked."""
+    from_scratch = known.get("start", SCRATCH) == SCRATCH
+    asked = incremental or from_scratch or pipeline.settings.refit_from is not None
+    return bool(known["inputs"] == inputs and asked and pipeline.registry.has_version(known["version"]))
+
+
 def _train(
-    pipeline: Pipeline, run_id: str, tags: dict[str, str], md5: str
-) -> "tuple[ServedRecommender, dict[str, float]]":
+    pipeline: Pipeline, run: "Run", tags: dict[str, str], md5: str, *, incremental: bool
+) -> "tuple[ServedRecommender, dict[str, float], Start]":
     from metaflow_hpo.evaluate.calibration import fit_interval, nonconformity
     from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
     from metaflow_hpo.recommend.recommendation import ServedRecommender
@@ -115,24 +138,34 @@ def _train(
 
     settings = pipeline.settings
     meta, trials = _read_core_and_trials(pipeline)
+    start = choose_start(pipeline, trials, incremental=incremental)
+    logger.info("%s", start.reason)
+    run.set_tags({_START_TAG: start.name, f"{_START_TAG}.reason": start.reason})
 
     def show(report: FoldReport) -> None:
         pipeline.progress("folds of the surrogate", report.fold + 1, settings.folds)
 
     def make_logger(fold: int) -> "Logger":
-        return _lightning_logger(pipeline, run_id, fold)
+        return _lightning_logger(pipeline, run.run_id, fold)
 
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
         surrogate, reports = fit_surrogate(
-            trials, settings.learner, _fit_settings(settings), Path(folder), make_logger=make_logger, on_fold=show
+            trials,
+            settings.learner,
+            _fit_settings(settings),
+            Path(folder),
+            start=start.warm,
+            make_logger=make_logger,
+            on_fold=show,
         )
     evaluation = evaluate_leave_family_out(meta, surrogate)
     interval = fit_interval(nonconformity(meta, surrogate, evaluation.orders, validation=True))
-    lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run_id}
+    lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run.run_id}
     names = sorted({name for report in reports for name in report.metrics})
     metrics = {name: sum(r.metrics[name] for r in reports) / len(reports) for name in names}
     metrics |= {"trust": evaluation.trust, "interval_scale": interval.scale, "tasks": float(len(meta.task_ids))}
-    return ServedRecommender(surrogate, meta, evaluation.trust, interval, lineage), metrics
+    metrics["networks_trained"] = float(sum(report.epochs > 0 for report in reports))
+    return ServedRecommender(surrogate, meta, evaluation.trust, interval, lineage), metrics, start
 
 
 def _lightning_logger(pipeline: Pipeline, run_id: str, fold: int) -> "Logger":
@@ -163,14 +196,14 @@ def _find_candidate(pipeline: Pipeline) -> dict[str, Any] | None:
 
 
 def find_learned_md5(pipeline: Pipeline) -> str | None:
-    """Return the md5 of the meta-data set where the last surrogate was trained on it and no table is newer."""
+    """Return the md5 of the meta-data set where one was trained on it from scratch and no table is newer."""
     candidate, joined = _find_candidate(pipeline), pipeline.store.meta_dataset_path
     if candidate is None or not joined.is_file():
         return None
     tables = [t for name in ("search_results", "meta_features") for t in pipeline.store.data.glob(f"{name}/*.parquet")]
     md5 = data_md5(joined)
     is_newer = any(table.stat().st_mtime_ns > joined.stat().st_mtime_ns for table in tables)
-    return md5 if md5 == candidate["meta_dataset_md5"] and not is_newer else None
+    return md5 if md5 == candidate.get("scratch_md5") and not is_newer else None
 
 
 def read_candidate(pipeline: Pipeline) -> dict[str, Any]:
@@ -204,7 +237,11 @@ def evaluate(pipeline: Pipeline, *, learning_curve: bool = False) -> Metadata:
     results = write_findings(pipeline.store, findings, candidate)
     run = pipeline.tracking.resume(candidate["run_id"])
     run.log_metrics(results["metrics"])
-    run.set_tags({"gate.promoted": findings.decision.promoted, "gate.reason": findings.decision.reason})
+    run.set_tags({f"gate.{name}": results[name] for name in ("promoted", "reason", "incumbent", "incumbent_note")})
+    if results["promoted"]:
+        logger.info("Version %d passes the gate. %s", results["version"], results["reason"])
+    else:
+        logger.warning("The gate refuses version %d. %s", results["version"], results["reason"])
     describe_version(pipeline, recommender, findings, results)
     run.log_folder(pipeline.store.evaluation_folder, "evaluation")
     return {**results, "summary": findings.summary, "gains": findings.gains, "realised": findings.realised}
@@ -215,6 +252,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
     from metaflow_hpo.evaluate.calibration import measure_reliability, nonconformity
     from metaflow_hpo.evaluate.effort import measure_effort
     from metaflow_hpo.evaluate.gate import decide
+    from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
     from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, summarise
     from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
 
@@ -225,10 +263,12 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
         nonconformity(meta, surrogate, evaluation.orders, validation=v) for v in (False, True)
     )
     trained = _train_recommended(pipeline, meta, evaluation)
-    random = choose_random_trials(
-        pipeline.store.read_meta_dataset(), surrogate.learner, _identify(surrogate.space.default)
-    )
+    trials = pipeline.store.read_meta_dataset()
+    random = choose_random_trials(trials, surrogate.learner, _identify(surrogate.space.default))
     realised = compare_realised(trained, random)
+    incumbent = find_incumbent(pipeline, meta, version)
+    if incumbent.note:
+        logger.info("Not compared with an incumbent. %s", incumbent.note)
     return Findings(
         evaluation=evaluation,
         summary=summarise(evaluation.per_task),
@@ -237,7 +277,9 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
         coverage=measure_reliability(test_scores, validation_scores, fold_of_task),
         ablation=ablate(meta, surrogate, evaluation.trusts),
         effort=measure_effort(meta, surrogate, evaluation.trusts),
-        decision=decide(evaluation.per_task, _champion_regret(pipeline, meta, version)),
+        noise_floor=measure_noise_floor(trials, meta, surrogate.learner, evaluation.orders),
+        decision=decide(evaluation.per_task, incumbent.regret, incumbent.name),
+        incumbent=incumbent,
     )
 
 
@@ -295,30 +337,6 @@ def _identify(configuration: Any) -> str:
     from metaflow_hpo.space import configuration_id
 
     return configuration_id(configuration)
-
-
-def _champion_regret(pipeline: Pipeline, meta: "MetaDataset", candidate: int) -> pd.DataFrame | None:
-    """Return the champion's regret on the present tasks, each by networks that were not trained on its family."""
-    from metaflow_hpo.evaluate.protocol import regret_of
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
-    from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
-
-    champion = pipeline.registry.champion()
-    if champion is None or champion.version == candidate:
-        return None
-    served = ServedRecommender.load(pipeline.registry.download(champion.version))
-    if served.surrogate.learner != pipeline.settings.learner or served.meta_feature_names != meta.meta_feature_names:
-        return None
-    lines = []
-    for t, family in enumerate(meta.families):
-        networks = served.surrogate.networks_blind_to(family, validation=True)
-        folds = served.surrogate.fold_of_family
-        # As for the candidate: neither the validated fold nor the meta-test fold of the network that is asked.
-        hidden = {folds.get(family), (folds[family] - 1) % len(served.surrogate.networks)} if family in folds else set()
-        past = [i for i, other in enumerate(meta.families) if other != family and folds.get(other) not in hidden]
-        recommender = SurrogateRecommender.fit(served.surrogate, meta.subset(past), served.trust, networks)
-        lines.append(regret_of(meta, recommender, [t]))
-    return pd.concat(lines, ignore_index=True)
 
 
 def promote(pipeline: Pipeline) -> Metadata:

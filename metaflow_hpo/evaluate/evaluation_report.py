@@ -28,6 +28,7 @@ class Evaluated:
         summary: From `summarise`.
         effort: From `summarise_effort`; empty where durations are not known.
         ablation: From `summarise_ablation`.
+        noise_floor: From `measure_noise_floor`; empty where no task has a second seed.
         realised: From `compare_realised`.
         gains: From `summarise_realised`.
         covered: Share of outcomes inside their 80 % interval, by task.
@@ -43,6 +44,7 @@ class Evaluated:
     summary: pd.DataFrame
     effort: pd.DataFrame
     ablation: pd.DataFrame
+    noise_floor: pd.DataFrame
     realised: pd.DataFrame
     gains: pd.DataFrame
     covered: Mapping[str, float]
@@ -64,6 +66,7 @@ def render_evaluation(found: Evaluated) -> str:
         facts=_count(found),
         headline=_say_headline(found, comparisons),
         regret=tabulate_regret(found.summary),
+        floor=tabulate_noise_floor(found.noise_floor),
         comparisons=comparisons.to_dict("records"),
         tasks=list_tasks(found.per_task, tuple(ks)).to_dict("records"),
         names=names,
@@ -116,6 +119,16 @@ def tabulate_regret(summary: pd.DataFrame) -> dict[str, dict[int, str]]:
         text = f"{row['mean']:.3f} ({row['low']:.3f}–{row['high']:.3f})"
         table.setdefault(str(row["recommender"]), {})[int(row["k"])] = text
     return table
+
+
+def tabulate_noise_floor(floor: pd.DataFrame) -> list[dict[str, float]]:
+    """Return `k, floor, surrogate, tasks`: the regret that luck leaves, and the surrogate's on the same seeds."""
+    lines = []
+    for k in dict.fromkeys(floor["k"].tolist()):
+        rows = floor.loc[floor["k"] == k]
+        means = {"floor": float(rows["regret"].mean()), "surrogate": float(rows["surrogate"].mean())}
+        lines.append({"k": k, **means, "tasks": len(rows)})
+    return lines
 
 
 _SAY_REGRET = (

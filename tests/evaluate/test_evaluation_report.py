@@ -11,6 +11,7 @@ from metaflow_hpo.evaluate.comparison import compare_with_surrogate, list_tasks
 from metaflow_hpo.evaluate.effort import measure_effort, reach_over_time, summarise_effort
 from metaflow_hpo.evaluate.evaluation_report import Evaluated, render_benchmark, render_evaluation
 from metaflow_hpo.evaluate.learning_curve import measure_learning_curve, summarise_learning_curve
+from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
 from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, held_out_folds, summarise
 from tests.conftest import FIT, make_meta_dataset
 
@@ -53,6 +54,9 @@ def evaluated(meta, surrogate, evaluation):
         summary=summarise(evaluation.per_task),
         effort=summarise_effort(measure_effort(meta, surrogate, evaluation.trusts)),
         ablation=summarise_ablation(ablate(meta, surrogate, evaluation.trusts, KS)),
+        noise_floor=pd.DataFrame(
+            {"task_id": ["task_00", "task_00"], "k": [1, 5], "regret": [0.0625, 0.0], "surrogate": [0.25, 0.125]}
+        ),
         realised=realised,
         gains=gains,
         covered=dict.fromkeys(meta.task_ids, 0.75),
@@ -97,6 +101,29 @@ def test_with_equal_durations_time_counts_trials(meta, surrogate, evaluation):
     rows = evaluation.per_task
     five = rows.loc[(rows["part"] == "test") & (rows["recommender"] == "surrogate") & (rows["k"] == 5)]
     pd.testing.assert_series_equal(mine.sort_index(), five.set_index("task_id")["regret"].sort_index())
+
+
+def test_the_noise_floor_is_the_regret_of_the_order_of_the_other_seed(meta):
+    first = np.linspace(1.0, 0.0, 24)
+    second = first.copy()
+    second[0] = 0.5  # the winner of the first seed was lucky
+    trials = pd.DataFrame(
+        [
+            {"task_id": "task_03", "learner": "mlp", "configuration_id": c, "seed": seed, "performance": values[i]}
+            for seed, values in enumerate((first, second))
+            for i, c in enumerate(meta.configuration_ids)
+        ]
+    )
+    alone = trials.loc[trials["seed"] == 0].assign(task_id="task_04")
+    orders = {"task_03": [1, 0], "task_04": [0, 1]}
+    table = measure_noise_floor(pd.concat([trials, alone]), meta, "mlp", orders, (1, 2)).set_index(["task_id", "k"])
+    found, mine = table["regret"], table["surrogate"]
+    assert mine["task_03", 1] == pytest.approx((1.0 - first[1] + 0.0) / 2)
+    assert mine["task_03", 2] == 0.0
+    assert set(found.index) == {("task_03", 1), ("task_03", 2)}
+    there, back = (first[1] - 0.5) / first[1], 1.0 - first[1]
+    assert found["task_03", 1] == pytest.approx((there + back) / 2)
+    assert found["task_03", 2] == pytest.approx((0.0 + back) / 2)
 
 
 def test_counting_time_reaches_more_in_less_of_it(meta, surrogate, evaluation):
@@ -173,6 +200,8 @@ def test_the_report_is_self_contained_and_says_the_bad_news(evaluated):
     assert "evaluate --learning-curve" in page
     assert "nominal 80%: 75 %" in page
     assert "abc123" in page
+    assert "<td>order of another seed</td><td>0.062</td><td>0.000</td>" in page
+    assert "<td>surrogate</td><td>0.250</td><td>0.125</td>" in page
     assert len(re.findall(r"<tr><td>task_\d\d</td>", page)) == 12
     assert render_evaluation(evaluated) == page
 
