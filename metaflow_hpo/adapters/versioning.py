@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from metaflow_hpo.adapters.files import TEMPORARY_PATTERN
+from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.errors import MetaflowHPOError
 
 logger = logging.getLogger("metaflow_hpo")
@@ -131,7 +132,7 @@ def record(root: Path, stages: Iterable[str], remote: str | None) -> dict[str, s
     try:
         push(root, _name_remote(root, remote))
     except MetaflowHPOError as error:
-        logger.warning("Versions are recorded, but not copied to %s: %s", remote, error)
+        logger.warning("Versions are recorded, but not copied to %s: %s", hide_passwords(remote), error)
         return {**recorded, "dvc_push": f"failed, the next run tries again: {error}"}
     return {**recorded, "dvc_push": f"copied to {remote}"}
 
@@ -140,6 +141,11 @@ def _name_remote(root: Path, remote: str) -> str:
     """Return the name of a remote; one given by its address is entered in `.dvc/config.local`, which git ignores."""
     if "/" not in remote and "\\" not in remote:
         return remote
+    if hide_passwords(remote) != remote:
+        raise MetaflowHPOError(
+            f"Expected a DVC remote without a password in its address; found {hide_passwords(remote)}. "
+            "Keep it where the storage's own client looks: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or an SSH agent."
+        )
     _dvc(root, "remote", "add", "--local", "--force", _OWN_REMOTE, remote)
     return _OWN_REMOTE
 
