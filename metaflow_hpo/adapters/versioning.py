@@ -144,7 +144,7 @@ def _name_remote(root: Path, remote: str) -> str:
     if hide_passwords(remote) != remote:
         raise MetaflowHPOError(
             f"Expected a DVC remote without a password in its address; found {hide_passwords(remote)}. "
-            "Keep it where the storage's own client looks: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or an SSH agent."
+            "Keep it where the storage's own client looks: AWS_SECRET_ACCESS_KEY, or an SSH agent."
         )
     _dvc(root, "remote", "add", "--local", "--force", _OWN_REMOTE, remote)
     return _OWN_REMOTE
