@@ -46,7 +46,7 @@ QUERIES = {
     "partitions": """{assetNodeOrError(assetKey:{path:["search_results"]}){... on AssetNode{
         partitionStats{numMaterialized numPartitions numFailed} partitionKeysByDimension{name partitionKeys}}}}""",
     "health": """{assetNodeOrError(assetKey:{path:["search_results"]}){... on AssetNode{
-        assetPartitionStatuses{__typename ... on DefaultPartitionStatuses{materializedPartitions failedPartitions}}}}}""",
+        assetPartitionStatuses{... on DefaultPartitionStatuses{materializedPartitions failedPartitions}}}}}""",
     "events": """{assetNodeOrError(assetKey:{path:["search_results"]}){... on AssetNode{
         assetMaterializations(limit:50){partition runId timestamp
             metadataEntries{__typename label ... on MarkdownMetadataEntry{mdStr}}}}}}""",
