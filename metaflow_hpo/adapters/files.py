@@ -61,10 +61,19 @@ def to_jsonable(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text atomically, as UTF-8."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented, standard JSON (NaN and infinities become null), atomically."""
     text = json.dumps(to_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
+    write_text(path, text)
 
 
 def read_json(path: Path, *, remedy: str = _REMEDY) -> Any:

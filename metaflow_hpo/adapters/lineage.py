@@ -124,7 +124,7 @@ def _trace_version(pipeline: Pipeline, number: int) -> dict[str, Any]:
             "git_revision": revision,
             "git_dirty": tags.get("git.dirty") == "true",
             "dagster_run_id": tags.get("dagster.run_id"),
-            "tracking_uri": pipeline.tracking.tracking_uri,
+            "tracking_uri": pipeline.tracking.address,
         },
         "inputs": read_inputs(pipeline, run.info.run_id),
         "reproduce": [] if revision == "none" else _how_to_reproduce(pipeline, run.info.run_id, tags, revision),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.registry import Registry
+from metaflow_hpo.adapters.secrets import keep_credentials_apart
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.tracking import Tracking, lineage_tags
 from metaflow_hpo.adapters.versioning import git_revision, record
@@ -67,7 +68,7 @@ class Pipeline:
         """MLflow, on SQLite in the data folder unless an address is set."""
         if self.settings.tracking_uri is None:
             return Tracking.local(self.settings.data)
-        return Tracking(self.settings.tracking_uri)
+        return Tracking(keep_credentials_apart(self.settings.tracking_uri))
 
     @cached_property
     def registry(self) -> Registry:

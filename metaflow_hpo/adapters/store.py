@@ -57,6 +57,11 @@ class DataStore:
         return self.data / "surrogate"
 
     @property
+    def knowledge_report_path(self) -> Path:
+        """The page that shows the meta-data."""
+        return self.data / "knowledge.html"
+
+    @property
     def evaluation_folder(self) -> Path:
         """Tables and plots of the evaluation."""
         return self.data / "evaluation"

@@ -16,6 +16,7 @@ from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Surrogate
 
 COVERAGE = 0.8
+LEVELS = (0.5, COVERAGE, 0.95)
 
 
 def nonconformity(
@@ -56,9 +57,19 @@ def fit_interval(scores: Mapping[str, Array], coverage: float = COVERAGE) -> Int
 
 
 def measure_coverage(
-    test_scores: Mapping[str, Array], validation_scores: Mapping[str, Array], fold_of_task: Mapping[str, int]
+    test_scores: Mapping[str, Array],
+    validation_scores: Mapping[str, Array],
+    fold_of_task: Mapping[str, int],
+    coverage: float = COVERAGE,
 ) -> dict[str, float]:
-    """Return the share of covered outcomes of each meta-test task, with intervals fitted by its own network."""
+    """Return the share of covered outcomes of each meta-test task, with intervals fitted by its own network.
+
+    Args:
+        test_scores: Scores by networks that never saw the task's family.
+        validation_scores: Scores by networks that used it for early stopping: what intervals are fitted on.
+        fold_of_task: The fold in which each task is meta-test.
+        coverage: Nominal coverage, in (0, 1).
+    """
     covered: dict[str, float] = {}
     count = max(fold_of_task.values()) + 1
     for fold in sorted(set(fold_of_task.values())):
@@ -66,8 +77,15 @@ def measure_coverage(
         own = {task: s for task, s in validation_scores.items() if fold_of_task[task] == (fold + 1) % count != fold}
         if not own:
             continue
-        interval = fit_interval(own)
+        interval = fit_interval(own, coverage)
         for task, scores in test_scores.items():
             if fold_of_task[task] == fold:
                 covered[task] = float(np.mean(scores <= interval.scale))
     return covered
+
+
+def measure_reliability(
+    test_scores: Mapping[str, Array], validation_scores: Mapping[str, Array], fold_of_task: Mapping[str, int]
+) -> dict[float, dict[str, float]]:
+    """Return `measure_coverage` for each nominal coverage of `LEVELS`."""
+    return {level: measure_coverage(test_scores, validation_scores, fold_of_task, level) for level in LEVELS}

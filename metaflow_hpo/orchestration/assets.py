@@ -9,6 +9,7 @@ import warnings
 import dagster as dg
 
 from metaflow_hpo.adapters import collect_steps, feedback, surrogate_steps
+from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
 from metaflow_hpo.adapters.pipeline import record_stages
 from metaflow_hpo.orchestration import metadata as show
 from metaflow_hpo.orchestration.conditions import AFTER_COLLECTION, AFTER_DEPENDENCY, EVERY_MORNING, WHERE_MISSING
@@ -103,6 +104,21 @@ def meta_dataset(context: dg.AssetExecutionContext, pipeline: PipelineResource) 
 
 
 @dg.asset(
+    group_name="collect",
+    kinds={"matplotlib", "mlflow"},
+    owners=OWNERS,
+    deps=[meta_dataset],
+    automation_condition=AFTER_DEPENDENCY,
+)
+def knowledge_report(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
+    """The page on which people see the meta-data: tasks, performances, heat maps, importance, noise, suspects."""
+    from metaflow_hpo.adapters.report_step import publish_report
+
+    report = publish_report(pipeline.open(context))
+    return dg.MaterializeResult(metadata=report | {"page": dg.MetadataValue.path(str(report["output"]))})
+
+
+@dg.asset(
     group_name="surrogate",
     kinds={"pytorch", "lightning", "mlflow"},
     owners=OWNERS,
@@ -138,10 +154,12 @@ def recommendation_evaluation(
     report = surrogate_steps.evaluate(work)
     folder = work.store.evaluation_folder
     tables = {name: show.show_table(report[name]) for name in ("summary", "gains", "realised")}
-    plots = {name: show.show_image(folder / f"{name}.png") for name in ("regret", "realised", "calibration")}
-    named = {f"plot_{name}": plot for name, plot in plots.items()}
+    names = ("regret", "realised", "calibration", "ablation")
+    plots = {f"plot_{name}": show.show_image(folder / f"{name}.png") for name in names}
+    page = {"report": dg.MetadataValue.path(folder / REPORT_FILE)}
     recorded = record_stages(work, ["recommendation_evaluation"])
-    return dg.MaterializeResult(metadata=show.keep_plain(report) | tables | named | report["metrics"] | recorded)
+    shown = tables | plots | page | report["metrics"] | recorded
+    return dg.MaterializeResult(metadata=show.keep_plain(report) | shown)
 
 
 @dg.asset(
@@ -188,5 +206,5 @@ ASSETS = [
 ]
 """The steps of the pipeline, which are the stages of dvc.yaml as well."""
 
-MONITORING = [recommendation_monitoring]
-"""What watches the champion at work; nothing depends on it."""
+MONITORING = [knowledge_report, recommendation_monitoring]
+"""What people look at; nothing depends on it."""

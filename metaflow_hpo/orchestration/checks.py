@@ -4,7 +4,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.adapters import feedback, surrogate_steps
+from metaflow_hpo.adapters import evaluation_files, feedback, surrogate_steps
 from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.versioning import data_md5, is_dvc_repository, recorded_md5
 from metaflow_hpo.orchestration import assets
@@ -100,7 +100,7 @@ def surrogate_has_learned(context: dg.AssetCheckExecutionContext, pipeline: Pipe
 def gate(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
     """Not worse than the champion and the named baselines on meta-validation families; blocks the promotion."""
     work = pipeline.open(context)
-    results = surrogate_steps.read_results(work)
+    results = evaluation_files.read_results(work.store)
     if not results["promoted"] and results["version"] == surrogate_steps.read_candidate(work)["version"]:
         surrogate_steps.promote(work)  # this check blocks the asset `champion`: the refusal is recorded here
     return dg.AssetCheckResult(

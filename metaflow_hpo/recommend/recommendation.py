@@ -14,12 +14,13 @@ import numpy as np
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
+from metaflow_hpo.recommend.explanation import explain
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
-from metaflow_hpo.surrogate.predict import Surrogate, load_surrogate, save_surrogate
+from metaflow_hpo.surrogate.predict import Prediction, Surrogate, load_surrogate, save_surrogate
 
 _ARRAYS_FILE = "past_tasks.safetensors"
 _DESCRIPTION_FILE = "past_tasks.json"
@@ -101,20 +102,31 @@ class ServedRecommender:
             raise InvalidTableError(f"Meta-features must be finite numbers; {bad[:5]} are not.")
         return row
 
-    def select(self, row: Array, count: int, observed: Sequence[Observed] = ()) -> tuple[list[int], float]:
+    def select(
+        self,
+        row: Array,
+        count: int,
+        observed: Sequence[Observed] = (),
+        *,
+        per_time: bool = False,
+        prediction: Prediction | None = None,
+    ) -> tuple[list[int], float]:
         """Return positions in the shared core, best first, and the novelty of the task as a percentile.
 
         A task beyond the novelty threshold gets the learner's default and then the portfolio over past tasks.
-        Observed trials stand for the nearest configuration of the shared core.
+        Observed trials stand for the nearest configuration of the shared core. `per_time` counts the expected seconds
+        of training instead of trials. `prediction` is that of all networks for this task, where the caller has it.
         """
+        duration = self._durations.predict(row, self.past.encoded) if per_time else None
         percentile = self._novelty.percentile(row)
         if observed:
             tried = self._nearest_positions([o.configuration for o in observed])
             performance = np.array([o.performance for o in observed], dtype=np.float64)
-            return self._recommender.continue_from(row, tried, performance, count), percentile
+            return self._recommender.continue_from(row, tried, performance, count, duration, prediction), percentile
         if percentile <= THRESHOLD:
-            return self._recommender.select(row, count), percentile
-        portfolio = select_greedily(self._recommender.past_regret, np.ones(len(self.past.task_ids)), count)
+            return self._recommender.select(row, count, duration, prediction), percentile
+        weights = np.ones(len(self.past.task_ids))
+        portfolio = select_greedily(self._recommender.past_regret, weights, count, duration=duration)
         return [self._default, *(c for c in portfolio if c != self._default)][:count], percentile
 
     def _nearest_positions(self, configurations: Sequence[Configuration]) -> list[int]:
@@ -124,7 +136,13 @@ class ServedRecommender:
         return [int(i) for i in distances.argmin(axis=1)]
 
     def recommend(
-        self, meta_features: Mapping[str, float], k: int = 5, observed: Sequence[Observed] = ()
+        self,
+        meta_features: Mapping[str, float],
+        k: int = 5,
+        observed: Sequence[Observed] = (),
+        *,
+        per_time: bool = False,
+        explained: bool = False,
     ) -> dict[str, Any]:
         """Recommend k configurations.
 
@@ -132,6 +150,8 @@ class ServedRecommender:
             meta_features: Every meta-feature by name, finite.
             k: How many, from 1 to the size of the shared core.
             observed: Trials a person has already made on this task; the recommendation goes on from them.
+            per_time: Choose by expected gain per second of training instead of per trial.
+            explained: Add to the evidence what drives the first recommendation, see `explain`.
 
         Returns:
             JSON-ready `recommendations`, `evidence`, `novelty` and `lineage`, as in the CLI's contract.
@@ -142,9 +162,9 @@ class ServedRecommender:
         row = self.read_meta_features(meta_features)
         if not 1 <= k <= len(self.past.configurations):
             raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
-        order, percentile = self.select(row, k, observed)
-        fallback = percentile > THRESHOLD
         prediction = self.surrogate.predict(row[None, :], self.past.encoded)
+        order, percentile = self.select(row, k, observed, per_time=per_time, prediction=prediction)
+        fallback = percentile > THRESHOLD
         mean, spread = prediction.mean[0], prediction.spread[0] * (2.0 if fallback else 1.0)
         seconds = self._durations.predict(row, self.past.encoded)
         metric = "r2" if meta_features.get("mf_is_regression", 0.0) == 1.0 else "balanced_accuracy"
@@ -163,10 +183,15 @@ class ServedRecommender:
                 "nearest_tasks": self._nearest(row),
                 "trust_in_surrogate": self.trust,
                 "observed_trials": len(observed),
+                **(self._explain(row, order[0]) if explained else {}),
             },
             "novelty": {"percentile": percentile, "fallback": fallback},
             "lineage": dict(self.lineage),
         }
+
+    def _explain(self, row: Array, position: int) -> dict[str, list[dict[str, Any]]]:
+        typical = self._recommender.standardiser.center
+        return explain(self.surrogate, row, typical, self.past.configurations[position])
 
     def _interval(self, mean: float, spread: float) -> dict[str, float]:
         """Both metrics end at 1 and the floor of each is 0, so an interval never leaves [0, 1]."""

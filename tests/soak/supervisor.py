@@ -68,7 +68,7 @@ class Killer:
         self.killed = dict.fromkeys(self.find, 0)
 
     def kill(self, what: str, patience_s: float) -> bool:
-        """Kill the daemon, a worker, the MLflow server or all at once; wait for it to be there. Return whether it was."""
+        """Kill the daemon, a worker, the MLflow server or all at once, when it is there; return whether it was."""
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             found = self.find[what]()
