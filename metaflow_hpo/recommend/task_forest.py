@@ -15,7 +15,7 @@ from metaflow_hpo.surrogate.splits import assign_folds
 
 SHARES = (0.3, 0.6)
 """Shares of the weights that are tried; the rest is uniform."""
-REQUIRED_GAIN = 0.5
+REQUIRED_GAIN = 1.0
 """Standard errors by which the first pick must get better."""
 _FOLDS = 5
 _MIN_TASKS = 10
