@@ -91,7 +91,7 @@ def _alike(leaves: IntArray, reached: IntArray) -> Array:
     for tree in range(leaves.shape[1]):  # one at a time: all trees at once would fill the memory
         same = reached[:, tree, None] == leaves[None, :, tree]
         weights += same / same.sum(axis=1, keepdims=True)
-    return weights / leaves.shape[1]
+    return np.asarray(weights / leaves.shape[1])
 
 
 def _choose_share(features: Array, regret: Array, families: Sequence[str]) -> float:
