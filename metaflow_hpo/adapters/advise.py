@@ -88,6 +88,17 @@ def recommend(pipeline: Pipeline, described: Described, k: int, observed: "Seque
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
     """
     served, source = load_recommender(pipeline)
+    return make_answer(served, source, described, k, observed)
+
+
+def make_answer(
+    served: "ServedRecommender",
+    source: dict[str, Any],
+    described: Described,
+    k: int,
+    observed: "Sequence[Observed]" = (),
+) -> dict[str, Any]:
+    """Return what a recommender (`load_recommender`) says of a described task, as in the CLI's contract."""
     answer = served.recommend(described.meta_features, k, observed)
     lineage = {**source, **answer["lineage"]}
     lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed)
@@ -216,12 +227,13 @@ def search(
     Args:
         pipeline: The surroundings.
         data: The task.
-        strategy: `recommended` (the order of the champion, or of what ships) or a classic strategy.
+        strategy: `recommended` (the champion, or what ships, proposes anew after each batch) or a classic strategy.
         trials: How many configurations; with `halving` how many trainings, over all rungs.
         seconds: Time limit; None for no limit.
         seed: Seed of the strategy and the trainings.
         output: Where to write the table of trials (parquet); kept in the data folder as well.
     """
+    from metaflow_hpo.adapters.closed_loop import open_loop
     from metaflow_hpo.collect.search import search as search_space
 
     store, learner = DataStore(pipeline.settings.data / "own"), pipeline.learner
@@ -235,20 +247,21 @@ def search(
         pipeline.progress("trials", count, trials)
 
     started = time.monotonic()
-    if strategy == RECOMMENDED:
-        found = train_recommended(pipeline, data, trials, seed, known, keep)
-    else:
-        found = search_space(
-            data,
-            learner,
-            strategy=strategy,
-            trials=trials,
-            seconds=seconds,
-            seed=seed,
-            fidelity_epochs=pipeline.settings.fidelity_epochs,
-            known=known,
-            on_trial=keep,
-        )
+    loop = open_loop(pipeline, data, seed) if strategy == RECOMMENDED else None
+    found = search_space(
+        data,
+        learner,
+        strategy=strategy,
+        trials=trials,
+        seconds=seconds,
+        seed=seed,
+        fidelity_epochs=pipeline.settings.fidelity_epochs,
+        known=known,
+        on_trial=keep,
+        proposer=None if loop is None else loop.strategy,
+    )
+    if loop is not None:
+        loop.record(found)
     store.write_trials(data.task, found, known)
     _log_search(pipeline, data, found, strategy, seed, time.monotonic() - started, output)
     return found

@@ -36,7 +36,8 @@ def nonconformity(
         columns = list(orders[task_id])
         networks = surrogate.networks_blind_to(meta.families[t], validation=validation)
         prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded[columns], networks)
-        errors = np.abs(meta.performance[t, columns] - prediction.mean[0])
+        # As it is shown: outcomes lie in [0, 1].
+        errors = np.abs(meta.performance[t, columns] - np.clip(prediction.mean[0], 0.0, 1.0))
         scores[task_id] = np.asarray(errors / prediction.spread[0])
     return scores
 

@@ -8,6 +8,7 @@ The one thing to know: the first picks come from a portfolio, least expected reg
 there is nothing to weigh experts by.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,6 +166,23 @@ class Belief:
         In units of the score, since what counts is regret relative to the task's range; in units of performance the
         scales that promise most would decide.
         """
+        best = float(observed.performance.max())
+        total = np.zeros(self.means.shape[1])
+        for share, scales, mean, deviation in self._components(observed):
+            total += share @ expected_improvement(mean, deviation[None, :], (best / scales)[:, None])
+        return np.asarray(total)
+
+    def predict(self, observed: Observed) -> tuple[Array, Array]:
+        """Return mean and deviation `(P,)` of the performance, noise left out, given one trial or more."""
+        first, second = np.zeros(self.means.shape[1]), np.zeros(self.means.shape[1])
+        for share, scales, mean, deviation in self._components(observed):
+            performance = scales[:, None] * mean  # (B', P)
+            first += share @ performance
+            second += share @ (performance**2 + (scales[:, None] * deviation) ** 2)
+        return first, np.sqrt(np.maximum(second - first**2, 0.0))
+
+    def _components(self, observed: Observed) -> Iterator[tuple[Array, Array, Array, Array]]:
+        """Yield, for each expert that matters: shares, scales `(B',)`, means `(B', P)`, deviations `(P,)` of scores."""
         at, best = observed.positions, float(observed.performance.max())
         mixture = self.mixture
         cross, smooth = self._covariance(at)  # (N, P) both
@@ -184,17 +202,13 @@ class Belief:
         log_weight = evidence + self.log_weights[:, None] + np.log(mixture.scale_prior)
         experts, grid, share = self._prune(log_weight)
         prior = self._prior_variance()
-        total = np.zeros(self.means.shape[1])
         for e in np.unique(experts):
             part, row = (parts[e], 0) if len(self.unsure) else (parts[0], e)
             mine = experts == e
             b = grid[mine]
             own = self.unsure[e] ** 2 if len(self.unsure) else 0.0
             deviation = np.sqrt(np.maximum(prior + own - part.explained, 1e-10))
-            mean = self.means[e] + part.solved[row, b] @ part.cross  # (B', P)
-            gain = expected_improvement(mean, deviation[None, :], (best / scales[b])[:, None])
-            total += share[mine] @ gain
-        return np.asarray(total)
+            yield share[mine], scales[b], self.means[e] + part.solved[row, b] @ part.cross, deviation
 
     def _own(self, e: int, cross: Array, smooth: Array, at: IntArray) -> Array:
         """Return expert e's covariance `(N, P)`: where its scores were filled in it is less sure of them."""

@@ -5,25 +5,31 @@ The one thing to know: everything here is read from one folder of safetensors an
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.recommend import sequential
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
-from metaflow_hpo.space import Configuration
+from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
+from metaflow_hpo.surrogate.past_tasks import see_core
 from metaflow_hpo.surrogate.predict import Surrogate, load_surrogate, save_surrogate
 
 _ARRAYS_FILE = "past_tasks.safetensors"
 _DESCRIPTION_FILE = "past_tasks.json"
 NEAREST = 5
+NOVEL_WIDENING = 2.0
+"""Factor of the intervals' width on a task unlike all past ones."""
 _NORMAL_80 = 1.2816
 
 
@@ -41,11 +47,40 @@ class IntervalScale:
 
     Attributes:
         coverage: Nominal coverage, in (0, 1).
-        scale: Multiple of the predicted standard deviation, > 0.
+        scale: Multiple of the predicted standard deviation before the first trial, > 0.
+        observed: `(number of observed trials, scale)`, ascending; between two numbers the scale is interpolated over
+            the logarithm of the number. The spread is then that of the mixture, not of the surrogate.
     """
 
     coverage: float = 0.8
     scale: float = _NORMAL_80
+    observed: tuple[tuple[int, float], ...] = ((1, _NORMAL_80),)
+
+    def at(self, trials: int) -> float:
+        """Return the scale after some observed trials."""
+        if trials == 0:
+            return self.scale
+        counts, scales = zip(*self.observed, strict=True)
+        return float(np.interp(np.log(trials), np.log(counts), scales))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Configurations chosen for a task, K of them, and what is expected of them.
+
+    Attributes:
+        configurations: `(K,)` best first.
+        mean: `(K,)` expected performance, in [0, 1].
+        spread: `(K,)` standard deviation of it.
+        default_mean: Expected performance of the default configuration.
+        percentile: Novelty of the task.
+    """
+
+    configurations: tuple[Configuration, ...]
+    mean: Array
+    spread: Array
+    default_mean: float
+    percentile: float
 
 
 @dataclass(frozen=True)
@@ -101,27 +136,73 @@ class ServedRecommender:
             raise InvalidTableError(f"Meta-features must be finite numbers; {bad[:5]} are not.")
         return row
 
-    def select(self, row: Array, count: int, observed: Sequence[Observed] = ()) -> tuple[list[int], float]:
+    def select(self, row: Array, count: int) -> tuple[list[int], float]:
         """Return positions in the shared core, best first, and the novelty of the task as a percentile.
 
         A task beyond the novelty threshold gets the learner's default and then the portfolio over past tasks.
-        Observed trials stand for the nearest configuration of the shared core.
         """
         percentile = self._novelty.percentile(row)
-        if observed:
-            tried = self._nearest_positions([o.configuration for o in observed])
-            performance = np.array([o.performance for o in observed], dtype=np.float64)
-            return self._recommender.continue_from(row, tried, performance, count), percentile
         if percentile <= THRESHOLD:
             return self._recommender.select(row, count), percentile
         portfolio = select_greedily(self._recommender.past_regret, np.ones(len(self.past.task_ids)), count)
         return [self._default, *(c for c in portfolio if c != self._default)][:count], percentile
 
-    def _nearest_positions(self, configurations: Sequence[Configuration]) -> list[int]:
-        distances = np.abs(self.surrogate.space.encode(configurations)[:, None, :] - self.past.encoded[None]).sum(
-            axis=-1
+    def choose(
+        self, row: Array, count: int, observed: Sequence[Observed] = (), more: Sequence[Configuration] = ()
+    ) -> Chosen:
+        """Choose the next configurations to try.
+
+        Args:
+            row: `(M,)` meta-features of the task.
+            count: How many; fewer where every configuration of the shared core was tried.
+            observed: Trials of this task, of any configurations.
+            more: Configurations to consider beside the shared core, once there are trials.
+        """
+        if observed:
+            return self._choose_adaptively(row, count, observed, more)
+        order, percentile = self.select(row, count)
+        prediction = self.surrogate.predict(row[None, :], self.past.encoded)
+        mean = np.clip(prediction.mean[0], 0.0, 1.0)
+        chosen = tuple(self.past.configurations[c] for c in order)
+        return Chosen(chosen, mean[order], prediction.spread[0][order], float(mean[self._default]), percentile)
+
+    def _choose_adaptively(
+        self, row: Array, count: int, observed: Sequence[Observed], more: Sequence[Configuration]
+    ) -> Chosen:
+        percentile = self._novelty.percentile(row)
+        task, seen = self._begin(row, observed, more, is_novel=percentile > THRESHOLD)
+        order = task.choose(seen, count)
+        mean, spread = task.predict(seen)
+        mean = np.clip(mean, 0.0, 1.0)
+        chosen = tuple(task.past.configurations[c] for c in order)
+        return Chosen(chosen, mean[order], spread[order], float(mean[self._default]), percentile)
+
+    def _begin(
+        self, row: Array, observed: Sequence[Observed], more: Sequence[Configuration], *, is_novel: bool
+    ) -> tuple[NewTask, sequential.Observed]:
+        """Return the task on a pool that holds what was or may be tried, and the observed trials by position."""
+        pool = {name: position for position, name in enumerate(self.past.configuration_ids)}
+        beside: list[Configuration] = []
+        for configuration in (*(trial.configuration for trial in observed), *more):
+            name = configuration_id(configuration)
+            if name not in pool:
+                pool[name] = len(pool)
+                beside.append(configuration)
+        at = [pool[configuration_id(trial.configuration)] for trial in observed]
+        task = self._adaptive.begin(
+            row,
+            more=beside,
+            believe=lambda encoded: self.surrogate.predict(row[None, :], encoded).positions[:, 0, :].mean(axis=0),
+            trust=self.trust,
+            is_novel=is_novel,
         )
-        return [int(i) for i in distances.argmin(axis=1)]
+        performance = np.array([trial.performance for trial in observed], dtype=np.float64)
+        return task, sequential.Observed(np.array(at, dtype=np.int64), performance)
+
+    @cached_property
+    def _adaptive(self) -> AdaptiveRecommender:
+        """What answers once there are trials; fitted when it is first asked."""
+        return AdaptiveRecommender.fit(see_core(self.past))
 
     def recommend(
         self, meta_features: Mapping[str, float], k: int = 5, observed: Sequence[Observed] = ()
@@ -142,36 +223,36 @@ class ServedRecommender:
         row = self.read_meta_features(meta_features)
         if not 1 <= k <= len(self.past.configurations):
             raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
-        order, percentile = self.select(row, k, observed)
-        fallback = percentile > THRESHOLD
-        prediction = self.surrogate.predict(row[None, :], self.past.encoded)
-        mean, spread = prediction.mean[0], prediction.spread[0] * (2.0 if fallback else 1.0)
-        seconds = self._durations.predict(row, self.past.encoded)
+        chosen = self.choose(row, k, observed)
+        fallback = chosen.percentile > THRESHOLD
+        width = self.interval.at(len(observed)) * (NOVEL_WIDENING if fallback else 1.0)
+        seconds = self._durations.predict(row, self.surrogate.space.encode(chosen.configurations))
         metric = "r2" if meta_features.get("mf_is_regression", 0.0) == 1.0 else "balanced_accuracy"
+        lines = zip(chosen.configurations, chosen.mean, chosen.spread, seconds, strict=True)
         return {
             "recommendations": [
                 {
                     "rank": rank,
-                    "configuration": dict(self.past.configurations[c]),
-                    "performance": {"metric": metric, **self._interval(mean[c], spread[c])},
-                    "expected_gain_over_default": float(mean[c] - mean[self._default]),
-                    "expected_duration_s": float(seconds[c]),
+                    "configuration": dict(configuration),
+                    "performance": {"metric": metric, **self._interval(mean, width * spread)},
+                    "expected_gain_over_default": float(mean - chosen.default_mean),
+                    "expected_duration_s": float(expected_s),
                 }
-                for rank, c in enumerate(order, start=1)
+                for rank, (configuration, mean, spread, expected_s) in enumerate(lines, start=1)
             ],
             "evidence": {
                 "nearest_tasks": self._nearest(row),
                 "trust_in_surrogate": self.trust,
                 "observed_trials": len(observed),
             },
-            "novelty": {"percentile": percentile, "fallback": fallback},
+            "novelty": {"percentile": chosen.percentile, "fallback": fallback},
             "lineage": dict(self.lineage),
         }
 
-    def _interval(self, mean: float, spread: float) -> dict[str, float]:
+    def _interval(self, mean: float, margin: float) -> dict[str, float]:
         """Both metrics end at 1 and the floor of each is 0, so an interval never leaves [0, 1]."""
-        low, high = (float(np.clip(mean + sign * self.interval.scale * spread, 0.0, 1.0)) for sign in (-1, 1))
-        return {"mean": float(np.clip(mean, low, high)), "low": low, "high": high, "coverage": self.interval.coverage}
+        low, high = max(mean - margin, 0.0), min(mean + margin, 1.0)
+        return {"mean": float(mean), "low": float(low), "high": float(high), "coverage": self.interval.coverage}
 
     def _nearest(self, row: Array) -> list[dict[str, Any]]:
         distances = self._novelty.distances(row)
@@ -207,7 +288,7 @@ class ServedRecommender:
             "configurations": [dict(c) for c in self.past.configurations],
             "configuration_ids": self.past.configuration_ids,
             "trust": self.trust,
-            "interval": {"coverage": self.interval.coverage, "scale": self.interval.scale},
+            "interval": asdict(self.interval),
             "lineage": dict(self.lineage),
         }
         (folder / _DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, sort_keys=True))
@@ -239,6 +320,7 @@ class ServedRecommender:
             performance=arrays["performance"],
             duration=arrays["duration"],
         )
-        return cls(
-            surrogate, past, description["trust"], IntervalScale(**description["interval"]), description["lineage"]
-        )
+        interval = dict(description["interval"])
+        if "observed" in interval:
+            interval["observed"] = tuple((int(count), float(scale)) for count, scale in interval["observed"])
+        return cls(surrogate, past, description["trust"], IntervalScale(**interval), description["lineage"])
