@@ -14,7 +14,7 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError
-from metaflow_hpo.space import Configuration
+from metaflow_hpo.space import Configuration, SearchSpace
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
@@ -49,20 +49,26 @@ def describe_data(data: TaskData) -> Described:
 
 
 def read_observed(path: Path, learner: str) -> "list[Observed]":
-    """Read a person's own trials: a table with `performance` (higher is better) and `hp_<name>` columns.
+    """Read a person's own trials of a learner, see `read_observed_in`."""
+    from metaflow_hpo.learners.registry import get_learner
+
+    return read_observed_in(path, get_learner(learner).space)
+
+
+def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
+    """Read a person's own trials: a table with `performance` and `hp_<name>` columns.
 
     Lines without a performance (failed trials) are left out.
 
     Raises:
         InvalidTableError: If a column is missing or no line has a performance.
-        SearchSpaceMismatchError: If a configuration does not belong to the learner's search space.
+        SearchSpaceMismatchError: If a configuration does not belong to the search space.
     """
     from metaflow_hpo.adapters.sources.tables import read_table
-    from metaflow_hpo.learners.registry import get_learner
     from metaflow_hpo.recommend.recommendation import Observed
     from metaflow_hpo.surrogate.meta_dataset import read_configuration as read_row
 
-    space, frame = get_learner(learner).space, read_table(path)
+    frame = read_table(path)
     needed = ["performance", *(f"hp_{name}" for name in space.names)]
     missing = [name for name in needed if name not in frame.columns]
     if missing:

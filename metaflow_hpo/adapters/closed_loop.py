@@ -64,9 +64,7 @@ def open_loop(pipeline: Pipeline, data: TaskData, seed: int) -> ClosedLoop:
     described = describe_data(data)
     row = served.read_meta_features(described.meta_features)
 
-    def choose(
-        observed: Sequence[Observed], fresh: Sequence[Configuration], count: int
-    ) -> tuple[Configuration, ...]:
+    def choose(observed: Sequence[Observed], fresh: Sequence[Configuration], count: int) -> tuple[Configuration, ...]:
         return served.choose(row, count, observed, fresh).configurations
 
     members = count_folds(len(data.train_target)) + 1

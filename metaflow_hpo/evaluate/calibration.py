@@ -8,14 +8,22 @@ References:
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
-from metaflow_hpo.recommend.recommendation import IntervalScale
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask
+from metaflow_hpo.recommend.interval import IntervalScale
+from metaflow_hpo.recommend.sequential import Observed
+from metaflow_hpo.recommend.table_recommender import TableRecommender
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
+from metaflow_hpo.surrogate.past_tasks import see_core
 from metaflow_hpo.surrogate.predict import Surrogate
 
 COVERAGE = 0.8
+COUNTS = (1, 3, 10, 25)
+"""Numbers of observed trials for which a scale is fitted; between them it is interpolated."""
+_SHOWN = 5
 
 
 def nonconformity(
@@ -72,3 +80,90 @@ def measure_coverage(
             if fold_of_task[task] == fold:
                 covered[task] = float(np.mean(scores <= interval.scale))
     return covered
+
+
+def measure_adaptive(
+    meta: MetaDataset, surrogate: Surrogate, trust: float, *, validation: bool, counts: Sequence[int] = (0, *COUNTS)
+) -> dict[int, dict[str, Array]]:
+    """Replay every task and return |performance - mean| / spread of what would be recommended after n trials.
+
+    Args:
+        meta: Tasks on the shared core, every configuration tried.
+        surrogate: The surrogate.
+        trust: Share of its prediction in the scenarios.
+        validation: Ask the network that used the family for early stopping, rather than the one that never saw it.
+        counts: Numbers of observed trials n.
+
+    Returns:
+        Scores `(5,)` by n and task. The task's family is no past task of its own recommender.
+    """
+    scores: dict[int, dict[str, Array]] = {n: {} for n in counts if n < len(meta.configurations)}
+    families = np.array(meta.families)
+    for family in dict.fromkeys(meta.families):
+        recommender = AdaptiveRecommender.fit(see_core(meta.subset(np.flatnonzero(families != family))))
+        networks = surrogate.networks_blind_to(family, validation=validation)
+        for t in np.flatnonzero(families == family):
+            prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded, networks)
+            believe = partial(_first, prediction.positions[:, 0, :].mean(axis=0))
+            task = recommender.begin(meta.meta_features[t], believe=believe, trust=trust)
+            before = np.clip(prediction.mean[0], 0.0, 1.0), prediction.spread[0]
+            for n, values in _replay(task, meta.performance[t], before, tuple(scores)).items():
+                scores[n][meta.task_ids[t]] = values
+    return scores
+
+
+def _first(expected: Array, encoded: Array) -> Array:
+    """Return what was predicted beforehand for the pool, which is all that a replay asks for."""
+    return expected[: len(encoded)]
+
+
+def fit_table_interval(recommender: TableRecommender, *, max_tasks: int = 60) -> IntervalScale:
+    """Fit the intervals of a table's recommender by replaying its tasks, each without its family.
+
+    Args:
+        recommender: The recommender.
+        max_tasks: Tasks that are replayed at most, spread evenly over their names.
+    """
+    size = len(recommender.past.configurations)
+    scores: dict[int, dict[str, Array]] = {n: {} for n in (0, *COUNTS) if n + _SHOWN < size}
+    count = len(recommender.task_ids)
+    for t in np.linspace(0, count - 1, min(count, max_tasks)).round().astype(np.int64):
+        others = recommender.without(recommender.families[t])
+        row = recommender.past.meta_features[t]
+        known = row if np.isfinite(row).any() else None
+        replayed = _replay(others.adaptive.begin(known), recommender.performance[t], others.expect(row), tuple(scores))
+        for n, values in replayed.items():
+            scores[n][recommender.task_ids[t]] = values
+    if not scores:
+        return IntervalScale()
+    return IntervalScale(COVERAGE, fit_interval(scores[0]).scale, fit_observed(scores) or IntervalScale().observed)
+
+
+def _replay(task: NewTask, performance: Array, before: tuple[Array, Array], counts: Sequence[int]) -> dict[int, Array]:
+    """Return scores by number of trials, with the surrogate's mean and spread `(C,)` before the first one."""
+    found = {}
+    observed = Observed.nothing()
+    for n in range(max(counts) + 1):
+        chosen = task.choose(observed, _SHOWN if n in counts else 1)
+        if n in counts:
+            mean, spread = before if n == 0 else task.predict(observed)
+            found[n] = np.asarray(np.abs(performance[chosen] - mean[chosen]) / np.maximum(spread[chosen], 1e-12))
+        observed = observed.with_trial(chosen[0], float(performance[chosen[0]]))
+    return found
+
+
+def fit_observed(scores: Mapping[int, Mapping[str, Array]]) -> tuple[tuple[int, float], ...]:
+    """Return the scale for each number of observed trials above 0, as `IntervalScale.observed` wants it."""
+    return tuple((n, fit_interval(by_task).scale) for n, by_task in sorted(scores.items()) if n > 0)
+
+
+def summarise_coverage(
+    fitted: Mapping[int, Mapping[str, Array]], measured: Mapping[int, Mapping[str, Array]]
+) -> dict[str, dict[str, float]]:
+    """Return by number of trials the `scale` fitted on some tasks and the `coverage` that others then have."""
+    answer = {}
+    for n, by_task in fitted.items():
+        scale = fit_interval(by_task).scale
+        covered = [float(np.mean(values <= scale)) for values in measured[n].values()]
+        answer[str(n)] = {"scale": scale, "coverage": float(np.mean(covered)), "tasks": float(len(covered))}
+    return answer

@@ -13,6 +13,7 @@ References:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -57,23 +58,28 @@ class AdaptiveRecommender:
     """Fitted on past tasks, ready for any new task.
 
     Attributes:
-        kernel: Past tasks on a pool, and how their scores carry over to other configurations.
+        past: Past tasks on a pool.
         distance: Distances between tasks.
         settings: How the parts work together.
     """
 
-    kernel: PoolKernel
+    past: PastTasks
     distance: TaskDistance
     settings: AdaptiveSettings = AdaptiveSettings()
 
     @classmethod
     def fit(cls, past: PastTasks, settings: AdaptiveSettings = AdaptiveSettings()) -> "AdaptiveRecommender":
-        """Learn the kernel and the distances from past tasks."""
-        return cls(PoolKernel.fit(past), TaskDistance.fit(past.meta_features), settings)
+        """Learn the distances between past tasks."""
+        return cls(past, TaskDistance.fit(past.meta_features), settings)
+
+    @cached_property
+    def kernel(self) -> PoolKernel:
+        """How scores carry over to other configurations; fitted when it is first needed."""
+        return PoolKernel.fit(self.past)
 
     def begin(
         self,
-        meta_features: Array,
+        meta_features: Array | None,
         *,
         more: Sequence[Configuration] = (),
         believe: Believe | None = None,
@@ -83,31 +89,36 @@ class AdaptiveRecommender:
         """Begin a new task.
 
         Args:
-            meta_features: `(M,)` raw, NaN where not known; `(0,)` where the table has none.
+            meta_features: `(M,)` raw, NaN where not known; None where nothing is: all past tasks weigh the same then.
             more: Configurations beside the pool that were tried or may be.
             believe: The surrogate's prediction for this task, if there is a surrogate.
             trust: How far each past task's regrets are bent towards that prediction, in [0, 1].
             is_novel: The task is unlike all past ones: none of them is nearer, the surrogate is not asked, and the
                 default comes first.
         """
-        past = self.kernel.extend(more)
+        past = self.kernel.extend(more) if more else self.past
+        pool = len(self.past.configurations)
         uniform = np.full(len(past.scores), 1.0 / len(past.scores))
         widths = self.settings.portfolio_width, self.settings.expert_width
-        weights, expert_weights = (
-            (uniform, uniform) if is_novel else (self._weigh(meta_features, width) for width in widths)
-        )
+        known = None if is_novel else meta_features
+        weights, expert_weights = (uniform if known is None else self.weigh(known, width) for width in widths)
         regret = past.regret
-        if believe is not None and not is_novel:
+        if believe is not None and known is not None:
             expected = believe(past.points)
-            regret = (1.0 - trust) * regret + trust * _believed_regret(expected, len(self.kernel.past.points))
-            past = _with_surrogate(past, expected, meta_features, len(self.kernel.past.points))
+            regret = (1.0 - trust) * regret + trust * _believed_regret(expected, pool)
+            past = _with_surrogate(past, expected, known, pool)
             share = self.settings.surrogate_share
             expert_weights = np.append((1.0 - share) * expert_weights, share)
         belief = Belief.of(Mixture.fit(past), expert_weights)
         return NewTask(past, belief, regret, weights, (past.default,) if is_novel else (), self.settings)
 
-    def _weigh(self, meta_features: Array, width: float) -> Array:
-        """Return weights `(T,)` that sum to 1: part uniform, part a softmax of minus the squared distance."""
+    def weigh(self, meta_features: Array, width: float = 1.0) -> Array:
+        """Return weights `(T,)` of past tasks that sum to 1: part uniform, part a softmax of the squared distance.
+
+        Args:
+            meta_features: `(M,)` of the new task, raw, NaN where not known.
+            width: In root median squared distances; smaller is more selective.
+        """
         squared, share = self.distance.squared(meta_features), self.settings.similarity
         near = np.exp(-(squared - squared.min()) / (2.0 * width**2 * max(float(np.median(squared)), 1e-12)))
         return np.asarray((1.0 - share) / len(squared) + share * near / near.sum())
@@ -115,7 +126,7 @@ class AdaptiveRecommender:
 
 def _believed_regret(expected: Array, pool: int) -> Array:
     """Return the regret `(P,)` of expected positions, 0 at the one believed best in the pool."""
-    return np.maximum(expected[:pool].max() - expected, 0.0)
+    return np.asarray(np.maximum(expected[:pool].max() - expected, 0.0))
 
 
 def _with_surrogate(past: PastTasks, expected: Array, meta_features: Array, pool: int) -> PastTasks:
@@ -213,4 +224,4 @@ class NewTask:
 def _relative(gain: Array, taken: Sequence[int]) -> Array:
     """Return gains `(P,)` in units of the greatest that is still to be had."""
     free = np.delete(gain, np.unique(taken))
-    return gain / max(float(free.max()), 1e-12)
+    return np.asarray(gain / max(float(free.max()), 1e-12))

@@ -43,10 +43,8 @@ class PoolKernel:
         return cls(past, process, cho_solve(cho_factor(covariance), (past.scores - center).T).T)
 
     def extend(self, configurations: Sequence[Configuration]) -> PastTasks:
-        """Return the past tasks on the pool and some more configurations, which come last."""
+        """Return the past tasks on the pool and some more configurations, one at least, which come last."""
         past = self.past
-        if not configurations:
-            return past
         points = past.space.encode(configurations)
         scaled = points / self.mean.lengths
         cross = matern(squared_distances(scaled, past.points / self.mean.lengths))  # (P', P)
@@ -66,4 +64,3 @@ def carry_over(known: Array, values: Array, new: Array) -> Array:
     order = np.argsort(known, axis=1, kind="stable")
     rows = zip(new, np.take_along_axis(known, order, 1), np.take_along_axis(values, order, 1), strict=True)
     return np.stack([np.interp(x, at, y) for x, at, y in rows])
-

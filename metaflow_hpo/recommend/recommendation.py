@@ -5,7 +5,7 @@ The one thing to know: everything here is read from one folder of safetensors an
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from metaflow_hpo.recommend import sequential
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
+from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
@@ -30,7 +31,6 @@ _DESCRIPTION_FILE = "past_tasks.json"
 NEAREST = 5
 NOVEL_WIDENING = 2.0
 """Factor of the intervals' width on a task unlike all past ones."""
-_NORMAL_80 = 1.2816
 
 
 @dataclass(frozen=True)
@@ -39,29 +39,6 @@ class Observed:
 
     configuration: Configuration
     performance: float
-
-
-@dataclass(frozen=True)
-class IntervalScale:
-    """Conformal width of intervals: `mean +- scale * spread` covers `coverage` of held-out tasks' outcomes.
-
-    Attributes:
-        coverage: Nominal coverage, in (0, 1).
-        scale: Multiple of the predicted standard deviation before the first trial, > 0.
-        observed: `(number of observed trials, scale)`, ascending; between two numbers the scale is interpolated over
-            the logarithm of the number. The spread is then that of the mixture, not of the surrogate.
-    """
-
-    coverage: float = 0.8
-    scale: float = _NORMAL_80
-    observed: tuple[tuple[int, float], ...] = ((1, _NORMAL_80),)
-
-    def at(self, trials: int) -> float:
-        """Return the scale after some observed trials."""
-        if trials == 0:
-            return self.scale
-        counts, scales = zip(*self.observed, strict=True)
-        return float(np.interp(np.log(trials), np.log(counts), scales))
 
 
 @dataclass(frozen=True)
@@ -288,7 +265,7 @@ class ServedRecommender:
             "configurations": [dict(c) for c in self.past.configurations],
             "configuration_ids": self.past.configuration_ids,
             "trust": self.trust,
-            "interval": asdict(self.interval),
+            "interval": self.interval.to_json(),
             "lineage": dict(self.lineage),
         }
         (folder / _DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, sort_keys=True))
@@ -320,7 +297,5 @@ class ServedRecommender:
             performance=arrays["performance"],
             duration=arrays["duration"],
         )
-        interval = dict(description["interval"])
-        if "observed" in interval:
-            interval["observed"] = tuple((int(count), float(scale)) for count, scale in interval["observed"])
-        return cls(surrogate, past, description["trust"], IntervalScale(**interval), description["lineage"])
+        interval = IntervalScale.from_json(description["interval"])
+        return cls(surrogate, past, description["trust"], interval, description["lineage"])
