@@ -143,12 +143,16 @@ def _recommend_from_table(
 
 
 def _warn_if_novel(novelty: dict[str, Any]) -> None:
-    if novelty["fallback"]:
-        typer.echo(
-            f"warning: this task is unlike all past ones (novelty percentile {novelty['percentile']:.0f}); "
-            "the default and the portfolio are recommended, with wider intervals.",
-            err=True,
-        )
+    from metaflow_hpo.recommend.novelty import THRESHOLD
+
+    if not novelty["fallback"]:
+        return
+    percentile = novelty["percentile"]
+    if percentile > THRESHOLD:
+        reason = f"this task is unlike all past ones (novelty percentile {percentile:.0f}); intervals are wider"
+    else:
+        reason = "no cheap learner is better than guessing on this task"
+    typer.echo(f"warning: {reason}; the default and the portfolio are recommended.", err=True)
 
 
 def _show_recommendation(answer: dict[str, Any]) -> None:

@@ -95,7 +95,7 @@ def fit(pipeline: Pipeline) -> Metadata:
 def _train(
     pipeline: Pipeline, run_id: str, tags: dict[str, str], md5: str
 ) -> "tuple[ServedRecommender, dict[str, float]]":
-    from metaflow_hpo.evaluate.calibration import fit_interval, nonconformity
+    from metaflow_hpo.evaluate.calibration import fit_interval, measure_adaptive, nonconformity, with_observed
     from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
     from metaflow_hpo.recommend.recommendation import ServedRecommender
     from metaflow_hpo.surrogate.fit import FitSettings, FoldReport, fit_surrogate
@@ -117,7 +117,8 @@ def _train(
             trials, settings.learner, fit_settings, Path(folder), make_logger=make_logger, on_fold=show
         )
     evaluation = evaluate_leave_family_out(meta, surrogate)
-    interval = fit_interval(nonconformity(meta, surrogate, evaluation.orders, validation=True))
+    interval = fit_interval(nonconformity(meta, surrogate, evaluation.orders))
+    interval = with_observed(interval, measure_adaptive(meta, surrogate, evaluation.trust))
     lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run_id}
     names = sorted({name for report in reports for name in report.metrics})
     metrics = {name: sum(r.metrics[name] for r in reports) / len(reports) for name in names}
@@ -213,8 +214,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
     meta, surrogate = recommender.past, recommender.surrogate
     evaluation = evaluate_leave_family_out(meta, surrogate)
     fold_of_task = {t: surrogate.fold_of_family[f] for t, f in zip(meta.task_ids, meta.families, strict=True)}
-    scores = [nonconformity(meta, surrogate, evaluation.orders, validation=v) for v in (False, True)]
-    covered = measure_coverage(scores[0], scores[1], fold_of_task)
+    covered = measure_coverage(nonconformity(meta, surrogate, evaluation.orders), fold_of_task)
     trained = _train_recommended(pipeline, meta, evaluation)
     random = choose_random_trials(
         pipeline.store.read_meta_dataset(), surrogate.learner, _identify(surrogate.space.default)

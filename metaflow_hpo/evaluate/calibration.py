@@ -8,6 +8,7 @@ References:
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -26,23 +27,20 @@ COUNTS = (1, 3, 10, 25)
 _SHOWN = 5
 
 
-def nonconformity(
-    meta: MetaDataset, surrogate: Surrogate, orders: Mapping[str, Sequence[int]], *, validation: bool
-) -> dict[str, Array]:
+def nonconformity(meta: MetaDataset, surrogate: Surrogate, orders: Mapping[str, Sequence[int]]) -> dict[str, Array]:
     """Return |performance - mean| / spread of the recommended configurations of each task.
 
     Args:
         meta: Tasks on the shared core.
         surrogate: The surrogate.
-        orders: Recommended positions by task.
-        validation: Ask the network that used the family for early stopping, rather than the one that never saw it.
+        orders: Recommended positions by task. The network that is asked has never seen the task's family.
     """
     scores: dict[str, Array] = {}
     for t, task_id in enumerate(meta.task_ids):
         if task_id not in orders:
             continue
         columns = list(orders[task_id])
-        networks = surrogate.networks_blind_to(meta.families[t], validation=validation)
+        networks = surrogate.networks_blind_to(meta.families[t])
         prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded[columns], networks)
         # As it is shown: outcomes lie in [0, 1].
         errors = np.abs(meta.performance[t, columns] - np.clip(prediction.mean[0], 0.0, 1.0))
@@ -64,26 +62,26 @@ def fit_interval(scores: Mapping[str, Array], coverage: float = COVERAGE) -> Int
     return IntervalScale(coverage=coverage, scale=max(float(values[order][index]), 1e-6))
 
 
-def measure_coverage(
-    test_scores: Mapping[str, Array], validation_scores: Mapping[str, Array], fold_of_task: Mapping[str, int]
-) -> dict[str, float]:
-    """Return the share of covered outcomes of each meta-test task, with intervals fitted by its own network."""
+def measure_coverage(scores: Mapping[str, Array], fold_of_task: Mapping[str, int]) -> dict[str, float]:
+    """Return the share of covered outcomes of each task, with the interval fitted on the tasks of all other folds.
+
+    Args:
+        scores: By task, from the network that never saw the task's family.
+        fold_of_task: The fold of each task.
+    """
     covered: dict[str, float] = {}
-    count = max(fold_of_task.values()) + 1
     for fold in sorted(set(fold_of_task.values())):
-        # The network of this fold validates on the next one; other networks were trained on this fold's families.
-        own = {task: s for task, s in validation_scores.items() if fold_of_task[task] == (fold + 1) % count != fold}
-        if not own:
+        others = {task: values for task, values in scores.items() if fold_of_task[task] != fold}
+        if not others:
             continue
-        interval = fit_interval(own)
-        for task, scores in test_scores.items():
-            if fold_of_task[task] == fold:
-                covered[task] = float(np.mean(scores <= interval.scale))
+        scale = fit_interval(others).scale
+        own = {task: values for task, values in scores.items() if fold_of_task[task] == fold}
+        covered |= {task: float(np.mean(values <= scale)) for task, values in own.items()}
     return covered
 
 
 def measure_adaptive(
-    meta: MetaDataset, surrogate: Surrogate, trust: float, *, validation: bool, counts: Sequence[int] = (0, *COUNTS)
+    meta: MetaDataset, surrogate: Surrogate, trust: float, *, counts: Sequence[int] = (0, *COUNTS)
 ) -> dict[int, dict[str, Array]]:
     """Replay every task and return |performance - mean| / spread of what would be recommended after n trials.
 
@@ -91,17 +89,16 @@ def measure_adaptive(
         meta: Tasks on the shared core, every configuration tried.
         surrogate: The surrogate.
         trust: Share of its prediction in the scenarios.
-        validation: Ask the network that used the family for early stopping, rather than the one that never saw it.
         counts: Numbers of observed trials n.
 
     Returns:
-        Scores `(5,)` by n and task. The task's family is no past task of its own recommender.
+        Scores `(5,)` by n and task. Neither past tasks nor network of a task's recommender know its family.
     """
     scores: dict[int, dict[str, Array]] = {n: {} for n in counts if n < len(meta.configurations)}
     families = np.array(meta.families)
     for family in dict.fromkeys(meta.families):
         recommender = AdaptiveRecommender.fit(see_core(meta.subset(np.flatnonzero(families != family))))
-        networks = surrogate.networks_blind_to(family, validation=validation)
+        networks = surrogate.networks_blind_to(family)
         for t in np.flatnonzero(families == family):
             prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded, networks)
             believe = partial(_first, prediction.positions[:, 0, :].mean(axis=0))
@@ -134,9 +131,7 @@ def fit_table_interval(recommender: TableRecommender, *, max_tasks: int = 60) ->
         replayed = _replay(others.adaptive.begin(known), recommender.performance[t], others.expect(row), tuple(scores))
         for n, values in replayed.items():
             scores[n][recommender.task_ids[t]] = values
-    if not scores:
-        return IntervalScale()
-    return IntervalScale(COVERAGE, fit_interval(scores[0]).scale, fit_observed(scores) or IntervalScale().observed)
+    return with_observed(fit_interval(scores[0]), scores) if scores else IntervalScale()
 
 
 def _replay(task: NewTask, performance: Array, before: tuple[Array, Array], counts: Sequence[int]) -> dict[int, Array]:
@@ -152,9 +147,10 @@ def _replay(task: NewTask, performance: Array, before: tuple[Array, Array], coun
     return found
 
 
-def fit_observed(scores: Mapping[int, Mapping[str, Array]]) -> tuple[tuple[int, float], ...]:
-    """Return the scale for each number of observed trials above 0, as `IntervalScale.observed` wants it."""
-    return tuple((n, fit_interval(by_task).scale) for n, by_task in sorted(scores.items()) if n > 0)
+def with_observed(interval: IntervalScale, scores: Mapping[int, Mapping[str, Array]]) -> IntervalScale:
+    """Return an interval with a scale for each number of observed trials above 0 (`measure_adaptive`)."""
+    observed = tuple((n, fit_interval(by_task).scale) for n, by_task in sorted(scores.items()) if n > 0)
+    return replace(interval, observed=observed) if observed else interval
 
 
 def summarise_coverage(

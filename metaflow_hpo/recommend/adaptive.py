@@ -21,8 +21,8 @@ from metaflow_hpo.recommend.mixture import Belief, Mixture
 from metaflow_hpo.recommend.pool_kernel import PoolKernel, carry_over
 from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_evidence
 from metaflow_hpo.recommend.sequential import Observed, TaskDistance, best_free
-from metaflow_hpo.space import Configuration
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.space import Configuration, configuration_id
+from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import PastTasks
 from metaflow_hpo.surrogate.targets import rank_scores
 
@@ -122,6 +122,29 @@ class AdaptiveRecommender:
         squared, share = self.distance.squared(meta_features), self.settings.similarity
         near = np.exp(-(squared - squared.min()) / (2.0 * width**2 * max(float(np.median(squared)), 1e-12)))
         return np.asarray((1.0 - share) / len(squared) + share * near / near.sum())
+
+
+def place(
+    pool: Sequence[Configuration], observed: Sequence[Configuration], more: Sequence[Configuration] = ()
+) -> tuple[list[Configuration], IntArray]:
+    """Return what of `observed` and `more` lies beside a pool, and the positions of `observed` on both together.
+
+    Args:
+        pool: `(P,)` configurations.
+        observed: `(N,)` configurations, repetitions allowed.
+        more: Other configurations.
+
+    Returns:
+        The distinct configurations beside the pool, those of `observed` first; positions `(N,)`.
+    """
+    positions = {configuration_id(configuration): p for p, configuration in enumerate(pool)}
+    beside: list[Configuration] = []
+    for configuration in (*observed, *more):
+        name = configuration_id(configuration)
+        if name not in positions:
+            positions[name] = len(pool) + len(beside)
+            beside.append(configuration)
+    return beside, np.array([positions[configuration_id(c)] for c in observed], dtype=np.int64)
 
 
 def _believed_regret(expected: Array, pool: int) -> Array:

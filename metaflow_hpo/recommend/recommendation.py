@@ -14,14 +14,15 @@ import numpy as np
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend import sequential
-from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask, place
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
-from metaflow_hpo.recommend.portfolio import select_greedily
+from metaflow_hpo.recommend.portfolio import select_greedily, with_default
+from metaflow_hpo.recommend.signal import lacks_signal
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
-from metaflow_hpo.space import Configuration, configuration_id
+from metaflow_hpo.space import Configuration
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.past_tasks import see_core
 from metaflow_hpo.surrogate.predict import Surrogate, load_surrogate, save_surrogate
@@ -51,6 +52,7 @@ class Chosen:
         spread: `(K,)` standard deviation of it.
         default_mean: Expected performance of the default configuration.
         percentile: Novelty of the task.
+        fallback: Past tasks are no guide: the default and the plain portfolio come first.
     """
 
     configurations: tuple[Configuration, ...]
@@ -58,6 +60,7 @@ class Chosen:
     spread: Array
     default_mean: float
     percentile: float
+    fallback: bool
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,22 @@ class ServedRecommender:
     def select(self, row: Array, count: int) -> tuple[list[int], float]:
         """Return positions in the shared core, best first, and the novelty of the task as a percentile.
 
-        A task beyond the novelty threshold gets the learner's default and then the portfolio over past tasks.
+        A task that `falls_back` gets the learner's default and then the portfolio over past tasks.
         """
-        percentile = self._novelty.percentile(row)
-        if percentile <= THRESHOLD:
+        percentile, fallback = self.falls_back(row)
+        if not fallback:
             return self._recommender.select(row, count), percentile
         portfolio = select_greedily(self._recommender.past_regret, np.ones(len(self.past.task_ids)), count)
         return [self._default, *(c for c in portfolio if c != self._default)][:count], percentile
+
+    def falls_back(self, row: Array) -> tuple[float, bool]:
+        """Return the novelty of a task as a percentile, and whether past tasks are no guide to it.
+
+        They are none beyond the novelty threshold, and where no landmark is better than guessing.
+        """
+        percentile = self._novelty.percentile(row)
+        is_noise = lacks_signal(dict(zip(self.meta_feature_names, row.tolist(), strict=True)))
+        return percentile, percentile > THRESHOLD or is_noise
 
     def choose(
         self, row: Array, count: int, observed: Sequence[Observed] = (), more: Sequence[Configuration] = ()
@@ -135,37 +147,28 @@ class ServedRecommender:
             observed: Trials of this task, of any configurations.
             more: Configurations to consider beside the shared core, once there are trials.
         """
+        percentile, fallback = self.falls_back(row)
         if observed:
-            return self._choose_adaptively(row, count, observed, more)
-        order, percentile = self.select(row, count)
-        prediction = self.surrogate.predict(row[None, :], self.past.encoded)
-        mean = np.clip(prediction.mean[0], 0.0, 1.0)
-        chosen = tuple(self.past.configurations[c] for c in order)
-        return Chosen(chosen, mean[order], prediction.spread[0][order], float(mean[self._default]), percentile)
-
-    def _choose_adaptively(
-        self, row: Array, count: int, observed: Sequence[Observed], more: Sequence[Configuration]
-    ) -> Chosen:
-        percentile = self._novelty.percentile(row)
-        task, seen = self._begin(row, observed, more, is_novel=percentile > THRESHOLD)
-        order = task.choose(seen, count)
-        mean, spread = task.predict(seen)
+            task, seen = self._begin(row, observed, more, is_novel=fallback)
+            order, (mean, spread) = task.choose(seen, count), task.predict(seen)
+            pool, is_new = task.past.configurations, self._default not in seen.positions
+        else:
+            order = self.select(row, count)[0]
+            prediction = self.surrogate.predict(row[None, :], self.past.encoded)
+            mean, spread = prediction.mean[0], prediction.spread[0]
+            pool, is_new = self.past.configurations, True
         mean = np.clip(mean, 0.0, 1.0)
-        chosen = tuple(task.past.configurations[c] for c in order)
-        return Chosen(chosen, mean[order], spread[order], float(mean[self._default]), percentile)
+        # The next trial alone may be a step into the unknown; a set is what a person relies on.
+        if is_new and (count > 1 or not observed):
+            order = with_default(order, mean, self._default)
+        chosen = tuple(pool[c] for c in order)
+        return Chosen(chosen, mean[order], spread[order], float(mean[self._default]), percentile, fallback)
 
     def _begin(
         self, row: Array, observed: Sequence[Observed], more: Sequence[Configuration], *, is_novel: bool
     ) -> tuple[NewTask, sequential.Observed]:
         """Return the task on a pool that holds what was or may be tried, and the observed trials by position."""
-        pool = {name: position for position, name in enumerate(self.past.configuration_ids)}
-        beside: list[Configuration] = []
-        for configuration in (*(trial.configuration for trial in observed), *more):
-            name = configuration_id(configuration)
-            if name not in pool:
-                pool[name] = len(pool)
-                beside.append(configuration)
-        at = [pool[configuration_id(trial.configuration)] for trial in observed]
+        beside, at = place(self.past.configurations, [trial.configuration for trial in observed], more)
         task = self._adaptive.begin(
             row,
             more=beside,
@@ -174,7 +177,7 @@ class ServedRecommender:
             is_novel=is_novel,
         )
         performance = np.array([trial.performance for trial in observed], dtype=np.float64)
-        return task, sequential.Observed(np.array(at, dtype=np.int64), performance)
+        return task, sequential.Observed(at, performance)
 
     @cached_property
     def _adaptive(self) -> AdaptiveRecommender:
@@ -201,8 +204,8 @@ class ServedRecommender:
         if not 1 <= k <= len(self.past.configurations):
             raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
         chosen = self.choose(row, k, observed)
-        fallback = chosen.percentile > THRESHOLD
-        width = self.interval.at(len(observed)) * (NOVEL_WIDENING if fallback else 1.0)
+        is_novel = chosen.percentile > THRESHOLD
+        width = self.interval.at(len(observed)) * (NOVEL_WIDENING if is_novel else 1.0)
         seconds = self._durations.predict(row, self.surrogate.space.encode(chosen.configurations))
         metric = "r2" if meta_features.get("mf_is_regression", 0.0) == 1.0 else "balanced_accuracy"
         lines = zip(chosen.configurations, chosen.mean, chosen.spread, seconds, strict=True)
@@ -222,7 +225,7 @@ class ServedRecommender:
                 "trust_in_surrogate": self.trust,
                 "observed_trials": len(observed),
             },
-            "novelty": {"percentile": chosen.percentile, "fallback": fallback},
+            "novelty": {"percentile": chosen.percentile, "fallback": chosen.fallback},
             "lineage": dict(self.lineage),
         }
 

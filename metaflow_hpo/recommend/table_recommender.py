@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask, place
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.novelty import THRESHOLD
+from metaflow_hpo.recommend.portfolio import with_default
 from metaflow_hpo.recommend.recommendation import NEAREST, NOVEL_WIDENING, Observed
 from metaflow_hpo.recommend.sequential import Observed as AtPositions
-from metaflow_hpo.space import SearchSpace, configuration_id
+from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import History, PastTasks
 from metaflow_hpo.surrogate.trial_table import TrialTable
@@ -140,6 +141,8 @@ class TableRecommender:
         task, seen = self._begin(row, observed, is_novel=is_novel)
         order = task.choose(seen, k)
         mean, spread = task.predict(seen) if observed else self.expect(None if is_novel else row)
+        if self.past.default not in seen.positions and (k > 1 or not observed):
+            order = with_default(order, mean, self.past.default)
         margin = self.interval.at(len(observed)) * spread * (NOVEL_WIDENING if is_novel else 1.0)
         return {
             "recommendations": [
@@ -158,15 +161,8 @@ class TableRecommender:
         }
 
     def _begin(self, row: Array, observed: Sequence[Observed], *, is_novel: bool) -> tuple[NewTask, AtPositions]:
-        pool = {configuration_id(c): p for p, c in enumerate(self.past.configurations)}
-        more = []
-        for trial in observed:
-            name = configuration_id(trial.configuration)
-            if name not in pool:
-                pool[name] = len(pool)
-                more.append(trial.configuration)
+        more, at = place(self.past.configurations, [trial.configuration for trial in observed])
         task = self.adaptive.begin(_if_known(row), more=more, is_novel=is_novel)
-        at = np.array([pool[configuration_id(trial.configuration)] for trial in observed], dtype=np.int64)
         performance = np.array([self.sign * trial.performance for trial in observed], dtype=np.float64)
         return task, AtPositions(at, performance)
 
