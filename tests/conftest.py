@@ -64,6 +64,12 @@ def meta() -> MetaDataset:
 
 
 @pytest.fixture(scope="session")
+def many() -> MetaDataset:
+    """Forty more tasks of the same kind."""
+    return make_meta_dataset(tasks=40, seed=3)
+
+
+@pytest.fixture(scope="session")
 def surrogate(meta: MetaDataset, tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
     """Three small networks, cross-fitted."""
     return fit_surrogate(meta, "mlp", FIT, tmp_path_factory.mktemp("surrogate"))[0]
