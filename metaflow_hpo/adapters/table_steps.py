@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from metaflow_hpo.adapters.advise import read_observed_in
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.tables import read_table
@@ -99,7 +101,7 @@ def recommend_from_table(
 
 
 def _read_meta_features(path: Path) -> Mapping[str, float]:
-    frame = read_table(path)
+    frame = _read_line(path)
     names = [str(name) for name in frame.columns if str(name).startswith("mf_")]
     if len(frame) != 1 or not names:
         raise InvalidTableError(
@@ -110,6 +112,15 @@ def _read_meta_features(path: Path) -> Mapping[str, float]:
         return {name: float(frame[name].iloc[0]) for name in names}
     except (TypeError, ValueError) as error:
         raise InvalidTableError(f"Expected numbers in the columns mf_* of {path}; {error}.") from error
+
+
+def _read_line(path: Path) -> pd.DataFrame:
+    if path.suffix != ".csv":
+        return read_table(path)
+    try:
+        return pd.read_csv(path)  # `read_table` expects data, so two columns at least
+    except (OSError, ValueError) as error:
+        raise InvalidTableError(f"Expected one line of meta-features in {path}; {error}. Check the file.") from error
 
 
 def _check_replaceable(folder: Path) -> None:

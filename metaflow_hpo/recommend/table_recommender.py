@@ -244,10 +244,11 @@ class TableRecommender:
 
     def save(self, folder: Path) -> None:
         """Write arrays (safetensors) and description (JSON) into an existing folder."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         arrays = {name: np.ascontiguousarray(values) for name, values in self._to_arrays().items()}
-        save_file(arrays, folder / ARRAYS_FILE)
+        # `save_file` would make a file that only its owner may read.
+        (folder / ARRAYS_FILE).write_bytes(save(arrays))
         description = {**self._describe(), "lineage": dict(self.lineage)}
         (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, sort_keys=True))
 
