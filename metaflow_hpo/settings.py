@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -114,6 +114,28 @@ class Settings(BaseSettings):
     ray_cpus: int = Field(1, ge=1, description="Processors on which the cluster searches one task.")
     folds: int = Field(5, ge=3, description="Folds over families.")
     accelerator: str = Field("auto", description="Lightning's accelerator for the surrogate.")
+    refit_from: int | None = Field(
+        None, ge=1, description="Version of the surrogate whose networks a fit trains on, to repeat an incremental one."
+    )
+    retrain_cron: str = Field(
+        "0 3 * * 1", description="When Dagster retrains from scratch, as cron writes it, in UTC: Mondays at 3:00."
+    )
+    retrain_on_drift: bool = Field(
+        False, description="Whether intervals that stop holding start a training from scratch."
+    )
+    dvc_remote: str | None = Field(
+        None,
+        description="Where Dagster's jobs push versions of the data: a remote of `dvc remote list`, or an address "
+        "(s3://bucket/folder, ssh://host/folder, a folder). Not pushed unless given.",
+    )
+
+    @field_validator("retrain_cron")
+    @classmethod
+    def _check_cron(cls, value: str) -> str:
+        """Dagster checks the rest when it loads the schedule."""
+        if len(value.split()) != 5:
+            raise ValueError("expected five fields: minute hour day month weekday, e.g. `0 3 * * 1`")
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -4,11 +4,13 @@ Fixtures of session scope are never changed by a test: take a copy with `datacla
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
 from metaflow_hpo.recommend.recommendation import IntervalScale, ServedRecommender
 from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace, configuration_id
 from metaflow_hpo.surrogate.fit import FitSettings, fit_surrogate
@@ -64,9 +66,19 @@ def meta() -> MetaDataset:
 
 
 @pytest.fixture(scope="session")
-def many() -> MetaDataset:
+def forty_tasks() -> MetaDataset:
     """Forty more tasks of the same kind."""
     return make_meta_dataset(tasks=40, seed=3)
+
+
+@pytest.fixture(scope="session")
+def many_tasks(tmp_path_factory: pytest.TempPathFactory) -> ServedRecommender:
+    """Thirty tasks and networks that have learned them well: enough to tell good from bad."""
+    meta = make_meta_dataset(tasks=30, seed=1)
+    longer = replace(FIT, max_epochs=40)
+    fitted, _ = fit_surrogate(meta, "mlp", longer, tmp_path_factory.mktemp("many_tasks"))
+    trust = evaluate_leave_family_out(meta, fitted).trust
+    return ServedRecommender(fitted, meta, trust, IntervalScale(0.8, 1.5), {"meta_dataset_md5": "def"})
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,9 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
     ]
 
 
-def recommend(pipeline: Pipeline, described: Described, k: int, observed: "Sequence[Observed]" = ()) -> dict[str, Any]:
+def recommend(
+    pipeline: Pipeline, described: Described, k: int, observed: "Sequence[Observed]" = (), *, per_time: bool = False
+) -> dict[str, Any]:
     """Return recommendations for a described task, as in the CLI's contract.
 
     They are the champion's; before there is one of the learner, those of the knowledge that ships.
@@ -94,7 +96,7 @@ def recommend(pipeline: Pipeline, described: Described, k: int, observed: "Seque
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
     """
     served, source = load_recommender(pipeline)
-    return make_answer(served, source, described, k, observed)
+    return make_answer(served, source, described, k, observed, per_time=per_time)
 
 
 def make_answer(
@@ -103,9 +105,11 @@ def make_answer(
     described: Described,
     k: int,
     observed: "Sequence[Observed]" = (),
+    *,
+    per_time: bool = False,
 ) -> dict[str, Any]:
     """Return what a recommender (`load_recommender`) says of a described task, as in the CLI's contract."""
-    answer = served.recommend(described.meta_features, k, observed)
+    answer = served.recommend(described.meta_features, k, observed, per_time=per_time, explained=True)
     lineage = {**source, **answer["lineage"]}
     lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed)
     return {"task": describe_task(described.data), **answer, "lineage": lineage}
@@ -129,7 +133,7 @@ def load_recommender(pipeline: Pipeline) -> "tuple[ServedRecommender, dict[str, 
     if knowledge is None or folder is None:
         found = "none has been promoted" if champion is None else f"{champion.name} version {champion.version} is not"
         raise NoChampionError(
-            f"Expected a champion of the learner {learner!r} in {pipeline.tracking.tracking_uri}; {found}, and this "
+            f"Expected a champion of the learner {learner!r} in {pipeline.tracking.address}; {found}, and this "
             "package ships no knowledge of it. Run `metaflow-hpo fit` and `metaflow-hpo evaluate`, materialize the "
             "asset `champion`, or choose another `--learner`."
         )
@@ -345,7 +349,7 @@ def read_status(pipeline: Pipeline) -> dict[str, Any]:
             "tasks": len(list(store.data.glob("tasks/*.parquet"))),
             "search_results": len(list(store.data.glob("search_results/*.parquet"))),
             "meta_features": len(list(store.data.glob("meta_features/*.parquet"))),
-            "tracking_uri": pipeline.tracking.tracking_uri,
+            "tracking_uri": pipeline.tracking.address,
         },
     }
 

@@ -5,7 +5,7 @@ The one thing to know: what is already known is kept, so that calling a step aga
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import pandas as pd
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.run import Run
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
-from metaflow_hpo.errors import UnknownTaskError
+from metaflow_hpo.errors import MetaflowHPOError, UnknownTaskError
 from metaflow_hpo.settings import DEMO_TASKS, Settings
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
@@ -25,8 +25,23 @@ if TYPE_CHECKING:
     from metaflow_hpo.adapters.sources.builtin import BuiltinSpec
 
 Metadata = dict[str, Any]
+_SHOWN = 10
+_OF_ONE_TASK = (MetaflowHPOError, ValueError, TypeError, ArithmeticError, LookupError)
+"""What a strange task can raise; a full disk or a server that is gone concerns all."""
 WARM_TRIALS = 5
 """Recommendations of the champion with which the search of a landed task starts."""
+
+
+class TasksFailedError(MetaflowHPOError):
+    """Some tasks could not be searched or described; `done` names the others, which were."""
+
+    def __init__(self, what: str, done: Sequence[str], failures: Mapping[str, str]) -> None:
+        self.done = tuple(done)
+        shown = "; ".join(f"{task_id}: {reason}" for task_id, reason in list(failures.items())[:_SHOWN])
+        super().__init__(
+            f"{len(failures)} of {len(done) + len(failures)} tasks could not be {what}: {shown}. The others were, and "
+            "take part in what follows. Mend or remove these files, then materialize their partitions again."
+        )
 
 
 def build_catalogue(pipeline: Pipeline) -> Metadata:
@@ -115,17 +130,41 @@ def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metad
 
     Returns:
         What each task's partition reports.
+
+    Raises:
+        TasksFailedError: If some could not be searched; all others were.
     """
     reports: dict[str, Metadata] = {}
+    failures: dict[str, str] = {}
     inputs = pipeline.settings.digest(
         "learner", "core_trials", "random_trials", "tpe_trials", "repeat_every", "fidelity_epochs", "seed"
     )
     with _parent_run(pipeline, "search_results", inputs) as parent:
         for done, searched in enumerate(_search_elsewhere(pipeline, task_ids), start=1):
-            reports[searched.task_id] = _search_task(pipeline, searched.task_id, parent, searched)
+            with _noting(failures, searched.task_id):
+                reports[searched.task_id] = _search_task(pipeline, searched.task_id, parent, searched)
             pipeline.progress("searches", done, len(task_ids))
         parent.log_metrics({"tasks": len(reports), "trials": sum(r["trials"] for r in reports.values())})
-    return {task_id: reports[task_id] for task_id in task_ids}
+    return _refuse_failures("searched", task_ids, reports, failures)
+
+
+@contextmanager
+def _noting(failures: dict[str, str], task_id: str) -> Iterator[None]:
+    """Note what goes wrong with one task, so that the others are still worked on."""
+    try:
+        yield
+    except _OF_ONE_TASK as error:
+        logger.exception("%s is left out", task_id)
+        failures[task_id] = f"{type(error).__name__}: {error}"
+
+
+def _refuse_failures(
+    what: str, task_ids: Sequence[str], reports: Mapping[str, Metadata], failures: Mapping[str, str]
+) -> dict[str, Metadata]:
+    done = {task_id: reports[task_id] for task_id in task_ids if task_id in reports}
+    if failures:
+        raise TasksFailedError(what, list(done), failures)
+    return done
 
 
 def _search_elsewhere(pipeline: Pipeline, task_ids: Sequence[str]) -> "Iterator[Searched]":
@@ -276,37 +315,48 @@ def _log_search(pipeline: Pipeline, parent: Run, task_id: str, frame: pd.DataFra
 
 
 def describe_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metadata]:
-    """Compute the meta-features of tasks; those of unchanged rows are kept."""
+    """Compute the meta-features of tasks; those of unchanged rows are kept.
+
+    Raises:
+        TasksFailedError: If some could not be described; all others were.
+    """
+    reports: dict[str, Metadata] = {}
+    failures: dict[str, str] = {}
+    for done, task_id in enumerate(task_ids, start=1):
+        with _noting(failures, task_id):
+            reports[task_id] = _describe_task(pipeline, task_id)
+        pipeline.progress("descriptions", done, len(task_ids))
+    return _refuse_failures("described", task_ids, reports, failures)
+
+
+def _describe_task(pipeline: Pipeline, task_id: str) -> Metadata:
     from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES, describe
 
-    reports: dict[str, Metadata] = {}
-    for done, task_id in enumerate(task_ids, start=1):
-        data = pipeline.store.read_task(task_id)
-        if not pipeline.store.has_meta_features(data.task, META_FEATURE_NAMES):
-            started = time.monotonic()
-            values = describe(data)
-            pipeline.store.write_meta_features(data.task, values, time.monotonic() - started)
-        path = pipeline.store.meta_features_path(task_id)
-        frame = pd.read_parquet(path)
-        reports[task_id] = {
-            "meta_features": len(META_FEATURE_NAMES),
-            "seconds": float(frame["duration_s"].iloc[0]),
-            "md5": file_md5(path),
-            "values": {name: float(frame[name].iloc[0]) for name in META_FEATURE_NAMES},
-        }
-        pipeline.progress("descriptions", done, len(task_ids))
-    return reports
+    data = pipeline.store.read_task(task_id)
+    if not pipeline.store.has_meta_features(data.task, META_FEATURE_NAMES):
+        started = time.monotonic()
+        values = describe(data)
+        pipeline.store.write_meta_features(data.task, values, time.monotonic() - started)
+    path = pipeline.store.meta_features_path(task_id)
+    frame = pd.read_parquet(path)
+    return {
+        "meta_features": len(META_FEATURE_NAMES),
+        "seconds": float(frame["duration_s"].iloc[0]),
+        "md5": file_md5(path),
+        "values": {name: float(frame[name].iloc[0]) for name in META_FEATURE_NAMES},
+    }
 
 
 def join_tasks(pipeline: Pipeline) -> Metadata:
     """Join trials with meta-features over all tasks of the catalogue: the meta-data set.
 
-    A task that has not been searched or described yet is left out with a warning: it must not hold up the others.
+    A task that has not been searched or described yet, or whose rows have changed since, is left out with a warning: it
+    must not hold up the others.
     """
     store = pipeline.store
     task_ids = store.task_ids()
-    ready = [t for t in task_ids if store.search_results_path(t).is_file() and store.meta_features_path(t).is_file()]
-    waiting = sorted(set(task_ids) - set(ready))
+    waiting = store.waiting_tasks()
+    ready = [task_id for task_id in task_ids if task_id not in waiting]
     if waiting and ready:
         logger.warning("Left out, as they are not searched and described yet: %s", ", ".join(waiting))
     frame = store.write_meta_dataset(ready or task_ids)

@@ -187,6 +187,12 @@ def monitor(pipeline: Pipeline) -> "tuple[dict[str, Any], Figure]":
     return report, plot_monitoring(outcomes, novelty)
 
 
+def read_monitoring(pipeline: Pipeline) -> dict[str, Any] | None:
+    """Return the numbers of the last monitoring, or None before the first."""
+    path = monitoring_path(pipeline)
+    return dict(read_json(path, remedy="Materialize recommendation_monitoring.")) if path.is_file() else None
+
+
 def monitoring_path(pipeline: Pipeline) -> Path:
     """Return the file with the numbers of the last monitoring."""
     return _folder(pipeline) / "monitoring.json"

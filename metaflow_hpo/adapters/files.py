@@ -61,10 +61,19 @@ def to_jsonable(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text atomically, as UTF-8."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented, standard JSON (NaN and infinities become null), atomically."""
     text = json.dumps(to_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
+    write_text(path, text)
 
 
 def read_json(path: Path, *, remedy: str = _REMEDY) -> Any:
@@ -122,6 +131,24 @@ def read_frame(path: Path, *, remedy: str = _REMEDY) -> pd.DataFrame:
         raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {remedy}") from error
+
+
+def read_column(path: Path, name: str, *, remedy: str = _REMEDY) -> list[Any]:
+    """Return one column of a parquet file, without reading the others.
+
+    Raises:
+        InvalidTableError: If the file is missing, damaged or has no such column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        values: list[Any] = pq.ParquetFile(path).read(columns=[name]).column(name).to_pylist()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise InvalidTableError(
+            f"Expected a parquet file with the column {name} at {path}; {error}. {remedy}"
+        ) from error
+    return values
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,20 @@ def accepted_tasks(store: DataStore) -> list[str]:
     return sorted(delivery.task_id for delivery in _accepted(read_ledger(store)).values())
 
 
+def replaced_tasks(store: DataStore) -> dict[str, str]:
+    """Return the digest of each task of the inbox that was collected on rows it does not have any more, by its id."""
+    if not store.catalogue_path.is_file():
+        return {}
+    landed = accepted_tasks(store)
+    stale = set(store.waiting_tasks(landed)) if landed else set()
+    digests = store.read_catalogue().set_index("task_id")["sha256"]
+    return {t: str(digests[t]) for t in landed if t in stale and t in digests.index and _was_collected(store, t)}
+
+
+def _was_collected(store: DataStore, task_id: str) -> bool:
+    return store.search_results_path(task_id).is_file() and store.meta_features_path(task_id).is_file()
+
+
 def take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:
     """Turn the files of the inbox into tasks; what cannot be one, or is one already, goes to quarantine.
 

@@ -1,22 +1,24 @@
 """The way back from a recommendation or a version to what it was made from.
 
 The one thing to know: tables change after a surrogate was trained, so `fit` stores their md5 with its run, in
-`lineage/inputs.json`; the names are those of DVC's cache, and `git checkout` and `dvc checkout` bring the bytes back.
+`lineage/inputs.json`; the names are those of DVC's cache. Where DVC has recorded these very tables, its `dvc.lock` is
+stored too: with it `dvc checkout` brings the bytes back, whether or not anyone has committed it to git.
 """
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.adapters.feedback import read_recommendation
 from metaflow_hpo.adapters.files import read_json, write_json
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.adapters.versioning import data_md5, file_md5
+from metaflow_hpo.adapters.versioning import data_md5, file_md5, recorded_md5
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.run import Run
 
-_FILE, _ARTIFACTS = "inputs.json", "lineage"
+_FILE, _LOCK, _ARTIFACTS = "inputs.json", "dvc.lock", "lineage"
 
 
 def log_inputs(pipeline: Pipeline, run: "Run") -> None:
@@ -25,6 +27,9 @@ def log_inputs(pipeline: Pipeline, run: "Run") -> None:
         path = Path(folder) / _FILE
         write_json(path, _describe_inputs(pipeline))
         run.log_file(path, _ARTIFACTS)
+    root, joined = pipeline.settings.root, pipeline.store.meta_dataset_path
+    if (root / _LOCK).is_file() and recorded_md5(root, f"data/{joined.name}") == file_md5(joined):
+        run.log_file(root / _LOCK, _ARTIFACTS)
 
 
 def _describe_inputs(pipeline: Pipeline) -> dict[str, Any]:
@@ -118,20 +123,41 @@ def _trace_version(pipeline: Pipeline, number: int) -> dict[str, Any]:
             "git_revision": revision,
             "git_dirty": tags.get("git.dirty") == "true",
             "dagster_run_id": tags.get("dagster.run_id"),
-            "tracking_uri": pipeline.tracking.tracking_uri,
+            "tracking_uri": pipeline.tracking.address,
         },
-        "inputs": _read_inputs(pipeline, run.info.run_id),
-        "reproduce": [] if revision == "none" else [f"git checkout {revision}", "dvc checkout", "dvc repro surrogate"],
+        "inputs": read_inputs(pipeline, run.info.run_id),
+        "reproduce": [] if revision == "none" else _how_to_reproduce(pipeline, run.info.run_id, tags, revision),
     }
 
 
-def _read_inputs(pipeline: Pipeline, run_id: str) -> dict[str, Any] | None:
-    """Return what `log_inputs` stored; None for a run of before there was such a record."""
+def _how_to_reproduce(pipeline: Pipeline, run_id: str, tags: Mapping[str, str], revision: str) -> list[str]:
+    """Return the commands that make the version again, bit for bit on the same machine."""
+    commands = [f"git checkout {revision}"]
+    if _has_artifact(pipeline, run_id, _LOCK):
+        commands.append(
+            f"mlflow artifacts download -r {run_id} -a {_ARTIFACTS}/{_LOCK} -d . && mv {_ARTIFACTS}/{_LOCK} ."
+        )
+    commands.append("dvc checkout data/meta_dataset.parquet")
+    start = tags.get("fit.start", "scratch")
+    again = "dvc repro --force --single-item surrogate"
+    is_from_scratch = start == "scratch"
+    return [
+        *commands,
+        again if is_from_scratch else f"METAFLOW_HPO_REFIT_FROM={start.removeprefix('version ')} {again}",
+    ]
+
+
+def _has_artifact(pipeline: Pipeline, run_id: str, name: str) -> bool:
+    listed = pipeline.tracking.client().list_artifacts(run_id, _ARTIFACTS)
+    return f"{_ARTIFACTS}/{name}" in [artifact.path for artifact in listed]
+
+
+def read_inputs(pipeline: Pipeline, run_id: str) -> dict[str, Any] | None:
+    """Return what `log_inputs` stored with a run; None for one of before there was such a record."""
     from mlflow.artifacts import download_artifacts
 
-    client, server = pipeline.tracking.client(), pipeline.tracking.tracking_uri
-    listed = [artifact.path for artifact in client.list_artifacts(run_id, _ARTIFACTS)]
-    if f"{_ARTIFACTS}/{_FILE}" not in listed:
+    server = pipeline.tracking.tracking_uri
+    if not _has_artifact(pipeline, run_id, _FILE):
         return None
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
         path = download_artifacts(

@@ -5,14 +5,14 @@ The one thing to know: the path within the model is the name of the logged folde
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ARTIFACT = "surrogate"
 NETWORK = "network"
 
+_DATA = {".json", ".safetensors"}
+_PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".dill", ".cloudpickle", ".npy", ".npz"}
 _NEEDS = ("mlflow", "numpy", "pandas", "pyarrow", "safetensors", "scikit-learn", "scipy", "torch")
 
 
@@ -137,6 +139,27 @@ def pip_requirements() -> list[str]:
         except PackageNotFoundError:
             continue
     return pins
+
+
+def refuse_code(folder: Path, model_files: Sequence[str], what: str) -> None:
+    """Refuse a version from the registry that holds anything that could run when it is read.
+
+    Args:
+        folder: Its surrogate, as downloaded; only JSON and safetensors are read.
+        model_files: Names of the files beside it in the logged model.
+        what: The version, for the message.
+
+    Raises:
+        MetaflowHPOError: If there is a pickle or any file that is not known to be data.
+    """
+    files = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    unknown = [path.relative_to(folder).as_posix() for path in files if path.suffix not in _DATA or path.is_symlink()]
+    unknown += [name for name in model_files if Path(name).suffix in _PICKLES]
+    if unknown:
+        raise MetaflowHPOError(
+            f"Expected {what} to hold JSON and safetensors only; found {sorted(unknown)[:5]}, which may run code when "
+            "it is loaded. It is refused: register a surrogate with `metaflow-hpo fit` instead."
+        )
 
 
 def checked_example(example: pd.DataFrame) -> pd.DataFrame:

@@ -4,15 +4,17 @@ The one thing to know: Dagster assets, DVC stages and CLI commands all call the 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.registry import Registry
+from metaflow_hpo.adapters.secrets import keep_credentials_apart
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.tracking import Tracking, lineage_tags
+from metaflow_hpo.adapters.versioning import record
 from metaflow_hpo.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class Pipeline:
         """MLflow, on SQLite in the data folder unless an address is set."""
         if self.settings.tracking_uri is None:
             return Tracking.local(self.settings.data)
-        return Tracking(self.settings.tracking_uri)
+        return Tracking(keep_credentials_apart(self.settings.tracking_uri))
 
     @cached_property
     def registry(self) -> Registry:
@@ -90,3 +92,17 @@ class Pipeline:
         Under Dagster that is the Dagster run; elsewhere the same step on the same inputs.
         """
         return {"step": step, "dagster.run_id": self.dagster_run_id or f"none/{inputs}"}
+
+
+def record_stages(pipeline: Pipeline, stages: Iterable[str]) -> dict[str, str]:
+    """Record with DVC what stages of `dvc.yaml` have written, and push it where the settings name a remote.
+
+    Not for the stages themselves: `dvc repro` records what it runs.
+
+    Returns:
+        What became of it, to be shown.
+
+    Raises:
+        MetaflowHPOError: If DVC cannot record it.
+    """
+    return record(pipeline.settings.root, stages, pipeline.settings.dvc_remote)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from metaflow_hpo.adapters.logged_model import ARTIFACT, checked_example, log_surrogate
+from metaflow_hpo.adapters.logged_model import ARTIFACT, checked_example, log_surrogate, refuse_code
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import MetaflowHPOError, NoChampionError
 
@@ -27,12 +27,14 @@ CANDIDATE = "candidate"
 DECISIONS = "decisions"
 GATE, PERSON = "gate", "person"
 
+_MAX_DESCRIPTION = 5000
 _MODEL_ID_TAG = "model_id"
 _WITHDRAWN_TAG = "withdrawn_by_person"
 _DESCRIPTION = (
     "metaflow_hpo: recommends which configurations to try first on a new task, from its meta-features. "
     "The alias `champion` is served; `candidate` waits for its evaluation. Tags say why."
 )
+_TAGS = {"project": "metaflow_hpo", "kind": "recommender", "input": "meta-features of a task", "serve": "make serve"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Registry:
             )
         example = checked_example(input_example)
         client = self.tracking.client()
-        self.tracking.ensure_registered(self.name, _DESCRIPTION)
+        self.tracking.ensure_registered(self.name, _DESCRIPTION, _TAGS)
         model = log_surrogate(client, folder, run_id=run_id, name=self.name, example=example)
         created = client.create_model_version(
             self.name,
@@ -131,6 +133,7 @@ class Registry:
                 withdrawn = {_WITHDRAWN_TAG: str(by == PERSON).lower()}
                 retirement = {"retirement.by": str(version), "retirement.time": now, "retirement.reason": reason}
                 self._tag(previous, {"status": "retired", **retirement, **withdrawn})
+            self._show_card(version)
             self._drop_candidate(version)
 
     def reject(self, version: int, reason: str) -> None:
@@ -148,6 +151,19 @@ class Registry:
         with self._decision("rejected", version, reason, GATE, "none" if champion is None else str(champion)):
             self._tag(version, {"status": "rejected", "rejection.reason": reason, "rejection.time": _now()})
             self._drop_candidate(version)
+
+    def describe(self, version: int, card: str, tags: Mapping[str, str]) -> None:
+        """Give a version its model card, in Markdown, and the numbers by which versions are compared."""
+        client = self.tracking.client()
+        client.update_model_version(self.name, str(version), description=card)
+        self._tag(version, tags)
+        if self._aliases().get(CHAMPION) == version:
+            self._show_card(version)
+
+    def _show_card(self, champion: int) -> None:
+        card = self._version(champion).description or ""
+        text = f"{_DESCRIPTION}\n\n---\n\nThe champion:\n\n{card}"
+        self.tracking.client().update_registered_model(self.name, description=text[:_MAX_DESCRIPTION])
 
     def is_withdrawn(self, version: int) -> bool:
         """Tell whether a person has replaced this version, so that only a person may bring it back."""
@@ -170,6 +186,10 @@ class Registry:
             return False
         return True
 
+    def aliased(self, alias: str) -> int | None:
+        """Return the version that has an alias, `champion` or `candidate`; None where none has."""
+        return self._aliases().get(alias)
+
     def champion(self) -> ChampionVersion | None:
         """Return the version that is served, or None before the first promotion."""
         number = self._aliases().get(CHAMPION)
@@ -189,7 +209,7 @@ class Registry:
         champion = self.champion()
         if champion is None:
             raise NoChampionError(
-                f"Expected a champion of {self.name!r} in {self.tracking.tracking_uri}; none has been promoted. "
+                f"Expected a champion of {self.name!r} in {self.tracking.address}; none has been promoted. "
                 "Run `metaflow-hpo fit` and `metaflow-hpo evaluate`, or materialize the asset `champion`."
             )
         return champion
@@ -205,25 +225,29 @@ class Registry:
 
         Raises:
             NoChampionError: If the alias is not set.
-            MetaflowHPOError: If there is no such version.
+            MetaflowHPOError: If there is no such version, or it holds files that may run code: pickles.
         """
         found = self._version(version if isinstance(version, int) else self._resolve(version))
         # The model's id is part of the name: after the database was deleted, version 1 is another model.
         target = self.cache / self.name / f"{found.version}-{found.tags.get(_MODEL_ID_TAG, found.run_id)}"
         if not target.is_dir():
             source = self.tracking.client().get_model_version_download_uri(self.name, str(found.version))
-            self._fetch(f"{source}/artifacts/{ARTIFACT}", target)
+            self._fetch(source, target)
         return target
 
-    def _fetch(self, uri: str, target: Path) -> None:
-        from mlflow.artifacts import download_artifacts
+    def _fetch(self, model: str, target: Path) -> None:
+        from mlflow.artifacts import download_artifacts, list_artifacts
 
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as temporary:
             server = self.tracking.tracking_uri
-            fetched = download_artifacts(uri, dst_path=temporary, tracking_uri=server, registry_uri=server)
+            where = {"tracking_uri": server}
+            beside = [item.path for item in list_artifacts(artifact_uri=model, **where) if not item.is_dir]
+            uri = f"{model}/artifacts/{ARTIFACT}"
+            fetched = Path(download_artifacts(uri, dst_path=temporary, registry_uri=server, **where))
+            refuse_code(fetched, beside, f"version {target.name.partition('-')[0]} of {self.name}")
             try:
-                Path(fetched).rename(target)
+                fetched.rename(target)
             except OSError:
                 if not target.is_dir():  # otherwise another process was faster
                     raise

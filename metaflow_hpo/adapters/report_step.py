@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from metaflow_hpo import __version__
-from metaflow_hpo.adapters.files import read_frame, read_json, write_atomically
+from metaflow_hpo.adapters.files import read_frame, read_json, write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PACKAGES = ("numpy", "numba", "torch", "scikit-learn", "optuna")
 
 
-def write_report(pipeline: Pipeline, output: Path, stability: Path | None = None) -> dict[str, object]:
+def write_report(pipeline: Pipeline, output: Path, stability: Path | None = None) -> dict[str, str | int | float]:
     """Write the knowledge page of the data folder.
 
     Args:
@@ -44,7 +44,7 @@ def write_report(pipeline: Pipeline, output: Path, stability: Path | None = None
     started = time.monotonic()
     knowledge = read_knowledge(pipeline, None if stability is None else _read_stability(stability))
     text = render_report(knowledge)
-    write_atomically(output, lambda temporary: _write(temporary, text))
+    write_text(output, text)
     return {
         "output": str(output),
         "tasks": int(knowledge.trials["task_id"].nunique()),
@@ -52,6 +52,22 @@ def write_report(pipeline: Pipeline, output: Path, stability: Path | None = None
         "bytes": output.stat().st_size,
         "seconds": time.monotonic() - started,
     }
+
+
+def publish_report(pipeline: Pipeline) -> dict[str, str | int | float]:
+    """Write the knowledge page into the data folder and log it to MLflow, one run a meta-data set.
+
+    Returns:
+        As `write_report`.
+    """
+    written = write_report(pipeline, pipeline.store.knowledge_report_path)
+    md5 = file_md5(pipeline.store.meta_dataset_path)
+    keys = pipeline.key_tags("knowledge_report", f"{md5}/{pipeline.learner.name}")
+    with pipeline.tracking.parent_run("knowledge_report", f"knowledge of {pipeline.learner.name}", keys) as run:
+        run.set_tags(pipeline.tags({"meta_dataset": md5}) | keys)
+        run.log_metrics({name: float(str(written[name])) for name in ("tasks", "trials", "seconds")})
+        run.log_file(pipeline.store.knowledge_report_path)
+    return written
 
 
 def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) -> Knowledge:
@@ -127,7 +143,3 @@ def _read_stability(path: Path) -> pd.DataFrame:
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise InvalidTableError(f"Expected a JSON list of records in {path}; found {type(records).__name__}.")
     return pd.DataFrame(records)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from metaflow_hpo.adapters.files import write_frame
+from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.errors import MetaflowHPOError
 
 if TYPE_CHECKING:
@@ -96,10 +97,10 @@ class Run:
         self.client.log_artifacts(self.run_id, str(source), folder or None)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Set tags; each replaces what it held."""
+        """Set tags; each replaces what it held. The password of an address is hidden."""
         from mlflow.entities import RunTag
 
-        self._log_batches("tags", [RunTag(name, str(value)) for name, value in tags.items()])
+        self._log_batches("tags", [RunTag(name, hide_passwords(str(value))) for name, value in tags.items()])
 
     def _log_batches(self, kind: str, items: Sequence[Any]) -> None:
         for start in range(0, len(items), _BATCH[kind]):

@@ -1,5 +1,6 @@
 """The served model, as MLflow logs it: this file itself (models-from-code), beside a folder with the surrogate.
 
+`make serve` does not use it (see `adapters.serving`): it is for whoever loads the champion with MLflow itself.
 The one thing to know: MLflow runs this file as a script on every load. A request that is wrong must leave it as an
 `MlflowException` with a client error code, for the scoring server turns any other into a traceback for the client.
 """
@@ -14,11 +15,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from metaflow_hpo.adapters.serving.request import MAX_K, MAX_TASKS
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.recommend.recommendation import ServedRecommender
-
-MAX_K = 50
-MAX_ROWS = 1000
 
 
 class ServedModel(PythonModel):
@@ -47,9 +46,9 @@ class ServedModel(PythonModel):
         k = (params or {}).get("k", 5)
         if not isinstance(k, Integral) or not 1 <= int(k) <= MAX_K:
             raise MlflowException.invalid_parameter_value(f"k must be a whole number from 1 to {MAX_K}; got {k!r}.")
-        if not 1 <= len(model_input) <= MAX_ROWS:
+        if not 1 <= len(model_input) <= MAX_TASKS:
             raise MlflowException.invalid_parameter_value(
-                f"A request holds 1 to {MAX_ROWS} tasks, one a row; got {len(model_input)}."
+                f"A request holds 1 to {MAX_TASKS} tasks, one a row; got {len(model_input)}."
             )
         names = self._recommender.meta_feature_names
         answers = []

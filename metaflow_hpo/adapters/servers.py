@@ -19,12 +19,14 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from metaflow_hpo.adapters import team
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.settings import Settings
 
 if TYPE_CHECKING:
     import psutil
+    from sqlalchemy import URL
 
 HOST = "127.0.0.1"
 DIED = 3
@@ -68,34 +70,76 @@ def ui_servers(pipeline: Pipeline, dagster_port: int, mlflow_port: int) -> list[
     settings, tracking = pipeline.settings, pipeline.tracking
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     tracking.prepare()  # two servers creating the database at once would fail
-    common = {"METAFLOW_HPO_DATA": str(settings.data), "DAGSTER_HOME": str(settings.dagster_home), **_QUIET}
-    dagster = ["-m", "dagster", "dev", "-m", "metaflow_hpo.definitions", "-h", HOST, "-p", str(dagster_port)]
-    servers = [Server("Dagster", [sys.executable, *dagster], dagster_port, "/server_info", common)]
-    if tracking.tracking_uri.startswith(("http://", "https://")):
-        return servers
+    dagster = _dagster_server(settings, dagster_port, settings.dagster_home, {})
+    if _is_address(tracking.tracking_uri):
+        return [dagster]
     artifacts = tracking.artifact_root or (tracking.database or settings.data / "mlflow" / "mlflow.db").with_name(
         "artifacts"
     )
-    store = ["--backend-store-uri", tracking.tracking_uri, "--artifacts-destination", artifacts.resolve().as_uri()]
-    mlflow = ["-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1", *store]
-    # Jobs are for evaluations by language models, and cost seven processes.
-    no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return [*servers, Server("MLflow", [sys.executable, *mlflow], mlflow_port, "/health", common | no_jobs)]
+    return [dagster, _mlflow_server(mlflow_port, tracking.tracking_uri, artifacts.resolve().as_uri())]
+
+
+def team_servers(settings: Settings, dagster_port: int, mlflow_port: int) -> list[Server]:
+    """Return the same with Postgres below both, and Dagster's runs talking to the MLflow server.
+
+    Where the settings name an MLflow server, that one is used and none is started. Artifacts lie in
+    `MLFLOW_ARTIFACTS_DESTINATION` (a bucket, say), and in the data folder unless that is set.
+
+    Raises:
+        MetaflowHPOError: If `METAFLOW_HPO_POSTGRES_URL` is missing or wrong, or Postgres does not answer.
+    """
+    urls = {name: url.render_as_string(hide_password=False) for name, url in _prepare_team().items()}
+    home = team.write_instance(settings.dagster_home)
+    named = settings.tracking_uri if settings.tracking_uri and _is_address(settings.tracking_uri) else None
+    mlflow = {"METAFLOW_HPO_TRACKING_URI": named or f"http://{HOST}:{mlflow_port}"}
+    dagster = _dagster_server(settings, dagster_port, home, {team.DAGSTER_VARIABLE: urls["dagster"], **mlflow})
+    if named is not None:
+        return [dagster]
+    local = (settings.data / "mlflow" / "artifacts").resolve().as_uri()
+    artifacts = os.environ.get("MLFLOW_ARTIFACTS_DESTINATION", local)
+    # MLflow first: it is what the other one asks.
+    return [_mlflow_server(mlflow_port, urls["mlflow"], artifacts), dagster]
+
+
+def _prepare_team() -> "Mapping[str, URL]":
+    urls = team.database_urls()
+    team.create_databases(urls)
+    return urls
+
+
+def _dagster_server(settings: Settings, port: int, home: Path, environment: Mapping[str, str]) -> Server:
+    command = ["-m", "dagster", "dev", "-m", "metaflow_hpo.definitions", "-h", HOST, "-p", str(port)]
+    common = {"METAFLOW_HPO_DATA": str(settings.data), "DAGSTER_HOME": str(home), team.URL_VARIABLE: "", **_QUIET}
+    return Server("Dagster", [sys.executable, *command], port, "/server_info", {**common, **environment})
+
+
+def _mlflow_server(port: int, database: str, artifacts: str) -> Server:
+    """Return MLflow; its database stands in the environment, as everyone can read command lines."""
+    command = ["-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    environment = {
+        "MLFLOW_BACKEND_STORE_URI": database,
+        "MLFLOW_ARTIFACTS_DESTINATION": artifacts,
+        # Jobs are for evaluations by language models, and cost seven processes.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        team.URL_VARIABLE: "",
+        **_QUIET,
+    }
+    return Server("MLflow", [sys.executable, *command], port, "/health", environment)
+
+
+def _is_address(tracking_uri: str) -> bool:
+    return tracking_uri.startswith(("http://", "https://"))
 
 
 def model_server(pipeline: Pipeline, port: int) -> Server:
-    """Return MLflow's scoring server on the champion; it keeps the version that was champion when it started.
+    """Return the service that answers as the champion does, whichever version that is (`adapters.serving`).
 
     Raises:
         NoChampionError: If no surrogate has been promoted yet.
     """
-    champion = pipeline.registry.require_champion()
-    # The scoring server is started through the shell's PATH, which need not have this environment's programs.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    uri = f"models:/{champion.name}@champion"
-    served = ["models", "serve", "-m", uri, "--env-manager", "local", "-h", HOST, "-p", str(port)]
-    environment = {"PATH": path, "MLFLOW_TRACKING_URI": pipeline.tracking.tracking_uri, **_QUIET}
-    return Server("champion", [sys.executable, "-m", "mlflow", *served], port, "/ping", environment)
+    pipeline.registry.require_champion()
+    command = [sys.executable, "-m", "metaflow_hpo.adapters.serving", "--port", str(port)]
+    return Server("champion", command, port, "/ping", {"METAFLOW_HPO_DATA": str(pipeline.settings.data), **_QUIET})
 
 
 def run(servers: Sequence[Server]) -> int:
@@ -209,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], epilog="Try: make ui")
     parser.add_argument("--dagster-port", type=int, default=3000)
     parser.add_argument("--mlflow-port", type=int, default=5000)
+    parser.add_argument("--profile", choices=("local", "team"), default="local", help="team: on Postgres")
     parser.add_argument("--serve", action="store_true", help="serve the champion instead")
     parser.add_argument("--serve-port", type=int, default=5001)
     chosen = parser.parse_args(arguments)
@@ -216,6 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.serve:
             return run([model_server(pipeline, chosen.serve_port)])
+        if chosen.profile == "team":
+            return run(team_servers(pipeline.settings, chosen.dagster_port, chosen.mlflow_port))
         return run(ui_servers(pipeline, chosen.dagster_port, chosen.mlflow_port))
     except MetaflowHPOError as error:
         print(f"error: {error}", file=sys.stderr)

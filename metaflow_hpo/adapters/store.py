@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.files import Journal, read_frame, read_json, write_frame, write_json
+from metaflow_hpo.adapters.files import Journal, read_column, read_frame, read_json, write_frame, write_json
 from metaflow_hpo.adapters.sources.task_files import read_task, write_task
 from metaflow_hpo.errors import UnknownTaskError
 from metaflow_hpo.learners.registry import get_learner
@@ -55,6 +55,11 @@ class DataStore:
     def surrogate_folder(self) -> Path:
         """The candidate: weights, past tasks, lineage."""
         return self.data / "surrogate"
+
+    @property
+    def knowledge_report_path(self) -> Path:
+        """The page that shows the meta-data."""
+        return self.data / "knowledge.html"
 
     @property
     def evaluation_folder(self) -> Path:
@@ -179,12 +184,32 @@ class DataStore:
         frame = read_frame(path, remedy="Delete it and describe the task again.")
         return set(names) <= set(frame.columns) and list(frame[_SHA256]) == [task.sha256]
 
+    def waiting_tasks(self, task_ids: Sequence[str] | None = None) -> list[str]:
+        """Return the tasks of the catalogue without a search or a description of their present rows, sorted.
+
+        Args:
+            task_ids: Only these; all unless given.
+        """
+        digests = self.read_catalogue().set_index("task_id")["sha256"]
+        digests = digests if task_ids is None else digests.loc[digests.index.isin(task_ids)]
+        return sorted(str(task_id) for task_id, sha256 in digests.items() if not self._is_ready(str(task_id), sha256))
+
+    def _is_ready(self, task_id: str, sha256: str) -> bool:
+        paths = (self.search_results_path(task_id), self.meta_features_path(task_id))
+        return all(path.is_file() and set(read_column(path, _SHA256)) == {sha256} for path in paths)
+
     def write_meta_dataset(self, task_ids: Sequence[str]) -> pd.DataFrame:
-        """Join trials and meta-features of tasks and write the meta-data set."""
+        """Join trials and meta-features of tasks and write the meta-data set.
+
+        Families are those of the catalogue now: a task that landed later may have made relatives of two families.
+        """
         trials = [read_frame(self.search_results_path(t), remedy=f"Search the task {t!r} first.") for t in task_ids]
         described = [read_frame(self.meta_features_path(t), remedy=f"Describe the task {t!r} first.") for t in task_ids]
         meta = pd.concat(described, ignore_index=True).drop(columns=["duration_s", _SHA256])
         frame = join_meta_dataset(pd.concat(trials, ignore_index=True), meta)
+        if self.catalogue_path.is_file():
+            families = self.read_catalogue().set_index("task_id")["family"]
+            frame["family"] = frame["task_id"].map(families).fillna(frame["family"]).astype(frame["family"].dtype)
         write_frame(self.meta_dataset_path, frame)
         return frame
 

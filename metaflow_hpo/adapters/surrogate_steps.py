@@ -7,31 +7,37 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from metaflow_hpo.adapters.collect_steps import Metadata
-from metaflow_hpo.adapters.files import read_frame, read_json, write_frame, write_json
+from metaflow_hpo.adapters.evaluation_files import Findings, read_results, write_findings, write_learning_curve
+from metaflow_hpo.adapters.files import read_json, write_json
+from metaflow_hpo.adapters.incumbent import find_incumbent
 from metaflow_hpo.adapters.lineage import log_inputs
+from metaflow_hpo.adapters.model_card import describe_version
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.versioning import data_md5
+from metaflow_hpo.adapters.warm_start import SCRATCH, choose_start
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.settings import Settings
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-    from metaflow_hpo.evaluate.gate import Decision
+    from metaflow_hpo.adapters.run import Run
+    from metaflow_hpo.adapters.warm_start import Start
     from metaflow_hpo.evaluate.protocol import Evaluation
     from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.surrogate.fit import FitSettings
     from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 
 RECOMMENDED = 5
 _CANDIDATE_FILE = "candidate.json"
-_RESULTS_FILE = "results.json"
+_START_TAG = "fit.start"
 
 
 def read_core(pipeline: Pipeline) -> "MetaDataset":
@@ -59,13 +65,32 @@ def _read_meta_dataset(pipeline: Pipeline, strategies: Sequence[str] | None = No
     return build_meta_dataset(rows, learner.space, learner.name)
 
 
-def fit(pipeline: Pipeline) -> Metadata:
-    """Train the surrogate on the meta-data set and register it as candidate; unchanged inputs are not trained again."""
+def _read_core_and_trials(pipeline: Pipeline) -> "tuple[MetaDataset, MetaDataset]":
+    """Return the shared core, which recommendations are chosen from, and every trial, which the networks learn from."""
+    meta, everything = read_core(pipeline), _read_meta_dataset(pipeline)
+    return meta, everything.subset([everything.task_ids.index(task_id) for task_id in meta.task_ids])
+
+
+def _fit_settings(settings: Settings) -> "FitSettings":
+    from metaflow_hpo.surrogate.fit import FitSettings
+
+    return FitSettings(folds=settings.folds, seed=settings.seed, accelerator=settings.accelerator)
+
+
+def fit(pipeline: Pipeline, *, incremental: bool = False) -> Metadata:
+    """Train the surrogate on the meta-data set and register it as candidate; unchanged inputs are not trained again.
+
+    Args:
+        pipeline: The surroundings.
+        incremental: Train the champion's networks on where only tasks were added; from scratch unless given.
+    """
     store, settings = pipeline.store, pipeline.settings
     md5 = data_md5(store.meta_dataset_path)
     inputs = f"{md5}/{settings.digest('learner', 'seed', 'folds')}"
+    if settings.refit_from is not None:
+        inputs += f"/{settings.refit_from}"
     known = _find_candidate(pipeline)
-    if known is not None and known["inputs"] == inputs and pipeline.registry.has_version(known["version"]):
+    if known is not None and _is_trained(pipeline, known, inputs, incremental=incremental):
         return {**known, "reused": True}
     started = time.monotonic()
     keys = pipeline.key_tags("surrogate", inputs)
@@ -73,18 +98,22 @@ def fit(pipeline: Pipeline) -> Metadata:
         tags = pipeline.tags({"meta_dataset": md5})
         run.set_tags(tags | keys)
         log_inputs(pipeline, run)
-        recommender, metrics = _train(pipeline, run.run_id, tags, md5)
+        recommender, metrics, start = _train(pipeline, run, tags, md5, incremental=incremental)
         _save(recommender, store.surrogate_folder)
         run.log_metrics(metrics)
         example = pd.DataFrame([recommender.past.meta_features[0]], columns=list(recommender.meta_feature_names))
+        named = {"data.meta_dataset.md5": md5, _START_TAG: start.name}
         version = pipeline.registry.register_surrogate(
-            store.surrogate_folder, run_id=run.run_id, input_example=example, tags={"data.meta_dataset.md5": md5}
+            store.surrogate_folder, run_id=run.run_id, input_example=example, tags=named
         )
         candidate = {
             "inputs": inputs,
             "version": version,
             "run_id": run.run_id,
             "meta_dataset_md5": md5,
+            "scratch_md5": md5 if start.version is None else (known or {}).get("scratch_md5"),
+            "start": start.name,
+            "start_reason": start.reason,
             "metrics": metrics,
             "seconds": time.monotonic() - started,
         }
@@ -92,38 +121,52 @@ def fit(pipeline: Pipeline) -> Metadata:
     return {**candidate, "reused": False}
 
 
+def _is_trained(pipeline: Pipeline, known: dict[str, Any], inputs: str, *, incremental: bool) -> bool:
+    """Tell whether the candidate is what a fit would give; one from scratch does where an incremental one is asked."""
+    from_scratch = known.get("start", SCRATCH) == SCRATCH
+    asked = incremental or from_scratch or pipeline.settings.refit_from is not None
+    return bool(known["inputs"] == inputs and asked and pipeline.registry.has_version(known["version"]))
+
+
 def _train(
-    pipeline: Pipeline, run_id: str, tags: dict[str, str], md5: str
-) -> "tuple[ServedRecommender, dict[str, float]]":
+    pipeline: Pipeline, run: "Run", tags: dict[str, str], md5: str, *, incremental: bool
+) -> "tuple[ServedRecommender, dict[str, float], Start]":
     from metaflow_hpo.evaluate.calibration import fit_interval, measure_adaptive, nonconformity, with_observed
     from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
     from metaflow_hpo.recommend.recommendation import ServedRecommender
-    from metaflow_hpo.surrogate.fit import FitSettings, FoldReport, fit_surrogate
+    from metaflow_hpo.surrogate.fit import FoldReport, fit_surrogate
 
-    settings, meta = pipeline.settings, read_core(pipeline)
-    # The network learns from every trial; recommendations are chosen from the shared core.
-    everything = _read_meta_dataset(pipeline)
-    trials = everything.subset([everything.task_ids.index(task_id) for task_id in meta.task_ids])
-    fit_settings = FitSettings(folds=settings.folds, seed=settings.seed, accelerator=settings.accelerator)
+    settings = pipeline.settings
+    meta, trials = _read_core_and_trials(pipeline)
+    start = choose_start(pipeline, trials, incremental=incremental)
+    logger.info("%s", start.reason)
+    run.set_tags({_START_TAG: start.name, f"{_START_TAG}.reason": start.reason})
 
     def show(report: FoldReport) -> None:
         pipeline.progress("folds of the surrogate", report.fold + 1, settings.folds)
 
     def make_logger(fold: int) -> "Logger":
-        return _lightning_logger(pipeline, run_id, fold)
+        return _lightning_logger(pipeline, run.run_id, fold)
 
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
         surrogate, reports = fit_surrogate(
-            trials, settings.learner, fit_settings, Path(folder), make_logger=make_logger, on_fold=show
+            trials,
+            settings.learner,
+            _fit_settings(settings),
+            Path(folder),
+            start=start.warm,
+            make_logger=make_logger,
+            on_fold=show,
         )
     evaluation = evaluate_leave_family_out(meta, surrogate)
     interval = fit_interval(nonconformity(meta, surrogate, evaluation.orders))
     interval = with_observed(interval, measure_adaptive(meta, surrogate, evaluation.trust))
-    lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run_id}
+    lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run.run_id}
     names = sorted({name for report in reports for name in report.metrics})
     metrics = {name: sum(r.metrics[name] for r in reports) / len(reports) for name in names}
     metrics |= {"trust": evaluation.trust, "interval_scale": interval.scale, "tasks": float(len(meta.task_ids))}
-    return ServedRecommender(surrogate, meta, evaluation.trust, interval, lineage), metrics
+    metrics["networks_trained"] = float(sum(report.epochs > 0 for report in reports))
+    return ServedRecommender(surrogate, meta, evaluation.trust, interval, lineage), metrics, start
 
 
 def _lightning_logger(pipeline: Pipeline, run_id: str, fold: int) -> "Logger":
@@ -154,14 +197,14 @@ def _find_candidate(pipeline: Pipeline) -> dict[str, Any] | None:
 
 
 def find_learned_md5(pipeline: Pipeline) -> str | None:
-    """Return the md5 of the meta-data set where the last surrogate was trained on it and no table is newer."""
+    """Return the md5 of the meta-data set where one was trained on it from scratch and no table is newer."""
     candidate, joined = _find_candidate(pipeline), pipeline.store.meta_dataset_path
     if candidate is None or not joined.is_file():
         return None
     tables = [t for name in ("search_results", "meta_features") for t in pipeline.store.data.glob(f"{name}/*.parquet")]
     md5 = data_md5(joined)
     is_newer = any(table.stat().st_mtime_ns > joined.stat().st_mtime_ns for table in tables)
-    return md5 if md5 == candidate["meta_dataset_md5"] and not is_newer else None
+    return md5 if md5 == candidate.get("scratch_md5") and not is_newer else None
 
 
 def read_candidate(pipeline: Pipeline) -> dict[str, Any]:
@@ -178,51 +221,79 @@ def read_candidate(pipeline: Pipeline) -> dict[str, Any]:
     return candidate
 
 
-@dataclass(frozen=True)
-class Findings:
-    """What the evaluation found, before it is written."""
+def evaluate(pipeline: Pipeline, *, learning_curve: bool = False) -> Metadata:
+    """Evaluate the candidate leave-family-out, train what it recommends on held-out tasks, and decide the gate.
 
-    evaluation: "Evaluation"
-    summary: pd.DataFrame
-    realised: pd.DataFrame
-    gains: pd.DataFrame
-    covered: dict[str, float]
-    decision: "Decision"
-
-
-def evaluate(pipeline: Pipeline) -> Metadata:
-    """Evaluate the candidate leave-family-out, train what it recommends on held-out tasks, and decide the gate."""
+    Args:
+        pipeline: The surroundings.
+        learning_curve: Fit surrogates on fewer past tasks as well, which takes about twice as long as a fit.
+    """
     from metaflow_hpo.recommend.recommendation import ServedRecommender
 
     candidate = read_candidate(pipeline)
     recommender = ServedRecommender.load(pipeline.store.surrogate_folder)
     findings = _find(pipeline, recommender, candidate["version"])
-    results = _write_findings(pipeline, findings, candidate)
+    if learning_curve:
+        write_learning_curve(pipeline.store, candidate["meta_dataset_md5"], _measure_learning_curve(pipeline))
+    results = write_findings(pipeline.store, findings, candidate)
     run = pipeline.tracking.resume(candidate["run_id"])
     run.log_metrics(results["metrics"])
-    run.set_tags({"gate.promoted": findings.decision.promoted, "gate.reason": findings.decision.reason})
+    run.set_tags({f"gate.{name}": results[name] for name in ("promoted", "reason", "incumbent", "incumbent_note")})
+    if results["promoted"]:
+        logger.info("Version %d passes the gate. %s", results["version"], results["reason"])
+    else:
+        logger.warning("The gate refuses version %d. %s", results["version"], results["reason"])
+    describe_version(pipeline, recommender, findings, results)
     run.log_folder(pipeline.store.evaluation_folder, "evaluation")
     return {**results, "summary": findings.summary, "gains": findings.gains, "realised": findings.realised}
 
 
 def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) -> Findings:
-    from metaflow_hpo.evaluate.calibration import measure_coverage, nonconformity
+    from metaflow_hpo.evaluate.ablation import ablate
+    from metaflow_hpo.evaluate.calibration import measure_reliability, nonconformity
+    from metaflow_hpo.evaluate.effort import measure_effort
     from metaflow_hpo.evaluate.gate import decide
+    from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
     from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, summarise
     from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
 
     meta, surrogate = recommender.past, recommender.surrogate
     evaluation = evaluate_leave_family_out(meta, surrogate)
     fold_of_task = {t: surrogate.fold_of_family[f] for t, f in zip(meta.task_ids, meta.families, strict=True)}
-    covered = measure_coverage(nonconformity(meta, surrogate, evaluation.orders), fold_of_task)
+    scores = nonconformity(meta, surrogate, evaluation.orders)
     trained = _train_recommended(pipeline, meta, evaluation)
-    random = choose_random_trials(
-        pipeline.store.read_meta_dataset(), surrogate.learner, _identify(surrogate.space.default)
-    )
+    trials = pipeline.store.read_meta_dataset()
+    random = choose_random_trials(trials, surrogate.learner, _identify(surrogate.space.default))
     realised = compare_realised(trained, random)
-    decision = decide(evaluation.per_task, _champion_regret(pipeline, meta, version))
-    gains = summarise_realised(realised)
-    return Findings(evaluation, summarise(evaluation.per_task), realised, gains, covered, decision)
+    incumbent = find_incumbent(pipeline, meta, version)
+    if incumbent.note:
+        logger.info("Not compared with an incumbent. %s", incumbent.note)
+    return Findings(
+        evaluation=evaluation,
+        summary=summarise(evaluation.per_task),
+        realised=realised,
+        gains=summarise_realised(realised),
+        coverage=measure_reliability(scores, fold_of_task),
+        ablation=ablate(meta, surrogate, evaluation.trusts),
+        effort=measure_effort(meta, surrogate, evaluation.trusts),
+        noise_floor=measure_noise_floor(trials, meta, surrogate.learner, evaluation.orders),
+        decision=decide(evaluation.per_task, incumbent.regret, incumbent.name),
+        incumbent=incumbent,
+    )
+
+
+def _measure_learning_curve(pipeline: Pipeline) -> pd.DataFrame:
+    from metaflow_hpo.evaluate.learning_curve import measure_learning_curve
+
+    meta, trials = _read_core_and_trials(pipeline)
+    settings = pipeline.settings
+    return measure_learning_curve(
+        meta,
+        trials,
+        settings.learner,
+        _fit_settings(settings),
+        on_fit=lambda done, total: pipeline.progress("surrogates on fewer tasks", done, total),
+    )
 
 
 def _train_recommended(pipeline: Pipeline, meta: "MetaDataset", evaluation: "Evaluation") -> dict[str, list[Trial]]:
@@ -267,93 +338,9 @@ def _identify(configuration: Any) -> str:
     return configuration_id(configuration)
 
 
-def _champion_regret(pipeline: Pipeline, meta: "MetaDataset", candidate: int) -> pd.DataFrame | None:
-    """Return the champion's regret on the present tasks, each by networks that were not trained on its family."""
-    from metaflow_hpo.evaluate.protocol import regret_of
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
-    from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
-
-    champion = pipeline.registry.champion()
-    if champion is None or champion.version == candidate:
-        return None
-    served = ServedRecommender.load(pipeline.registry.download(champion.version))
-    if served.surrogate.learner != pipeline.settings.learner or served.meta_feature_names != meta.meta_feature_names:
-        return None
-    lines = []
-    for t, family in enumerate(meta.families):
-        networks = served.surrogate.networks_blind_to(family, validation=True)
-        folds = served.surrogate.fold_of_family
-        # As for the candidate: neither the validated fold nor the meta-test fold of the network that is asked.
-        hidden = {folds.get(family), (folds[family] - 1) % len(served.surrogate.networks)} if family in folds else set()
-        past = [i for i, other in enumerate(meta.families) if other != family and folds.get(other) not in hidden]
-        recommender = SurrogateRecommender.fit(served.surrogate, meta.subset(past), served.trust, networks)
-        lines.append(regret_of(meta, recommender, [t]))
-    return pd.concat(lines, ignore_index=True)
-
-
-def _write_findings(pipeline: Pipeline, findings: Findings, candidate: dict[str, Any]) -> dict[str, Any]:
-    from metaflow_hpo.evaluate.plots import plot_calibration, plot_realised, plot_regret
-
-    folder = pipeline.store.evaluation_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = {
-        "regret_per_task": findings.evaluation.per_task,
-        "regret_summary": findings.summary,
-        "realised_per_task": findings.realised,
-        "realised_summary": findings.gains,
-        "gate": findings.decision.comparisons,
-    }
-    for name, table in tables.items():
-        write_frame(folder / f"{name}.parquet", table)
-        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-    covered = findings.covered
-    plot_regret(findings.summary).savefig(folder / "regret.png", dpi=130)
-    plot_realised(findings.realised).savefig(folder / "realised.png", dpi=130)
-    plot_calibration(covered, 0.8).savefig(folder / "calibration.png", dpi=130)
-    metrics = {
-        f"regret_{row['recommender']}_k{row['k']}": float(row["mean"]) for row in findings.summary.to_dict("records")
-    }
-    metrics["coverage_80"] = sum(covered.values()) / len(covered)
-    metrics["equivalent_random_trials"] = float(findings.realised["equivalent_random_trials"].median())
-    metrics |= {
-        f"gain_{row['way']}_over_{row['rival']}": float(row["mean_gain"]) for row in findings.gains.to_dict("records")
-    }
-    results = {
-        "version": candidate["version"],
-        "run_id": candidate["run_id"],
-        "meta_dataset_md5": candidate["meta_dataset_md5"],
-        "promoted": findings.decision.promoted,
-        "reason": findings.decision.reason,
-        "degenerate_tasks": list(findings.evaluation.degenerate),
-        "metrics": metrics,
-    }
-    write_json(folder / _RESULTS_FILE, results)
-    return results
-
-
-def read_results(pipeline: Pipeline) -> dict[str, Any]:
-    """Return what the last evaluation found, with its tables.
-
-    Raises:
-        MetaflowHPOError: If nothing was evaluated yet.
-    """
-    folder = pipeline.store.evaluation_folder
-    if not (folder / _RESULTS_FILE).is_file():
-        raise MetaflowHPOError(f"No evaluation in {folder}; run `metaflow-hpo evaluate` first.")
-    tables = {
-        name: read_frame(folder / f"{table}.parquet", remedy="Run `metaflow-hpo evaluate` again.")
-        for name, table in (
-            ("summary", "regret_summary"),
-            ("gains", "realised_summary"),
-            ("realised", "realised_per_task"),
-        )
-    }
-    return {**read_json(folder / _RESULTS_FILE), **tables}
-
-
 def promote(pipeline: Pipeline) -> Metadata:
     """Move the alias `champion` to the evaluated candidate if the gate passed it; otherwise keep the champion."""
-    results, candidate = read_results(pipeline), read_candidate(pipeline)
+    results, candidate = read_results(pipeline.store), read_candidate(pipeline)
     if results["version"] != candidate["version"]:
         raise MetaflowHPOError(
             f"Version {candidate['version']} has not been evaluated, version {results['version']} has. "

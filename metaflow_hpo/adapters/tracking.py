@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaflow_hpo.adapters.run import Run
+from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.adapters.versioning import git_revision
 from metaflow_hpo.errors import MetaflowHPOError
 
@@ -24,6 +25,21 @@ if TYPE_CHECKING:
 _SQLITE = "sqlite:///"
 _PARENT_TAG = "mlflow.parentRunId"
 _FAILURE_TAG = "failure"
+_EXPERIMENTS = {
+    "search_results": (
+        "1 collect",
+        "One run an execution, one nested run a task: its best performance, its search curve and its trials.",
+    ),
+    "surrogate": (
+        "2 surrogate",
+        "One run a version: learning curves of the folds, and after the evaluation regret, calibration and the gate. "
+        "Choose two runs and Compare; the artifact `evaluation/model_card.md` sums one up.",
+    ),
+    "decisions": ("3 champion", "One run a promotion or rejection: tags say which version, by whom and why."),
+    "training": ("4 use", "Networks trained on a person's table (`metaflow-hpo train`)."),
+    "search": ("4 use", "Searches on a person's table (`metaflow-hpo search`)."),
+}
+"""By step: the group of its experiment, and what a person sees there."""
 
 # MLflow reads these when it is imported, which this module puts off. Standard output is for the JSON of the CLI, and
 # standard error for its own progress bar.
@@ -53,6 +69,11 @@ class Tracking:
         """Return tracking in SQLite, in the folder `data/mlflow`."""
         folder = data.resolve() / "mlflow"
         return cls(f"{_SQLITE}{folder / 'mlflow.db'}", folder / "artifacts", tags or {})
+
+    @property
+    def address(self) -> str:
+        """The tracking URI as it may be shown: without a password."""
+        return hide_passwords(self.tracking_uri)
 
     @property
     def database(self) -> Path | None:
@@ -104,12 +125,12 @@ class Tracking:
         """Return a handle on a run that exists, without touching its status."""
         return Run(run_id, self.client())
 
-    def ensure_registered(self, name: str, description: str) -> None:
+    def ensure_registered(self, name: str, description: str, tags: Mapping[str, str] | None = None) -> None:
         """Create a registered model; one that exists is left as it is."""
         from mlflow.exceptions import MlflowException
 
         try:
-            self.client().create_registered_model(name, description=description)
+            self.client().create_registered_model(name, dict(tags or {}), description)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -132,7 +153,7 @@ class Tracking:
             None if root is None else (root.resolve() / step).as_uri()
         )  # otherwise ./mlruns of the current folder
         try:
-            experiment_id = client.create_experiment(name, artifact_location=location)
+            experiment_id = client.create_experiment(name, artifact_location=location, tags=_describe_experiment(step))
         except MlflowException as error:
             faster = client.get_experiment_by_name(name)  # another process may have been
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or faster is None:
@@ -168,6 +189,12 @@ def lineage_tags(
     return tags | {f"data.{name}.md5": md5 for name, md5 in (data_md5 or {}).items()}
 
 
+def _describe_experiment(step: str) -> dict[str, str]:
+    """Return the tags by which a person finds an experiment: its group, and the note that MLflow shows above it."""
+    group, note = _EXPERIMENTS.get(step, ("other", ""))
+    return {"project": "metaflow_hpo", "group": group, "mlflow.note.content": note}
+
+
 @lru_cache(maxsize=32)
 def _client(tracking_uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
@@ -190,9 +217,9 @@ def _prepare(tracking_uri: str) -> None:
         with FileLock(f"{database}.lock"):
             _touch_stores(tracking_uri)
     except (MlflowException, SQLAlchemyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = hide_passwords(str(error).strip().splitlines()[0])
         raise MetaflowHPOError(
-            f"Expected an MLflow tracking server or database at {tracking_uri}; found: {reason} "
+            f"Expected an MLflow tracking server or database at {hide_passwords(tracking_uri)}; found: {reason} "
             "Start the server, or see `mlflow db upgrade` for a database of an older MLflow."
         ) from error
 
@@ -208,6 +235,7 @@ def _touch_stores(tracking_uri: str) -> None:
 def _open_run(
     client: "MlflowClient", experiment_id: str, name: str, tags: Mapping[str, str], key_tags: Mapping[str, str]
 ) -> Iterator[Run]:
+    tags, key_tags = ({key: hide_passwords(value) for key, value in given.items()} for given in (tags, key_tags))
     found = _find_run(client, experiment_id, key_tags)
     if found is None:
         tags = {"mlflow.source.name": "metaflow-hpo", **tags}
@@ -219,7 +247,7 @@ def _open_run(
     try:
         yield run
     except BaseException as error:
-        run.set_tags({_FAILURE_TAG: f"{type(error).__name__}: {error}"[:500]})
+        run.set_tags({_FAILURE_TAG: hide_passwords(f"{type(error).__name__}: {error}")[:500]})
         client.set_terminated(run.run_id, status="FAILED")
         raise
     if found is not None and _FAILURE_TAG in found.data.tags:

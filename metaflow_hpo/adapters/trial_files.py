@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.files import read_json, write_atomically, write_json
+from metaflow_hpo.adapters.files import read_json, write_atomically, write_json, write_text
 from metaflow_hpo.adapters.sources.tables import read_table
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
+from metaflow_hpo.evaluate.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.space import SearchSpace
@@ -65,7 +66,7 @@ def describe_benchmark(table: TrialTable, result: BenchmarkResult, protocol: dic
 
 
 def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResult) -> list[Path]:
-    """Write `benchmark.json`, `per_task.csv`, `summary.csv`, `regret.png` and a critical-difference diagram for each k.
+    """Write `report.html`, `benchmark.json`, `per_task.csv`, `summary.csv` and the plots of the report as images.
 
     Returns:
         The files.
@@ -75,6 +76,9 @@ def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResul
     for name, frame in (("per_task", result.per_task), ("summary", result.summary)):
         paths.append(folder / f"{name}.csv")
         _write_csv(paths[-1], frame)
+    paths.append(folder / "report.html")
+    page = render_benchmark(result.per_task, result.summary, _count(answer), result.seconds)
+    write_text(paths[-1], page)
     paths.append(folder / "regret.png")
     _write_figure(paths[-1], plot_regret(result.summary))
     if len(result.seconds) > 1:
@@ -83,6 +87,20 @@ def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResul
             paths.append(folder / f"critical_difference_k{k}.png")
             _write_figure(paths[-1], plot_critical_difference(compare(regret), f"k = {k}"))
     return paths
+
+
+def _count(answer: dict[str, Any]) -> dict[str, str]:
+    table, protocol = answer["table"], answer["protocol"]
+    configurations = f"{table['configurations']:,} {'shared' if table['shared'] else 'not shared'}"
+    return {
+        "tasks": f"{table['tasks']} of {table['families']} families",
+        "configurations": configurations,
+        "trials": f"{table['trials']:,}",
+        "hyperparameters": str(len(table["space"])),
+        "meta-features": str(len(table["meta_features"])),
+        "folds of families": str(protocol["folds"]),
+        "seeds of random recommenders": str(protocol["seeds"]),
+    }
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:

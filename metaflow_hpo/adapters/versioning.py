@@ -6,6 +6,7 @@ listing of its files; both are computed here without DVC, which takes a second t
 
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,7 +19,11 @@ import yaml
 from metaflow_hpo.adapters.files import TEMPORARY_PATTERN
 from metaflow_hpo.errors import MetaflowHPOError
 
+logger = logging.getLogger("metaflow_hpo")
+
 _NO_GIT = "none"
+_OWN_REMOTE = "metaflow_hpo"
+"""Name of the remote that the setting `dvc_remote` gives by its address."""
 
 
 def file_md5(path: Path) -> str:
@@ -97,6 +102,46 @@ def commit_stages(root: Path, stages: Iterable[str]) -> list[str]:
     if ready:
         _dvc(root, "commit", "--force", *ready)
     return ready
+
+
+def record(root: Path, stages: Iterable[str], remote: str | None) -> dict[str, str]:
+    """Record what stages have written, and copy it to a remote where one is given.
+
+    A remote that cannot be reached costs the copy, not the step: the next one copies what is missing.
+
+    Args:
+        root: Top folder of the project.
+        stages: Names of stages of `dvc.yaml`.
+        remote: Name of a remote, or the address of a folder, bucket or host; None: nothing is copied.
+
+    Returns:
+        What became of it, to be shown: `dvc` and, where something was recorded, `dvc_push`.
+
+    Raises:
+        MetaflowHPOError: If DVC cannot record it.
+    """
+    if not is_dvc_repository(root):
+        return {"dvc": f"not recorded: {root} is no DVC repository (`git init` and `dvc init` make it one)"}
+    committed = commit_stages(root, stages)
+    if not committed:
+        return {"dvc": "not recorded: the stages of dvc.yaml have not written all their files"}
+    recorded = {"dvc": f"recorded in dvc.lock: {', '.join(committed)}"}
+    if remote is None:
+        return {**recorded, "dvc_push": "no remote: set METAFLOW_HPO_DVC_REMOTE"}
+    try:
+        push(root, _name_remote(root, remote))
+    except MetaflowHPOError as error:
+        logger.warning("Versions are recorded, but not copied to %s: %s", remote, error)
+        return {**recorded, "dvc_push": f"failed, the next run tries again: {error}"}
+    return {**recorded, "dvc_push": f"copied to {remote}"}
+
+
+def _name_remote(root: Path, remote: str) -> str:
+    """Return the name of a remote; one given by its address is entered in `.dvc/config.local`, which git ignores."""
+    if "/" not in remote and "\\" not in remote:
+        return remote
+    _dvc(root, "remote", "add", "--local", "--force", _OWN_REMOTE, remote)
+    return _OWN_REMOTE
 
 
 def push(root: Path, remote: str | None = None) -> None:

@@ -7,6 +7,7 @@ is revealed to it, by `replay`. The unit of every mean and interval is the task.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing import get_context
 from time import process_time
 from typing import Any
@@ -25,7 +26,9 @@ from metaflow_hpo.surrogate.trial_table import TaskTrials, TrialTable
 
 KS = (1, 3, 5, 10, 25, 50)
 _TIE = 1e-9
-_SLOW = ("tpe", "gp", "gp_warm", "rgpe")
+_SLOW = ("optuna_gp", "hyperopt", "flaml_zero_shot", "rgpe", "tpe", "gp", "cts", "syne_tune_cts")
+_THREADED = {"optuna_gp": ("torch",), "syne_tune_cts": ("xgboost",)}
+"""Further modules with threads of their own."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,11 @@ def run_benchmark(
     """
     folds = _folds(table, plan.folds)
     # The slow ones first, so that no process waits for the last.
-    units = [(name, fold) for name in sorted(plan.names, key=lambda name: name not in _SLOW) for fold in folds]
+    units = [
+        (name, fold)
+        for name in sorted(plan.names, key=lambda name: _SLOW.index(name) if name in _SLOW else len(_SLOW))
+        for fold in folds
+    ]
     lines: list[pd.DataFrame] = []
     seconds = dict.fromkeys(plan.names, 0.0)
 
@@ -164,6 +171,7 @@ def _run_unit(history: History, plan: Plan, name: str, fold: IntArray) -> tuple[
     past_tasks = np.setdiff1d(np.arange(len(tasks)), fold)
     fitted: dict[bytes, Any] = {}
     parts = []
+    _load_thread_pools(name)
     with threadpool_limits(1):
         started = process_time()
         for t in fold:
@@ -180,6 +188,12 @@ def _run_unit(history: History, plan: Plan, name: str, fold: IntArray) -> tuple[
             parts.append(_lines(tasks[t], name, runs, plan.ks))
         spent = process_time() - started
     return pd.concat(parts, ignore_index=True), spent
+
+
+def _load_thread_pools(name: str) -> None:
+    """Import what computes in threads: a limit reaches only pools that are loaded when it is set."""
+    for module in ("sklearn.ensemble", *_THREADED.get(name, ())):
+        import_module(module)
 
 
 def _seed(seed: int, task_id: str) -> int:

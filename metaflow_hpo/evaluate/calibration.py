@@ -22,6 +22,7 @@ from metaflow_hpo.surrogate.past_tasks import see_core
 from metaflow_hpo.surrogate.predict import Surrogate
 
 COVERAGE = 0.8
+LEVELS = (0.5, COVERAGE, 0.95)
 COUNTS = (1, 3, 10, 25)
 """Numbers of observed trials for which a scale is fitted; between them it is interpolated."""
 _SHOWN = 5
@@ -62,22 +63,30 @@ def fit_interval(scores: Mapping[str, Array], coverage: float = COVERAGE) -> Int
     return IntervalScale(coverage=coverage, scale=max(float(values[order][index]), 1e-6))
 
 
-def measure_coverage(scores: Mapping[str, Array], fold_of_task: Mapping[str, int]) -> dict[str, float]:
+def measure_coverage(
+    scores: Mapping[str, Array], fold_of_task: Mapping[str, int], coverage: float = COVERAGE
+) -> dict[str, float]:
     """Return the share of covered outcomes of each task, with the interval fitted on the tasks of all other folds.
 
     Args:
         scores: By task, from the network that never saw the task's family.
         fold_of_task: The fold of each task.
+        coverage: Nominal coverage, in (0, 1).
     """
     covered: dict[str, float] = {}
     for fold in sorted(set(fold_of_task.values())):
         others = {task: values for task, values in scores.items() if fold_of_task[task] != fold}
         if not others:
             continue
-        scale = fit_interval(others).scale
+        scale = fit_interval(others, coverage).scale
         own = {task: values for task, values in scores.items() if fold_of_task[task] == fold}
         covered |= {task: float(np.mean(values <= scale)) for task, values in own.items()}
     return covered
+
+
+def measure_reliability(scores: Mapping[str, Array], fold_of_task: Mapping[str, int]) -> dict[float, dict[str, float]]:
+    """Return `measure_coverage` for each nominal coverage of `LEVELS`."""
+    return {level: measure_coverage(scores, fold_of_task, level) for level in LEVELS}
 
 
 def measure_adaptive(

@@ -1,4 +1,4 @@
-"""The gate: a candidate is promoted only if it is not worse than the champion and the named baselines.
+"""The gate: a candidate is promoted only if it is not worse than the incumbent and the named baselines.
 
 The one thing to know: it is decided on meta-validation families, paired over tasks; meta-test ones are only reported.
 """
@@ -30,19 +30,20 @@ class Decision:
     comparisons: pd.DataFrame
 
 
-def decide(per_task: pd.DataFrame, champion: pd.DataFrame | None) -> Decision:
-    """Compare a candidate with the baselines and the champion.
+def decide(per_task: pd.DataFrame, incumbent: pd.DataFrame | None, name: str = "champion") -> Decision:
+    """Compare a candidate with the baselines and the incumbent.
 
     Args:
         per_task: `Evaluation.per_task` of the candidate; only its meta-validation part is read.
-        champion: `task_id, k, regret` of the champion on the same tasks and shared core; None before the first one.
+        incumbent: `task_id, k, regret` of the incumbent on the same tasks and shared core; None where there is none.
+        name: What the incumbent is called: `champion`, or `shipped` before the first one.
     """
     validation = per_task.loc[per_task["part"] == "validation"]
     candidate = validation.loc[validation["recommender"] == "surrogate"]
     rivals = {name: validation.loc[validation["recommender"] == name] for name in RIVALS}
-    if champion is not None and set(champion["task_id"]) & set(candidate["task_id"]):
-        rivals["champion"] = champion
-    comparisons = pd.DataFrame([_compare(candidate, rival, name) for name, rival in rivals.items()])
+    if incumbent is not None and set(incumbent["task_id"]) & set(candidate["task_id"]):
+        rivals[name] = incumbent
+    comparisons = pd.DataFrame([_compare(candidate, rival, called) for called, rival in rivals.items()])
     failed = comparisons.loc[~comparisons["passed"]]
     if failed.empty:
         names = ", ".join(rivals)

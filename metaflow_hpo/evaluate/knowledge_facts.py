@@ -239,8 +239,8 @@ def correlate_meta_features(meta_features: pd.DataFrame, winners: pd.DataFrame) 
         winners: From `find_winners`.
 
     Returns:
-        `(M, D)` rank correlations over tasks with the mean position of the winners, meta-features that never vary left
-        out, those with the strongest correlation first.
+        `(M, D)` rank correlations over tasks with the mean position of the winners, those with the strongest
+        correlation first; what never varies, or is known of too few tasks, is left out.
     """
     meta, means = meta_features.set_index("task_id").filter(like="mf_"), winners.groupby(level=0).mean()
     shared = [task for task in means.index if task in meta.index]
@@ -249,6 +249,7 @@ def correlate_meta_features(meta_features: pd.DataFrame, winners: pd.DataFrame) 
     moving = [name for name in found.columns if found[name].min() < found[name].max()]
     joined = pd.concat([meta[varying], found[moving]], axis=1)
     table = joined.corr(method="spearman", min_periods=_MIN_PAIRS).loc[varying, moving]
+    table = table.dropna(how="all").dropna(axis="columns", how="all")
     return table.loc[table.abs().max(axis=1).sort_values(ascending=False, kind="stable").index]
 
 

@@ -4,11 +4,8 @@ The one thing to know: it takes plain tables, from a data folder or from the shi
 itself to be read: plots are inside as SVG, and the few lines of script only sort and filter the table.
 """
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,10 +14,8 @@ from metaflow_hpo.evaluate import knowledge_facts as facts
 from metaflow_hpo.evaluate import knowledge_plots as plots
 from metaflow_hpo.evaluate.knowledge_importance import TREES, measure_importance
 from metaflow_hpo.evaluate.knowledge_suspects import FINDINGS, find_suspicious
+from metaflow_hpo.evaluate.page import Picture, render_page
 from metaflow_hpo.space import Float, Integer, SearchSpace
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _LOW_NOISE = 0.5
 
@@ -64,14 +59,6 @@ class Derived:
     suspects: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A plot with what one sees on it."""
-
-    source: str
-    caption: str
-
-
 def derive(knowledge: Knowledge) -> Derived:
     """Compute what the page shows.
 
@@ -107,14 +94,9 @@ def render_report(knowledge: Knowledge) -> str:
     Raises:
         InvalidTableError: If there is no trial of the learner, or no configuration that the tasks share.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     derived = derive(knowledge)
-    environment = Environment(
-        loader=PackageLoader("metaflow_hpo.evaluate", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["number"] = _format
-    return environment.get_template("knowledge_report.html").render(
+    return render_page(
+        "knowledge_report.html",
         learner=knowledge.learner,
         facts=_count(knowledge, derived),
         tasks=derived.tasks.to_dict("records"),
@@ -165,7 +147,7 @@ def _draw(knowledge: Knowledge, derived: Derived) -> dict[str, Picture]:
             plots.plot_meta_features(correlations),
             _say_meta_features(knowledge.meta_features, correlations, len(d.core)),
         )
-    return {name: Picture(_embed(figure), caption) for name, (figure, caption) in shown.items()}
+    return {name: Picture.of(figure, caption) for name, (figure, caption) in shown.items()}
 
 
 def _choose_axes(space: SearchSpace) -> tuple[str, str] | None:
@@ -174,16 +156,6 @@ def _choose_axes(space: SearchSpace) -> tuple[str, str] | None:
     if {"learning_rate", "width"} <= set(numeric):
         return "learning_rate", "width"
     return (numeric[0], numeric[1]) if len(numeric) >= 2 else None
-
-
-def _embed(figure: "Figure") -> str:
-    """Return a figure as the source of an image, the same bytes each time."""
-    import matplotlib as mpl
-
-    buffer = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "metaflow_hpo"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _say_performances(tasks: pd.DataFrame) -> str:
@@ -290,10 +262,3 @@ def _say_meta_features(meta_features: pd.DataFrame, correlations: pd.DataFrame, 
         f"strongest is {name} with {first.replace('_', ' ')} ({correlations.iloc[0][first]:+.2f}). One pair in "
         f"twenty passes +-{chance:.2f} by chance alone."
     )
-
-
-def _format(value: Any, digits: int = 3) -> str:
-    """Format a number for a cell; a missing one is a dash."""
-    if value is None or (isinstance(value, float) and not np.isfinite(value)):
-        return "–"
-    return f"{value:.{digits}f}" if isinstance(value, float) else f"{value}"

@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
     from metaflow_hpo.evaluate.significance import Comparison
 
-_COLOURS = {
+_MAX_LINES = 40
+
+COLOURS = {
     "surrogate": "#d62728",
+    "surrogate_per_time": "#ff9896",
     "portfolio": "#1f77b4",
     "nearest_task": "#2ca02c",
     "random": "#7f7f7f",
@@ -26,6 +29,7 @@ _COLOURS = {
     "cts": "#1b1b8f",
     "tpe": "#c49c94",
 }
+"""One colour a recommender, the same in every plot."""
 
 
 def plot_regret(summary: pd.DataFrame) -> "Figure":
@@ -36,7 +40,7 @@ def plot_regret(summary: pd.DataFrame) -> "Figure":
     axes = figure.subplots()
     for name, group in summary.groupby("recommender", sort=False):
         rows = group.sort_values("k")
-        colour = _COLOURS.get(str(name), "black")
+        colour = COLOURS.get(str(name), "black")
         axes.plot(rows["k"], rows["mean"], marker="o", label=str(name).replace("_", " "), color=colour)
         axes.fill_between(rows["k"], rows["low"], rows["high"], color=colour, alpha=0.12, linewidth=0)
     axes.set_xscale("log")
@@ -53,9 +57,14 @@ def plot_regret(summary: pd.DataFrame) -> "Figure":
 
 
 def plot_realised(table: pd.DataFrame) -> "Figure":
-    """Plot the test performance of the first recommendation against the default and random search, task by task."""
+    """Plot the test performance of the first recommendation against the default and random search, task by task.
+
+    With many tasks each is a point, above the diagonal where the first recommendation wins, instead of a line.
+    """
     from matplotlib.figure import Figure
 
+    if len(table) > _MAX_LINES:
+        return _plot_realised_points(table)
     rows = table.sort_values("default_test")
     y = np.arange(len(rows))
     figure = Figure(figsize=(7, 1.4 + 0.26 * len(rows)), layout="constrained")
@@ -72,6 +81,23 @@ def plot_realised(table: pd.DataFrame) -> "Figure":
     axes.legend(frameon=False, fontsize=8, loc="lower left")
     axes.grid(axis="y", alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _plot_realised_points(table: pd.DataFrame) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (column, label) in zip(
+        panels, (("default_test", "default"), ("random_50_test", "best of 50 random trials")), strict=True
+    ):
+        axes.plot([0, 1], [0, 1], color="#7f7f7f", linewidth=1)
+        axes.scatter(table[column], table["first_test"], s=14, alpha=0.6, color="#d62728", linewidth=0)
+        axes.set_xlabel(f"test performance of the {label}")
+        axes.set_aspect("equal")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("of the first recommendation")
     return figure
 
 
@@ -169,7 +195,7 @@ def plot_critical_difference(comparison: "Comparison", title: str) -> "Figure":
         on_right = position < half
         level = foot - (position if on_right else count - 1 - position)
         edge = 0.5 if on_right else count + 0.5
-        colour = _COLOURS.get(name, "black")
+        colour = COLOURS.get(name, "black")
         axes.plot([rank, rank, edge], [0.0, level, level], color=colour, linewidth=1)
         label = f"{name.replace('_', ' ')} {rank:.2f}"
         axes.text(edge, level, f" {label} ", ha="left" if on_right else "right", va="center", fontsize=8, color=colour)

@@ -95,7 +95,7 @@ def evaluate_leave_family_out(
         train = np.concatenate([split.train, split.validation])
         for part, tasks, past in (("validation", split.validation, split.train), ("test", split.test, train)):
             # The gate compares what would be served; what is reported was chosen without the reported families.
-            recommenders = _recommenders(meta, surrogate, past, trusts[j] if part == "test" else served_trust, j)
+            recommenders = make_recommenders(meta, surrogate, past, trusts[j] if part == "test" else served_trust, j)
             lines.append(_regret_table(meta, regret, recommenders, tasks, ks).assign(part=part))
             if part == "test":
                 orders.update({meta.task_ids[t]: recommenders[0].select(meta.meta_features[t], max(ks)) for t in tasks})
@@ -107,6 +107,33 @@ def evaluate_leave_family_out(
         trust=served_trust,
         degenerate=tuple(meta.task_ids[t] for t in degenerate),
     )
+
+
+@dataclass(frozen=True)
+class HeldOutFold:
+    """What is reported on together, and what its recommenders may know.
+
+    Attributes:
+        network: The network that never saw these families.
+        tasks: `(T3,)` meta-test tasks.
+        past: `(T1 + T2,)` tasks of other families.
+        trust: Chosen without any outcome of these families.
+    """
+
+    network: int
+    tasks: IntArray
+    past: IntArray
+    trust: float
+
+
+def held_out_folds(meta: MetaDataset, surrogate: Surrogate, trusts: Sequence[float]) -> list[HeldOutFold]:
+    """Return the meta-test parts of the protocol, tasks that tell nothing left out; `trusts` is `Evaluation.trusts`."""
+    degenerate = np.flatnonzero(meta.best <= meta.worst)
+    splits = [_without(split, degenerate) for split in split_families(meta.families, surrogate.fold_of_family)]
+    return [
+        HeldOutFold(j, split.test, np.concatenate([split.train, split.validation]), trust)
+        for j, (split, trust) in enumerate(zip(splits, trusts, strict=True))
+    ]
 
 
 def summarise(per_task: pd.DataFrame, part: Part = "test") -> pd.DataFrame:
@@ -131,7 +158,7 @@ def summarise(per_task: pd.DataFrame, part: Part = "test") -> pd.DataFrame:
 
 
 def regret_of(
-    meta: MetaDataset, recommender: Recommender, tasks: Sequence[int], ks: Sequence[int] = KS
+    meta: MetaDataset, recommender: Recommender, tasks: Sequence[int] | IntArray, ks: Sequence[int] = KS
 ) -> pd.DataFrame:
     """Return the regret of one recommender on some tasks, one line a (task, k)."""
     return _regret_table(meta, task_regret(meta.performance), [recommender], tasks, ks)
@@ -169,16 +196,22 @@ def _choose_trust(validation: pd.DataFrame) -> float:
     return best if is_clear else DEFAULT_TRUST
 
 
-def _recommenders(
-    meta: MetaDataset, surrogate: Surrogate, past_tasks: IntArray, trust: float, network: int
+def make_recommenders(
+    meta: MetaDataset,
+    surrogate: Surrogate,
+    past_tasks: IntArray,
+    trust: float,
+    network: int,
+    repetitions: int = RANDOM_REPETITIONS,
 ) -> list[Recommender]:
+    """Return the surrogate's recommender, first, and every baseline, all of them knowing the past tasks only."""
     past = meta.subset(past_tasks)
     return [
         SurrogateRecommender.fit(surrogate, past, trust, networks=[network]),
         PortfolioRecommender.fit(past),
         NearestTaskRecommender.fit(past),
         DefaultRecommender(find_default(meta)),
-        *(RandomRecommender(len(meta.configurations), seed) for seed in range(RANDOM_REPETITIONS)),
+        *(RandomRecommender(len(meta.configurations), seed) for seed in range(repetitions)),
     ]
 
 

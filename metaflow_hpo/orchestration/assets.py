@@ -9,19 +9,31 @@ import warnings
 import dagster as dg
 
 from metaflow_hpo.adapters import collect_steps, feedback, surrogate_steps
+from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
+from metaflow_hpo.adapters.pipeline import record_stages
 from metaflow_hpo.orchestration import metadata as show
 from metaflow_hpo.orchestration.conditions import AFTER_COLLECTION, AFTER_DEPENDENCY, EVERY_MORNING, WHERE_MISSING
 from metaflow_hpo.orchestration.partitions import sync_partitions, task_partitions
 from metaflow_hpo.orchestration.resources import PipelineResource
+from metaflow_hpo.orchestration.retries import CATALOGUE, RETRY, TRAINING, keep_done_tasks
 
 OWNERS = ["team:metaflow-hpo"]
 SINGLE_RUN = dg.BackfillPolicy.single_run()
+COLLECTED = ("dataset_catalogue", "search_results", "meta_features", "meta_dataset")
+"""Stages of dvc.yaml that the meta-data set is made of."""
 
 # `backfill_policy` is the point of the layout; Dagster calls the argument beta.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
 
 
-@dg.asset(group_name="collect", kinds={"pandas", "parquet"}, owners=OWNERS)
+class SurrogateConfig(dg.Config):
+    """How the surrogate is trained."""
+
+    from_scratch: bool = False
+    """Whether to train anew where the champion's networks could be trained on with the new tasks."""
+
+
+@dg.asset(group_name="collect", kinds={"pandas", "parquet"}, owners=OWNERS, retry_policy=RETRY, pool=CATALOGUE)
 def dataset_catalogue(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """All tasks: data set, target, metric and fixed row splits. One prepared file a task, one partition a task."""
     work = pipeline.open(context)
@@ -40,12 +52,15 @@ def dataset_catalogue(context: dg.AssetExecutionContext, pipeline: PipelineResou
     partitions_def=task_partitions,
     backfill_policy=SINGLE_RUN,
     automation_condition=WHERE_MISSING,
+    retry_policy=RETRY,
+    pool=TRAINING,
 )
 def search_results(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
     """Trials of each task: the shared core and random search, cross-validated. Finished trials are never repeated."""
     from metaflow_hpo.evaluate.plots import plot_search
 
-    reports = collect_steps.search_tasks(pipeline.open(context), list(context.partition_keys))
+    with keep_done_tasks(context):
+        reports = collect_steps.search_tasks(pipeline.open(context), list(context.partition_keys))
     for task_id, report in reports.items():
         plot = show.show_figure(plot_search(report["performance"], task_id))
         context.add_asset_metadata(show.keep_plain(report) | {"search": plot}, partition_key=task_id)
@@ -59,10 +74,13 @@ def search_results(context: dg.AssetExecutionContext, pipeline: PipelineResource
     partitions_def=task_partitions,
     backfill_policy=SINGLE_RUN,
     automation_condition=WHERE_MISSING,
+    retry_policy=RETRY,
+    pool=TRAINING,
 )
 def meta_features(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
     """The numbers that describe each task, from its training rows only, cheap landmarks included."""
-    reports = collect_steps.describe_tasks(pipeline.open(context), list(context.partition_keys))
+    with keep_done_tasks(context):
+        reports = collect_steps.describe_tasks(pipeline.open(context), list(context.partition_keys))
     for task_id, report in reports.items():
         context.add_asset_metadata(show.keep_plain(report) | {"values": report["values"]}, partition_key=task_id)
 
@@ -76,11 +94,30 @@ def meta_features(context: dg.AssetExecutionContext, pipeline: PipelineResource)
         dg.AssetDep(meta_features, partition_mapping=dg.AllPartitionMapping()),
     ],
     automation_condition=AFTER_COLLECTION,
+    retry_policy=RETRY,
+    pool=TRAINING,
 )
 def meta_dataset(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
-    """Trials joined with meta-features over all tasks. Its md5, the one DVC records, names it everywhere downstream."""
-    report = collect_steps.join_tasks(pipeline.open(context))
-    return dg.MaterializeResult(metadata=report, data_version=dg.DataVersion(report["md5"]))
+    """Trials joined with meta-features over all tasks, recorded by DVC. Its md5 names it everywhere downstream."""
+    work = pipeline.open(context)
+    report = collect_steps.join_tasks(work)
+    recorded = record_stages(work, COLLECTED)
+    return dg.MaterializeResult(metadata=report | recorded, data_version=dg.DataVersion(report["md5"]))
+
+
+@dg.asset(
+    group_name="collect",
+    kinds={"matplotlib", "mlflow"},
+    owners=OWNERS,
+    deps=[meta_dataset],
+    automation_condition=AFTER_DEPENDENCY,
+)
+def knowledge_report(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
+    """The page on which people see the meta-data: tasks, performances, heat maps, importance, noise, suspects."""
+    from metaflow_hpo.adapters.report_step import publish_report
+
+    report = publish_report(pipeline.open(context))
+    return dg.MaterializeResult(metadata=report | {"page": dg.MetadataValue.path(str(report["output"]))})
 
 
 @dg.asset(
@@ -89,11 +126,17 @@ def meta_dataset(context: dg.AssetExecutionContext, pipeline: PipelineResource) 
     owners=OWNERS,
     deps=[meta_dataset],
     automation_condition=AFTER_DEPENDENCY,
+    retry_policy=RETRY,
+    pool=TRAINING,
 )
-def surrogate(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
+def surrogate(
+    context: dg.AssetExecutionContext, config: SurrogateConfig, pipeline: PipelineResource
+) -> dg.MaterializeResult[None]:
     """f(T, theta) -> p, cross-fitted over task families on a GPU where there is one; registered as candidate."""
-    report = surrogate_steps.fit(pipeline.open(context))
-    return dg.MaterializeResult(metadata=show.keep_plain(report) | report["metrics"])
+    work = pipeline.open(context)
+    report = surrogate_steps.fit(work, incremental=not config.from_scratch)
+    recorded = record_stages(work, ["surrogate"])
+    return dg.MaterializeResult(metadata=show.keep_plain(report) | report["metrics"] | recorded)
 
 
 @dg.asset(
@@ -102,6 +145,8 @@ def surrogate(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> 
     owners=OWNERS,
     deps=[surrogate],
     automation_condition=AFTER_DEPENDENCY,
+    retry_policy=RETRY,
+    pool=TRAINING,
 )
 def recommendation_evaluation(
     context: dg.AssetExecutionContext, pipeline: PipelineResource
@@ -111,9 +156,12 @@ def recommendation_evaluation(
     report = surrogate_steps.evaluate(work)
     folder = work.store.evaluation_folder
     tables = {name: show.show_table(report[name]) for name in ("summary", "gains", "realised")}
-    plots = {name: show.show_image(folder / f"{name}.png") for name in ("regret", "realised", "calibration")}
-    named = {f"plot_{name}": plot for name, plot in plots.items()}
-    return dg.MaterializeResult(metadata=show.keep_plain(report) | tables | named | report["metrics"])
+    names = ("regret", "realised", "calibration", "ablation")
+    plots = {f"plot_{name}": show.show_image(folder / f"{name}.png") for name in names}
+    page = {"report": dg.MetadataValue.path(folder / REPORT_FILE)}
+    recorded = record_stages(work, ["recommendation_evaluation"])
+    shown = tables | plots | page | report["metrics"] | recorded
+    return dg.MaterializeResult(metadata=show.keep_plain(report) | shown)
 
 
 @dg.asset(
@@ -122,11 +170,15 @@ def recommendation_evaluation(
     owners=OWNERS,
     deps=[recommendation_evaluation],
     automation_condition=AFTER_DEPENDENCY,
+    retry_policy=RETRY,
+    pool=TRAINING,
 )
 def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """The served version: the alias `champion` on the candidate that passed the gate."""
-    report = surrogate_steps.promote(pipeline.open(context))
-    return dg.MaterializeResult(metadata={name: value for name, value in report.items() if value is not None})
+    work = pipeline.open(context)
+    report = surrogate_steps.promote(work)
+    recorded = record_stages(work, ["champion"])
+    return dg.MaterializeResult(metadata=show.keep_plain(report) | recorded)
 
 
 @dg.asset(
@@ -135,6 +187,7 @@ def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> d
     owners=OWNERS,
     deps=[champion],
     automation_condition=EVERY_MORNING,
+    retry_policy=RETRY,
 )
 def recommendation_monitoring(
     context: dg.AssetExecutionContext, pipeline: PipelineResource
@@ -155,5 +208,5 @@ ASSETS = [
 ]
 """The steps of the pipeline, which are the stages of dvc.yaml as well."""
 
-MONITORING = [recommendation_monitoring]
-"""What watches the champion at work; nothing depends on it."""
+MONITORING = [knowledge_report, recommendation_monitoring]
+"""What people look at; nothing depends on it."""

@@ -1,7 +1,8 @@
 """When jobs run by themselves: the schedule and the sensors. All are off until a person turns them on in the UI.
 
 The one thing to know: `inbox_sensor` only has the catalogue read; from there the sensor `automation` follows, one run
-for all new tasks and one for everything that is learned from them.
+for all new tasks and one for everything that is learned from them, which trains the champion's networks on. The
+schedule, and `drift_sensor` where the setting `retrain_on_drift` is on, train from scratch.
 """
 
 import json
@@ -9,12 +10,15 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from metaflow_hpo.adapters import intake, surrogate_steps
+from metaflow_hpo.adapters import feedback, intake, surrogate_steps
 from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.store import DataStore
+from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.orchestration import assets
 from metaflow_hpo.orchestration.partitions import TASKS
 from metaflow_hpo.settings import Settings
 
+MAX_RETRIES_TAG = "dagster/max_retries"
 MAX_ATTEMPTS = 3
 """How often the catalogue is read for the same deliveries, before a person has to look."""
 _FORGOTTEN_AFTER = timedelta(hours=6)
@@ -27,7 +31,10 @@ _UNFINISHED = [
 ]
 
 catalogue_job = dg.define_asset_job(
-    "catalogue", selection=dg.AssetSelection.assets(assets.dataset_catalogue), description="Read all tasks."
+    "catalogue",
+    selection=dg.AssetSelection.assets(assets.dataset_catalogue),
+    description="Read all tasks.",
+    run_tags={MAX_RETRIES_TAG: "0"},  # the sensor asks again
 )
 collect_job = dg.define_asset_job(
     "collect",
@@ -43,21 +50,50 @@ learn_job = dg.define_asset_job(
 )
 
 
-@dg.schedule(job=learn_job, cron_schedule="0 3 * * 1", default_status=dg.DefaultScheduleStatus.STOPPED)
+FROM_SCRATCH = {"ops": {"surrogate": {"config": {"from_scratch": True}}}}
+
+
+@dg.schedule(job=learn_job, cron_schedule=Settings().retrain_cron, default_status=dg.DefaultScheduleStatus.STOPPED)
 def weekly_retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Retrain on Monday at 3:00, unless there is nothing the surrogate does not know yet."""
-    pipeline = Pipeline(Settings())
+    """Retrain from scratch, weekly unless `retrain_cron` says otherwise, and not on a meta-data set that was."""
+    obstacle = _find_obstacle(Pipeline(Settings()))
+    return dg.SkipReason(obstacle) if obstacle else dg.RunRequest(run_key=None, run_config=FROM_SCRATCH)
+
+
+def _find_obstacle(pipeline: Pipeline) -> str | None:
+    """Say why a training from scratch would bring nothing, or return None."""
     if not any(pipeline.store.data.glob("search_results/*.parquet")):
-        return dg.SkipReason("No task has been searched yet; materialize search_results first.")
+        return "No task has been searched yet; materialize search_results first."
     md5 = surrogate_steps.find_learned_md5(pipeline)
-    if md5 is not None:
-        return dg.SkipReason(f"The surrogate was trained on this very meta-data set (md5 {md5}).")
-    return dg.RunRequest(run_key=None)
+    return f"The surrogate was trained from scratch on this very meta-data set (md5 {md5})." if md5 else None
 
 
-@dg.sensor(job=catalogue_job, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.STOPPED)
-def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Have the catalogue read, once for all files that came, changed or went; again after a run that was killed."""
+@dg.sensor(job=learn_job, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.STOPPED)
+def drift_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Where the setting `retrain_on_drift` is on: retrain from scratch, once a champion, when its intervals fail."""
+    pipeline = Pipeline(Settings())
+    if not pipeline.settings.retrain_on_drift:
+        return dg.SkipReason("The setting retrain_on_drift is off: the check `intervals_hold` only warns.")
+    report = feedback.read_monitoring(pipeline)
+    if report is None or not report["drifted"]:
+        return dg.SkipReason("Not monitored yet." if report is None else report["reason"])
+    obstacle = _find_obstacle(pipeline)
+    if obstacle:
+        return dg.SkipReason(f"{report['reason']} {obstacle} Search new tasks first.")
+    champion = pipeline.registry.champion()
+    served = "none" if champion is None else str(champion.version)
+    key = f"drift/{served}/{file_md5(pipeline.store.meta_dataset_path)}"
+    return dg.RunRequest(run_key=key, run_config=FROM_SCRATCH, tags={"drift": report["reason"][:200]})
+
+
+@dg.sensor(
+    jobs=[catalogue_job, collect_job], minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.STOPPED
+)
+def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Have the catalogue read, once for all files that came, changed or went; again after a run that was killed.
+
+    Tasks of which the rows were replaced are collected again; `automation` only follows those that never were.
+    """
     store = Pipeline(Settings()).store
     pending = intake.find_pending(store)
     # Accepted on the command line, where no partition can be added.
@@ -65,7 +101,7 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
     unknown = [task_id for task_id in intake.accepted_tasks(store) if task_id not in known]
     if not pending and not unknown:
         context.update_cursor("")
-        return dg.SkipReason(f"All files of {store.inbox} are known, or still being written.")
+        return _collect_replaced(context.instance, store)
     waited_for = [*pending, *unknown]
     if _is_catalogue_read(context.instance):
         return dg.SkipReason(f"The catalogue is being read; {len(waited_for)} deliveries wait for the next one.")
@@ -77,7 +113,22 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
             "See the failed runs of the job `catalogue`; mend the cause and run it by hand."
         )
     context.update_cursor(json.dumps({"waited_for": waited_for, "attempts": attempts}))
-    return dg.RunRequest(run_key=None, tags={"inbox_files": str(len(waited_for))})
+    request = dg.RunRequest(job_name=catalogue_job.name, run_key=None, tags={"inbox_files": str(len(waited_for))})
+    return dg.SensorResult([request])
+
+
+def _collect_replaced(instance: dg.DagsterInstance, store: DataStore) -> dg.SensorResult | dg.SkipReason:
+    """Ask for the partitions of files that were replaced, each version once."""
+    done = instance.get_materialized_partitions(dg.AssetKey("search_results"))
+    replaced = {task_id: sha256 for task_id, sha256 in intake.replaced_tasks(store).items() if task_id in done}
+    if not replaced:
+        return dg.SkipReason(f"All files of {store.inbox} are known, or still being written.")
+    return dg.SensorResult(
+        [
+            dg.RunRequest(job_name=collect_job.name, run_key=f"{task_id}/{sha256}", partition_key=task_id)
+            for task_id, sha256 in replaced.items()
+        ]
+    )
 
 
 def _is_catalogue_read(instance: dg.DagsterInstance) -> bool:

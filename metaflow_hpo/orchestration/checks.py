@@ -4,8 +4,9 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.adapters import feedback, surrogate_steps
+from metaflow_hpo.adapters import evaluation_files, feedback, surrogate_steps
 from metaflow_hpo.adapters.files import read_json
+from metaflow_hpo.adapters.versioning import data_md5, is_dvc_repository, recorded_md5
 from metaflow_hpo.orchestration import assets
 from metaflow_hpo.orchestration.resources import PipelineResource
 
@@ -70,6 +71,20 @@ def families_are_on_one_side(context: dg.AssetCheckExecutionContext, pipeline: P
     return dg.AssetCheckResult(passed=not shared, metadata={"shared": sorted(shared), "families": len(set(families))})
 
 
+@dg.asset_check(asset=assets.meta_dataset)
+def version_is_recorded(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
+    """DVC has recorded these very bytes, so that `dvc checkout` brings them back: a warning where it has not."""
+    work = pipeline.open(context)
+    root, written = work.settings.root, data_md5(work.store.meta_dataset_path)
+    recorded = recorded_md5(root, "data/meta_dataset.parquet") if is_dvc_repository(root) else None
+    return dg.AssetCheckResult(
+        passed=recorded == written,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=None if is_dvc_repository(root) else f"{root} is no DVC repository.",
+        metadata={"written": written, "recorded": recorded or "none"},
+    )
+
+
 @dg.asset_check(asset=assets.surrogate)
 def surrogate_has_learned(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
     """The loss is finite and the order of configurations on meta-validation families is better than chance."""
@@ -85,7 +100,7 @@ def surrogate_has_learned(context: dg.AssetCheckExecutionContext, pipeline: Pipe
 def gate(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
     """Not worse than the champion and the named baselines on meta-validation families; blocks the promotion."""
     work = pipeline.open(context)
-    results = surrogate_steps.read_results(work)
+    results = evaluation_files.read_results(work.store)
     if not results["promoted"] and results["version"] == surrogate_steps.read_candidate(work)["version"]:
         surrogate_steps.promote(work)  # this check blocks the asset `champion`: the refusal is recorded here
     return dg.AssetCheckResult(
@@ -120,6 +135,7 @@ CHECKS = [
     searches_are_complete,
     meta_features_are_finite,
     families_are_on_one_side,
+    version_is_recorded,
     surrogate_has_learned,
     gate,
     champion_answers,

@@ -8,10 +8,10 @@ import dagster as dg
 
 _IDLE = ~dg.AutomationCondition.in_progress()
 
-WHERE_MISSING = (dg.AutomationCondition.missing() & _IDLE & ~dg.AutomationCondition.execution_failed()).with_label(
-    "task_not_done_yet"
-)
-"""Every partition that was never materialised, all in one run. One that failed waits for a person to run it again."""
+_TRIED_IN_VAIN = dg.AutomationCondition.execution_failed() & ~dg.AutomationCondition.cron_tick_passed("0 2 * * *")
+
+WHERE_MISSING = (dg.AutomationCondition.missing() & _IDLE & ~_TRIED_IN_VAIN).with_label("task_not_done_yet")
+"""Every partition that was never materialised, all in one run. One that failed is tried again at night, 2:00 UTC."""
 
 AFTER_COLLECTION = (
     dg.AutomationCondition.any_deps_updated().since_last_handled()

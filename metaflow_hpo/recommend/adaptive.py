@@ -85,6 +85,7 @@ class AdaptiveRecommender:
         believe: Believe | None = None,
         trust: float = 0.0,
         is_novel: bool = False,
+        seconds: Callable[[Array], Array] | None = None,
     ) -> "NewTask":
         """Begin a new task.
 
@@ -95,6 +96,8 @@ class AdaptiveRecommender:
             trust: How far each past task's regrets are bent towards that prediction, in [0, 1].
             is_novel: The task is unlike all past ones: none of them is nearer, the surrogate is not asked, and the
                 default comes first.
+            seconds: Returns expected seconds of training `(P,)` of encoded configurations `(P, D)`; gains are then
+                per second.
         """
         past = self.kernel.extend(more) if more else self.past
         pool = len(self.past.configurations)
@@ -110,7 +113,9 @@ class AdaptiveRecommender:
             share = self.settings.surrogate_share
             expert_weights = np.append((1.0 - share) * expert_weights, share)
         belief = Belief.of(Mixture.fit(past), expert_weights)
-        return NewTask(past, belief, regret, weights, (past.default,) if is_novel else (), self.settings)
+        first = (past.default,) if is_novel else ()
+        duration = np.ones(len(past.points)) if seconds is None else seconds(past.points)
+        return NewTask(past, belief, regret, weights, first, duration, self.settings)
 
     def weigh(self, meta_features: Array, width: float = 1.0) -> Array:
         """Return weights `(T,)` of past tasks that sum to 1: part uniform, part a softmax of the squared distance.
@@ -179,6 +184,7 @@ class NewTask:
         regret: `(R, P)` scenarios of the portfolio.
         weights: `(R,)` their weights.
         first: Positions that come before all others while there are few trials.
+        duration: `(P,)` what a trial costs, in any unit.
         settings: How the parts work together.
     """
 
@@ -187,6 +193,7 @@ class NewTask:
     regret: Array
     weights: Array
     first: tuple[int, ...]
+    duration: Array
     settings: AdaptiveSettings
 
     def choose(self, observed: Observed, count: int, pending: Sequence[int] = ()) -> list[int]:
@@ -227,15 +234,18 @@ class NewTask:
         if forced and known < self.settings.mixture_trials:
             return forced[0]
         if not len(observed.positions) or known < self.settings.portfolio_trials:
-            return select_greedily(self.regret, self._evidence(observed), 1, taken)[0]
-        improvement = self.belief.improvement(observed)
+            return select_greedily(self.regret, self._evidence(observed), 1, taken, self._unequal_duration())[0]
+        improvement = self.belief.improvement(observed) / self.duration
         if known >= self.settings.mixture_trials:
             return best_free(improvement, observed)
         shares = self._evidence(observed)
         left = np.maximum(self.regret[:, taken].min(axis=1)[:, None] - self.regret, 0.0)  # (R, P)
-        gain = shares @ left / shares.sum()
+        gain = shares @ left / shares.sum() / self.duration
         own = self.settings.improvement_share
         return best_free(own * _relative(improvement, taken) + (1.0 - own) * _relative(gain, taken), observed)
+
+    def _unequal_duration(self) -> Array | None:
+        return self.duration if np.ptp(self.duration) > 0.0 else None
 
     def _evidence(self, observed: Observed) -> Array:
         """Return the scenarios' weights `(R,)`, by what they say of the observed trials."""

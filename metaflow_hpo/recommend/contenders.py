@@ -14,7 +14,14 @@ from metaflow_hpo.recommend.model_baselines import (
     CopulaThompson,
     GaussianProcessSearch,
     RankingWeightedEnsemble,
-    TreeParzen,
+)
+from metaflow_hpo.recommend.proposals import (
+    HYPEROPT_RANDOM_STARTS,
+    OPTUNA_RANDOM_STARTS,
+    ProposalSearch,
+    propose_with_gp,
+    propose_with_hyperopt,
+    propose_with_tpe,
 )
 from metaflow_hpo.recommend.sequential import (
     DefaultOnly,
@@ -24,6 +31,7 @@ from metaflow_hpo.recommend.sequential import (
     RandomOrder,
     SequentialRecommender,
 )
+from metaflow_hpo.recommend.transfer_peers import FlamlZeroShot, SyneTuneCopula, SyneTuneZeroShot, check_installed
 from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 Contender = Callable[[PastTasks], SequentialRecommender]
@@ -42,25 +50,49 @@ BASELINES: Mapping[str, Contender] = {
     "gp_warm": GaussianProcessSearch.warm,
     "cts": CopulaThompson.fit,
     "rgpe": RankingWeightedEnsemble.fit,
-    "tpe": TreeParzen.fit,
+    "tpe": partial(ProposalSearch.fit, starts=OPTUNA_RANDOM_STARTS, propose=propose_with_tpe),
     "meta_gp": partial(
         Mixture.fit,
         settings=replace(_FULL, portfolio_picks=0, task_experts=False, integrate_scale=False, similarity=0.0),
     ),
 }
 
+PEERS: Mapping[str, Contender] = {
+    "optuna_gp": partial(ProposalSearch.fit, starts=OPTUNA_RANDOM_STARTS, propose=propose_with_gp),
+    "hyperopt": partial(ProposalSearch.fit, starts=HYPEROPT_RANDOM_STARTS, propose=propose_with_hyperopt),
+    "syne_tune_cts": SyneTuneCopula.fit,
+    "syne_tune_zero_shot": SyneTuneZeroShot.fit,
+    "flaml_zero_shot": FlamlZeroShot.fit,
+}
+"""Other people's recommenders, run with their own code."""
+
 ABLATIONS: Mapping[str, Contender] = {
-    "surrogate-portfolio": partial(Mixture.fit, settings=replace(_FULL, portfolio_picks=0)),
-    "surrogate-task_experts": partial(Mixture.fit, settings=replace(_FULL, task_experts=False)),
-    "surrogate-scale_grid": partial(Mixture.fit, settings=replace(_FULL, integrate_scale=False)),
-    "surrogate-similarity": partial(Mixture.fit, settings=replace(_FULL, similarity=0.0)),
-    "surrogate-past_covariance": partial(Mixture.fit, settings=replace(_FULL, past_share=0.0)),
-    "surrogate-smooth_kernel": partial(Mixture.fit, settings=replace(_FULL, smooth_share=0.0)),
+    "surrogate-no-portfolio": partial(Mixture.fit, settings=replace(_FULL, portfolio_picks=0)),
+    "surrogate-no-task_forest": partial(Mixture.fit, settings=replace(_FULL, task_forest=False)),
+    "surrogate-no-task_experts": partial(Mixture.fit, settings=replace(_FULL, task_experts=False)),
+    "surrogate-no-scale_grid": partial(Mixture.fit, settings=replace(_FULL, integrate_scale=False)),
+    "surrogate-no-similarity": partial(Mixture.fit, settings=replace(_FULL, similarity=0.0)),
+    "surrogate-no-past_covariance": partial(Mixture.fit, settings=replace(_FULL, past_share=0.0)),
+    "surrogate-no-smooth_kernel": partial(Mixture.fit, settings=replace(_FULL, smooth_share=0.0)),
 }
 """The surrogate without one of its parts."""
 
-CONTENDERS: Mapping[str, Contender] = {SURROGATE: Mixture.fit, **BASELINES, **ABLATIONS}
+CONTENDERS: Mapping[str, Contender] = {SURROGATE: Mixture.fit, **BASELINES, **PEERS, **ABLATIONS}
 DEFAULT_NAMES = (SURROGATE, *BASELINES)
+
+
+def choose_names(
+    chosen: Sequence[str] | None = None, *, ablation: bool = False, peers: bool = False
+) -> tuple[str, ...]:
+    """Return the names of what is to be compared.
+
+    Args:
+        chosen: Names in place of the surrogate and all baselines.
+        ablation: Add the surrogate without each of its parts; without `chosen`, leave the baselines out.
+        peers: Add other people's recommenders.
+    """
+    names = list(chosen) if chosen is not None else [SURROGATE] if ablation else list(DEFAULT_NAMES)
+    return check_names([*names, *(ABLATIONS if ablation else ()), *(PEERS if peers else ())])
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -68,8 +100,10 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         InvalidTableError: If one is unknown.
+        MetaflowHPOError: If one needs a package that is not installed.
     """
     unknown = [name for name in names if name not in CONTENDERS]
     if unknown or not names:
         raise InvalidTableError(f"Unknown recommenders {unknown}; choose among {', '.join(CONTENDERS)}.")
+    check_installed(names)
     return tuple(dict.fromkeys(names))

@@ -4,18 +4,20 @@ Performance of the new task is `a + b z(theta)`. Each expert is a Gaussian proce
 past task (or the mean of all), its covariance is what past tasks vary by, plus a smooth rest. The offset a has a flat
 prior, the scale b a grid of its prior; experts and scales are weighted by their marginal likelihood.
 
-The one thing to know: the first picks come from a portfolio, least expected regret over past tasks; with no trials
-there is nothing to weigh experts by.
+The one thing to know: the first picks come from a portfolio, least expected regret over past tasks, which weigh the
+same unless a forest on their meta-features has proved itself; with no trials there is nothing to weigh experts by.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.sequential import Observed, Picker, TaskDistance, best_free
+from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.gaussian_process import expected_improvement, matern, squared_distances
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import PastTasks
@@ -41,9 +43,9 @@ class MixtureSettings:
         smooth_share: Share that follows a Matern kernel over configurations.
         length: Its length in the unit cube of seven dimensions; grows with the root of the dimension.
         noise: Noise variance of a score.
-        similarity: Share of the weights that follows the distance in meta-features; the rest is uniform.
-        width: Width of the similarity in the experts, in root median squared distances.
-        first_width: The same in the portfolio.
+        similarity: Share of the experts' weights that follows the distance in meta-features; the rest is uniform.
+        width: Width of that similarity, in root median squared distances.
+        task_forest: Whether the portfolio may weigh past tasks by a forest; otherwise they weigh the same.
         task_experts: Whether past tasks are experts; otherwise only their mean is.
         integrate_scale: Whether the scale is integrated; otherwise its most probable value is taken.
     """
@@ -56,7 +58,7 @@ class MixtureSettings:
     noise: float = 0.02
     similarity: float = 0.5
     width: float = 0.5
-    first_width: float = 1.0
+    task_forest: bool = True
     task_experts: bool = True
     integrate_scale: bool = True
 
@@ -93,7 +95,7 @@ class Mixture:
 
     def start(self, meta_features: Array, seed: int) -> Picker:
         """Weigh past tasks by their similarity to the new one."""
-        first_weights = self._similarity(meta_features, self.settings.first_width)
+        first_weights = self._weigh_for_portfolio(meta_features)
         belief = Belief.of(self, self._similarity(meta_features, self.settings.width))
 
         def pick(observed: Observed) -> int | None:
@@ -105,6 +107,17 @@ class Mixture:
             return best_free(belief.improvement(observed), observed)
 
         return pick
+
+    @cached_property
+    def forest(self) -> TaskForest:
+        """The forest behind the first picks, fitted when it is first needed."""
+        families = self.past.families or [str(t) for t in range(len(self.past.regret))]
+        return TaskForest.fit(self.distance.standardised, self.past.regret, families)
+
+    def _weigh_for_portfolio(self, meta_features: Array) -> Array:
+        if not self.settings.task_forest:
+            return np.full(len(self.past.regret), 1.0 / len(self.past.regret))
+        return self.forest.weigh(self.distance.transform(meta_features))
 
     def _similarity(self, meta_features: Array, width: float) -> Array:
         """Return weights `(T,)` that sum to 1, part uniform, part a softmax of minus the squared distance."""

@@ -1,4 +1,4 @@
-"""Baselines that fit a model: GP-EI cold and warm-started, RGPE, Copula Thompson sampling, Optuna's TPE.
+"""Baselines that fit a model: GP-EI cold and warm-started, RGPE, Copula Thompson sampling.
 
 The one thing to know: they are the published methods, reimplemented on a pool of recorded configurations; each
 docstring says what its paper leaves open and how it is set here.
@@ -16,7 +16,6 @@ from metaflow_hpo.recommend.sequential import (
     best_free,
     generator,
 )
-from metaflow_hpo.space import Configuration, SearchSpace
 from metaflow_hpo.surrogate.gaussian_process import GaussianProcess, expected_improvement
 from metaflow_hpo.surrogate.meta_dataset import Array
 from metaflow_hpo.surrogate.past_tasks import PastTasks
@@ -28,7 +27,6 @@ RGPE_DROPPED_QUANTILE = 0.95
 RGPE_DEVIATION = 0.1
 """Least deviation of a past task's process: at its own trials a process with noise is not certain either."""
 MAX_CTS_ROWS = 20_000
-TPE_RANDOM_STARTS = 10
 
 
 @dataclass(frozen=True)
@@ -172,55 +170,3 @@ class CopulaThompson:
             return best_free(self.mean + self.deviation * noise, observed)
 
         return pick
-
-
-@dataclass(frozen=True)
-class TreeParzen:
-    """Optuna's multivariate TPE, its proposals moved to the nearest configuration of the pool not yet tried.
-
-    It hears the configurations that were really tried. Ten random ones first, as Optuna does.
-
-    References:
-        Bergstra et al. 2011, Algorithms for hyper-parameter optimization; Akiba et al. 2019, Optuna.
-    """
-
-    space: SearchSpace
-    configurations: tuple[Configuration, ...]
-    points: Array
-    initial: RandomOrder
-    is_random: bool = True
-
-    @classmethod
-    def fit(cls, past: PastTasks) -> "TreeParzen":
-        """Learn the space, nothing else."""
-        return cls(past.space, past.configurations, past.points, RandomOrder.fit(past))
-
-    def start(self, meta_features: Array, seed: int) -> Picker:
-        """Begin with random configurations."""
-        first = self.initial.start(meta_features, seed)
-
-        def pick(observed: Observed) -> int | None:
-            if len(observed.positions) < TPE_RANDOM_STARTS:
-                return first(observed)
-            proposed = self.space.encode([self._propose(observed, seed)])[0]
-            return best_free(-((self.points - proposed) ** 2).sum(axis=1), observed)
-
-        return pick
-
-    def _propose(self, observed: Observed, seed: int) -> Configuration:
-        import optuna
-
-        from metaflow_hpo.collect.optuna_strategy import quiet, suggest, to_distribution
-
-        distributions = {hp.name: to_distribution(hp) for hp in self.space.hyperparameters}
-        trials = []
-        for position, performance in zip(observed.positions, observed.performance, strict=True):
-            params = dict(self.configurations[position])
-            active = {name: distributions[name] for name in params}
-            trials.append(optuna.trial.create_trial(params=params, distributions=active, value=float(performance)))
-        with quiet():
-            sampler_seed = int(generator(seed, observed).integers(2**32))  # Optuna takes 32 bits
-            sampler = optuna.samplers.TPESampler(multivariate=True, group=True, n_startup_trials=0, seed=sampler_seed)
-            study = optuna.create_study(direction="maximize", sampler=sampler)
-            study.add_trials(trials)
-            return suggest(study.ask(), self.space)

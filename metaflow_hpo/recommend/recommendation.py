@@ -6,7 +6,7 @@ The one thing to know: everything here is read from one folder of safetensors an
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from metaflow_hpo.recommend import sequential
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask, place
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
+from metaflow_hpo.recommend.explanation import explain
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
@@ -25,7 +26,7 @@ from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.past_tasks import see_core
-from metaflow_hpo.surrogate.predict import Surrogate, load_surrogate, save_surrogate
+from metaflow_hpo.surrogate.predict import Prediction, Surrogate, load_surrogate, save_surrogate
 
 _ARRAYS_FILE = "past_tasks.safetensors"
 _DESCRIPTION_FILE = "past_tasks.json"
@@ -116,15 +117,21 @@ class ServedRecommender:
             raise InvalidTableError(f"Meta-features must be finite numbers; {bad[:5]} are not.")
         return row
 
-    def select(self, row: Array, count: int) -> tuple[list[int], float]:
+    def select(
+        self, row: Array, count: int, *, per_time: bool = False, prediction: Prediction | None = None
+    ) -> tuple[list[int], float]:
         """Return positions in the shared core, best first, and the novelty of the task as a percentile.
 
-        A task that `falls_back` gets the learner's default and then the portfolio over past tasks.
+        A task that `falls_back` gets the learner's default and then the portfolio over past tasks. `per_time` counts
+        the expected seconds of training instead of trials. `prediction` is that of all networks for this task, where
+        the caller has it.
         """
+        duration = self._durations.predict(row, self.past.encoded) if per_time else None
         percentile, fallback = self.falls_back(row)
         if not fallback:
-            return self._recommender.select(row, count), percentile
-        portfolio = select_greedily(self._recommender.past_regret, np.ones(len(self.past.task_ids)), count)
+            return self._recommender.select(row, count, duration, prediction), percentile
+        weights = np.ones(len(self.past.task_ids))
+        portfolio = select_greedily(self._recommender.past_regret, weights, count, duration=duration)
         return [self._default, *(c for c in portfolio if c != self._default)][:count], percentile
 
     def falls_back(self, row: Array) -> tuple[float, bool]:
@@ -137,7 +144,13 @@ class ServedRecommender:
         return percentile, percentile > THRESHOLD or is_noise
 
     def choose(
-        self, row: Array, count: int, observed: Sequence[Observed] = (), more: Sequence[Configuration] = ()
+        self,
+        row: Array,
+        count: int,
+        observed: Sequence[Observed] = (),
+        more: Sequence[Configuration] = (),
+        *,
+        per_time: bool = False,
     ) -> Chosen:
         """Choose the next configurations to try.
 
@@ -146,15 +159,16 @@ class ServedRecommender:
             count: How many; fewer where every configuration of the shared core was tried.
             observed: Trials of this task, of any configurations.
             more: Configurations to consider beside the shared core, once there are trials.
+            per_time: Choose by expected gain per second of training instead of per trial.
         """
         percentile, fallback = self.falls_back(row)
         if observed:
-            task, seen = self._begin(row, observed, more, is_novel=fallback)
+            task, seen = self._begin(row, observed, more, is_novel=fallback, per_time=per_time)
             order, (mean, spread) = task.choose(seen, count), task.predict(seen)
             pool, is_new = task.past.configurations, self._default not in seen.positions
         else:
-            order = self.select(row, count)[0]
             prediction = self.surrogate.predict(row[None, :], self.past.encoded)
+            order = self.select(row, count, per_time=per_time, prediction=prediction)[0]
             mean, spread = prediction.mean[0], prediction.spread[0]
             pool, is_new = self.past.configurations, True
         mean = np.clip(mean, 0.0, 1.0)
@@ -165,7 +179,7 @@ class ServedRecommender:
         return Chosen(chosen, mean[order], spread[order], float(mean[self._default]), percentile, fallback)
 
     def _begin(
-        self, row: Array, observed: Sequence[Observed], more: Sequence[Configuration], *, is_novel: bool
+        self, row: Array, observed: Sequence[Observed], more: Sequence[Configuration], *, is_novel: bool, per_time: bool
     ) -> tuple[NewTask, sequential.Observed]:
         """Return the task on a pool that holds what was or may be tried, and the observed trials by position."""
         beside, at = place(self.past.configurations, [trial.configuration for trial in observed], more)
@@ -175,6 +189,7 @@ class ServedRecommender:
             believe=lambda encoded: self.surrogate.predict(row[None, :], encoded).positions[:, 0, :].mean(axis=0),
             trust=self.trust,
             is_novel=is_novel,
+            seconds=partial(self._durations.predict, row) if per_time else None,
         )
         performance = np.array([trial.performance for trial in observed], dtype=np.float64)
         return task, sequential.Observed(at, performance)
@@ -185,7 +200,13 @@ class ServedRecommender:
         return AdaptiveRecommender.fit(see_core(self.past))
 
     def recommend(
-        self, meta_features: Mapping[str, float], k: int = 5, observed: Sequence[Observed] = ()
+        self,
+        meta_features: Mapping[str, float],
+        k: int = 5,
+        observed: Sequence[Observed] = (),
+        *,
+        per_time: bool = False,
+        explained: bool = False,
     ) -> dict[str, Any]:
         """Recommend k configurations.
 
@@ -193,6 +214,8 @@ class ServedRecommender:
             meta_features: Every meta-feature by name, finite.
             k: How many, from 1 to the size of the shared core.
             observed: Trials a person has already made on this task; the recommendation goes on from them.
+            per_time: Choose by expected gain per second of training instead of per trial.
+            explained: Add to the evidence what drives the first recommendation, see `explain`.
 
         Returns:
             JSON-ready `recommendations`, `evidence`, `novelty` and `lineage`, as in the CLI's contract.
@@ -203,7 +226,7 @@ class ServedRecommender:
         row = self.read_meta_features(meta_features)
         if not 1 <= k <= len(self.past.configurations):
             raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
-        chosen = self.choose(row, k, observed)
+        chosen = self.choose(row, k, observed, per_time=per_time)
         is_novel = chosen.percentile > THRESHOLD
         width = self.interval.at(len(observed)) * (NOVEL_WIDENING if is_novel else 1.0)
         seconds = self._durations.predict(row, self.surrogate.space.encode(chosen.configurations))
@@ -224,10 +247,14 @@ class ServedRecommender:
                 "nearest_tasks": self._nearest(row),
                 "trust_in_surrogate": self.trust,
                 "observed_trials": len(observed),
+                **(self._explain(row, chosen.configurations) if explained else {}),
             },
             "novelty": {"percentile": chosen.percentile, "fallback": chosen.fallback},
             "lineage": dict(self.lineage),
         }
+
+    def _explain(self, row: Array, chosen: Sequence[Configuration]) -> dict[str, list[dict[str, Any]]]:
+        return explain(self.surrogate, row, self._recommender.standardiser.center, chosen[0])
 
     def _interval(self, mean: float, margin: float) -> dict[str, float]:
         """Both metrics end at 1 and the floor of each is 0, so an interval never leaves [0, 1]."""

@@ -85,7 +85,7 @@ class RandomOrder:
 
     def start(self, meta_features: Array, seed: int) -> Picker:
         """Shuffle the pool."""
-        return _in_order(np.random.default_rng(seed).permutation(self.size))
+        return in_order(np.random.default_rng(seed).permutation(self.size))
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class DefaultOnly:
 
     def start(self, meta_features: Array, seed: int) -> Picker:
         """Return the default, once."""
-        return _in_order(np.array([self.position]))
+        return in_order(np.array([self.position]))
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class MeanRank:
 
     def start(self, meta_features: Array, seed: int) -> Picker:
         """Go down the list."""
-        return _in_order(self.order)
+        return in_order(self.order)
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class NearestTask:
         """Follow the nearest past task."""
         squared = self.space.squared(meta_features)
         nearest = self.scores[int(np.argmin(squared))] if len(meta_features) else self.scores.mean(axis=0)
-        return _in_order(np.argsort(-nearest, kind="stable"))
+        return in_order(np.argsort(-nearest, kind="stable"))
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,8 @@ def rank_losses(past: PastTasks) -> Array:
     return np.asarray((rankdata(-past.scores, axis=1) - 1.0) / count)
 
 
-def _in_order(order: IntArray) -> Picker:
+def in_order(order: IntArray) -> Picker:
+    """Return a picker that goes down a list of positions, whatever it observes, and then stops."""
     positions = [int(p) for p in order]
 
     def pick(observed: Observed) -> int | None:

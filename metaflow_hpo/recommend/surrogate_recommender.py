@@ -14,7 +14,7 @@ import numpy as np
 
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_evidence
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
-from metaflow_hpo.surrogate.predict import Surrogate
+from metaflow_hpo.surrogate.predict import Prediction, Surrogate
 from metaflow_hpo.surrogate.targets import Standardiser
 
 TRUSTS: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9)
@@ -68,27 +68,49 @@ class SurrogateRecommender:
             trust=trust,
         )
 
-    def select(self, meta_features: Array, count: int) -> list[int]:
-        """Return the first `count` positions of the joint portfolio."""
-        regret, weights = self.scenarios(meta_features)
-        return select_greedily(regret, weights, count)
+    def select(
+        self,
+        meta_features: Array,
+        count: int,
+        duration: Array | None = None,
+        prediction: Prediction | None = None,
+    ) -> list[int]:
+        """Return the first `count` positions of the joint portfolio; per second where durations `(C,)` are given.
 
-    def continue_from(self, meta_features: Array, tried: Sequence[int], performance: Array, count: int) -> list[int]:
+        `prediction` is as in `scenarios`.
+        """
+        regret, weights = self.scenarios(meta_features, prediction)
+        return select_greedily(regret, weights, count, duration=duration)
+
+    def continue_from(
+        self,
+        meta_features: Array,
+        tried: Sequence[int],
+        performance: Array,
+        count: int,
+        duration: Array | None = None,
+        prediction: Prediction | None = None,
+    ) -> list[int]:
         """Return the next positions to try, given the performances `(N,)` of the N positions tried on the task."""
-        regret, weights = self.scenarios(meta_features)
+        regret, weights = self.scenarios(meta_features, prediction)
         evidence = weigh_by_evidence(regret[:, list(tried)], performance)
-        return select_greedily(regret, weights * evidence, count, tried)
+        return select_greedily(regret, weights * evidence, count, tried, duration)
 
-    def scenarios(self, meta_features: Array) -> tuple[Array, Array]:
-        """Return regrets `(T, C)` and weights `(T,)` of a task's scenarios; NaN (never tried) is the prediction."""
-        believed = self.believed_regret(meta_features)
+    def scenarios(self, meta_features: Array, prediction: Prediction | None = None) -> tuple[Array, Array]:
+        """Return regrets `(T, C)` and weights `(T,)` of a task's scenarios; NaN (never tried) is the prediction.
+
+        Args:
+            meta_features: `(M,)` of the task.
+            prediction: Of `networks` for this task alone, where the caller has it already: it is what takes the time.
+        """
+        believed = self.believed_regret(meta_features, prediction)
         past = np.where(np.isfinite(self.past_regret), self.past_regret, believed)
         return (1.0 - self.trust) * past + self.trust * believed, self.similarity(meta_features)
 
-    def believed_regret(self, meta_features: Array) -> Array:
+    def believed_regret(self, meta_features: Array, prediction: Prediction | None = None) -> Array:
         """Return the normalised regret `(C,)` the surrogate predicts, 0 at the configuration it believes best."""
-        positions = self.surrogate.predict(meta_features[None, :], self.encoded, self.networks).positions[:, 0, :]
-        expected = positions.mean(axis=0)
+        known = prediction or self.surrogate.predict(meta_features[None, :], self.encoded, self.networks)
+        expected = known.positions[:, 0, :].mean(axis=0)
         return np.asarray(expected.max() - expected)
 
     def similarity(self, meta_features: Array) -> Array:

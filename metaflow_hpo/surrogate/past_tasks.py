@@ -34,6 +34,7 @@ class PastTasks:
         meta_features: `(T, M)` raw, NaN where not known.
         trials: `(T,)` each task's own (points, scores), whether in the pool or not.
         default: Position in the pool of the configuration nearest to the space's default.
+        families: `(T,)` families of the tasks; empty where every task is its own.
     """
 
     space: SearchSpace
@@ -46,6 +47,7 @@ class PastTasks:
     meta_features: Array
     trials: tuple[tuple[Array, Array], ...]
     default: int
+    families: tuple[str, ...] = ()
 
     @property
     def is_shared(self) -> bool:
@@ -98,6 +100,7 @@ class History:
             meta_features=np.stack([task.meta_features for task in past]),
             trials=tuple((self.table.points[self.table.tasks[t].positions], self.scores[t]) for t in tasks),
             default=int(np.argmin(((points - default) ** 2).sum(axis=1))),
+            families=tuple(task.family for task in past),
         )
 
     def _column(self, t: int, pool: IntArray, points: Array) -> tuple[Array, Array, Array]:

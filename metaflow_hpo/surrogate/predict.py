@@ -99,7 +99,9 @@ class Surrogate:
         tasks, configurations = len(meta_features), len(encoded)
         t = torch.from_numpy(self.standardisers[j].transform(meta_features).astype(np.float32))
         x = torch.from_numpy(encoded.astype(np.float32))
-        network = self.networks[j].eval()
+        network = self.networks[j]
+        if network.training:
+            network.eval()
         with one_thread(), torch.inference_mode():
             score, position, log_spread, task = network(t.repeat_interleave(configurations, 0), x.repeat(tasks, 1))
         shape = (-1, tasks, configurations)

@@ -9,7 +9,8 @@ References:
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ def assign_folds(families: Sequence[str], folds: int) -> dict[str, int]:
     Raises:
         InvalidTableError: If there are fewer than three families: one each to train, validate and test on.
     """
-    distinct = sorted(set(families), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    distinct = sorted(set(families), key=_digest)
     if len(distinct) < MIN_FAMILIES:
         raise InvalidTableError(
             f"Meta-learning needs tasks of at least {MIN_FAMILIES} families; found {len(distinct)}: {distinct}. "
@@ -49,6 +50,31 @@ def assign_folds(families: Sequence[str], folds: int) -> dict[str, int]:
         )
     count = max(MIN_FAMILIES, min(folds, len(distinct)))
     return {family: position % count for position, family in enumerate(distinct)}
+
+
+def extend_folds(known: Mapping[str, int], families: Sequence[str]) -> dict[str, int]:
+    """Leave every known family in its fold and put each new one into the fold that has the fewest.
+
+    A network that is trained on may only be asked about the families of its fold if no family ever moves.
+
+    Args:
+        known: The fold of each family as it was; every fold has one.
+        families: Families of the present tasks, in any order, repeated or not.
+
+    Returns:
+        The folds of known and new families; new ones are dealt in the order of a hash of their names.
+    """
+    assignment = dict(known)
+    sizes = Counter(assignment.values())
+    for family in sorted(set(families) - set(known), key=_digest):
+        fold = min(sizes, key=lambda number: (sizes[number], number))
+        assignment[family] = fold
+        sizes[fold] += 1
+    return assignment
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def split_families(families: Sequence[str], assignment: dict[str, int]) -> list[FamilySplit]:

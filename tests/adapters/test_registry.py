@@ -192,3 +192,36 @@ def test_only_a_folder_and_finite_meta_features_are_registered(registry: Registr
             registry.register_surrogate(tmp_path, run_id="r", input_example=wrong)
     with pytest.raises(InvalidTableError, match="numbers only"):
         registry.register_surrogate(tmp_path, run_id="r", input_example=EXAMPLE.assign(mf_rows="x"))
+
+
+def test_the_card_of_the_champion_is_on_its_version_and_on_the_registered_model(
+    registry: Registry, tmp_path: Path
+) -> None:
+    first, second = (register(registry, tmp_path / f"surrogate_{i}") for i in range(2))
+    registry.describe(first, "# Card of the first", {"regret.k1": "0.1"})
+    registry.promote(first, "better")
+    registry.describe(second, "# Card of the second", {"regret.k1": "0.2"})
+    client = registry.tracking.client()
+    assert registry.version(second).description == "# Card of the second"
+    assert registry.version(second).tags["regret.k1"] == "0.2"
+    model = client.get_registered_model(registry.name)
+    assert model.tags["kind"] == "recommender"
+    assert "# Card of the first" in model.description
+    registry.promote(second, "better still")
+    assert "# Card of the second" in client.get_registered_model(registry.name).description
+    experiment = client.get_experiment_by_name("metaflow_hpo/decisions")
+    assert experiment.tags["group"] == "3 champion"
+    assert experiment.tags["mlflow.note.content"].startswith("One run a promotion")
+
+
+@pytest.mark.parametrize("name", ["python_model.pkl", "artifacts/surrogate/weights.pt", "artifacts/surrogate/x.sh"])
+def test_a_version_that_holds_what_may_run_code_is_refused(registry: Registry, tmp_path: Path, name: str) -> None:
+    """A pickle beside a good surrogate is enough: nothing is downloaded into the cache, and nobody can promote it."""
+    good = registry.version(register(registry, tmp_path / "surrogate"))
+    folder = tmp_path / "model"
+    shutil.copytree(tmp_path / "surrogate", folder / "artifacts" / "surrogate")
+    (folder / name).write_bytes(b"\x80\x04N.")
+    bad = registry.tracking.client().create_model_version(registry.name, source=folder.as_uri(), run_id=good.run_id)
+    with pytest.raises(MetaflowHPOError, match=f"JSON and safetensors only; found .*{Path(name).name}.* It is refused"):
+        registry.download(int(bad.version))
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []

@@ -1,22 +1,16 @@
+"""What MLflow itself makes of the champion: `mlflow.pyfunc.load_model`, behind the code of its scoring server."""
+
 import json
 import math
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from mlflow import pyfunc
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.scoring_server import invocations
 
-import metaflow_hpo
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.recommend.recommendation import ServedRecommender
@@ -40,72 +34,18 @@ def promote(tracking: Tracking, folder: Path, cache: Path) -> Registry:
     return registry
 
 
-@contextmanager
-def serving(tracking: Tracking, name: str, folder: Path) -> Iterator[str]:
-    """Serve the champion in a process group of its own, in `folder`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        f"models:/{name}@champion",
-        "--env-manager",
-        "local",
-    ]
-    environment = {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": tracking.tracking_uri,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PYTHONPATH": os.pathsep.join([str(Path(metaflow_hpo.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-    }
-    with (folder / "serve.log").open("w") as log:
-        server = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True,
-        )  # fmt: skip
-    try:
-        wait_for(f"http://127.0.0.1:{port}/ping", server, folder / "serve.log")
-        yield f"http://127.0.0.1:{port}/invocations"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
-
-
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(480):
-        if server.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(url, timeout=5):  # noqa: S310
-                return
-        except OSError:
-            time.sleep(0.25)
-    pytest.fail(f"The server did not start: {log.read_text()[-3000:]}")
-
-
-def post(url: str, body: bytes, content_type: str = "application/json") -> tuple[int, dict[str, Any]]:
-    request = urllib.request.Request(url, body, {"Content-Type": content_type})  # noqa: S310
-    try:
-        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
-
-
 def test_the_served_champion_recommends_and_answers_400_to_what_it_cannot(
     tracking: Tracking, served_folder: Path, tmp_path: Path
 ) -> None:
     registry = promote(tracking, served_folder, tmp_path / "cache")
     row = example_for(served_folder).iloc[0].to_dict()
     first = next(iter(row))
-    (tmp_path / "server").mkdir()
+    model = pyfunc.load_model(tracking.client().get_model_version_download_uri(registry.name, "1"))
+
+    def post(body: bytes) -> dict[str, Any]:
+        answer = invocations(body, "application/json", model, model.metadata.get_input_schema())
+        assert answer.status == 200
+        return json.loads(answer.response)
 
     def body(values: dict[str, Any], **more: Any) -> bytes:
         return json.dumps({"dataframe_records": [values], **more}).encode()
@@ -128,19 +68,15 @@ def test_the_served_champion_recommends_and_answers_400_to_what_it_cannot(
         "no input": (b"{}", "JSON dictionary"),
         "no task": (json.dumps({"dataframe_split": {"columns": list(row), "data": []}}).encode(), "1 to 1000 tasks"),
     }
-    with serving(tracking, registry.name, tmp_path / "server") as url:
-        status, answer = post(url, body(row, params={"k": 2}))
-        assert status == 200, answer
-        assert answer["predictions"] == [ServedRecommender.load(registry.download("champion")).recommend(row, 2)]
-        assert [item["rank"] for item in answer["predictions"][0]["recommendations"]] == [1, 2]
-        status, answer = post(url, json.dumps({"dataframe_records": [row, row]}).encode())
-        assert status == 200
-        assert [len(item["recommendations"]) for item in answer["predictions"]] == [5, 5]
-        # MLflow drops what the signature does not name before the model sees it; a misspelt name is a missing column.
-        assert post(url, body({**row, "unknown": 1.0}, params={"k": 2}))[0] == 200
-        for name, (request, message) in malformed.items():
-            status, answer = post(url, request)
-            assert (name, status) == (name, 400), answer
-            assert message in answer["message"], name
-            assert "stack_trace" not in answer, name
-    assert sorted(path.name for path in (tmp_path / "server").iterdir()) == ["serve.log"]
+    answer = post(body(row, params={"k": 2}))
+    assert answer["predictions"] == [ServedRecommender.load(registry.download("champion")).recommend(row, 2)]
+    assert [item["rank"] for item in answer["predictions"][0]["recommendations"]] == [1, 2]
+    answer = post(json.dumps({"dataframe_records": [row, row]}).encode())
+    assert [len(item["recommendations"]) for item in answer["predictions"]] == [5, 5]
+    # MLflow drops what the signature does not name before the model sees it; a misspelt name is a missing column.
+    assert post(body({**row, "unknown": 1.0}, params={"k": 2}))["predictions"]
+    for name, (request, message) in malformed.items():
+        with pytest.raises(MlflowException) as caught:
+            post(request)
+        assert (name, caught.value.get_http_status_code()) == (name, 400)
+        assert message in caught.value.message, name

@@ -163,7 +163,10 @@ def test_dagster_and_mlflow_start_together_and_one_ctrl_c_stops_both(tmp_path: P
                 time.sleep(0.3)
             assert get(ports[0], "/server_info")[0] == 200
             assert get(ports[1], "/health") == (200, "OK")
-            assert len(psutil.Process(running.pid).children(recursive=True)) > 3
+            family = psutil.Process(running.pid).children(recursive=True)
+            assert len(family) > 3
+            sockets = [c for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+            assert {c.laddr.ip for c in sockets} == {"127.0.0.1"}
         finally:
             running.send_signal(signal.SIGINT)
             code = running.wait(timeout=60)

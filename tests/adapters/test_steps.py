@@ -9,13 +9,16 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
 from sklearn.datasets import load_breast_cancer
 
 from metaflow_hpo.adapters import collect_steps, surrogate_steps
-from metaflow_hpo.adapters.files import write_json
+from metaflow_hpo.adapters.files import write_frame, write_json
+from metaflow_hpo.adapters.lineage import trace
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, UnknownTaskError
+from metaflow_hpo.recommend.recommendation import ServedRecommender
 from metaflow_hpo.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -241,3 +244,83 @@ def test_steps_out_of_order_name_the_one_to_run_first(tmp_path):
 def test_an_unknown_task_of_the_settings_is_named(tmp_path):
     with pytest.raises(UnknownTaskError, match="nothing_like_it"):
         collect_steps.build_catalogue(Pipeline(Settings(data=tmp_path / "data", tasks=("nothing_like_it",))))
+
+
+def test_a_fit_goes_on_from_the_champion_only_where_nothing_it_saw_has_changed(finished):
+    pipeline, _ = finished
+    registry, store = pipeline.registry, pipeline.store
+    if registry.champion() is None:
+        registry.promote(1, "for this test")
+    first = registry.champion().version
+    landed = store.inbox / "landed.csv"
+    store.inbox.mkdir(exist_ok=True)
+    load_breast_cancer(as_frame=True).frame.head(120).to_csv(landed, index=False)
+    os.utime(landed, (0, 0))
+    collect_steps.build_catalogue(pipeline)
+    collect_steps.search_tasks(pipeline, ["landed"])
+    collect_steps.describe_tasks(pipeline, ["landed"])
+    collect_steps.join_tasks(pipeline)
+
+    warm = surrogate_steps.fit(pipeline, incremental=True)
+    assert (warm["start"], warm["reused"]) == (f"version {first}", False)
+    assert "new tasks: landed (1 in all)" in warm["start_reason"]
+    assert surrogate_steps.fit(pipeline, incremental=True)["reused"]
+    old, new = (ServedRecommender.load(registry.download(version)) for version in (first, warm["version"]))
+    assert old.surrogate.fold_of_family.items() <= new.surrogate.fold_of_family.items()
+    assert set(new.past.task_ids) - set(old.past.task_ids) == {"landed"}
+    tags = pipeline.tracking.client().get_run(warm["run_id"]).data.tags
+    assert tags["fit.start"] == f"version {first}"
+    assert trace(pipeline, str(warm["version"]))["reproduce"][-1].startswith(
+        f"METAFLOW_HPO_REFIT_FROM={first} dvc repro"
+    )
+
+    # Asked for from scratch, what was trained on is not what is wanted; then the schedule has nothing to do.
+    assert surrogate_steps.find_learned_md5(pipeline) != warm["meta_dataset_md5"]
+    scratch = surrogate_steps.fit(pipeline)
+    assert (scratch["start"], scratch["reused"]) == ("scratch", False)
+    assert surrogate_steps.find_learned_md5(pipeline) == scratch["meta_dataset_md5"]
+
+    again = Pipeline(pipeline.settings.model_copy(update={"refit_from": first}))
+    repeated = surrogate_steps.fit(again)
+    assert repeated["start"] == f"version {first}"
+    same = ServedRecommender.load(registry.download(repeated["version"])).surrogate.to_tensors()
+    assert all(torch.equal(value, same[name]) for name, value in new.surrogate.to_tensors().items())
+
+    path = store.search_results_path("iris")
+    frame = pd.read_parquet(path)
+    frame.assign(duration_s=frame["duration_s"] + 1.0).to_parquet(path)
+    collect_steps.join_tasks(pipeline)
+    changed = surrogate_steps.fit(pipeline, incremental=True)
+    assert changed["start"] == "scratch"
+    assert "1 of its tasks have other trials: iris" in changed["start_reason"]
+
+
+def test_a_task_that_makes_relatives_of_two_families_moves_them_in_the_meta_dataset(finished):
+    pipeline, _ = finished
+    store = pipeline.store
+    catalogue = store.read_catalogue()
+    kept = store.catalogue_path.read_bytes()
+    try:
+        write_frame(store.catalogue_path, catalogue.assign(family=catalogue["family"].replace({"wine": "iris"})))
+        collect_steps.join_tasks(pipeline)
+        families = store.read_meta_dataset().groupby("task_id")["family"].agg(set)
+    finally:
+        store.catalogue_path.write_bytes(kept)
+        collect_steps.join_tasks(pipeline)
+    assert families["wine"] == families["iris"] == {"iris"}
+
+
+def test_one_task_that_cannot_be_searched_does_not_hold_up_the_others(finished):
+    pipeline, _ = finished
+    store = pipeline.store
+    path = store.task_path("servo")
+    kept = path.read_bytes()
+    try:
+        path.write_bytes(kept[: len(kept) // 2])
+        with pytest.raises(collect_steps.TasksFailedError, match="1 of 3 tasks could not be searched: servo") as failed:
+            collect_steps.search_tasks(pipeline, ["iris", "servo", "zoo"])
+        with pytest.raises(collect_steps.TasksFailedError, match="could not be described"):
+            collect_steps.describe_tasks(pipeline, ["servo"])
+    finally:
+        path.write_bytes(kept)
+    assert failed.value.done == ("iris", "zoo")

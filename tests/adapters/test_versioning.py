@@ -174,3 +174,26 @@ def test_a_change_made_outside_dvc_is_committed_pushed_and_pulled(repository: Pa
     out.unlink()
     versioning.pull(repository)
     assert out.read_text() == "two"
+
+
+def test_without_a_dvc_repository_it_is_said_and_nothing_fails(tmp_path: Path) -> None:
+    assert "is no DVC repository" in versioning.record(tmp_path, ["meta_dataset"], None)["dvc"]
+
+
+@pytest.mark.integration
+def test_what_is_recorded_goes_to_the_remote_of_the_setting_and_a_dead_one_costs_only_the_copy(
+    repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_pipeline(repository)
+    assert "have not written" in versioning.record(repository, ["evaluate"], None)["dvc"]
+    shown = versioning.record(repository, ["meta_dataset"], "unknown_remote")
+    assert shown["dvc"] == "recorded in dvc.lock: meta_dataset"
+    assert shown["dvc_push"].startswith("failed, the next run tries again")
+    assert "not copied to unknown_remote" in caplog.text
+    recorded = versioning.recorded_md5(repository, "data/meta_dataset.txt")
+    assert recorded == versioning.data_md5(repository / "data" / "meta_dataset.txt")
+
+    store = tmp_path / "store"
+    assert versioning.record(repository, ["meta_dataset"], str(store))["dvc_push"] == f"copied to {store}"
+    assert [path.name for path in store.rglob(f"{recorded[2:]}*")] == [recorded[2:]]
+    assert str(store) in (repository / ".dvc" / "config.local").read_text()

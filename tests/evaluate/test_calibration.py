@@ -76,8 +76,8 @@ def test_replayed_scores_do_not_depend_on_what_others_of_the_family_are_worth(me
     assert (one[3]["task_01"] != other[3]["task_01"]).any()
 
 
-def test_intervals_after_trials_cover_what_they_promise_on_tasks_of_the_same_kind(many, surrogate):
-    scores = measure_adaptive(many, surrogate, 0.5, counts=(1, 3, 10))
+def test_intervals_after_trials_cover_what_they_promise_on_tasks_of_the_same_kind(forty_tasks, surrogate):
+    scores = measure_adaptive(forty_tasks, surrogate, 0.5, counts=(1, 3, 10))
     halves = [{n: dict(list(by.items())[part::2]) for n, by in scores.items()} for part in (0, 1)]
     interval = with_observed(IntervalScale(), halves[0])
     assert [n for n, _ in interval.observed] == [1, 3, 10]

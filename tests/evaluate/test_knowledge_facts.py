@@ -150,3 +150,9 @@ def test_meta_features_that_say_where_the_best_lies_come_first():
     table = facts.correlate_meta_features(meta, winners)
     assert list(table.index) == ["mf_tells", "mf_noise"]
     assert table.loc["mf_tells", "rate"] == pytest.approx(-1.0)
+
+
+def test_with_too_few_tasks_no_meta_feature_is_correlated():
+    meta = pd.DataFrame({"task_id": ["a", "b", "c"], "mf_log_rows": [1.0, 2.0, 3.0]})
+    winners = pd.DataFrame({"rate": [0.1, 0.5, 0.9]}, index=pd.Index(["a", "b", "c"], name="task_id"))
+    assert facts.correlate_meta_features(meta, winners).empty

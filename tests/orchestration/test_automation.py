@@ -1,5 +1,6 @@
 """Files that land: one run of the catalogue, one of the collection, one of the learning, on a real instance."""
 
+import importlib
 import os
 import time
 
@@ -8,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from metaflow_hpo.adapters.collect_steps import describe_tasks, search_tasks
+from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.definitions import defs
 from metaflow_hpo.orchestration import automation
@@ -72,8 +75,8 @@ def test_a_burst_of_files_is_one_run_of_the_catalogue_and_one_of_the_collection(
     (data / "inbox" / "bad.csv").write_text("a,y\n1\n")
     os.utime(data / "inbox" / "bad.csv", (0, 0))
     request, _ = tick(instance)
-    assert isinstance(request, dg.RunRequest)
-    assert request.tags["inbox_files"] == "11"
+    assert isinstance(request, dg.SensorResult)
+    assert request.run_requests[0].tags["inbox_files"] == "11"
     assert run("catalogue", instance).success
     skipped, _ = tick(instance)
     assert isinstance(skipped, dg.SkipReason)
@@ -92,7 +95,7 @@ def test_the_sensor_waits_for_a_run_tries_a_killed_one_again_and_stops_in_the_en
     cursor = ""
     for _ in range(automation.MAX_ATTEMPTS):
         request, cursor = tick(instance, cursor)
-        assert isinstance(request, dg.RunRequest)
+        assert isinstance(request, dg.SensorResult)
         queued = instance.create_run_for_job(
             defs.resolve_job_def("catalogue"), status=dg.DagsterRunStatus.STARTED, run_config={}
         )
@@ -102,7 +105,7 @@ def test_the_sensor_waits_for_a_run_tries_a_killed_one_again_and_stops_in_the_en
     given_up, cursor = tick(instance, cursor)
     assert "without taking in landed_0.csv" in given_up.skip_message
     land(data, 1, start=1)
-    assert isinstance(tick(instance, cursor)[0], dg.RunRequest)
+    assert isinstance(tick(instance, cursor)[0], dg.SensorResult)
 
 
 def test_a_file_accepted_on_the_command_line_still_gets_its_partition(data, instance):
@@ -110,7 +113,7 @@ def test_a_file_accepted_on_the_command_line_still_gets_its_partition(data, inst
 
     land(data, 1)
     build_catalogue(Pipeline(Settings()))
-    assert isinstance(tick(instance)[0], dg.RunRequest)
+    assert isinstance(tick(instance)[0], dg.SensorResult)
     assert run("catalogue", instance).success
     assert isinstance(tick(instance)[0], dg.SkipReason)
 
@@ -137,3 +140,54 @@ def test_learning_follows_the_whole_collection_in_one_run_although_a_task_is_mis
         materialized(instance, name)
     evaluated = evaluate(instance, cursor=evaluated.cursor)
     assert not requested(evaluated) & {"meta_dataset", "surrogate", "champion"}
+
+
+def test_rows_that_were_replaced_are_collected_again_once(data, instance):
+    land(data, 1)
+    assert run("catalogue", instance).success
+    pipeline = Pipeline(Settings())
+    search_tasks(pipeline, ["landed_0"])
+    describe_tasks(pipeline, ["landed_0"])
+    materialized(instance, "search_results", "landed_0")
+    assert isinstance(tick(instance)[0], dg.SkipReason)
+    land(data, 1, start=7)
+    (data / "inbox" / "landed_7.csv").rename(data / "inbox" / "landed_0.csv")
+    assert tick(instance)[0].run_requests[0].job_name == "catalogue"
+    assert run("catalogue", instance).success
+    (request,) = tick(instance)[0].run_requests
+    sha256 = pipeline.store.read_task("landed_0").task.sha256
+    assert (request.job_name, request.partition_key, request.run_key) == ("collect", "landed_0", f"landed_0/{sha256}")
+    search_tasks(pipeline, ["landed_0"])
+    describe_tasks(pipeline, ["landed_0"])
+    assert isinstance(tick(instance)[0], dg.SkipReason)
+
+
+def test_drift_retrains_only_where_the_setting_is_on_and_there_is_something_new(data, instance, monkeypatch):
+    def look():
+        return automation.drift_sensor(dg.build_sensor_context(instance=instance))
+
+    assert "retrain_on_drift is off" in look().skip_message
+    monkeypatch.setenv("METAFLOW_HPO_RETRAIN_ON_DRIFT", "true")
+    assert look().skip_message == "Not monitored yet."
+    report = data / "feedback" / "monitoring.json"
+    write_json(report, {"drifted": False, "reason": "All is well."})
+    assert look().skip_message == "All is well."
+    write_json(report, {"drifted": True, "reason": "40% lie in their interval."})
+    assert "No task has been searched yet" in look().skip_message
+    for name in ("search_results", "meta_features"):
+        (data / name).mkdir()
+        (data / name / "iris.parquet").write_bytes(b"")
+    (data / "meta_dataset.parquet").write_bytes(b"rows")
+    request = look()
+    assert request.run_config == automation.FROM_SCRATCH
+    assert request.run_key == look().run_key
+
+
+def test_the_schedule_follows_its_setting_and_a_wrong_one_is_refused(monkeypatch):
+    assert automation.weekly_retraining.cron_schedule == "0 3 * * 1"
+    with pytest.raises(ValueError, match="expected five fields"):
+        Settings(retrain_cron="weekly")
+    monkeypatch.setenv("METAFLOW_HPO_RETRAIN_CRON", "30 1 * * *")
+    assert importlib.reload(automation).weekly_retraining.cron_schedule == "30 1 * * *"
+    monkeypatch.delenv("METAFLOW_HPO_RETRAIN_CRON")
+    importlib.reload(automation)

@@ -12,7 +12,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters import collect_steps, surrogate_steps
+from metaflow_hpo.adapters import collect_steps, evaluation_files, surrogate_steps
 from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.definitions import defs
 from metaflow_hpo.errors import MetaflowHPOError
@@ -63,7 +63,7 @@ def test_the_main_job_writes_every_table_plot_and_version(project):
     tasks = sorted(project.instance.get_dynamic_partitions(TASKS))
     assert tasks == ["glass", "iris", "servo", "wine", "yacht", "zoo"]
     assert sorted(p.stem for p in (data / "search_results").glob("*.parquet")) == tasks
-    results = surrogate_steps.read_results(pipeline)
+    results = evaluation_files.read_results(pipeline.store)
     assert set(results["summary"]["recommender"]) == {"surrogate", "portfolio", "nearest_task", "default", "random"}
     for name in ("regret.png", "realised.png", "calibration.png", "regret_per_task.csv", "realised_per_task.csv"):
         assert (data / "evaluation" / name).stat().st_size > 0

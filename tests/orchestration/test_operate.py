@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pandas as pd
@@ -145,6 +146,9 @@ def test_the_monitoring_warns_when_intervals_stop_holding(champion):
     assert "0% of the latest 20 outcomes" in found.description
     (shown,) = done.asset_materializations_for_node("recommendation_monitoring")
     assert "plot_monitoring" in shown.metadata
+    (known,) = done.asset_materializations_for_node("knowledge_report")
+    page = Path(str(known.metadata["page"].value)).read_text(encoding="utf-8")
+    assert all(f"<tr><td>{task_id}</td>" in page for task_id in pipeline.store.task_ids())
 
 
 def test_add_lands_files_whole_or_says_why_not(champion, call, table, tmp_path):

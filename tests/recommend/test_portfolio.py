@@ -55,3 +55,17 @@ def test_more_than_the_pool_gives_the_whole_pool():
 def test_regret_is_zero_at_the_best_and_one_at_the_worst_of_each_task():
     found = task_regret(np.array([[0.2, 0.6, 0.4], [-3.0, -1.0, np.nan], [0.5, 0.5, np.nan]]))
     np.testing.assert_allclose(found, [[1.0, 0.0, 0.5], [1.0, 0.0, np.nan], [0.0, 0.0, np.nan]])
+
+
+def test_with_durations_the_most_gain_per_second_comes_first():
+    # Gains of the first pick are 1 - mean regret: .7 and .4; the second takes a quarter of the time.
+    regret = np.array([[0.2, 0.5], [0.4, 0.7]])
+    assert select_greedily(regret, np.ones(2), 2) == [0, 1]
+    assert select_greedily(regret, np.ones(2), 2, duration=np.array([4.0, 1.0])) == [1, 0]
+    assert select_greedily(regret, np.ones(2), 2, duration=np.array([1.5, 1.0])) == [0, 1]
+
+
+def test_equal_durations_change_nothing():
+    rng = np.random.default_rng(3)
+    regret, weights = rng.random((7, 30)), rng.random(7)
+    assert select_greedily(regret, weights, 12, duration=np.full(30, 2.5)) == select_greedily(regret, weights, 12)

@@ -7,6 +7,7 @@ import pytest
 from metaflow_hpo.evaluate.benchmark import replay
 from metaflow_hpo.recommend.contenders import CONTENDERS, DEFAULT_NAMES
 from metaflow_hpo.recommend.sequential import Observed
+from metaflow_hpo.recommend.transfer_peers import PACKAGES
 from metaflow_hpo.surrogate.past_tasks import History
 from metaflow_hpo.surrogate.trial_table import build_trial_table
 
@@ -47,6 +48,8 @@ def history(request):
 
 @pytest.fixture(params=list(CONTENDERS))
 def name(request):
+    if request.param in PACKAGES:
+        pytest.importorskip(PACKAGES[request.param])
     return request.param
 
 

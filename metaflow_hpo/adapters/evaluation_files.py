@@ -1,0 +1,195 @@
+"""What an evaluation found, as files: tables, plots, the report, and the numbers that later steps read.
+
+The one thing to know: `results.json` is written last, so one that was cut off is not taken for finished.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from metaflow_hpo import __version__
+from metaflow_hpo.adapters.files import read_frame, read_json, write_frame, write_json, write_text
+from metaflow_hpo.adapters.incumbent import Incumbent
+from metaflow_hpo.adapters.store import DataStore
+from metaflow_hpo.errors import MetaflowHPOError
+
+if TYPE_CHECKING:
+    from metaflow_hpo.evaluate.evaluation_report import Evaluated
+    from metaflow_hpo.evaluate.gate import Decision
+    from metaflow_hpo.evaluate.protocol import Evaluation
+
+REPORT_FILE = "report.html"
+_RESULTS_FILE = "results.json"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the evaluation found, before it is written.
+
+    Attributes:
+        evaluation: The protocol's tables.
+        summary: Mean regret on meta-test families, one line a (recommender, k).
+        realised: What came of really training, one line a held-out task.
+        gains: The same over tasks, one line a (way, rival).
+        coverage: Share of covered outcomes of each held-out task, by nominal coverage.
+        ablation: Regret of each variant on meta-test families.
+        effort: Regret over time on meta-test families.
+        noise_floor: From `measure_noise_floor`.
+        decision: The gate's verdict.
+        incumbent: Whom the gate compared the candidate with.
+    """
+
+    evaluation: "Evaluation"
+    summary: pd.DataFrame
+    realised: pd.DataFrame
+    gains: pd.DataFrame
+    coverage: dict[float, dict[str, float]]
+    ablation: pd.DataFrame
+    effort: pd.DataFrame
+    noise_floor: pd.DataFrame
+    decision: "Decision"
+    incumbent: Incumbent
+
+    @property
+    def covered(self) -> dict[str, float]:
+        """Share of outcomes inside the intervals that people are shown, by task."""
+        from metaflow_hpo.evaluate.calibration import COVERAGE
+
+        return self.coverage[COVERAGE]
+
+
+def write_findings(store: DataStore, findings: Findings, candidate: dict[str, Any]) -> dict[str, Any]:
+    """Write an evaluation's tables, plots, report and results, and return the results.
+
+    Args:
+        store: Where.
+        findings: What was found.
+        candidate: What was evaluated: `version, run_id, meta_dataset_md5`.
+    """
+    from metaflow_hpo.evaluate.evaluation_report import render_evaluation
+
+    folder = store.evaluation_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_tables(folder, findings)
+    _write_plots(folder, findings)
+    text = render_evaluation(_describe(folder, findings, candidate))
+    write_text(folder / REPORT_FILE, text)
+    results = {
+        "version": candidate["version"],
+        "run_id": candidate["run_id"],
+        "meta_dataset_md5": candidate["meta_dataset_md5"],
+        "promoted": findings.decision.promoted,
+        "reason": findings.decision.reason,
+        "incumbent": findings.incumbent.name,
+        "incumbent_note": findings.incumbent.note,
+        "degenerate_tasks": list(findings.evaluation.degenerate),
+        "metrics": _measure(findings),
+    }
+    write_json(folder / _RESULTS_FILE, results)
+    return results
+
+
+def _write_tables(folder: Path, findings: Findings) -> None:
+    tables = {
+        "regret_per_task": findings.evaluation.per_task,
+        "regret_summary": findings.summary,
+        "regret_over_time": findings.effort,
+        "ablation_per_task": findings.ablation,
+        "noise_floor_per_task": findings.noise_floor,
+        "realised_per_task": findings.realised,
+        "realised_summary": findings.gains,
+        "gate": findings.decision.comparisons,
+    }
+    for name, table in tables.items():
+        write_frame(folder / f"{name}.parquet", table)
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+
+
+def _write_plots(folder: Path, findings: Findings) -> None:
+    from metaflow_hpo.evaluate.ablation import summarise_ablation
+    from metaflow_hpo.evaluate.evaluation_plots import plot_ablation
+    from metaflow_hpo.evaluate.plots import plot_calibration, plot_realised, plot_regret
+
+    plot_regret(findings.summary).savefig(folder / "regret.png", dpi=130)
+    plot_realised(findings.realised).savefig(folder / "realised.png", dpi=130)
+    plot_calibration(findings.covered, 0.8).savefig(folder / "calibration.png", dpi=130)
+    plot_ablation(summarise_ablation(findings.ablation)).savefig(folder / "ablation.png", dpi=130)
+
+
+def _measure(findings: Findings) -> dict[str, float]:
+    regrets = {f"regret_{r['recommender']}_k{r['k']}": float(r["mean"]) for r in findings.summary.to_dict("records")}
+    gains = {f"gain_{r['way']}_over_{r['rival']}": float(r["mean_gain"]) for r in findings.gains.to_dict("records")}
+    coverage = {f"coverage_{100 * nominal:.0f}": _mean(tasks) for nominal, tasks in findings.coverage.items()}
+    random_trials = float(findings.realised["equivalent_random_trials"].median())
+    return {**regrets, **coverage, "equivalent_random_trials": random_trials, **gains}
+
+
+def _mean(covered: dict[str, float]) -> float:
+    return sum(covered.values()) / len(covered)
+
+
+def _describe(folder: Path, findings: Findings, candidate: dict[str, Any]) -> "Evaluated":
+    from metaflow_hpo.evaluate.ablation import summarise_ablation
+    from metaflow_hpo.evaluate.effort import summarise_effort
+    from metaflow_hpo.evaluate.evaluation_report import Evaluated
+    from metaflow_hpo.evaluate.learning_curve import summarise_learning_curve
+
+    per_task = findings.evaluation.per_task
+    curve = _learning_curve_path(folder, candidate["meta_dataset_md5"])
+    left_out = ", ".join(findings.evaluation.degenerate)
+    return Evaluated(
+        per_task=per_task.loc[per_task["part"] == "test"],
+        summary=findings.summary,
+        effort=summarise_effort(findings.effort),
+        ablation=summarise_ablation(findings.ablation),
+        noise_floor=findings.noise_floor,
+        realised=findings.realised,
+        gains=findings.gains,
+        covered=findings.covered,
+        reliability={nominal: _mean(tasks) for nominal, tasks in findings.coverage.items()},
+        gate=findings.decision.comparisons,
+        promoted=findings.decision.promoted,
+        reason=findings.decision.reason,
+        learning_curve=summarise_learning_curve(read_frame(curve)) if curve.is_file() else None,
+        provenance={
+            "version of the surrogate": str(candidate["version"]),
+            "md5 of the meta-data set": str(candidate["meta_dataset_md5"]),
+            "MLflow run": str(candidate["run_id"]),
+            **({"left out, as all configurations perform alike": left_out} if left_out else {}),
+            "made with": f"metaflow-hpo {__version__}",
+            "made at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        },
+    )
+
+
+def write_learning_curve(store: DataStore, meta_dataset_md5: str, table: pd.DataFrame) -> None:
+    """Keep a learning curve in the number of past tasks with the meta-data set that it was measured on."""
+    store.evaluation_folder.mkdir(parents=True, exist_ok=True)
+    write_frame(_learning_curve_path(store.evaluation_folder, meta_dataset_md5), table)
+
+
+def _learning_curve_path(folder: Path, meta_dataset_md5: str) -> Path:
+    return folder / f"learning_curve-{meta_dataset_md5[:8]}.parquet"
+
+
+def read_results(store: DataStore) -> dict[str, Any]:
+    """Return what the last evaluation found, with its tables.
+
+    Raises:
+        MetaflowHPOError: If nothing was evaluated yet.
+    """
+    folder = store.evaluation_folder
+    if not (folder / _RESULTS_FILE).is_file():
+        raise MetaflowHPOError(f"No evaluation in {folder}; run `metaflow-hpo evaluate` first.")
+    tables = {
+        name: read_frame(folder / f"{table}.parquet", remedy="Run `metaflow-hpo evaluate` again.")
+        for name, table in (
+            ("summary", "regret_summary"),
+            ("gains", "realised_summary"),
+            ("realised", "realised_per_task"),
+        )
+    }
+    return {**read_json(folder / _RESULTS_FILE), **tables}

@@ -1,0 +1,43 @@
+"""The model card in the registry: description and tags of a version, and a file among the run's artifacts."""
+
+from typing import TYPE_CHECKING, Any
+
+from metaflow_hpo.adapters.evaluation_files import Findings
+from metaflow_hpo.adapters.files import write_text
+from metaflow_hpo.adapters.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from metaflow_hpo.recommend.recommendation import ServedRecommender
+
+CARD_FILE = "model_card.md"
+
+
+def describe_version(
+    pipeline: Pipeline, recommender: "ServedRecommender", findings: Findings, results: dict[str, Any]
+) -> str:
+    """Write the card into the evaluation's folder and onto the version, and return it.
+
+    Args:
+        pipeline: The surroundings.
+        recommender: What was evaluated.
+        findings: What was found.
+        results: What `write_findings` returned.
+    """
+    from metaflow_hpo.evaluate.model_card import CardFacts, card_tags, write_card
+
+    facts = CardFacts(
+        name=pipeline.registry.name,
+        version=int(results["version"]),
+        learner=recommender.surrogate.learner,
+        past=recommender.past,
+        summary=findings.summary,
+        gains=findings.gains,
+        covered=findings.covered,
+        decision=findings.decision,
+        degenerate=results["degenerate_tasks"],
+        lineage=recommender.lineage,
+    )
+    card = write_card(facts)
+    write_text(pipeline.store.evaluation_folder / CARD_FILE, card)
+    pipeline.registry.describe(facts.version, card, card_tags(facts))
+    return card

@@ -1,0 +1,31 @@
+"""Passwords in addresses: they come from the environment and are shown nowhere.
+
+The one thing to know: libraries quote the address they were given in their errors. So an MLflow server's user and
+password are taken out of its address and handed to MLflow in its own variables, and whatever is shown or recorded goes
+through `hide_passwords`.
+"""
+
+import os
+import re
+from urllib.parse import unquote, urlsplit
+
+_PASSWORD = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://[^\s/:@]*):[^\s/@]*@", re.IGNORECASE)
+
+
+def hide_passwords(text: str) -> str:
+    """Return `text` with the password of every address in it replaced by `***`."""
+    return _PASSWORD.sub(r"\g<start>:***@", text)
+
+
+def keep_credentials_apart(tracking_uri: str) -> str:
+    """Return an MLflow server's address without user and password, which MLflow finds in the environment.
+
+    Args:
+        tracking_uri: `http(s)://user:password@host`; any other address is returned as it is.
+    """
+    parts = urlsplit(tracking_uri)
+    if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
+        return tracking_uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username or "")
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,1 @@
+"""The champion over HTTP, behind MLflow's REST contract; it follows the alias `champion` without a restart."""

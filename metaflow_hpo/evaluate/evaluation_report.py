@@ -1,0 +1,235 @@
+"""The evaluation report: one self-contained HTML file that says what a surrogate is worth, and where it is not.
+
+The one thing to know: everything in it is from meta-test families, but for the gate, which is decided on
+meta-validation families.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from metaflow_hpo.evaluate import evaluation_plots, plots
+from metaflow_hpo.evaluate.comparison import SURROGATE, compare_with_surrogate, list_tasks
+from metaflow_hpo.evaluate.page import Picture, format_number, render_page
+from metaflow_hpo.evaluate.significance import compare
+
+SHOWN_KS = (1, 5)
+"""Numbers of trials of the critical-difference diagrams and of the table of tasks."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the report is made of.
+
+    Attributes:
+        per_task: Regret on meta-test tasks: `task_id, family, recommender, k, regret`.
+        summary: From `summarise`.
+        effort: From `summarise_effort`; empty where durations are not known.
+        ablation: From `summarise_ablation`.
+        noise_floor: From `measure_noise_floor`; empty where no task has a second seed.
+        realised: From `compare_realised`.
+        gains: From `summarise_realised`.
+        covered: Share of outcomes inside their 80 % interval, by task.
+        reliability: Share of outcomes inside their interval, by nominal coverage.
+        gate: The gate's comparisons, one line a rival.
+        promoted: Whether the gate lets the candidate pass.
+        reason: Why.
+        learning_curve: From `summarise_learning_curve`; None where not measured.
+        provenance: What was evaluated: name and value, such as md5s.
+    """
+
+    per_task: pd.DataFrame
+    summary: pd.DataFrame
+    effort: pd.DataFrame
+    ablation: pd.DataFrame
+    noise_floor: pd.DataFrame
+    realised: pd.DataFrame
+    gains: pd.DataFrame
+    covered: Mapping[str, float]
+    reliability: Mapping[float, float]
+    gate: pd.DataFrame
+    promoted: bool
+    reason: str
+    learning_curve: pd.DataFrame | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+def render_evaluation(found: Evaluated) -> str:
+    """Return the report as HTML."""
+    comparisons = compare_with_surrogate(found.per_task)
+    names = list(dict.fromkeys(found.per_task["recommender"]))
+    ks = [k for k in SHOWN_KS if k in set(found.per_task["k"])]
+    return render_page(
+        "evaluation_report.html",
+        facts=_count(found),
+        headline=_say_headline(found, comparisons),
+        regret=tabulate_regret(found.summary),
+        floor=tabulate_noise_floor(found.noise_floor),
+        comparisons=comparisons.to_dict("records"),
+        tasks=list_tasks(found.per_task, tuple(ks)).to_dict("records"),
+        names=names,
+        ks=ks,
+        ablation=found.ablation.to_dict("records"),
+        gains=found.gains.to_dict("records"),
+        gate=found.gate.to_dict("records"),
+        promoted=found.promoted,
+        reason=found.reason,
+        pictures=_draw(found, ks),
+        provenance=found.provenance,
+    )
+
+
+def render_benchmark(
+    per_task: pd.DataFrame, summary: pd.DataFrame, facts: Mapping[str, str], seconds: Mapping[str, float]
+) -> str:
+    """Return the report of a benchmark on somebody's table of trials as HTML.
+
+    Args:
+        per_task: Regret on held-out tasks: `task_id, family, recommender, k, regret`.
+        summary: Mean regret with interval and rank, one line a (recommender, k).
+        facts: What the table is: name and value.
+        seconds: Processor seconds of each recommender.
+    """
+    names, all_ks = list(dict.fromkeys(per_task["recommender"])), sorted(set(per_task["k"]))
+    ks = [k for k in SHOWN_KS if k in all_ks] or all_ks[:1]
+    is_compared = SURROGATE in names and len(names) > 1
+    pictures = {"regret": Picture.of(plots.plot_regret(summary), _SAY_REGRET)}
+    if len(names) > 1:
+        pictures |= _draw_ranks(per_task, all_ks)
+    return render_page(
+        "benchmark_report.html",
+        facts=facts,
+        regret=tabulate_regret(summary),
+        comparisons=compare_with_surrogate(per_task).to_dict("records") if is_compared else [],
+        tasks=list_tasks(per_task, tuple(ks)).to_dict("records"),
+        names=names,
+        ks=ks,
+        all_ks=all_ks,
+        seconds=seconds,
+        pictures=pictures,
+    )
+
+
+def tabulate_regret(summary: pd.DataFrame) -> dict[str, dict[int, str]]:
+    """Return "mean (low-high)" by recommender and k."""
+    table: dict[str, dict[int, str]] = {}
+    for row in summary.to_dict("records"):
+        text = f"{row['mean']:.3f} ({row['low']:.3f}–{row['high']:.3f})"
+        table.setdefault(str(row["recommender"]), {})[int(row["k"])] = text
+    return table
+
+
+def tabulate_noise_floor(floor: pd.DataFrame) -> list[dict[str, float]]:
+    """Return `k, floor, surrogate, tasks`: the regret that luck leaves, and the surrogate's on the same seeds."""
+    lines = []
+    for k in dict.fromkeys(floor["k"].tolist()):
+        rows = floor.loc[floor["k"] == k]
+        means = {"floor": float(rows["regret"].mean()), "surrogate": float(rows["surrogate"].mean())}
+        lines.append({"k": k, **means, "tasks": len(rows)})
+    return lines
+
+
+_SAY_REGRET = (
+    "Regret is the distance from the best known configuration of the task, as a share of the distance between its best "
+    "and its worst: 0 is the best, 1 the worst. Bands are 95 % intervals of the mean over tasks."
+)
+
+
+def _count(found: Evaluated) -> dict[str, str]:
+    rows = found.per_task
+    return {
+        "held-out tasks": str(rows["task_id"].nunique()),
+        "families": str(rows["family"].nunique()),
+        "trained afresh": f"{len(found.realised)} tasks",
+        "coverage of 80 % intervals": f"{np.mean(list(found.covered.values())):.1%}",
+        "equal to random trials": f"{found.realised['equivalent_random_trials'].median():.0f} (median)",
+        "gate": "passed" if found.promoted else "refused",
+    }
+
+
+def _say_headline(found: Evaluated, comparisons: pd.DataFrame) -> list[str]:
+    """Say in sentences what the tables show, the bad news too."""
+    said = []
+    for verdict, text in (("better", "Clearly better than"), ("worse", "Clearly worse than")):
+        rows = comparisons.loc[comparisons["verdict"] == verdict]
+        rivals = [f"{name} at k = {_list(group['k'])}" for name, group in rows.groupby("rival", sort=False)]
+        if rivals:
+            said.append(f"{text} {'; '.join(rivals).replace('_', ' ')}.")
+    open_pairs = comparisons.loc[comparisons["verdict"] == "not told apart"]
+    rivals = [f"{name} at k = {_list(group['k'])}" for name, group in open_pairs.groupby("rival", sort=False)]
+    if rivals:
+        said.append(f"Not told apart from {'; '.join(rivals).replace('_', ' ')} (Wilcoxon, Holm, 5 %).")
+    for row in found.gains.to_dict("records"):
+        if row["way"] == "first":
+            side, rival = "above" if row["mean_gain"] >= 0 else "below", _NAMES.get(row["rival"], row["rival"])
+            said.append(
+                f"Really trained, the first recommendation is {abs(row['mean_gain']):.3f} {side} {rival} on test rows "
+                f"({row['low']:+.3f} to {row['high']:+.3f}; {row['wins']} wins, {row['losses']} losses)."
+            )
+    return said
+
+
+_NAMES = {
+    "default": "the default",
+    "random_10": "the best of 10 random trials",
+    "random_50": "the best of 50 random trials",
+}
+
+
+def _list(ks: "pd.Series[int]") -> str:
+    return ", ".join(str(k) for k in ks)
+
+
+def _draw(found: Evaluated, ks: list[int]) -> dict[str, Picture]:
+    mean = float(np.mean(list(found.covered.values())))
+    pictures = {
+        "regret": Picture.of(plots.plot_regret(found.summary), _SAY_REGRET),
+        "ablation": Picture.of(evaluation_plots.plot_ablation(found.ablation), _SAY_ABLATION),
+        "realised": Picture.of(plots.plot_realised(found.realised), _SAY_REALISED),
+        "calibration": Picture.of(
+            plots.plot_calibration(dict(found.covered), 0.8),
+            f"On the average task {mean:.0%} of the outcomes of recommended configurations lie in their 80 % interval.",
+        ),
+        "reliability": Picture.of(
+            evaluation_plots.plot_reliability(dict(found.reliability)),
+            "Below the dashed line intervals are too narrow, above it too wide. "
+            + "; ".join(f"nominal {n:.0%}: {format_number(100 * m, 0)} %" for n, m in found.reliability.items())
+            + ".",
+        ),
+        **_draw_ranks(found.per_task, ks),
+    }
+    if not found.effort.empty:
+        pictures["effort"] = Picture.of(evaluation_plots.plot_effort(found.effort), _SAY_EFFORT)
+    if found.learning_curve is not None:
+        figure = evaluation_plots.plot_learning_curve(found.learning_curve)
+        pictures["learning_curve"] = Picture.of(figure, _SAY_LEARNING_CURVE)
+    return pictures
+
+
+def _draw_ranks(per_task: pd.DataFrame, ks: list[int]) -> dict[str, Picture]:
+    pictures = {}
+    for k in ks:
+        wide = per_task.loc[per_task["k"] == k].pivot_table(index="task_id", columns="recommender", values="regret")
+        figure = plots.plot_critical_difference(compare(wide), "first trial" if k == 1 else f"best of {k}")
+        pictures[f"ranks_{k}"] = Picture.of(figure, "")
+    return pictures
+
+
+_SAY_ABLATION = (
+    "Regret without a part minus regret with everything, paired over tasks, with 95 % intervals: to the right of the "
+    "line the part helps, to the left it harms."
+)
+_SAY_REALISED = (
+    "Every held-out task trained with a fresh seed and scored on its test rows, which nothing was chosen by. Random "
+    "search is the expectation over draws from the recorded trials."
+)
+_SAY_EFFORT = (
+    "Configurations trained one after the other on one processor; time is counted in the task's median trial, and "
+    "before the first training ends the regret is 1."
+)
+_SAY_LEARNING_CURVE = (
+    "Surrogates fitted afresh on growing numbers of past tasks and judged on the same quarter of the families, which "
+    "none of them saw."
+)

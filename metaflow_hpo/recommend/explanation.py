@@ -1,0 +1,81 @@
+"""Why a configuration is recommended: what the surrogate's prediction changes by when one thing is made ordinary.
+
+The one thing to know: effects are of the surrogate, one change at a time; they do not add up and they are no causes.
+
+References:
+    Molnar 2022, Interpretable machine learning, on ceteris-paribus profiles.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from metaflow_hpo.space import Configuration
+from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.surrogate.predict import Surrogate
+
+SHOWN = 5
+
+
+def explain(
+    surrogate: Surrogate, meta_features: Array, typical: Array, configuration: Configuration
+) -> dict[str, list[dict[str, Any]]]:
+    """Return what drives a recommendation, strongest first.
+
+    Args:
+        surrogate: Who predicts.
+        meta_features: `(M,)` raw, of the task.
+        typical: `(M,)` raw, in the middle of past tasks.
+        configuration: The recommended one.
+
+    Returns:
+        `hyperparameters`: those in which it differs from the learner's default, with `name, value, default` and
+        `effect`, the predicted performance that is lost when that one is set back to the default. `meta_features`: at
+        most five, with `name, value, typical` and `effect`, the part of the predicted gain over the default that
+        vanishes when that one is typical.
+    """
+    return {
+        "hyperparameters": _explain_hyperparameters(surrogate, meta_features, configuration),
+        "meta_features": _explain_meta_features(surrogate, meta_features, typical, configuration),
+    }
+
+
+def _explain_hyperparameters(
+    surrogate: Surrogate, meta_features: Array, configuration: Configuration
+) -> list[dict[str, Any]]:
+    space = surrogate.space
+    default = space.default
+    names = [name for name, value in configuration.items() if name in default and default[name] != value]
+    if not names:
+        return []
+    # A hyperparameter that another one switches off goes, and one that it switches on comes, at its default.
+    changed = [space.decode(space.encode([{**default, **configuration, name: default[name]}]))[0] for name in names]
+    predicted = surrogate.predict(meta_features[None, :], space.encode([configuration, *changed])).mean[0]
+    effects = [
+        {"name": name, "value": configuration[name], "default": default[name], "effect": float(predicted[0] - value)}
+        for name, value in zip(names, predicted[1:], strict=True)
+    ]
+    return sorted(effects, key=lambda e: -abs(e["effect"]))
+
+
+def _explain_meta_features(
+    surrogate: Surrogate, meta_features: Array, typical: Array, configuration: Configuration
+) -> list[dict[str, Any]]:
+    count = len(meta_features)
+    tasks = np.tile(meta_features, (count + 1, 1))
+    tasks[np.arange(count), np.arange(count)] = typical
+    encoded = surrogate.space.encode([configuration, surrogate.space.default])
+    predicted = surrogate.predict(tasks, encoded).mean  # (M + 1, 2)
+    gain = predicted[:, 0] - predicted[:, 1]
+    effects = gain[-1] - gain[:-1]
+    order = np.argsort(-np.abs(effects), kind="stable")[:SHOWN]
+    return [
+        {
+            "name": surrogate.meta_feature_names[i],
+            "value": float(meta_features[i]),
+            "typical": float(typical[i]),
+            "effect": float(effects[i]),
+        }
+        for i in order
+        if effects[i] != 0.0
+    ]

@@ -1,0 +1,115 @@
+"""Keeps Dagster and the MLflow server up, as systemd would, and kills what the soak wants dead."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Thread
+
+import dagster as dg
+import psutil
+
+from metaflow_hpo.adapters.servers import Server, stop
+
+RESTART_S = 2.0
+
+
+class Supervisor:
+    """Starts servers, each in a session of its own, and starts again those that died."""
+
+    def __init__(self, servers: Mapping[str, Server], environment: Mapping[str, str], folder: Path) -> None:
+        self.servers, self.environment, self.folder = dict(servers), dict(environment), folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.ended: list[subprocess.Popen[bytes]] = []
+        self.restarts = dict.fromkeys(servers, 0)
+        self._stopped = Event()
+        for name in servers:
+            self._start(name)
+        self._thread = Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _start(self, name: str) -> None:
+        server = self.servers[name]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                server.command,
+                env={**os.environ, **server.environment, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(RESTART_S):
+            for name, process in list(self.processes.items()):
+                if process.poll() is not None:
+                    self.ended.append(process)
+                    self.restarts[name] += 1
+                    self._start(name)
+
+    def close(self) -> None:
+        """Stop all servers and all they ever started."""
+        self._stopped.set()
+        self._thread.join()
+        stop([*self.processes.values(), *self.ended])
+
+
+class Killer:
+    """Kills without warning (SIGKILL)."""
+
+    def __init__(self, supervisor: Supervisor, instance: dg.DagsterInstance, seed: int) -> None:
+        self.supervisor, self.instance, self.random = supervisor, instance, random.Random(seed)
+        self.killed: dict[str, int] = {"daemon": 0, "worker": 0, "mlflow": 0}
+
+    def kill(self, what: str, patience_s: float) -> bool:
+        """Kill the daemon, a worker or the MLflow server; wait for one to be there. Return whether one was."""
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline:
+            found = {"daemon": self._daemon, "worker": self._worker, "mlflow": self._mlflow}[what]()
+            if found and what == "worker":
+                time.sleep(self.random.uniform(0.0, 4.0))  # in the middle of its work
+            hit = [process for process in found if self._shoot(process)]
+            if hit:
+                self.killed[what] += 1
+                return True
+            time.sleep(1.0)
+        return False
+
+    @staticmethod
+    def _shoot(process: psutil.Process) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                process.send_signal(signal.SIGKILL)
+                return True
+        return False
+
+    def _daemon(self) -> list[psutil.Process]:
+        return [p for p in self._family("dagster") if "dagster._daemon" in " ".join(_command(p))]
+
+    def _mlflow(self) -> list[psutil.Process]:
+        return self._family("mlflow")
+
+    def _family(self, name: str) -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            leader = psutil.Process(self.supervisor.processes[name].pid)
+            return [leader, *leader.children(recursive=True)]
+        return []
+
+    def _worker(self) -> list[psutil.Process]:
+        for run in self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+            for event in reversed(self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)):
+                pid = event.get_dagster_event().engine_event_data.metadata.get("pid")
+                if pid is not None and psutil.pid_exists(int(str(pid.value))):
+                    return [psutil.Process(int(str(pid.value)))]
+        return []
+
+
+def _command(process: psutil.Process) -> list[str]:
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return list(process.cmdline())
+    return []
