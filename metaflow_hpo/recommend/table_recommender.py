@@ -288,10 +288,17 @@ def _if_known(row: Array) -> Array | None:
 def _make_past(
     space: SearchSpace, configurations: Sequence[Any], arrays: Mapping[str, Array], default: int
 ) -> PastTasks:
-    points = space.encode(configurations)
-    rows = {name: arrays[name] for name in _ARRAYS}
     return PastTasks(
-        space=space, configurations=tuple(configurations), points=points, trials=(), default=default, **rows
+        space=space,
+        configurations=tuple(configurations),
+        points=space.encode(configurations),
+        scores=arrays["scores"],
+        deviation=arrays["deviation"],
+        regret=arrays["regret"],
+        scale=arrays["scale"],
+        meta_features=arrays["meta_features"],
+        trials=(),
+        default=default,
     )
 
 
