@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from metaflow_hpo.adapters.files import TEMPORARY_PATTERN
+from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.errors import MetaflowHPOError
 
 logger = logging.getLogger("metaflow_hpo")
@@ -128,12 +129,14 @@ def record(root: Path, stages: Iterable[str], remote: str | None) -> dict[str, s
     recorded = {"dvc": f"recorded in dvc.lock: {', '.join(committed)}"}
     if remote is None:
         return {**recorded, "dvc_push": "no remote: set METAFLOW_HPO_DVC_REMOTE"}
+    shown = hide_passwords(remote)
     try:
         push(root, _name_remote(root, remote))
     except MetaflowHPOError as error:
-        logger.warning("Versions are recorded, but not copied to %s: %s", remote, error)
-        return {**recorded, "dvc_push": f"failed, the next run tries again: {error}"}
-    return {**recorded, "dvc_push": f"copied to {remote}"}
+        reason = hide_passwords(str(error))
+        logger.warning("Versions are recorded, but not copied to %s: %s", shown, reason)
+        return {**recorded, "dvc_push": f"failed, the next run tries again: {reason}"}
+    return {**recorded, "dvc_push": f"copied to {shown}"}
 
 
 def _name_remote(root: Path, remote: str) -> str:
