@@ -32,7 +32,8 @@ KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIA
 KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_TPE_TRIALS=0 \
 	METAFLOW_HPO_REPEAT_EVERY=0
 
-.PHONY: help install demo test check soak ui team serve audit report screenshots bench-collect bench-meta bench-pipeline bench-refit bench-serve knowledge repro clean
+.PHONY: help install demo test check soak ui serve audit report screenshots bench-collect bench-meta bench-pipeline bench-refit bench-serve \
+	knowledge repro clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -62,11 +63,8 @@ check: install ## run the linters and all tests
 soak: install ## let files arrive while things are killed and the disk is full (half an hour; SOAK_MINUTES=3 for a short one)
 	.venv/bin/python tests/soak/soak.py $(if $(SOAK_MINUTES),--minutes $(SOAK_MINUTES))
 
-ui: install $(if $(filter team,$(PROFILE)),team) ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT; PROFILE=team: on Postgres)
+ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT; PROFILE=team: on Postgres)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --profile $(PROFILE) --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
-
-team: install # the extra for Postgres and S3
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[team]'
 
 serve: install ## serve the champion over HTTP and follow its alias; Ctrl-C stops it (SERVE_PORT)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --serve --serve-port $(SERVE_PORT)

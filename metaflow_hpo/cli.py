@@ -93,7 +93,7 @@ def _print_table(title: str, header: list[str], rows: list[list[Any]]) -> None:
 
 @app.command(epilog="Try: metaflow-hpo recommend my.csv --target y --json")
 def recommend(
-    data: Data,
+    data: Annotated[Path | None, typer.Argument(help="Your table, csv or parquet.", metavar="[DATA]")] = None,
     target: Target = None,
     k: Annotated[int, typer.Option("--k", min=1, max=50, help="How many configurations.")] = 5,
     trials: Annotated[Path | None, typer.Option(help="Your own trials so far: performance and hp_* columns.")] = None,
@@ -101,12 +101,25 @@ def recommend(
         bool, typer.Option("--per-time", help="Most gain per second of training first, rather than per trial.")
     ] = False,
     learner: Learner = None,
+    recommender: Annotated[
+        Path | None, typer.Option(help="Folder that fit --trials wrote; answers without DATA.")
+    ] = None,
+    task_meta_features: Annotated[
+        Path | None, typer.Option(help="With --recommender: one line of the table's mf_* columns for the new task.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend configurations for your table, without training anything."""
+    """Recommend configurations for your table, or from a recommender of your own, without training anything."""
     from metaflow_hpo.adapters import advise
     from metaflow_hpo.adapters.feedback import remember
 
+    if (data is None) == (recommender is None):
+        raise typer.BadParameter("give either DATA, or --recommender FOLDER.")
+    if per_time and recommender is not None:
+        raise typer.BadParameter("--per-time goes with DATA.")
+    if data is None or recommender is not None:
+        _recommend_from_table(recommender, k, trials, task_meta_features, as_json=as_json)
+        return
     with _opened(learner) as pipeline:
         observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
         answer = advise.recommend(pipeline, advise.describe_file(data, target), k, observed, per_time=per_time)
@@ -117,16 +130,48 @@ def recommend(
         _show_recommendation(answer)
 
 
+def _recommend_from_table(
+    folder: Path | None, k: int, trials: Path | None, meta_features: Path | None, *, as_json: bool
+) -> None:
+    from metaflow_hpo.adapters.table_steps import recommend_from_table
+
+    if folder is None:
+        raise typer.BadParameter("give the folder that fit --trials wrote.")
+    answer = recommend_from_table(folder, k=k, observed=trials, meta_features=meta_features)
+    if as_json:
+        _print_json(answer)
+        return
+    for note in answer["task"]["notes"]:
+        typer.echo(f"note: {note}", err=True)
+    _warn_if_novel(answer["novelty"])
+    _print_recommendations(f"{folder}, {answer['evidence']['observed_trials']} observed trials", answer)
+
+
+def _warn_if_novel(novelty: dict[str, Any]) -> None:
+    from metaflow_hpo.recommend.novelty import THRESHOLD
+
+    if not novelty["fallback"]:
+        return
+    percentile = novelty["percentile"]
+    if percentile > THRESHOLD:
+        reason = f"this task is unlike all past ones (novelty percentile {percentile:.0f}); intervals are wider"
+    else:
+        reason = "no cheap learner is better than guessing on this task"
+    typer.echo(f"warning: {reason}; the default and the portfolio are recommended.", err=True)
+
+
 def _show_recommendation(answer: dict[str, Any]) -> None:
     task, novelty = answer["task"], answer["novelty"]
     for note in task["notes"]:
         typer.echo(f"note: {note}", err=True)
-    if novelty["fallback"]:
-        typer.echo(
-            f"warning: this task is unlike all past ones (novelty percentile {novelty['percentile']:.0f}); "
-            "the default and the portfolio are recommended, with wider intervals.",
-            err=True,
-        )
+    _warn_if_novel(novelty)
+    _print_recommendations(f"{task['task_id']}: {task['kind']}, {task['rows']} rows, {task['columns']} columns", answer)
+    _show_drivers(answer["evidence"])
+    near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])
+    print(f"nearest past tasks: {near}; surrogate version {answer['lineage']['surrogate_version']}")
+
+
+def _print_recommendations(title: str, answer: dict[str, Any]) -> None:
     rows = [
         [
             r["rank"],
@@ -134,16 +179,13 @@ def _show_recommendation(answer: dict[str, Any]) -> None:
             r["performance"]["mean"],
             f"{r['performance']['low']:.3f} - {r['performance']['high']:.3f}",
             f"{r['expected_gain_over_default']:+.4f}",
-            f"{r['expected_duration_s']:.1f}",
+            "" if r["expected_duration_s"] is None else f"{r['expected_duration_s']:.1f}",
         ]
         for r in answer["recommendations"]
     ]
     metric = answer["recommendations"][0]["performance"]["metric"]
     header = ["rank", "configuration", f"expected {metric}", "80 % interval", "gain over default", "seconds"]
-    _print_table(f"{task['task_id']}: {task['kind']}, {task['rows']} rows, {task['columns']} columns", header, rows)
-    _show_drivers(answer["evidence"])
-    near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])
-    print(f"nearest past tasks: {near}; surrogate version {answer['lineage']['surrogate_version']}")
+    _print_table(title, header, rows)
 
 
 _DRIVERS = 3
@@ -268,18 +310,38 @@ def search(
         print("configuration: " + json.dumps(dict(best.configuration)))
 
 
-@app.command(epilog="Try: metaflow-hpo fit")
-def fit(as_json: Json = False) -> None:
-    """Train the surrogate on the meta-data set and register it as candidate."""
+@app.command(epilog="Try: metaflow-hpo fit --trials trials.parquet --output recommender")
+def fit(
+    trials: Annotated[
+        Path | None, typer.Option(help="A table of trials of any learner: task_id, hp_*, performance.")
+    ] = None,
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Its performance is a loss.")] = False,
+    space: Annotated[Path | None, typer.Option(help="Its search space, JSON; inferred unless given.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the recommender of the table.")] = Path("recommender"),
+    as_json: Json = False,
+) -> None:
+    """Train the surrogate on the meta-data set and register it as candidate, or a recommender on your own table."""
     from metaflow_hpo.adapters.surrogate_steps import fit as fit_step
+    from metaflow_hpo.adapters.table_steps import fit_table
 
-    with _opened() as pipeline:
-        report = fit_step(pipeline)
+    if trials is None:
+        if lower_is_better or space is not None:
+            raise typer.BadParameter("--lower-is-better and --space go with --trials TABLE.")
+        with _opened() as pipeline:
+            report = fit_step(pipeline)
+        verb = "unchanged inputs, kept" if report["reused"] else "trained"
+        summary = f"surrogate version {report['version']} ({verb}); next: metaflow-hpo evaluate"
+    else:
+        with _opened() as pipeline:
+            report = fit_table(pipeline, trials, output, space=space, lower_is_better=lower_is_better)
+        for note in report["notes"]:
+            typer.echo(f"note: {note}", err=True)
+        counts = f"{report['trials']} trials of {report['tasks']} tasks"
+        summary = f"{output}: learned from {counts}; next: metaflow-hpo recommend --recommender {output}"
     if as_json:
         _print_json(report)
     else:
-        verb = "unchanged inputs, kept" if report["reused"] else "trained"
-        print(f"surrogate version {report['version']} ({verb}); next: metaflow-hpo evaluate")
+        print(summary)
 
 
 @app.command(epilog="Try: metaflow-hpo evaluate --json")

@@ -66,6 +66,12 @@ def meta() -> MetaDataset:
 
 
 @pytest.fixture(scope="session")
+def forty_tasks() -> MetaDataset:
+    """Forty more tasks of the same kind."""
+    return make_meta_dataset(tasks=40, seed=3)
+
+
+@pytest.fixture(scope="session")
 def many_tasks(tmp_path_factory: pytest.TempPathFactory) -> ServedRecommender:
     """Forty tasks and networks that have learned them well: enough to tell good from bad."""
     meta = make_meta_dataset(tasks=40, seed=1)

@@ -14,7 +14,7 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError
-from metaflow_hpo.space import Configuration
+from metaflow_hpo.space import Configuration, SearchSpace
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
@@ -49,20 +49,26 @@ def describe_data(data: TaskData) -> Described:
 
 
 def read_observed(path: Path, learner: str) -> "list[Observed]":
-    """Read a person's own trials: a table with `performance` (higher is better) and `hp_<name>` columns.
+    """Read a person's own trials of a learner, see `read_observed_in`."""
+    from metaflow_hpo.learners.registry import get_learner
+
+    return read_observed_in(path, get_learner(learner).space)
+
+
+def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
+    """Read a person's own trials: a table with `performance` and `hp_<name>` columns.
 
     Lines without a performance (failed trials) are left out.
 
     Raises:
         InvalidTableError: If a column is missing or no line has a performance.
-        SearchSpaceMismatchError: If a configuration does not belong to the learner's search space.
+        SearchSpaceMismatchError: If a configuration does not belong to the search space.
     """
     from metaflow_hpo.adapters.sources.tables import read_table
-    from metaflow_hpo.learners.registry import get_learner
     from metaflow_hpo.recommend.recommendation import Observed
     from metaflow_hpo.surrogate.meta_dataset import read_configuration as read_row
 
-    space, frame = get_learner(learner).space, read_table(path)
+    frame = read_table(path)
     needed = ["performance", *(f"hp_{name}" for name in space.names)]
     missing = [name for name in needed if name not in frame.columns]
     if missing:
@@ -90,6 +96,19 @@ def recommend(
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
     """
     served, source = load_recommender(pipeline)
+    return make_answer(served, source, described, k, observed, per_time=per_time)
+
+
+def make_answer(
+    served: "ServedRecommender",
+    source: dict[str, Any],
+    described: Described,
+    k: int,
+    observed: "Sequence[Observed]" = (),
+    *,
+    per_time: bool = False,
+) -> dict[str, Any]:
+    """Return what a recommender (`load_recommender`) says of a described task, as in the CLI's contract."""
     answer = served.recommend(described.meta_features, k, observed, per_time=per_time, explained=True)
     lineage = {**source, **answer["lineage"]}
     lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed)
@@ -218,12 +237,13 @@ def search(
     Args:
         pipeline: The surroundings.
         data: The task.
-        strategy: `recommended` (the order of the champion, or of what ships) or a classic strategy.
+        strategy: `recommended` (the champion, or what ships, proposes anew after each batch) or a classic strategy.
         trials: How many configurations; with `halving` how many trainings, over all rungs.
         seconds: Time limit; None for no limit.
         seed: Seed of the strategy and the trainings.
         output: Where to write the table of trials (parquet); kept in the data folder as well.
     """
+    from metaflow_hpo.adapters.closed_loop import open_loop
     from metaflow_hpo.collect.search import search as search_space
 
     store, learner = DataStore(pipeline.settings.data / "own"), pipeline.learner
@@ -237,20 +257,21 @@ def search(
         pipeline.progress("trials", count, trials)
 
     started = time.monotonic()
-    if strategy == RECOMMENDED:
-        found = train_recommended(pipeline, data, trials, seed, known, keep)
-    else:
-        found = search_space(
-            data,
-            learner,
-            strategy=strategy,
-            trials=trials,
-            seconds=seconds,
-            seed=seed,
-            fidelity_epochs=pipeline.settings.fidelity_epochs,
-            known=known,
-            on_trial=keep,
-        )
+    loop = open_loop(pipeline, data, seed) if strategy == RECOMMENDED else None
+    found = search_space(
+        data,
+        learner,
+        strategy=strategy,
+        trials=trials,
+        seconds=seconds,
+        seed=seed,
+        fidelity_epochs=pipeline.settings.fidelity_epochs,
+        known=known,
+        on_trial=keep,
+        proposer=None if loop is None else loop.strategy,
+    )
+    if loop is not None:
+        loop.record(found)
     store.write_trials(data.task, found, known)
     _log_search(pipeline, data, found, strategy, seed, time.monotonic() - started, output)
     return found

@@ -131,7 +131,7 @@ def _is_trained(pipeline: Pipeline, known: dict[str, Any], inputs: str, *, incre
 def _train(
     pipeline: Pipeline, run: "Run", tags: dict[str, str], md5: str, *, incremental: bool
 ) -> "tuple[ServedRecommender, dict[str, float], Start]":
-    from metaflow_hpo.evaluate.calibration import fit_interval, nonconformity
+    from metaflow_hpo.evaluate.calibration import fit_interval, measure_adaptive, nonconformity, with_observed
     from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
     from metaflow_hpo.recommend.recommendation import ServedRecommender
     from metaflow_hpo.surrogate.fit import FoldReport, fit_surrogate
@@ -159,7 +159,8 @@ def _train(
             on_fold=show,
         )
     evaluation = evaluate_leave_family_out(meta, surrogate)
-    interval = fit_interval(nonconformity(meta, surrogate, evaluation.orders, validation=True))
+    interval = fit_interval(nonconformity(meta, surrogate, evaluation.orders))
+    interval = with_observed(interval, measure_adaptive(meta, surrogate, evaluation.trust))
     lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run.run_id}
     names = sorted({name for report in reports for name in report.metrics})
     metrics = {name: sum(r.metrics[name] for r in reports) / len(reports) for name in names}
@@ -259,9 +260,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
     meta, surrogate = recommender.past, recommender.surrogate
     evaluation = evaluate_leave_family_out(meta, surrogate)
     fold_of_task = {t: surrogate.fold_of_family[f] for t, f in zip(meta.task_ids, meta.families, strict=True)}
-    test_scores, validation_scores = (
-        nonconformity(meta, surrogate, evaluation.orders, validation=v) for v in (False, True)
-    )
+    scores = nonconformity(meta, surrogate, evaluation.orders)
     trained = _train_recommended(pipeline, meta, evaluation)
     trials = pipeline.store.read_meta_dataset()
     random = choose_random_trials(trials, surrogate.learner, _identify(surrogate.space.default))
@@ -274,7 +273,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
         summary=summarise(evaluation.per_task),
         realised=realised,
         gains=summarise_realised(realised),
-        coverage=measure_reliability(test_scores, validation_scores, fold_of_task),
+        coverage=measure_reliability(scores, fold_of_task),
         ablation=ablate(meta, surrogate, evaluation.trusts),
         effort=measure_effort(meta, surrogate, evaluation.trusts),
         noise_floor=measure_noise_floor(trials, meta, surrogate.learner, evaluation.orders),

@@ -194,7 +194,7 @@ def lineage_tags(
 def _describe_experiment(step: str) -> dict[str, str]:
     """Return the tags by which a person finds an experiment: its group, and the note that MLflow shows above it."""
     group, note = _EXPERIMENTS.get(step, ("other", ""))
-    return {"project": "metaflow_hpo", "group": group, "mlflow.note.content": note}
+    return {"group": group, "mlflow.note.content": note}
 
 
 @lru_cache(maxsize=32)

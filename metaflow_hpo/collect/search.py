@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
-from metaflow_hpo.collect.strategies import make_strategy
+from metaflow_hpo.collect.strategies import Strategy, make_strategy
 from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.learners.cross_validation import evaluate_configurations, make_folds
 from metaflow_hpo.learners.learner import Fold, Learner, check_request
@@ -52,13 +52,14 @@ def search(
     known: Sequence[Trial] = (),
     on_trial: Callable[[Trial], None] | None = None,
     evaluate: Evaluate = evaluate_configurations,
+    proposer: Strategy | None = None,
 ) -> list[Trial]:
     """Search the space of a learner on a task.
 
     Args:
         data: The task.
         learner: What is tuned.
-        strategy: Name of the strategy, see `STRATEGIES`.
+        strategy: Name of the strategy, see `STRATEGIES`, or any name of `proposer`.
         trials: Number of trials, at least 1: those of every rung with `halving`, which plans its brackets for this
             number, and configurations to try with the others. Trials known beforehand count.
         seconds: Time limit. The first trial to end after it is kept, those behind are given up; None for no limit.
@@ -70,6 +71,7 @@ def search(
             configuration, seed and fidelity is copied under this strategy's name.
         on_trial: Called with each trial this search adds to `known`, as soon as it is finished.
         evaluate: What trains and scores configurations.
+        proposer: A fresh strategy that `make_strategy` does not know, since what it knows comes from other tasks.
 
     Returns:
         The trials in the order in which the strategy proposed them, at most `trials`; fewer where time is up (one
@@ -86,7 +88,8 @@ def search(
     epochs = learner.max_epochs if fidelity_epochs is None else fidelity_epochs
     check_request(learner.space, learner.max_epochs, [], epochs)
     deadline = None if seconds is None else time.monotonic() + seconds
-    proposer = make_strategy(strategy, learner.space, seed=seed, budget=trials, epochs=epochs)
+    if proposer is None:
+        proposer = make_strategy(strategy, learner.space, seed=seed, budget=trials, epochs=epochs)
     source = _TrialSource(data, learner, strategy, seed, deadline, on_trial or _ignore, evaluate)
     source.remember(known)
     finished: list[Trial] = []

@@ -8,36 +8,43 @@ References:
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from metaflow_hpo.recommend.recommendation import IntervalScale
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask
+from metaflow_hpo.recommend.interval import IntervalScale
+from metaflow_hpo.recommend.sequential import Observed
+from metaflow_hpo.recommend.table_recommender import TableRecommender
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
+from metaflow_hpo.surrogate.past_tasks import see_core
 from metaflow_hpo.surrogate.predict import Surrogate
 
 COVERAGE = 0.8
 LEVELS = (0.5, COVERAGE, 0.95)
+COUNTS = (1, 3, 10, 25)
+"""Numbers of observed trials for which a scale is fitted; between them it is interpolated."""
+_SHOWN = 5
 
 
-def nonconformity(
-    meta: MetaDataset, surrogate: Surrogate, orders: Mapping[str, Sequence[int]], *, validation: bool
-) -> dict[str, Array]:
+def nonconformity(meta: MetaDataset, surrogate: Surrogate, orders: Mapping[str, Sequence[int]]) -> dict[str, Array]:
     """Return |performance - mean| / spread of the recommended configurations of each task.
 
     Args:
         meta: Tasks on the shared core.
         surrogate: The surrogate.
-        orders: Recommended positions by task.
-        validation: Ask the network that used the family for early stopping, rather than the one that never saw it.
+        orders: Recommended positions by task. The network that is asked has never seen the task's family.
     """
     scores: dict[str, Array] = {}
     for t, task_id in enumerate(meta.task_ids):
         if task_id not in orders:
             continue
         columns = list(orders[task_id])
-        networks = surrogate.networks_blind_to(meta.families[t], validation=validation)
+        networks = surrogate.networks_blind_to(meta.families[t])
         prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded[columns], networks)
-        errors = np.abs(meta.performance[t, columns] - prediction.mean[0])
+        # As it is shown: outcomes lie in [0, 1].
+        errors = np.abs(meta.performance[t, columns] - np.clip(prediction.mean[0], 0.0, 1.0))
         scores[task_id] = np.asarray(errors / prediction.spread[0])
     return scores
 
@@ -57,35 +64,111 @@ def fit_interval(scores: Mapping[str, Array], coverage: float = COVERAGE) -> Int
 
 
 def measure_coverage(
-    test_scores: Mapping[str, Array],
-    validation_scores: Mapping[str, Array],
-    fold_of_task: Mapping[str, int],
-    coverage: float = COVERAGE,
+    scores: Mapping[str, Array], fold_of_task: Mapping[str, int], coverage: float = COVERAGE
 ) -> dict[str, float]:
-    """Return the share of covered outcomes of each meta-test task, with intervals fitted by its own network.
+    """Return the share of covered outcomes of each task, with the interval fitted on the tasks of all other folds.
 
     Args:
-        test_scores: Scores by networks that never saw the task's family.
-        validation_scores: Scores by networks that used it for early stopping: what intervals are fitted on.
-        fold_of_task: The fold in which each task is meta-test.
+        scores: By task, from the network that never saw the task's family.
+        fold_of_task: The fold of each task.
         coverage: Nominal coverage, in (0, 1).
     """
     covered: dict[str, float] = {}
-    count = max(fold_of_task.values()) + 1
     for fold in sorted(set(fold_of_task.values())):
-        # The network of this fold validates on the next one; other networks were trained on this fold's families.
-        own = {task: s for task, s in validation_scores.items() if fold_of_task[task] == (fold + 1) % count != fold}
-        if not own:
+        others = {task: values for task, values in scores.items() if fold_of_task[task] != fold}
+        if not others:
             continue
-        interval = fit_interval(own, coverage)
-        for task, scores in test_scores.items():
-            if fold_of_task[task] == fold:
-                covered[task] = float(np.mean(scores <= interval.scale))
+        scale = fit_interval(others, coverage).scale
+        own = {task: values for task, values in scores.items() if fold_of_task[task] == fold}
+        covered |= {task: float(np.mean(values <= scale)) for task, values in own.items()}
     return covered
 
 
-def measure_reliability(
-    test_scores: Mapping[str, Array], validation_scores: Mapping[str, Array], fold_of_task: Mapping[str, int]
-) -> dict[float, dict[str, float]]:
+def measure_reliability(scores: Mapping[str, Array], fold_of_task: Mapping[str, int]) -> dict[float, dict[str, float]]:
     """Return `measure_coverage` for each nominal coverage of `LEVELS`."""
-    return {level: measure_coverage(test_scores, validation_scores, fold_of_task, level) for level in LEVELS}
+    return {level: measure_coverage(scores, fold_of_task, level) for level in LEVELS}
+
+
+def measure_adaptive(
+    meta: MetaDataset, surrogate: Surrogate, trust: float, *, counts: Sequence[int] = (0, *COUNTS)
+) -> dict[int, dict[str, Array]]:
+    """Replay every task and return |performance - mean| / spread of what would be recommended after n trials.
+
+    Args:
+        meta: Tasks on the shared core, every configuration tried.
+        surrogate: The surrogate.
+        trust: Share of its prediction in the scenarios.
+        counts: Numbers of observed trials n.
+
+    Returns:
+        Scores `(5,)` by n and task. Neither past tasks nor network of a task's recommender know its family.
+    """
+    scores: dict[int, dict[str, Array]] = {n: {} for n in counts if n < len(meta.configurations)}
+    families = np.array(meta.families)
+    for family in dict.fromkeys(meta.families):
+        recommender = AdaptiveRecommender.fit(see_core(meta.subset(np.flatnonzero(families != family))))
+        networks = surrogate.networks_blind_to(family)
+        for t in np.flatnonzero(families == family):
+            prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded, networks)
+            believe = partial(_first, prediction.positions[:, 0, :].mean(axis=0))
+            task = recommender.begin(meta.meta_features[t], believe=believe, trust=trust)
+            before = np.clip(prediction.mean[0], 0.0, 1.0), prediction.spread[0]
+            for n, values in _replay(task, meta.performance[t], before, tuple(scores)).items():
+                scores[n][meta.task_ids[t]] = values
+    return scores
+
+
+def _first(expected: Array, encoded: Array) -> Array:
+    """Return what was predicted beforehand for the pool, which is all that a replay asks for."""
+    return expected[: len(encoded)]
+
+
+def fit_table_interval(recommender: TableRecommender, *, max_tasks: int = 60) -> IntervalScale:
+    """Fit the intervals of a table's recommender by replaying its tasks, each without its family.
+
+    Args:
+        recommender: The recommender.
+        max_tasks: Tasks that are replayed at most, spread evenly over their names.
+    """
+    size = len(recommender.past.configurations)
+    scores: dict[int, dict[str, Array]] = {n: {} for n in (0, *COUNTS) if n + _SHOWN < size}
+    count = len(recommender.task_ids)
+    for t in np.linspace(0, count - 1, min(count, max_tasks)).round().astype(np.int64):
+        others = recommender.without(recommender.families[t])
+        row = recommender.past.meta_features[t]
+        known = row if np.isfinite(row).any() else None
+        replayed = _replay(others.adaptive.begin(known), recommender.performance[t], others.expect(row), tuple(scores))
+        for n, values in replayed.items():
+            scores[n][recommender.task_ids[t]] = values
+    return with_observed(fit_interval(scores[0]), scores) if scores else IntervalScale()
+
+
+def _replay(task: NewTask, performance: Array, before: tuple[Array, Array], counts: Sequence[int]) -> dict[int, Array]:
+    """Return scores by number of trials, with the surrogate's mean and spread `(C,)` before the first one."""
+    found = {}
+    observed = Observed.nothing()
+    for n in range(max(counts) + 1):
+        chosen = task.choose(observed, _SHOWN if n in counts else 1)
+        if n in counts:
+            mean, spread = before if n == 0 else task.predict(observed)
+            found[n] = np.asarray(np.abs(performance[chosen] - mean[chosen]) / np.maximum(spread[chosen], 1e-12))
+        observed = observed.with_trial(chosen[0], float(performance[chosen[0]]))
+    return found
+
+
+def with_observed(interval: IntervalScale, scores: Mapping[int, Mapping[str, Array]]) -> IntervalScale:
+    """Return an interval with a scale for each number of observed trials above 0 (`measure_adaptive`)."""
+    observed = tuple((n, fit_interval(by_task).scale) for n, by_task in sorted(scores.items()) if n > 0)
+    return replace(interval, observed=observed) if observed else interval
+
+
+def summarise_coverage(
+    fitted: Mapping[int, Mapping[str, Array]], measured: Mapping[int, Mapping[str, Array]]
+) -> dict[str, dict[str, float]]:
+    """Return by number of trials the `scale` fitted on some tasks and the `coverage` that others then have."""
+    answer = {}
+    for n, by_task in fitted.items():
+        scale = fit_interval(by_task).scale
+        covered = [float(np.mean(values <= scale)) for values in measured[n].values()]
+        answer[str(n)] = {"scale": scale, "coverage": float(np.mean(covered)), "tasks": float(len(covered))}
+    return answer

@@ -1,5 +1,10 @@
-"""How unlike all past tasks a task is, as a percentile of the distances between past families."""
+"""How unlike all past tasks a task is, as a percentile of the distances between past families.
 
+The one thing to know: a task whose size lies outside what past tasks had (rows a column, rows a class, ...) counts as
+unlike all of them whatever its distance, in which one of many numbers is easily lost.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +16,11 @@ THRESHOLD = 95.0
 """Percentile above which a recommendation falls back to the portfolio, the learner's default first."""
 
 
+_SIZES = ("mf_log_rows", "mf_log_encoded_columns", "mf_log_rows_per_encoded_column", "mf_log_classes")
+_MARGIN = 0.25
+"""How far outside the range of past tasks a size must lie, in standard deviations over them: 2 % of past tasks do."""
+
+
 @dataclass(frozen=True)
 class Novelty:
     """Reference distances.
@@ -19,11 +29,15 @@ class Novelty:
         standardiser: Fitted on past tasks.
         meta_features: `(T, M)` standardised meta-features of past tasks.
         reference: `(T,)` sorted distance of each past task to its nearest task of another family.
+        names: `(M,)` names of the meta-features.
+        sizes: `(2, S)` least and greatest size that counts as known.
     """
 
     standardiser: Standardiser
     meta_features: Array
     reference: Array
+    names: tuple[str, ...]
+    sizes: Array
 
     @classmethod
     def fit(cls, meta: MetaDataset) -> "Novelty":
@@ -33,7 +47,10 @@ class Novelty:
         families = np.array(meta.families)
         distances = np.sqrt(((points[:, None, :] - points[None, :, :]) ** 2).sum(axis=-1))
         distances[families[:, None] == families[None, :]] = np.inf
-        return cls(standardiser, points, np.sort(distances.min(axis=1)))
+        sizes = _sizes(meta.meta_features, meta.meta_feature_names)  # (T, S)
+        margin = _MARGIN * sizes.std(axis=0)
+        known = np.stack([sizes.min(axis=0) - margin, sizes.max(axis=0) + margin])
+        return cls(standardiser, points, np.sort(distances.min(axis=1)), meta.meta_feature_names, known)
 
     def distances(self, meta_features: Array) -> Array:
         """Return the distance `(T,)` of a task `(M,)` to every past task."""
@@ -41,8 +58,27 @@ class Novelty:
         return np.asarray(np.sqrt(((self.meta_features - query) ** 2).sum(axis=1)))
 
     def percentile(self, meta_features: Array) -> float:
-        """Return the share of past tasks, in percent, that are nearer to their nearest relative than this task is."""
+        """Return the share of past tasks, in percent, that are nearer to their nearest relative than this task is.
+
+        It is 100 where the task's size lies outside that of all past tasks.
+        """
+        if self.is_outside(meta_features):
+            return 100.0
         return float(100.0 * np.mean(self.reference < self.distances(meta_features).min()))
+
+    def is_outside(self, meta_features: Array) -> bool:
+        """Tell whether the task `(M,)` is smaller or larger, in some way, than anything that was learned from."""
+        sizes = _sizes(meta_features[None, :], self.names)[0]
+        return bool(((sizes < self.sizes[0]) | (sizes > self.sizes[1])).any())
 
     def _query(self, meta_features: Array) -> Array:
         return np.asarray(self.standardiser.transform(meta_features[None, :])[0])
+
+
+def _sizes(meta_features: Array, names: Sequence[str]) -> Array:
+    """Return the sizes `(T, S)` of tasks, in logarithms, among them the rows a class; those with a name in `names`."""
+    at = {name: position for position, name in enumerate(names)}
+    found = [meta_features[:, at[name]] for name in _SIZES if name in at]
+    if "mf_log_rows" in at and "mf_log_classes" in at:
+        found.append(meta_features[:, at["mf_log_rows"]] - meta_features[:, at["mf_log_classes"]])
+    return np.stack(found, axis=1) if found else np.empty((len(meta_features), 0))

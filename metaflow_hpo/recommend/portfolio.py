@@ -54,6 +54,18 @@ def select_greedily(
     return picked
 
 
+def with_default(order: Sequence[int], mean: Array, default: int) -> list[int]:
+    """Return an order that holds the default, in the last place, where all in it are expected to do worse.
+
+    Args:
+        order: Positions, best first, one at least.
+        mean: `(P,)` expected performance.
+        default: Position of the default.
+    """
+    is_needed = len(order) > 0 and default not in order and float(mean[list(order)].max()) < mean[default]
+    return [*order[:-1], default] if is_needed else list(order)
+
+
 def weigh_by_evidence(regret: Array, performance: Array) -> Array:
     """Return how well each scenario explains what was observed on the new task, as factors for its weight.
 

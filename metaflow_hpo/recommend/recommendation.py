@@ -6,26 +6,33 @@ The one thing to know: everything here is read from one folder of safetensors an
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.recommend import sequential
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask, place
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
 from metaflow_hpo.recommend.explanation import explain
+from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
-from metaflow_hpo.recommend.portfolio import select_greedily
+from metaflow_hpo.recommend.portfolio import select_greedily, with_default
+from metaflow_hpo.recommend.signal import lacks_signal
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
+from metaflow_hpo.surrogate.past_tasks import see_core
 from metaflow_hpo.surrogate.predict import Prediction, Surrogate, load_surrogate, save_surrogate
 
 _ARRAYS_FILE = "past_tasks.safetensors"
 _DESCRIPTION_FILE = "past_tasks.json"
 NEAREST = 5
-_NORMAL_80 = 1.2816
+NOVEL_WIDENING = 2.0
+"""Factor of the intervals' width on a task unlike all past ones."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +44,24 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class IntervalScale:
-    """Conformal width of intervals: `mean +- scale * spread` covers `coverage` of held-out tasks' outcomes.
+class Chosen:
+    """Configurations chosen for a task, K of them, and what is expected of them.
 
     Attributes:
-        coverage: Nominal coverage, in (0, 1).
-        scale: Multiple of the predicted standard deviation, > 0.
+        configurations: `(K,)` best first.
+        mean: `(K,)` expected performance, in [0, 1].
+        spread: `(K,)` standard deviation of it.
+        default_mean: Expected performance of the default configuration.
+        percentile: Novelty of the task.
+        fallback: Past tasks are no guide: the default and the plain portfolio come first.
     """
 
-    coverage: float = 0.8
-    scale: float = _NORMAL_80
+    configurations: tuple[Configuration, ...]
+    mean: Array
+    spread: Array
+    default_mean: float
+    percentile: float
+    fallback: bool
 
 
 @dataclass(frozen=True)
@@ -103,37 +118,86 @@ class ServedRecommender:
         return row
 
     def select(
-        self,
-        row: Array,
-        count: int,
-        observed: Sequence[Observed] = (),
-        *,
-        per_time: bool = False,
-        prediction: Prediction | None = None,
+        self, row: Array, count: int, *, per_time: bool = False, prediction: Prediction | None = None
     ) -> tuple[list[int], float]:
         """Return positions in the shared core, best first, and the novelty of the task as a percentile.
 
-        A task beyond the novelty threshold gets the learner's default and then the portfolio over past tasks.
-        Observed trials stand for the nearest configuration of the shared core. `per_time` counts the expected seconds
-        of training instead of trials. `prediction` is that of all networks for this task, where the caller has it.
+        A task that `falls_back` gets the learner's default and then the portfolio over past tasks. `per_time` counts
+        the expected seconds of training instead of trials. `prediction` is that of all networks for this task, where
+        the caller has it.
         """
         duration = self._durations.predict(row, self.past.encoded) if per_time else None
-        percentile = self._novelty.percentile(row)
-        if observed:
-            tried = self._nearest_positions([o.configuration for o in observed])
-            performance = np.array([o.performance for o in observed], dtype=np.float64)
-            return self._recommender.continue_from(row, tried, performance, count, duration, prediction), percentile
-        if percentile <= THRESHOLD:
+        percentile, fallback = self.falls_back(row)
+        if not fallback:
             return self._recommender.select(row, count, duration, prediction), percentile
         weights = np.ones(len(self.past.task_ids))
         portfolio = select_greedily(self._recommender.past_regret, weights, count, duration=duration)
         return [self._default, *(c for c in portfolio if c != self._default)][:count], percentile
 
-    def _nearest_positions(self, configurations: Sequence[Configuration]) -> list[int]:
-        distances = np.abs(self.surrogate.space.encode(configurations)[:, None, :] - self.past.encoded[None]).sum(
-            axis=-1
+    def falls_back(self, row: Array) -> tuple[float, bool]:
+        """Return the novelty of a task as a percentile, and whether past tasks are no guide to it.
+
+        They are none beyond the novelty threshold, and where no landmark is better than guessing.
+        """
+        percentile = self._novelty.percentile(row)
+        is_noise = lacks_signal(dict(zip(self.meta_feature_names, row.tolist(), strict=True)))
+        return percentile, percentile > THRESHOLD or is_noise
+
+    def choose(
+        self,
+        row: Array,
+        count: int,
+        observed: Sequence[Observed] = (),
+        more: Sequence[Configuration] = (),
+        *,
+        per_time: bool = False,
+    ) -> Chosen:
+        """Choose the next configurations to try.
+
+        Args:
+            row: `(M,)` meta-features of the task.
+            count: How many; fewer where every configuration of the shared core was tried.
+            observed: Trials of this task, of any configurations.
+            more: Configurations to consider beside the shared core, once there are trials.
+            per_time: Choose by expected gain per second of training instead of per trial.
+        """
+        percentile, fallback = self.falls_back(row)
+        if observed:
+            task, seen = self._begin(row, observed, more, is_novel=fallback, per_time=per_time)
+            order, (mean, spread) = task.choose(seen, count), task.predict(seen)
+            pool, is_new = task.past.configurations, self._default not in seen.positions
+        else:
+            prediction = self.surrogate.predict(row[None, :], self.past.encoded)
+            order = self.select(row, count, per_time=per_time, prediction=prediction)[0]
+            mean, spread = prediction.mean[0], prediction.spread[0]
+            pool, is_new = self.past.configurations, True
+        mean = np.clip(mean, 0.0, 1.0)
+        # The next trial alone may be a step into the unknown; a set is what a person relies on.
+        if is_new and (count > 1 or not observed):
+            order = with_default(order, mean, self._default)
+        chosen = tuple(pool[c] for c in order)
+        return Chosen(chosen, mean[order], spread[order], float(mean[self._default]), percentile, fallback)
+
+    def _begin(
+        self, row: Array, observed: Sequence[Observed], more: Sequence[Configuration], *, is_novel: bool, per_time: bool
+    ) -> tuple[NewTask, sequential.Observed]:
+        """Return the task on a pool that holds what was or may be tried, and the observed trials by position."""
+        beside, at = place(self.past.configurations, [trial.configuration for trial in observed], more)
+        task = self._adaptive.begin(
+            row,
+            more=beside,
+            believe=lambda encoded: self.surrogate.predict(row[None, :], encoded).positions[:, 0, :].mean(axis=0),
+            trust=self.trust,
+            is_novel=is_novel,
+            seconds=partial(self._durations.predict, row) if per_time else None,
         )
-        return [int(i) for i in distances.argmin(axis=1)]
+        performance = np.array([trial.performance for trial in observed], dtype=np.float64)
+        return task, sequential.Observed(at, performance)
+
+    @cached_property
+    def _adaptive(self) -> AdaptiveRecommender:
+        """What answers once there are trials; fitted when it is first asked."""
+        return AdaptiveRecommender.fit(see_core(self.past))
 
     def recommend(
         self,
@@ -162,41 +226,40 @@ class ServedRecommender:
         row = self.read_meta_features(meta_features)
         if not 1 <= k <= len(self.past.configurations):
             raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
-        prediction = self.surrogate.predict(row[None, :], self.past.encoded)
-        order, percentile = self.select(row, k, observed, per_time=per_time, prediction=prediction)
-        fallback = percentile > THRESHOLD
-        mean, spread = prediction.mean[0], prediction.spread[0] * (2.0 if fallback else 1.0)
-        seconds = self._durations.predict(row, self.past.encoded)
+        chosen = self.choose(row, k, observed, per_time=per_time)
+        is_novel = chosen.percentile > THRESHOLD
+        width = self.interval.at(len(observed)) * (NOVEL_WIDENING if is_novel else 1.0)
+        seconds = self._durations.predict(row, self.surrogate.space.encode(chosen.configurations))
         metric = "r2" if meta_features.get("mf_is_regression", 0.0) == 1.0 else "balanced_accuracy"
+        lines = zip(chosen.configurations, chosen.mean, chosen.spread, seconds, strict=True)
         return {
             "recommendations": [
                 {
                     "rank": rank,
-                    "configuration": dict(self.past.configurations[c]),
-                    "performance": {"metric": metric, **self._interval(mean[c], spread[c])},
-                    "expected_gain_over_default": float(mean[c] - mean[self._default]),
-                    "expected_duration_s": float(seconds[c]),
+                    "configuration": dict(configuration),
+                    "performance": {"metric": metric, **self._interval(mean, width * spread)},
+                    "expected_gain_over_default": float(mean - chosen.default_mean),
+                    "expected_duration_s": float(expected_s),
                 }
-                for rank, c in enumerate(order, start=1)
+                for rank, (configuration, mean, spread, expected_s) in enumerate(lines, start=1)
             ],
             "evidence": {
                 "nearest_tasks": self._nearest(row),
                 "trust_in_surrogate": self.trust,
                 "observed_trials": len(observed),
-                **(self._explain(row, order[0]) if explained else {}),
+                **(self._explain(row, chosen.configurations) if explained else {}),
             },
-            "novelty": {"percentile": percentile, "fallback": fallback},
+            "novelty": {"percentile": chosen.percentile, "fallback": chosen.fallback},
             "lineage": dict(self.lineage),
         }
 
-    def _explain(self, row: Array, position: int) -> dict[str, list[dict[str, Any]]]:
-        typical = self._recommender.standardiser.center
-        return explain(self.surrogate, row, typical, self.past.configurations[position])
+    def _explain(self, row: Array, chosen: Sequence[Configuration]) -> dict[str, list[dict[str, Any]]]:
+        return explain(self.surrogate, row, self._recommender.standardiser.center, chosen[0])
 
-    def _interval(self, mean: float, spread: float) -> dict[str, float]:
+    def _interval(self, mean: float, margin: float) -> dict[str, float]:
         """Both metrics end at 1 and the floor of each is 0, so an interval never leaves [0, 1]."""
-        low, high = (float(np.clip(mean + sign * self.interval.scale * spread, 0.0, 1.0)) for sign in (-1, 1))
-        return {"mean": float(np.clip(mean, low, high)), "low": low, "high": high, "coverage": self.interval.coverage}
+        low, high = max(mean - margin, 0.0), min(mean + margin, 1.0)
+        return {"mean": float(mean), "low": float(low), "high": float(high), "coverage": self.interval.coverage}
 
     def _nearest(self, row: Array) -> list[dict[str, Any]]:
         distances = self._novelty.distances(row)
@@ -232,7 +295,7 @@ class ServedRecommender:
             "configurations": [dict(c) for c in self.past.configurations],
             "configuration_ids": self.past.configuration_ids,
             "trust": self.trust,
-            "interval": {"coverage": self.interval.coverage, "scale": self.interval.scale},
+            "interval": self.interval.to_json(),
             "lineage": dict(self.lineage),
         }
         (folder / _DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, sort_keys=True))
@@ -264,6 +327,5 @@ class ServedRecommender:
             performance=arrays["performance"],
             duration=arrays["duration"],
         )
-        return cls(
-            surrogate, past, description["trust"], IntervalScale(**description["interval"]), description["lineage"]
-        )
+        interval = IntervalScale.from_json(description["interval"])
+        return cls(surrogate, past, description["trust"], interval, description["lineage"])

@@ -11,9 +11,9 @@ import numpy as np
 
 from metaflow_hpo.space import Configuration, SearchSpace
 from metaflow_hpo.surrogate.gaussian_process import GaussianProcess
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
+from metaflow_hpo.surrogate.meta_dataset import Array, IntArray, MetaDataset
 from metaflow_hpo.surrogate.targets import rank_scores
-from metaflow_hpo.surrogate.trial_table import TaskTrials, TrialTable
+from metaflow_hpo.surrogate.trial_table import TrialTable
 
 MAX_FITTED_TRIALS = 300
 """Trials of a task that its process is conditioned on; the others of a longer task are spread evenly away."""
@@ -96,7 +96,7 @@ class History:
             scores=scores,
             deviation=deviation,
             regret=np.clip((best - performance) / (best - worst), 0.0, 1.0),
-            scale=np.array([_slope(task, self.scores[t]) for t, task in zip(tasks, past, strict=True)]),
+            scale=np.array([_slope(task.performance, self.scores[t]) for t, task in zip(tasks, past, strict=True)]),
             meta_features=np.stack([task.meta_features for task in past]),
             trials=tuple((self.table.points[self.table.tasks[t].positions], self.scores[t]) for t in tasks),
             default=int(np.argmin(((points - default) ** 2).sum(axis=1))),
@@ -128,7 +128,33 @@ class History:
         return self.processes[t]
 
 
-def _slope(task: TaskTrials, scores: Array) -> float:
+def see_core(meta: MetaDataset) -> PastTasks:
+    """Return the tasks of a meta-data set as seen from its own configurations.
+
+    A configuration that a task never tried has the mean score of those that did, and regret 1.
+    """
+    scores = rank_scores(meta.performance)
+    tried = np.isfinite(scores)
+    mean = np.where(tried, scores, 0.0).sum(axis=0) / np.maximum(tried.sum(axis=0), 1)
+    default = meta.space.encode([meta.space.default])[0]
+    performance = zip(meta.performance, scores, tried, strict=True)
+    scale = np.array([_slope(p[k], s[k]) for p, s, k in performance])
+    scores = np.where(tried, scores, mean)
+    return PastTasks(
+        space=meta.space,
+        configurations=meta.configurations,
+        points=meta.encoded,
+        scores=scores,
+        deviation=np.zeros_like(scores),
+        regret=np.where(tried, 1.0 - meta.normalised, 1.0),
+        scale=scale,
+        meta_features=meta.meta_features,
+        trials=(),
+        default=int(np.argmin(((meta.encoded - default) ** 2).sum(axis=1))),
+    )
+
+
+def _slope(performance: Array, scores: Array) -> float:
     """Return the least-squares slope of performance on score, above 0."""
     centred = scores - scores.mean()
-    return max(float(centred @ task.performance / (centred @ centred)), 1e-12)
+    return max(float(centred @ performance / max(float(centred @ centred), 1e-12)), 1e-12)

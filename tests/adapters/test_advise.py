@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.adapters import advise
+from metaflow_hpo.adapters.closed_loop import choose_batch_size
+from metaflow_hpo.adapters.feedback import read_outcomes, read_recommendations
 from metaflow_hpo.adapters.files import write_frame, write_json
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.registry import ChampionVersion
+from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, NoChampionError, SearchSpaceMismatchError
@@ -115,6 +118,51 @@ def test_a_search_goes_through_what_the_shipped_recommender_recommends(tmp_path,
     again = advise.recommend(made, advise.describe_data(data), 2)["recommendations"]
     assert [dict(t.configuration) for t in found] == [r["configuration"] for r in again]
     assert {t.strategy for t in found} == {"recommended"}
+
+
+def test_a_killed_closed_loop_goes_on_with_the_same_decisions(tmp_path, tracking: Tracking, data) -> None:
+    whole, killed = (Pipeline(Settings(data=tmp_path / name, learner="svm")) for name in ("whole", "killed"))
+    for made in (whole, killed):
+        made.__dict__["tracking"] = tracking
+    found = advise.search(whole, data, strategy="recommended", trials=6)
+
+    class Killed(BaseException):
+        pass
+
+    def die(what, done, total):
+        if (what, done) == ("trials", 4):
+            raise Killed
+
+    dying = Pipeline(killed.settings, die)
+    with pytest.raises(Killed):
+        advise.search(dying, data, strategy="recommended", trials=6)
+    assert len(DataStore(killed.settings.data / "own").read_trials(data.task)) == 4
+    trained: list[int] = []
+    resumed = Pipeline(killed.settings, lambda what, done, total: trained.append(done))
+    resumed.__dict__["tracking"] = tracking
+    again = advise.search(resumed, data, strategy="recommended", trials=6)
+    assert [(t.configuration_id, t.performance) for t in again] == [(t.configuration_id, t.performance) for t in found]
+    assert trained == [1, 2]
+    assert len({t.configuration_id for t in found}) == 6
+
+
+def test_what_came_of_the_first_recommendations_of_a_loop_is_recorded_once(tmp_path, tracking: Tracking, data) -> None:
+    made = Pipeline(Settings(data=tmp_path / "data", learner="svm"))
+    found = advise.search(made, data, strategy="recommended", trials=3)
+    advise.search(made, data, strategy="recommended", trials=3)
+    (remembered,) = read_recommendations(made)
+    outcomes = read_outcomes(made)
+    assert set(outcomes["source"]) == {"search"}
+    assert set(outcomes["recommendation_id"]) == {remembered["lineage"]["recommendation_id"]}
+    first = outcomes.loc[outcomes["rank"] == 1]
+    assert first["realised"].tolist() == [found[0].performance]
+    assert first["configuration_id"].tolist() == [found[0].configuration_id]
+    assert outcomes["configuration_id"].is_unique
+
+
+@pytest.mark.parametrize(("members", "workers", "wanted"), [(4, 2, 1), (3, 2, 2), (6, 2, 1), (4, 16, 8), (2, 1, 1)])
+def test_as_many_are_trained_at_once_as_keep_the_processors_busy(members, workers, wanted) -> None:
+    assert choose_batch_size(members, workers) == wanted
 
 
 def test_meta_features_of_another_program_version_are_refused(mlp_pipeline, data) -> None:

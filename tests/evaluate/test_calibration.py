@@ -1,7 +1,16 @@
-import numpy as np
-import pytest
+from dataclasses import replace
 
-from metaflow_hpo.evaluate.calibration import fit_interval, measure_coverage, nonconformity
+import numpy as np
+
+from metaflow_hpo.evaluate.calibration import (
+    fit_interval,
+    measure_adaptive,
+    measure_coverage,
+    nonconformity,
+    summarise_coverage,
+    with_observed,
+)
+from metaflow_hpo.recommend.interval import IntervalScale
 
 
 def test_the_scale_is_the_raised_quantile_over_tasks():
@@ -34,23 +43,44 @@ def test_a_scale_is_never_zero():
 
 def test_coverage_is_measured_with_an_interval_fitted_without_the_fold():
     folds = {"a": 0, "b": 1, "c": 1}
-    validation = {"a": np.array([5.0]), "b": np.array([1.0]), "c": np.array([2.0])}
-    test = {"a": np.array([1.5, 2.5]), "b": np.array([4.0, 6.0]), "c": np.array([7.0])}
-    # Fold 0 is judged with the scale of b and c (2), fold 1 with the scale of a (5).
-    assert measure_coverage(test, validation, folds) == {"a": 0.5, "b": 0.5, "c": 0.0}
+    scores = {"a": np.array([1.5, 6.5]), "b": np.array([4.0, 7.0]), "c": np.array([3.0])}
+    # Fold 0 is judged with the scale of b and c (7), fold 1 with the scale of a (6.5).
+    assert measure_coverage(scores, folds) == {"a": 1.0, "b": 0.5, "c": 1.0}
 
 
 def test_a_single_fold_has_no_interval_of_others():
-    assert measure_coverage({"a": np.array([1.0])}, {"a": np.array([1.0])}, {"a": 0}) == {}
+    assert measure_coverage({"a": np.array([1.0])}, {"a": 0}) == {}
 
 
-@pytest.mark.parametrize("validation", [True, False])
-def test_scores_are_the_errors_of_the_network_that_may_be_asked(meta, surrogate, validation):
-    orders = {"task_02": [3, 0, 7]}
-    scores = nonconformity(meta, surrogate, orders, validation=validation)
-    fold = surrogate.fold_of_family["family_02"]
-    network = (fold - 1) % 3 if validation else fold
+def test_scores_are_the_errors_of_the_network_that_never_saw_the_family(meta, surrogate):
+    scores = nonconformity(meta, surrogate, {"task_02": [3, 0, 7]})
+    network = surrogate.fold_of_family["family_02"]
     prediction = surrogate.predict(meta.meta_features[[2]], meta.encoded, [network])
-    expected = np.abs(meta.performance[2] - prediction.mean[0]) / prediction.spread[0]
+    expected = np.abs(meta.performance[2] - np.clip(prediction.mean[0], 0.0, 1.0)) / prediction.spread[0]
     assert set(scores) == {"task_02"}
     np.testing.assert_allclose(scores["task_02"], expected[[3, 0, 7]], rtol=1e-4)
+
+
+def test_replayed_scores_do_not_depend_on_what_others_of_the_family_are_worth(meta, surrogate):
+    # Changing the outcomes of a task's whole family changes its own scores only through its own outcomes.
+    families = tuple("twins" if t in (0, 1) else f for t, f in enumerate(meta.families))
+    fold = {**surrogate.fold_of_family, "twins": 0}
+    twins = replace(surrogate, fold_of_family=fold)
+    performance = meta.performance.copy()
+    performance[1] = performance[1, ::-1]
+    one = measure_adaptive(replace(meta, families=families), twins, 0.5, counts=(0, 3))
+    other = measure_adaptive(replace(meta, families=families, performance=performance), twins, 0.5, counts=(0, 3))
+    for n in (0, 3):
+        assert one[n]["task_00"].shape == (5,)
+        np.testing.assert_array_equal(one[n]["task_00"], other[n]["task_00"])
+    assert (one[3]["task_01"] != other[3]["task_01"]).any()
+
+
+def test_intervals_after_trials_cover_what_they_promise_on_tasks_of_the_same_kind(forty_tasks, surrogate):
+    scores = measure_adaptive(forty_tasks, surrogate, 0.5, counts=(1, 3, 10))
+    halves = [{n: dict(list(by.items())[part::2]) for n, by in scores.items()} for part in (0, 1)]
+    interval = with_observed(IntervalScale(), halves[0])
+    assert [n for n, _ in interval.observed] == [1, 3, 10]
+    covered = summarise_coverage(*halves)
+    assert all(0.6 <= covered[n]["coverage"] <= 0.95 for n in ("1", "3", "10"))
+    assert covered["3"]["scale"] == interval.at(3)

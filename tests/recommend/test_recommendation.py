@@ -117,7 +117,7 @@ def test_intervals_of_a_task_unlike_all_others_are_twice_as_wide(served, surroga
     narrow = ServedRecommender(served.surrogate, served.past, 0.5, IntervalScale(0.8, 0.01))
     prediction = surrogate.predict(np.full((1, 4), 1e6), meta.encoded)
     interval = narrow.recommend(far, 1)["recommendations"][0]["performance"]
-    mean, half = prediction.mean[0, 0], 2.0 * 0.01 * prediction.spread[0, 0]
+    mean, half = np.clip(prediction.mean[0, 0], 0, 1), 2.0 * 0.01 * prediction.spread[0, 0]
     assert interval["low"] == pytest.approx(np.clip(mean - half, 0, 1))
     assert interval["high"] == pytest.approx(np.clip(mean + half, 0, 1))
 

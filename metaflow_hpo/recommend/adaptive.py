@@ -1,0 +1,260 @@
+"""One recommender from the first trial to the fiftieth: a portfolio that hands over to the mixture of past tasks.
+
+Without trials, configurations are picked that complement each other over past tasks, each bent towards the surrogate's
+prediction. With trials, past tasks (and that prediction, as one more) are experts weighted by how well they explain
+what was observed. Between the second and the fifth trial both have a say.
+
+The one thing to know: several configurations are picked one after the other, each as if those before it had come out
+as expected, so trials that still run may be handed in as `pending`.
+
+References:
+    Ginsbourger, Le Riche, Carraro 2010, Kriging is well-suited to parallelize optimization (the believer).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from metaflow_hpo.recommend.mixture import Belief, Mixture
+from metaflow_hpo.recommend.pool_kernel import PoolKernel, carry_over
+from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_evidence
+from metaflow_hpo.recommend.sequential import Observed, TaskDistance, best_free
+from metaflow_hpo.space import Configuration, configuration_id
+from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
+from metaflow_hpo.surrogate.past_tasks import PastTasks
+from metaflow_hpo.surrogate.targets import rank_scores
+
+Believe = Callable[[Array], Array]
+"""Returns where the surrogate expects encoded configurations `(P, D)` between the task's worst (0) and best (1)."""
+
+
+@dataclass(frozen=True)
+class AdaptiveSettings:
+    """Chosen by look-up on half of the families of the shipped trials (`tests/bench/bench_closed_loop.py`).
+
+    Attributes:
+        portfolio_trials: Trials before the experts have a say.
+        mixture_trials: Trials from which they decide alone.
+        improvement_share: Their share in between, in [0, 1].
+        surrogate_share: Prior weight of the surrogate's prediction among the experts, in [0, 1).
+        similarity: Share of the tasks' weights that follows the distance in meta-features; the rest is uniform.
+        portfolio_width: Width of the similarity in the portfolio, in root median squared distances.
+        expert_width: The same among the experts.
+    """
+
+    portfolio_trials: int = 2
+    mixture_trials: int = 5
+    improvement_share: float = 0.3
+    surrogate_share: float = 0.25
+    similarity: float = 0.5
+    portfolio_width: float = 1.0
+    expert_width: float = 0.5
+
+
+@dataclass(frozen=True)
+class AdaptiveRecommender:
+    """Fitted on past tasks, ready for any new task.
+
+    Attributes:
+        past: Past tasks on a pool.
+        distance: Distances between tasks.
+        settings: How the parts work together.
+    """
+
+    past: PastTasks
+    distance: TaskDistance
+    settings: AdaptiveSettings = AdaptiveSettings()
+
+    @classmethod
+    def fit(cls, past: PastTasks, settings: AdaptiveSettings = AdaptiveSettings()) -> "AdaptiveRecommender":
+        """Learn the distances between past tasks."""
+        return cls(past, TaskDistance.fit(past.meta_features), settings)
+
+    @cached_property
+    def kernel(self) -> PoolKernel:
+        """How scores carry over to other configurations; fitted when it is first needed."""
+        return PoolKernel.fit(self.past)
+
+    def begin(
+        self,
+        meta_features: Array | None,
+        *,
+        more: Sequence[Configuration] = (),
+        believe: Believe | None = None,
+        trust: float = 0.0,
+        is_novel: bool = False,
+        seconds: Callable[[Array], Array] | None = None,
+    ) -> "NewTask":
+        """Begin a new task.
+
+        Args:
+            meta_features: `(M,)` raw, NaN where not known; None where nothing is: all past tasks weigh the same then.
+            more: Configurations beside the pool that were tried or may be.
+            believe: The surrogate's prediction for this task, if there is a surrogate.
+            trust: How far each past task's regrets are bent towards that prediction, in [0, 1].
+            is_novel: The task is unlike all past ones: none of them is nearer, the surrogate is not asked, and the
+                default comes first.
+            seconds: Returns expected seconds of training `(P,)` of encoded configurations `(P, D)`; gains are then
+                per second.
+        """
+        past = self.kernel.extend(more) if more else self.past
+        pool = len(self.past.configurations)
+        uniform = np.full(len(past.scores), 1.0 / len(past.scores))
+        widths = self.settings.portfolio_width, self.settings.expert_width
+        known = None if is_novel else meta_features
+        weights, expert_weights = (uniform if known is None else self.weigh(known, width) for width in widths)
+        regret = past.regret
+        if believe is not None and known is not None:
+            expected = believe(past.points)
+            regret = (1.0 - trust) * regret + trust * _believed_regret(expected, pool)
+            past = _with_surrogate(past, expected, known, pool)
+            share = self.settings.surrogate_share
+            expert_weights = np.append((1.0 - share) * expert_weights, share)
+        belief = Belief.of(Mixture.fit(past), expert_weights)
+        first = (past.default,) if is_novel else ()
+        duration = np.ones(len(past.points)) if seconds is None else seconds(past.points)
+        return NewTask(past, belief, regret, weights, first, duration, self.settings)
+
+    def weigh(self, meta_features: Array, width: float = 1.0) -> Array:
+        """Return weights `(T,)` of past tasks that sum to 1: part uniform, part a softmax of the squared distance.
+
+        Args:
+            meta_features: `(M,)` of the new task, raw, NaN where not known.
+            width: In root median squared distances; smaller is more selective.
+        """
+        squared, share = self.distance.squared(meta_features), self.settings.similarity
+        near = np.exp(-(squared - squared.min()) / (2.0 * width**2 * max(float(np.median(squared)), 1e-12)))
+        return np.asarray((1.0 - share) / len(squared) + share * near / near.sum())
+
+
+def place(
+    pool: Sequence[Configuration], observed: Sequence[Configuration], more: Sequence[Configuration] = ()
+) -> tuple[list[Configuration], IntArray]:
+    """Return what of `observed` and `more` lies beside a pool, and the positions of `observed` on both together.
+
+    Args:
+        pool: `(P,)` configurations.
+        observed: `(N,)` configurations, repetitions allowed.
+        more: Other configurations.
+
+    Returns:
+        The distinct configurations beside the pool, those of `observed` first; positions `(N,)`.
+    """
+    positions = {configuration_id(configuration): p for p, configuration in enumerate(pool)}
+    beside: list[Configuration] = []
+    for configuration in (*observed, *more):
+        name = configuration_id(configuration)
+        if name not in positions:
+            positions[name] = len(pool) + len(beside)
+            beside.append(configuration)
+    return beside, np.array([positions[configuration_id(c)] for c in observed], dtype=np.int64)
+
+
+def _believed_regret(expected: Array, pool: int) -> Array:
+    """Return the regret `(P,)` of expected positions, 0 at the one believed best in the pool."""
+    return np.asarray(np.maximum(expected[:pool].max() - expected, 0.0))
+
+
+def _with_surrogate(past: PastTasks, expected: Array, meta_features: Array, pool: int) -> PastTasks:
+    """Return past tasks with the surrogate's prediction behind them, as if it were one more task."""
+    scores = rank_scores(expected[None, :pool])
+    if len(expected) > pool:
+        scores = np.concatenate([scores, carry_over(expected[None, :pool], scores, expected[None, pool:])], axis=1)
+    believed = _believed_regret(expected, pool)
+    span = float(np.ptp(expected[:pool]))
+    return replace(
+        past,
+        scores=np.concatenate([past.scores, scores]),
+        deviation=np.concatenate([past.deviation, np.zeros_like(scores)]),
+        regret=np.concatenate([past.regret, np.clip(believed / max(span, 1e-12), 0.0, 1.0)[None, :]]),
+        scale=np.append(past.scale, np.exp(np.median(np.log(past.scale)))),
+        meta_features=np.concatenate([past.meta_features, meta_features[None, :]]),
+    )
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """A task that is being searched, on a pool of P configurations.
+
+    Attributes:
+        past: Past tasks on the pool, the surrogate's prediction last where there is one.
+        belief: The experts on it.
+        regret: `(R, P)` scenarios of the portfolio.
+        weights: `(R,)` their weights.
+        first: Positions that come before all others while there are few trials.
+        duration: `(P,)` what a trial costs, in any unit.
+        settings: How the parts work together.
+    """
+
+    past: PastTasks
+    belief: Belief
+    regret: Array
+    weights: Array
+    first: tuple[int, ...]
+    duration: Array
+    settings: AdaptiveSettings
+
+    def choose(self, observed: Observed, count: int, pending: Sequence[int] = ()) -> list[int]:
+        """Return the next positions to try, best first.
+
+        Args:
+            observed: What was tried, and what it gave.
+            count: How many; fewer where the pool is used up.
+            pending: Positions that are being tried; each is taken to come out as expected.
+        """
+        chosen: list[int] = []
+        waiting = list(pending)
+        while len(chosen) < count:
+            assumed = self._assume(observed, [*waiting, *chosen])
+            position = self._pick(assumed, [*observed.positions.tolist(), *waiting, *chosen])
+            if position is None:
+                break
+            chosen.append(position)
+        return chosen
+
+    def predict(self, observed: Observed) -> tuple[Array, Array]:
+        """Return mean and deviation `(P,)` of the performance, given one trial or more."""
+        return self.belief.predict(observed)
+
+    def _assume(self, observed: Observed, positions: Sequence[int]) -> Observed:
+        if not len(observed.positions) or not positions:
+            return observed
+        mean, _ = self.belief.predict(observed)
+        at = np.asarray(positions, dtype=np.int64)
+        return Observed(np.append(observed.positions, at), np.append(observed.performance, mean[at]))
+
+    def _pick(self, observed: Observed, taken: Sequence[int]) -> int | None:
+        """Return one position that is not `taken`: observed (as it was or is assumed to come out) or waiting."""
+        if len(set(taken)) == self.regret.shape[1]:
+            return None
+        known = len(taken)
+        forced = [p for p in self.first if p not in taken]
+        if forced and known < self.settings.mixture_trials:
+            return forced[0]
+        if not len(observed.positions) or known < self.settings.portfolio_trials:
+            return select_greedily(self.regret, self._evidence(observed), 1, taken, self._unequal_duration())[0]
+        improvement = self.belief.improvement(observed) / self.duration
+        if known >= self.settings.mixture_trials:
+            return best_free(improvement, observed)
+        shares = self._evidence(observed)
+        left = np.maximum(self.regret[:, taken].min(axis=1)[:, None] - self.regret, 0.0)  # (R, P)
+        gain = shares @ left / shares.sum() / self.duration
+        own = self.settings.improvement_share
+        return best_free(own * _relative(improvement, taken) + (1.0 - own) * _relative(gain, taken), observed)
+
+    def _unequal_duration(self) -> Array | None:
+        return self.duration if np.ptp(self.duration) > 0.0 else None
+
+    def _evidence(self, observed: Observed) -> Array:
+        """Return the scenarios' weights `(R,)`, by what they say of the observed trials."""
+        if not len(observed.positions):
+            return self.weights
+        return self.weights * weigh_by_evidence(self.regret[:, observed.positions], observed.performance)
+
+
+def _relative(gain: Array, taken: Sequence[int]) -> Array:
+    """Return gains `(P,)` in units of the greatest that is still to be had."""
+    free = np.delete(gain, np.unique(taken))
+    return np.asarray(gain / max(float(free.max()), 1e-12))

@@ -1,0 +1,47 @@
+"""How wide an interval must be: conformal scales over tasks, before the first trial and after some.
+
+The one thing to know: a scale multiplies a predicted standard deviation, and which prediction that is depends on
+whether there are trials: the surrogate's before the first, the mixture's after it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+_NORMAL_80 = 1.2816
+
+
+@dataclass(frozen=True)
+class IntervalScale:
+    """Conformal width of intervals: `mean +- scale * spread` covers `coverage` of held-out tasks' outcomes.
+
+    Attributes:
+        coverage: Nominal coverage, in (0, 1).
+        scale: Multiple of the predicted standard deviation before the first trial, > 0.
+        observed: `(number of observed trials, scale)`, ascending; between two numbers the scale is interpolated over
+            the logarithm of the number. The spread is then that of the mixture, not of the surrogate.
+    """
+
+    coverage: float = 0.8
+    scale: float = _NORMAL_80
+    observed: tuple[tuple[int, float], ...] = ((1, _NORMAL_80),)
+
+    def at(self, trials: int) -> float:
+        """Return the scale after some observed trials."""
+        if trials == 0:
+            return self.scale
+        counts, scales = zip(*self.observed, strict=True)
+        return float(np.interp(np.log(trials), np.log(counts), scales))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-ready values; `from_json` inverts it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "IntervalScale":
+        """Build it from what `to_json` returned; one without `observed` was fitted before there were such scales."""
+        observed = tuple((int(count), float(scale)) for count, scale in values.get("observed", ()))
+        scale = float(values["scale"])
+        return cls(float(values["coverage"]), scale, observed or ((1, scale),))

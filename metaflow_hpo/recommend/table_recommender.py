@@ -1,0 +1,328 @@
+"""A recommender learned from a table of trials of any learner; it answers without data, by meta-features if there are.
+
+The one thing to know: inside, performance is higher-is-better. Where the table held a loss, `sign` turns answers back
+into the table's own units.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask, place
+from metaflow_hpo.recommend.interval import IntervalScale
+from metaflow_hpo.recommend.novelty import THRESHOLD
+from metaflow_hpo.recommend.portfolio import with_default
+from metaflow_hpo.recommend.recommendation import NEAREST, NOVEL_WIDENING, Observed
+from metaflow_hpo.recommend.sequential import Observed as AtPositions
+from metaflow_hpo.space import SearchSpace
+from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
+from metaflow_hpo.surrogate.past_tasks import History, PastTasks
+from metaflow_hpo.surrogate.trial_table import TrialTable
+
+ARRAYS_FILE = "recommender.safetensors"
+DESCRIPTION_FILE = "recommender.json"
+MAX_POOL = 2_000
+"""Configurations that may be recommended; of a longer table those that did best on some task, then others evenly."""
+_ARRAYS = ("scores", "deviation", "regret", "scale", "meta_features")
+
+
+@dataclass(frozen=True)
+class TableRecommender:
+    """Recommends configurations of a table's search space.
+
+    Attributes:
+        past: The table's tasks on a pool of P configurations.
+        task_ids: `(T,)` their names.
+        families: `(T,)` their families.
+        meta_feature_names: `(M,)` with the prefix `mf_`; empty where the table has none.
+        ends: `(T, 2)` worst and best performance of each task, higher is better.
+        seconds: `(P,)` median duration over tasks, NaN where not known.
+        sign: 1, or -1 where the table's performance is a loss.
+        interval: Conformal width of intervals.
+        lineage: Where it came from.
+    """
+
+    past: PastTasks
+    task_ids: tuple[str, ...]
+    families: tuple[str, ...]
+    meta_feature_names: tuple[str, ...]
+    ends: Array
+    seconds: Array
+    sign: float
+    interval: IntervalScale = field(default_factory=IntervalScale)
+    lineage: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, table: TrialTable, *, lower_is_better: bool = False) -> "TableRecommender":
+        """See all tasks of a table from one pool of its configurations."""
+        pool = _choose_pool(table)
+        past = History.of(table).seen_from(range(len(table.tasks)), pool)
+        ends = np.array([[task.performance.min(), task.performance.max()] for task in table.tasks])
+        return cls(
+            past=past,
+            task_ids=tuple(task.task_id for task in table.tasks),
+            families=tuple(task.family for task in table.tasks),
+            meta_feature_names=table.meta_feature_names,
+            ends=ends,
+            seconds=_median_seconds(table, pool),
+            sign=-1.0 if lower_is_better else 1.0,
+        )
+
+    @property
+    def space(self) -> SearchSpace:
+        """The table's search space."""
+        return self.past.space
+
+    def without(self, family: str) -> "TableRecommender":
+        """Return the recommender without the tasks of a family; the pool stays."""
+        kept = np.flatnonzero(np.array(self.families) != family)
+        past = self.past
+        rows = {name: getattr(past, name)[kept] for name in _ARRAYS}
+        return TableRecommender(
+            past=_make_past(past.space, past.configurations, rows, past.default),
+            task_ids=tuple(self.task_ids[t] for t in kept),
+            families=tuple(self.families[t] for t in kept),
+            meta_feature_names=self.meta_feature_names,
+            ends=self.ends[kept],
+            seconds=self.seconds,
+            sign=self.sign,
+            interval=self.interval,
+        )
+
+    def read_meta_features(self, values: Mapping[str, float] | None) -> Array:
+        """Return the inputs in order, `(M,)`; NaN for all where none are given.
+
+        Raises:
+            InvalidTableError: If some are missing or unknown, or one is infinite.
+        """
+        names = self.meta_feature_names
+        if values is None:
+            return np.full(len(names), np.nan)
+        missing, unknown = [n for n in names if n not in values], sorted(set(values) - set(names))
+        if missing or unknown:
+            raise InvalidTableError(
+                f"Expected the {len(names)} meta-features of the fitted table; missing {missing[:5]}, unknown "
+                f"{unknown[:5]}. Give one line with the columns {list(names)[:5]}."
+            )
+        row = np.array([values[name] for name in names], dtype=np.float64)
+        if np.isinf(row).any():
+            raise InvalidTableError("Meta-features must be finite or missing; some are infinite. Correct them.")
+        return row
+
+    def recommend(
+        self, meta_features: Mapping[str, float] | None = None, k: int = 5, observed: Sequence[Observed] = ()
+    ) -> dict[str, Any]:
+        """Recommend k complementary configurations.
+
+        Args:
+            meta_features: Of the new task by name; None where they are not known.
+            k: How many, from 1 to the size of the pool.
+            observed: Trials of the new task, in the table's own units; failed ones left out.
+
+        Returns:
+            JSON-ready `recommendations`, `evidence`, `novelty` and `lineage`, as in the CLI's contract, performances
+            in the table's own units.
+
+        Raises:
+            InvalidTableError: If k is out of range, or the meta-features are wrong.
+        """
+        if not 1 <= k <= len(self.past.configurations):
+            raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
+        row = self.read_meta_features(meta_features)
+        percentile = self._percentile(row) if np.isfinite(row).any() else None
+        is_novel = percentile is not None and percentile > THRESHOLD
+        task, seen = self._begin(row, observed, is_novel=is_novel)
+        order = task.choose(seen, k)
+        mean, spread = task.predict(seen) if observed else self.expect(None if is_novel else row)
+        if self.past.default not in seen.positions and (k > 1 or not observed):
+            order = with_default(order, mean, self.past.default)
+        margin = self.interval.at(len(observed)) * spread * (NOVEL_WIDENING if is_novel else 1.0)
+        return {
+            "recommendations": [
+                {
+                    "rank": rank,
+                    "configuration": dict(task.past.configurations[c]),
+                    "performance": self._interval(mean[c], margin[c]),
+                    "expected_gain_over_default": float(mean[c] - mean[self.past.default]),
+                    "expected_duration_s": None if np.isnan(self.seconds[c]) else float(self.seconds[c]),
+                }
+                for rank, c in enumerate(order, start=1)
+            ],
+            "evidence": {"nearest_tasks": self._nearest(row), "observed_trials": len(observed)},
+            "novelty": {"percentile": percentile, "fallback": is_novel},
+            "lineage": {**self.lineage, "content_sha256": self.content_sha256},
+        }
+
+    def _begin(self, row: Array, observed: Sequence[Observed], *, is_novel: bool) -> tuple[NewTask, AtPositions]:
+        more, at = place(self.past.configurations, [trial.configuration for trial in observed])
+        task = self.adaptive.begin(_if_known(row), more=more, is_novel=is_novel)
+        performance = np.array([self.sign * trial.performance for trial in observed], dtype=np.float64)
+        return task, AtPositions(at, performance)
+
+    @cached_property
+    def adaptive(self) -> AdaptiveRecommender:
+        """What chooses and predicts, in performance where higher is better."""
+        return AdaptiveRecommender.fit(self.past)
+
+    @property
+    def performance(self) -> Array:
+        """`(T, P)` performance of past tasks on the pool, higher is better."""
+        worst, best = self.ends[:, :1], self.ends[:, 1:]
+        return np.asarray(best - self.past.regret * (best - worst))
+
+    def expect(self, row: Array | None) -> tuple[Array, Array]:
+        """Return mean and deviation `(P,)` of the performance over past tasks, those similar to a task weighing more.
+
+        Args:
+            row: `(M,)` its meta-features; where none is known, all past tasks weigh the same.
+        """
+        known, performance = None if row is None else _if_known(row), self.performance
+        weights = np.full(len(performance), 1.0 / len(performance)) if known is None else self.adaptive.weigh(known)
+        mean = weights @ performance
+        return mean, np.sqrt(weights @ (performance - mean) ** 2)
+
+    def _interval(self, mean: float, margin: float) -> dict[str, Any]:
+        low, high = sorted((self.sign * (mean - margin), self.sign * (mean + margin)))
+        metric = "performance" if self.sign > 0 else "performance, lower is better"
+        values = {"mean": float(self.sign * mean), "low": float(low), "high": float(high)}
+        return {"metric": metric, **values, "coverage": self.interval.coverage}
+
+    def _percentile(self, row: Array) -> float:
+        """Return the share of past tasks, in percent, that are nearer to another family than this task is to any."""
+        points, families = self.adaptive.distance.standardised, np.array(self.families)
+        squared = ((points[:, None, :] - points[None, :, :]) ** 2).sum(axis=-1)
+        squared[families[:, None] == families[None, :]] = np.inf
+        return float(100.0 * np.mean(squared.min(axis=1) < self.adaptive.distance.squared(row).min()))
+
+    def _nearest(self, row: Array) -> list[dict[str, Any]]:
+        if not np.isfinite(row).any():
+            return []
+        squared = self.adaptive.distance.squared(row)
+        found = []
+        for t in np.argsort(squared, kind="stable")[:NEAREST]:
+            best = int(np.argmin(self.past.regret[t]))
+            found.append(
+                {
+                    "task_id": self.task_ids[t],
+                    "family": self.families[t],
+                    "distance": float(np.sqrt(squared[t])),
+                    "best_performance": float(self.sign * self.ends[t, 1]),
+                    "best_configuration": dict(self.past.configurations[best]),
+                }
+            )
+        return found
+
+    @cached_property
+    def content_sha256(self) -> str:
+        """Name of what was learned: equal tables give equal names, whatever the order of their lines."""
+        digest = hashlib.sha256(json.dumps(self._describe(), sort_keys=True).encode())
+        for name, values in sorted(self._to_arrays().items()):
+            digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "task_ids": list(self.task_ids),
+            "families": list(self.families),
+            "meta_feature_names": list(self.meta_feature_names),
+            "space": self.space.to_json(),
+            "configurations": [dict(c) for c in self.past.configurations],
+            "default": self.past.default,
+            "sign": self.sign,
+            "interval": self.interval.to_json(),
+        }
+
+    def _to_arrays(self) -> dict[str, Array]:
+        return {**{name: getattr(self.past, name) for name in _ARRAYS}, "ends": self.ends, "seconds": self.seconds}
+
+    def save(self, folder: Path) -> None:
+        """Write arrays (safetensors) and description (JSON) into an existing folder."""
+        from safetensors.numpy import save
+
+        arrays = {name: np.ascontiguousarray(values) for name, values in self._to_arrays().items()}
+        # `save_file` would make a file that only its owner may read.
+        (folder / ARRAYS_FILE).write_bytes(save(arrays))
+        description = {**self._describe(), "lineage": dict(self.lineage)}
+        (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, sort_keys=True))
+
+    @classmethod
+    def load(cls, folder: Path) -> "TableRecommender":
+        """Read a recommender back.
+
+        Raises:
+            InvalidTableError: If the folder does not hold one.
+        """
+        from safetensors.numpy import load_file
+
+        if not (folder / ARRAYS_FILE).is_file() or not (folder / DESCRIPTION_FILE).is_file():
+            raise InvalidTableError(
+                f"Expected {ARRAYS_FILE} and {DESCRIPTION_FILE} in {folder}; run `metaflow-hpo fit --trials TABLE "
+                "--output FOLDER` first."
+            )
+        values, arrays = json.loads((folder / DESCRIPTION_FILE).read_text()), load_file(folder / ARRAYS_FILE)
+        space = SearchSpace.from_json(values["space"])
+        return cls(
+            past=_make_past(space, tuple(values["configurations"]), arrays, values["default"]),
+            task_ids=tuple(values["task_ids"]),
+            families=tuple(values["families"]),
+            meta_feature_names=tuple(values["meta_feature_names"]),
+            ends=arrays["ends"],
+            seconds=arrays["seconds"],
+            sign=values["sign"],
+            interval=IntervalScale.from_json(values["interval"]),
+            lineage=values["lineage"],
+        )
+
+
+def _if_known(row: Array) -> Array | None:
+    return row if np.isfinite(row).any() else None
+
+
+def _make_past(
+    space: SearchSpace, configurations: Sequence[Any], arrays: Mapping[str, Array], default: int
+) -> PastTasks:
+    return PastTasks(
+        space=space,
+        configurations=tuple(configurations),
+        points=space.encode(configurations),
+        scores=arrays["scores"],
+        deviation=arrays["deviation"],
+        regret=arrays["regret"],
+        scale=arrays["scale"],
+        meta_features=arrays["meta_features"],
+        trials=(),
+        default=default,
+    )
+
+
+def _choose_pool(table: TrialTable) -> IntArray:
+    """Return at most `MAX_POOL` rows of the configurations: each task's best in turn, then others, evenly spread."""
+    count = len(table.configurations)
+    if count <= MAX_POOL:
+        return np.arange(count)
+    chosen: dict[int, None] = {}
+    orders = [task.positions[np.argsort(-task.performance, kind="stable")].tolist() for task in table.tasks]
+    for rank in range(max(map(len, orders))):
+        for order in orders:
+            if rank < len(order) and len(chosen) < MAX_POOL // 2:
+                chosen[order[rank]] = None
+    others = np.setdiff1d(np.arange(count), list(chosen))
+    spread = others[np.linspace(0, len(others) - 1, MAX_POOL - len(chosen)).round().astype(np.int64)]
+    return np.sort(np.concatenate([np.array(list(chosen), dtype=np.int64), spread]))
+
+
+def _median_seconds(table: TrialTable, pool: IntArray) -> Array:
+    grid = np.full((len(table.tasks), len(table.configurations)), np.nan)
+    for t, task in enumerate(table.tasks):
+        grid[t, task.positions] = task.duration_s
+    known = np.isfinite(grid).any(axis=0)
+    seconds = np.full(grid.shape[1], np.nan)
+    seconds[known] = np.nanmedian(grid[:, known], axis=0)
+    return np.asarray(seconds[pool])

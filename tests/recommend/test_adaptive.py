@@ -1,0 +1,142 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, place
+from metaflow_hpo.recommend.portfolio import select_greedily, with_default
+from metaflow_hpo.recommend.sequential import Observed
+from metaflow_hpo.surrogate.past_tasks import see_core
+
+
+def begin(meta, t, **options):
+    """Begin task t with a recommender that does not know it."""
+    others = [other for other in range(len(meta.task_ids)) if other != t]
+    return AdaptiveRecommender.fit(see_core(meta.subset(others))).begin(meta.meta_features[t], **options)
+
+
+def search(task, performance, count):
+    observed = Observed.nothing()
+    for _ in range(count):
+        (position,) = task.choose(observed, 1)
+        observed = observed.with_trial(position, float(performance[position]))
+    return observed
+
+
+def test_before_the_first_trial_it_is_the_portfolio(meta):
+    task = begin(meta, 3)
+    assert task.choose(Observed.nothing(), 6) == select_greedily(task.regret, task.weights, 6)
+
+
+def test_it_finds_the_optimum_of_a_family_it_has_never_seen(meta):
+    # Performance falls with the distance to an optimum that differs from task to task.
+    found, static = [], []
+    for t in range(len(meta.task_ids)):
+        regret = 1.0 - meta.normalised[t]
+        task = begin(meta, t)
+        found.append(regret[search(task, meta.performance[t], 7).positions].min())
+        static.append(regret[select_greedily(task.regret, task.weights, 7)].min())
+    assert np.mean(found) < 0.04
+    assert np.mean(found) < 0.8 * np.mean(static)
+
+
+def test_a_search_goes_on_until_the_pool_is_used_up(meta):
+    task = begin(meta, 0)
+    observed = search(task, meta.performance[0], 24)
+    assert sorted(observed.positions.tolist()) == list(range(24))
+    assert task.choose(observed, 3) == []
+
+
+@pytest.mark.parametrize("trials", [0, 1, 3, 6])
+def test_several_are_distinct_and_none_is_tried_or_pending(meta, trials):
+    task = begin(meta, 5)
+    observed = search(task, meta.performance[5], trials)
+    pending = task.choose(observed, 2)
+    chosen = task.choose(observed, 4, pending)
+    assert len({*chosen, *pending, *observed.positions.tolist()}) == 4 + 2 + trials
+    assert task.choose(observed, 6) == [*pending, *chosen]
+
+
+def test_the_order_of_past_tasks_changes_nothing(meta):
+    order = np.random.default_rng(0).permutation(11)
+    observed = search(begin(meta, 11), meta.performance[11], 6)
+    one = AdaptiveRecommender.fit(see_core(meta.subset(range(11)))).begin(meta.meta_features[11])
+    other = AdaptiveRecommender.fit(see_core(meta.subset(order))).begin(meta.meta_features[11])
+    assert one.choose(observed, 5) == other.choose(observed, 5)
+    np.testing.assert_allclose(one.predict(observed)[0], other.predict(observed)[0], rtol=1e-9)
+
+
+def test_the_order_of_the_trials_changes_nothing(meta):
+    task = begin(meta, 2)
+    observed = search(task, meta.performance[2], 8)
+    turned = Observed(observed.positions[::-1], observed.performance[::-1])
+    assert task.choose(turned, 3) == task.choose(observed, 3)
+
+
+def test_units_of_the_performance_do_not_matter_to_the_choice_and_scale_the_prediction(meta):
+    # As far as scales of past tasks reach: offset at will, the scale within what they show.
+    task = begin(meta, 4)
+    observed = search(task, meta.performance[4], 6)
+    shifted = Observed(observed.positions, observed.performance + 5.0)
+    assert task.choose(shifted, 3) == task.choose(observed, 3)
+    np.testing.assert_allclose(task.predict(shifted)[0], task.predict(observed)[0] + 5.0, atol=0.05)
+
+
+def test_predictions_go_through_what_was_observed_and_are_surest_there(meta):
+    task = begin(meta, 6)
+    observed = search(task, meta.performance[6], 6)
+    mean, deviation = task.predict(observed)
+    np.testing.assert_allclose(mean[observed.positions], observed.performance, atol=0.03)
+    untried = np.setdiff1d(np.arange(24), observed.positions)
+    assert deviation[observed.positions].max() < deviation[untried].mean()
+
+
+def test_a_surrogate_that_knows_the_task_is_believed(meta):
+    regret = 1.0 - meta.normalised[7]
+    knowing = begin(meta, 7, believe=lambda encoded: meta.normalised[7], trust=0.9)
+    assert regret[knowing.choose(Observed.nothing(), 1)[0]] == pytest.approx(0.0)
+    assert len(knowing.past.scores) == len(begin(meta, 7).past.scores) + 1
+
+
+def test_on_a_task_unlike_all_others_the_default_comes_first_until_it_was_tried(meta):
+    task = begin(meta, 1, is_novel=True, believe=lambda encoded: encoded[:, 0], trust=0.5)
+    default = task.past.default
+    assert len(np.unique(task.weights)) == 1
+    assert task.choose(Observed.nothing(), 3)[0] == default
+    other = (default + 1) % 24
+    observed = Observed(np.array([other]), np.array([0.5]))
+    assert task.choose(observed, 1) == [default]
+    assert default not in task.choose(observed.with_trial(default, 0.4), 5)
+
+
+def test_configurations_beside_the_pool_are_learned_from_and_may_be_chosen(meta):
+    fresh = meta.space.from_unit(np.random.default_rng(1).random((6, 4)))
+    task = begin(meta, 8, more=fresh)
+    assert task.regret.shape[1] == 30
+    observed = Observed(np.array([24, 25, 0, 26, 1]), np.array([0.9, 0.5, 0.6, 0.4, 0.55]))
+    assert set(task.choose(observed, 25)) == set(range(30)) - {24, 25, 0, 26, 1}
+
+
+def test_places_are_those_of_the_pool_and_new_ones_behind_it(meta):
+    pool, fresh = meta.configurations[:3], list(meta.configurations[3:6])
+    beside, at = place(pool, [fresh[0], pool[2], fresh[0], fresh[1]], [pool[0], fresh[2], fresh[1]])
+    assert beside == fresh
+    assert at.tolist() == [3, 2, 3, 4]
+
+
+def test_the_default_is_added_only_where_all_others_are_expected_to_do_worse():
+    mean = np.array([0.5, 0.4, 0.3, 0.6])
+    assert with_default([1, 2], mean, 0) == [1, 0]
+    assert with_default([2], mean, 0) == [0]
+    assert with_default([1, 3], mean, 0) == [1, 3]
+    assert with_default([0, 1], mean, 0) == [0, 1]
+    assert with_default([], mean, 0) == []
+
+
+def test_a_meta_data_set_with_holes_is_filled_from_the_other_tasks(meta):
+    performance = meta.performance.copy()
+    performance[0, 1:5] = np.nan
+    past = see_core(replace(meta, performance=performance))
+    assert np.isfinite(past.scores).all()
+    np.testing.assert_array_equal(past.regret[0, 1:5], 1.0)
+    np.testing.assert_allclose(past.scores[0, 1:5], past.scores[1:, 1:5].mean(axis=0))
