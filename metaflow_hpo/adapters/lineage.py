@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from metaflow_hpo.adapters.feedback import read_recommendation
 from metaflow_hpo.adapters.files import read_json, write_json
 from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.adapters.versioning import data_md5, file_md5, recorded_md5
 
 if TYPE_CHECKING:
@@ -135,9 +136,9 @@ def _how_to_reproduce(pipeline: Pipeline, run_id: str, tags: Mapping[str, str], 
     """Return the commands that make the version again, bit for bit on the same machine."""
     commands = [f"git checkout {revision}"]
     if _has_artifact(pipeline, run_id, _LOCK):
-        commands.append(
-            f"mlflow artifacts download -r {run_id} -a {_ARTIFACTS}/{_LOCK} -d . && mv {_ARTIFACTS}/{_LOCK} ."
-        )
+        server = hide_passwords(pipeline.tracking.tracking_uri)
+        fetch = f"mlflow artifacts download -r {run_id} -a {_ARTIFACTS}/{_LOCK} -d ."
+        commands.append(f"MLFLOW_TRACKING_URI={server} {fetch}")
     commands.append("dvc checkout data/meta_dataset.parquet")
     start = tags.get("fit.start", "scratch")
     again = "dvc repro --force --single-item surrogate"

@@ -129,12 +129,14 @@ def record(root: Path, stages: Iterable[str], remote: str | None) -> dict[str, s
     recorded = {"dvc": f"recorded in dvc.lock: {', '.join(committed)}"}
     if remote is None:
         return {**recorded, "dvc_push": "no remote: set METAFLOW_HPO_DVC_REMOTE"}
+    shown = hide_passwords(remote)
     try:
         push(root, _name_remote(root, remote))
     except MetaflowHPOError as error:
-        logger.warning("Versions are recorded, but not copied to %s: %s", hide_passwords(remote), error)
-        return {**recorded, "dvc_push": f"failed, the next run tries again: {error}"}
-    return {**recorded, "dvc_push": f"copied to {remote}"}
+        reason = hide_passwords(str(error))
+        logger.warning("Versions are recorded, but not copied to %s: %s", shown, reason)
+        return {**recorded, "dvc_push": f"failed, the next run tries again: {reason}"}
+    return {**recorded, "dvc_push": f"copied to {shown}"}
 
 
 def _name_remote(root: Path, remote: str) -> str:

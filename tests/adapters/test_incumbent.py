@@ -46,8 +46,10 @@ def invert(surrogate):
 
 def test_a_deliberately_bad_candidate_is_refused_for_the_champion(pipeline, many_tasks, tmp_path):
     served, meta = many_tasks, many_tasks.past
-    served.save(tmp_path)
-    first = register(pipeline, tmp_path, served.meta_feature_names)
+    folder = tmp_path / "served"
+    folder.mkdir()
+    served.save(folder)
+    first = register(pipeline, folder, served.meta_feature_names)
     pipeline.registry.promote(first, "for this test")
     good = evaluate_leave_family_out(meta, served.surrogate)
     bad = evaluate_leave_family_out(meta, invert(served.surrogate))

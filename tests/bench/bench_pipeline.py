@@ -168,7 +168,7 @@ def time_pages(address: str, screenshot: Path | None) -> dict[str, float]:
         page.goto(f"{address}/overview")  # the program itself is loaded once
         for name, path, text in (
             ("graph", "/asset-groups", "Materialize all"),
-            ("partitions", "/assets/search_results?view=partitions", "more_0000"),
+            ("partitions", "/assets/search_results?view=partitions", "task_0000"),
         ):
             began = time.monotonic()
             page.goto(f"{address}{path}")
@@ -204,6 +204,7 @@ def main() -> None:
             report: dict[str, Any] = {"partitions": len(partitions) - 1, "load": os.getloadavg()[0]}
             report["fresh"] = run_all(instance, partitions[1:])
             report["again"] = run_all(instance, partitions[1:])
+            print(json.dumps(report, indent=1), flush=True)
             fill_partitions(instance, chosen.shown)
             with served(home) as address:
                 report["shown"] = chosen.shown
