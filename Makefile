@@ -32,7 +32,8 @@ KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIA
 KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_TPE_TRIALS=0 \
 	METAFLOW_HPO_REPEAT_EVERY=0
 
-.PHONY: help install demo test check ui team serve audit report screenshots bench-collect bench-meta bench-serve knowledge repro clean
+.PHONY: help install demo test check soak ui serve audit report screenshots bench-collect bench-meta bench-pipeline bench-refit bench-serve \
+	knowledge repro clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,11 +60,11 @@ check: install ## run the linters and all tests
 	.venv/bin/lint-imports
 	.venv/bin/python -m pytest
 
-ui: install $(if $(filter team,$(PROFILE)),team) ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT; PROFILE=team: on Postgres)
-	exec .venv/bin/python -m metaflow_hpo.adapters.servers --profile $(PROFILE) --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
+soak: install ## let files arrive while things are killed and the disk is full (half an hour; SOAK_MINUTES=3 for a short one)
+	.venv/bin/python tests/soak/soak.py $(if $(SOAK_MINUTES),--minutes $(SOAK_MINUTES))
 
-team: install # the extra for Postgres and S3
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[team]'
+ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT; PROFILE=team: on Postgres)
+	exec .venv/bin/python -m metaflow_hpo.adapters.servers --profile $(PROFILE) --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
 
 serve: install ## serve the champion over HTTP and follow its alias; Ctrl-C stops it (SERVE_PORT)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --serve --serve-port $(SERVE_PORT)
@@ -84,6 +85,12 @@ bench-collect: install ## time the collection against Lightning, scikit-learn an
 
 bench-meta: install ## time the meta-features (against pymfe where installed) and measure how stable they are
 	.venv/bin/python tests/bench/bench_meta_features.py --output bench_meta_features.json
+
+bench-pipeline: install ## time what the pipeline adds to a partition's work, and the UI with 1,000 partitions
+	.venv/bin/python tests/bench/bench_pipeline.py --output bench_pipeline.json
+
+bench-refit: install ## time learning one more task from the shipped knowledge
+	.venv/bin/python tests/bench/bench_refit.py --full --output bench_refit.json
 
 bench-serve: install ## load the service with `hey` (apt-get install hey): latency, throughput, promotion under load
 	.venv/bin/python tests/bench/bench_serve.py --output bench_serve.json

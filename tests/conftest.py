@@ -73,9 +73,9 @@ def forty_tasks() -> MetaDataset:
 
 @pytest.fixture(scope="session")
 def many_tasks(tmp_path_factory: pytest.TempPathFactory) -> ServedRecommender:
-    """Thirty tasks and networks that have learned them well: enough to tell good from bad."""
-    meta = make_meta_dataset(tasks=30, seed=1)
-    longer = replace(FIT, max_epochs=40)
+    """Forty tasks and networks that have learned them well: enough to tell good from bad."""
+    meta = make_meta_dataset(tasks=40, seed=1)
+    longer = replace(FIT, max_epochs=80)
     fitted, _ = fit_surrogate(meta, "mlp", longer, tmp_path_factory.mktemp("many_tasks"))
     trust = evaluate_leave_family_out(meta, fitted).trust
     return ServedRecommender(fitted, meta, trust, IntervalScale(0.8, 1.5), {"meta_dataset_md5": "def"})

@@ -3,6 +3,7 @@
 The one thing to know: what is already known is kept, so that calling a step again only does what is missing.
 """
 
+import io
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from metaflow_hpo.trial import Trial
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.ray_search import Searched
     from metaflow_hpo.adapters.sources.builtin import BuiltinSpec
+    from metaflow_hpo.surrogate.meta_dataset import Array
 
 Metadata = dict[str, Any]
 _SHOWN = 10
@@ -233,6 +235,7 @@ def _search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: "Sear
     fresh_trials = elsewhere.fresh_trials + len(fresh)
     seconds = elsewhere.seconds + time.monotonic() - started
     report = _report(task_id, frame, fresh_trials=fresh_trials, seconds=seconds, md5=file_md5(path))
+    report["plot"] = _draw_search(report["performance"], task_id)
     if is_new:
         _log_search(pipeline, parent, task_id, frame, report)
     return report
@@ -302,16 +305,22 @@ def _report(task_id: str, frame: pd.DataFrame, *, fresh_trials: int, seconds: fl
     }
 
 
-def _log_search(pipeline: Pipeline, parent: Run, task_id: str, frame: pd.DataFrame, report: Metadata) -> None:
+def _draw_search(performance: "Array", task_id: str) -> bytes:
+    """Return the search as a PNG image; drawing costs more than all else about a task that was searched before."""
     from metaflow_hpo.evaluate.plots import plot_search
 
+    buffer = io.BytesIO()
+    plot_search(performance, task_id).savefig(buffer, format="png", dpi=90)
+    return buffer.getvalue()
+
+
+def _log_search(pipeline: Pipeline, parent: Run, task_id: str, frame: pd.DataFrame, report: Metadata) -> None:
     tags = pipeline.tags({"search_results": report["md5"]}, partition=task_id)
     with pipeline.tracking.child_run(parent.run_id, task_id, {"task_id": task_id}) as run:
         run.set_tags(tags)
         names = ("trials", "failed_fraction", "best_performance", "default_performance", "seconds")
         run.log_metrics({name: report[name] for name in names})
-        run.log_table(frame, "trials")
-        run.log_figure(plot_search(report["performance"], task_id), "search.png")
+        run.log_table(frame, "trials", beside={"search.png": report["plot"]})
 
 
 def describe_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metadata]:

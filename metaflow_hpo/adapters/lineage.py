@@ -114,6 +114,7 @@ def _trace_version(pipeline: Pipeline, number: int) -> dict[str, Any]:
             "is_champion": champion is not None and champion.version == number,
             "status": found.tags.get("status"),
             "reason": found.tags.get("promotion.reason") or found.tags.get("rejection.reason"),
+            "trained_from": found.tags.get("fit.start", "scratch"),
             "meta_dataset_md5": md5,
             "meta_dataset_is_present": md5 is not None and md5 == present,
         },

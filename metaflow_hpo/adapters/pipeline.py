@@ -14,7 +14,7 @@ from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.secrets import keep_credentials_apart
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.tracking import Tracking, lineage_tags
-from metaflow_hpo.adapters.versioning import record
+from metaflow_hpo.adapters.versioning import git_revision, record
 from metaflow_hpo.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,8 +83,17 @@ class Pipeline:
     def tags(self, data_md5: Mapping[str, str] | None = None, partition: str | None = None) -> dict[str, str]:
         """Return the tags that lead from a run back to what made it."""
         return lineage_tags(
-            self.settings.root, dagster_run_id=self.dagster_run_id, partition=partition, data_md5=data_md5
+            self.settings.root,
+            dagster_run_id=self.dagster_run_id,
+            partition=partition,
+            data_md5=data_md5,
+            revision=self._revision,
         )
+
+    @cached_property
+    def _revision(self) -> tuple[str, bool]:
+        """Git's commit, and whether files differ from it, when this run first asked."""
+        return git_revision(self.settings.root)
 
     def key_tags(self, step: str, inputs: str) -> dict[str, str]:
         """Return what makes the run of a step the same one when it is tried again.

@@ -27,14 +27,16 @@ CANDIDATE = "candidate"
 DECISIONS = "decisions"
 GATE, PERSON = "gate", "person"
 
-_MAX_DESCRIPTION = 5000
+COMPARED = ("regret.k1", "regret.k5", "regret.portfolio.k1", "regret.portfolio.k5", "coverage_80", "tasks", "families")
+"""Tags of an evaluated version by which versions are compared."""
+
 _MODEL_ID_TAG = "model_id"
 _WITHDRAWN_TAG = "withdrawn_by_person"
 _DESCRIPTION = (
     "metaflow_hpo: recommends which configurations to try first on a new task, from its meta-features. "
     "The alias `champion` is served; `candidate` waits for its evaluation. Tags say why."
 )
-_TAGS = {"project": "metaflow_hpo", "kind": "recommender", "input": "meta-features of a task", "serve": "make serve"}
+_TAGS = {"kind": "recommender", "input": "meta-features of a task", "serve": "make serve"}
 
 
 @dataclass(frozen=True)
@@ -161,9 +163,11 @@ class Registry:
             self._show_card(version)
 
     def _show_card(self, champion: int) -> None:
-        card = self._version(champion).description or ""
-        text = f"{_DESCRIPTION}\n\n---\n\nThe champion:\n\n{card}"
-        self.tracking.client().update_registered_model(self.name, description=text[:_MAX_DESCRIPTION])
+        """Say on the registered model which version is the champion and how good it is; the card is on the version."""
+        tags = self._version(champion).tags
+        numbers = "; ".join(f"{name} {tags[name]}" for name in COMPARED if name in tags)
+        sentence = f"**The champion is version {champion}**{f': {numbers}' if numbers else ''}. Its card is there."
+        self.tracking.client().update_registered_model(self.name, description=f"{_DESCRIPTION}\n\n{sentence}")
 
     def is_withdrawn(self, version: int) -> bool:
         """Tell whether a person has replaced this version, so that only a person may bring it back."""

@@ -76,12 +76,14 @@ class Run:
             )
         self._log_batches("params", [Param(name, str(value)) for name, value in params.items() if name not in known])
 
-    def log_table(self, frame: pd.DataFrame, path: str) -> None:
-        """Store a table as `<path>.csv` for people and `<path>.parquet` for programs."""
+    def log_table(self, frame: pd.DataFrame, path: str, beside: Mapping[str, bytes] | None = None) -> None:
+        """Store a table as `<path>.csv` for people and `<path>.parquet` for programs, and other files beside it."""
         folder, _, name = path.rpartition("/")
         with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
             frame.to_csv(Path(temporary, f"{name}.csv"), index=False)
             write_frame(Path(temporary, f"{name}.parquet"), frame)
+            for other, content in (beside or {}).items():
+                Path(temporary, other).write_bytes(content)
             self.log_folder(Path(temporary), folder)
 
     def log_figure(self, figure: "Figure", path: str) -> None:

@@ -168,6 +168,7 @@ def lineage_tags(
     dagster_run_id: str | None = None,
     partition: str | None = None,
     data_md5: Mapping[str, str] | None = None,
+    revision: tuple[str, bool] | None = None,
 ) -> dict[str, str]:
     """Return the tags that lead from a run back to what made it.
 
@@ -176,12 +177,13 @@ def lineage_tags(
         dagster_run_id: The Dagster run, `dagster.run_id`.
         partition: The Dagster partition, `dagster.partition`.
         data_md5: DVC's md5 of each input by name, as `data.<name>.md5`.
+        revision: What `git_revision` returned, where it was asked already: git is slow.
 
     Returns:
         The tags, with `git.revision` (`none` outside a git repository) and `git.dirty` (`true` or `false`).
     """
-    revision, is_dirty = git_revision(root)
-    tags = {"git.revision": revision, "git.dirty": str(is_dirty).lower()}
+    commit, is_dirty = revision or git_revision(root)
+    tags = {"git.revision": commit, "git.dirty": str(is_dirty).lower()}
     if dagster_run_id:
         tags["dagster.run_id"] = dagster_run_id
     if partition:
@@ -192,7 +194,7 @@ def lineage_tags(
 def _describe_experiment(step: str) -> dict[str, str]:
     """Return the tags by which a person finds an experiment: its group, and the note that MLflow shows above it."""
     group, note = _EXPERIMENTS.get(step, ("other", ""))
-    return {"project": "metaflow_hpo", "group": group, "mlflow.note.content": note}
+    return {"group": group, "mlflow.note.content": note}
 
 
 @lru_cache(maxsize=32)

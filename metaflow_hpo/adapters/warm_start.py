@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 
 SCRATCH = "scratch"
+MAX_NEW_FRACTION = 0.25
+"""With more new tasks for each known one the networks know too little to go on from, and a full fit costs little."""
 _SHOWN = 5
 
 
@@ -67,8 +69,9 @@ def choose_start(pipeline: Pipeline, trials: "MetaDataset", *, incremental: bool
     if obstacle is not None:
         return Start(None, f"From scratch, not from version {version}: {obstacle}")
     fresh = sorted(set(trials.task_ids) - set(served.past.task_ids))
-    if not fresh:
-        return Start(None, f"From scratch, not from version {version}: no task is new.")
+    if not 0 < len(fresh) <= MAX_NEW_FRACTION * len(served.past.task_ids):
+        counts = f"{len(fresh)} tasks are new beside {len(served.past.task_ids)} known ones"
+        return Start(None, f"From scratch, not from version {version}: {counts}.")
     reason = f"Trained on from version {version}; new tasks: {', '.join(fresh[:_SHOWN])} ({len(fresh)} in all)."
     return Start(version, reason, WarmStart(served.surrogate, frozenset(served.past.task_ids)))
 

@@ -113,8 +113,9 @@ def plot_search(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    axes = figure.subplots()
+    # Drawn once a task: fixed margins, as a layout that is found draws everything twice.
+    figure = Figure(figsize=(6, 3.2))
+    axes = figure.add_axes((0.12, 0.15, 0.85, 0.75))
     trial = np.arange(1, len(performance) + 1)
     fidelity = np.ones(len(trial), dtype=np.int64) if epochs is None else np.asarray(epochs, dtype=np.int64)
     rungs = np.unique(fidelity)

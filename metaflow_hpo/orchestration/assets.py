@@ -57,13 +57,11 @@ def dataset_catalogue(context: dg.AssetExecutionContext, pipeline: PipelineResou
 )
 def search_results(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
     """Trials of each task: the shared core and random search, cross-validated. Finished trials are never repeated."""
-    from metaflow_hpo.evaluate.plots import plot_search
-
     with keep_done_tasks(context):
         reports = collect_steps.search_tasks(pipeline.open(context), list(context.partition_keys))
     for task_id, report in reports.items():
-        plot = show.show_figure(plot_search(report["performance"], task_id))
-        context.add_asset_metadata(show.keep_plain(report) | {"search": plot}, partition_key=task_id)
+        plot = {"search": show.show_png(report["plot"])}
+        context.add_asset_metadata(show.keep_plain(report) | plot, partition_key=task_id)
 
 
 @dg.asset(

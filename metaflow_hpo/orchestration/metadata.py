@@ -29,17 +29,18 @@ def _cell(value: object) -> str:
 
 def show_image(path: Path) -> dg.MarkdownMetadataValue:
     """Return a PNG file as an image inside Markdown."""
-    return _embed(path.read_bytes())
+    return show_png(path.read_bytes())
 
 
 def show_figure(figure: "Figure") -> dg.MarkdownMetadataValue:
     """Return a matplotlib figure as an image inside Markdown."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90)
-    return _embed(buffer.getvalue())
+    return show_png(buffer.getvalue())
 
 
-def _embed(png: bytes) -> dg.MarkdownMetadataValue:
+def show_png(png: bytes) -> dg.MarkdownMetadataValue:
+    """Return a PNG image inside Markdown."""
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 

@@ -53,7 +53,9 @@ BASELINES: Mapping[str, Contender] = {
     "tpe": partial(ProposalSearch.fit, starts=OPTUNA_RANDOM_STARTS, propose=propose_with_tpe),
     "meta_gp": partial(
         Mixture.fit,
-        settings=replace(_FULL, portfolio_picks=0, task_experts=False, integrate_scale=False, similarity=0.0),
+        settings=replace(
+            _FULL, portfolio_picks=0, task_experts=False, integrate_scale=False, similarity=0.0, task_forest=False
+        ),
     ),
 }
 
@@ -71,7 +73,7 @@ ABLATIONS: Mapping[str, Contender] = {
     "surrogate-no-task_forest": partial(Mixture.fit, settings=replace(_FULL, task_forest=False)),
     "surrogate-no-task_experts": partial(Mixture.fit, settings=replace(_FULL, task_experts=False)),
     "surrogate-no-scale_grid": partial(Mixture.fit, settings=replace(_FULL, integrate_scale=False)),
-    "surrogate-no-similarity": partial(Mixture.fit, settings=replace(_FULL, similarity=0.0)),
+    "surrogate-no-similarity": partial(Mixture.fit, settings=replace(_FULL, similarity=0.0, task_forest=False)),
     "surrogate-no-past_covariance": partial(Mixture.fit, settings=replace(_FULL, past_share=0.0)),
     "surrogate-no-smooth_kernel": partial(Mixture.fit, settings=replace(_FULL, smooth_share=0.0)),
 }

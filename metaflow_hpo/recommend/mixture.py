@@ -43,9 +43,10 @@ class MixtureSettings:
         smooth_share: Share that follows a Matern kernel over configurations.
         length: Its length in the unit cube of seven dimensions; grows with the root of the dimension.
         noise: Noise variance of a score.
-        similarity: Share of the experts' weights that follows the distance in meta-features; the rest is uniform.
+        task_forest: Whether past tasks may be weighed by a forest, where it has proved itself on them.
+        similarity: Without it, the share of the experts' weights that follows the distance in meta-features; the rest
+            is uniform, and so are the portfolio's weights.
         width: Width of that similarity, in root median squared distances.
-        task_forest: Whether the portfolio may weigh past tasks by a forest; otherwise they weigh the same.
         task_experts: Whether past tasks are experts; otherwise only their mean is.
         integrate_scale: Whether the scale is integrated; otherwise its most probable value is taken.
     """
@@ -56,9 +57,9 @@ class MixtureSettings:
     smooth_share: float = 0.15
     length: float = 0.6
     noise: float = 0.02
+    task_forest: bool = True
     similarity: float = 0.5
     width: float = 0.5
-    task_forest: bool = True
     task_experts: bool = True
     integrate_scale: bool = True
 
@@ -95,8 +96,11 @@ class Mixture:
 
     def start(self, meta_features: Array, seed: int) -> Picker:
         """Weigh past tasks by their similarity to the new one."""
-        first_weights = self._weigh_for_portfolio(meta_features)
-        belief = Belief.of(self, self._similarity(meta_features, self.settings.width))
+        uniform = np.full(len(self.past.regret), 1.0 / len(self.past.regret))
+        first_weights, weights = uniform, self._similarity(meta_features)
+        if self.settings.task_forest and self.forest.share > 0:
+            first_weights = weights = self.forest.weigh(self.distance.transform(meta_features))
+        belief = Belief.of(self, weights)
 
         def pick(observed: Observed) -> int | None:
             if len(observed.positions) < self.settings.portfolio_picks:
@@ -110,20 +114,15 @@ class Mixture:
 
     @cached_property
     def forest(self) -> TaskForest:
-        """The forest behind the first picks, fitted when it is first needed."""
+        """Weights of past tasks that were learned, fitted when they are first needed."""
         families = self.past.families or [str(t) for t in range(len(self.past.regret))]
         return TaskForest.fit(self.distance.standardised, self.past.regret, families)
 
-    def _weigh_for_portfolio(self, meta_features: Array) -> Array:
-        if not self.settings.task_forest:
-            return np.full(len(self.past.regret), 1.0 / len(self.past.regret))
-        return self.forest.weigh(self.distance.transform(meta_features))
-
-    def _similarity(self, meta_features: Array, width: float) -> Array:
+    def _similarity(self, meta_features: Array) -> Array:
         """Return weights `(T,)` that sum to 1, part uniform, part a softmax of minus the squared distance."""
         squared = self.distance.squared(meta_features)
         median = max(float(np.median(squared)), 1e-12)
-        near = np.exp(-(squared - squared.min()) / (2.0 * width**2 * median))
+        near = np.exp(-(squared - squared.min()) / (2.0 * self.settings.width**2 * median))
         share = self.settings.similarity
         return np.asarray((1.0 - share) / len(squared) + share * near / near.sum())
 

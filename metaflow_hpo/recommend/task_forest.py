@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.splits import assign_folds
 
-SHARES = (0.3, 0.6)
+SHARES = (0.3, 0.6, 0.9)
 """Shares of the weights that are tried; the rest is uniform."""
 REQUIRED_GAIN = 0.5
-"""Standard errors by which the first pick must get better."""
+"""Standard errors by which the first picks must get better."""
+JUDGED_PICKS = 2
+"""Picks of a portfolio on which a share is judged, by their mean regret."""
 _FOLDS = 5
 _MIN_TASKS = 10
 _TREES = 100
@@ -84,12 +87,15 @@ def _alike(leaves: IntArray, reached: IntArray) -> Array:
 
     Every tree has one vote, shared by the past tasks in the leaf.
     """
-    same = (reached[:, None, :] == leaves[None, :, :]).astype(np.float64)
-    return np.asarray((same / same.sum(axis=1, keepdims=True)).mean(axis=2))
+    weights = np.zeros((len(reached), len(leaves)))
+    for tree in range(leaves.shape[1]):  # one at a time: all trees at once would fill the memory
+        same = reached[:, tree, None] == leaves[None, :, tree]
+        weights += same / same.sum(axis=1, keepdims=True)
+    return np.asarray(weights / leaves.shape[1])
 
 
 def _choose_share(features: Array, regret: Array, families: Sequence[str]) -> float:
-    """Return the share whose first pick does best on held-out families, 0 unless it is better by enough."""
+    """Return the share whose portfolio does best on held-out families, 0 unless it is better by enough."""
     assignment = assign_folds(list(families), _FOLDS)
     fold = np.array([assignment[family] for family in families])
     shares = (0.0, *SHARES)
@@ -97,11 +103,11 @@ def _choose_share(features: Array, regret: Array, families: Sequence[str]) -> fl
     for f in range(_FOLDS):
         learned, held = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         forest, leaves = _grow(features[learned], regret[learned])
-        mean = regret[learned].mean(axis=0)
-        near = _alike(leaves, forest.apply(features[held])) @ regret[learned]  # (held, P)
-        for j, share in enumerate(shares):
-            first = np.argmin((1.0 - share) * mean + share * near, axis=1)
-            reached[held, j] = regret[held, first]
+        for t, near in zip(held, _alike(leaves, forest.apply(features[held])), strict=True):
+            for j, share in enumerate(shares):
+                weights = (1.0 - share) / len(learned) + share * near
+                picked = select_greedily(regret[learned], weights, JUDGED_PICKS)
+                reached[t, j] = np.minimum.accumulate(regret[t, picked]).mean()
     change = reached[:, 1:] - reached[:, :1]
     error = change.std(axis=0) / np.sqrt(len(change))
     best = int(np.argmin(change.mean(axis=0)))

@@ -5,8 +5,10 @@ what their code would draw from the space is taken from the pool.
 """
 
 import io
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -66,7 +68,7 @@ class SyneTuneCopula:
         names = [f"x{d}" for d in range(past.points.shape[1])]
         space = {name: uniform(0.0, 1.0) for name in names}
         frames = [(pd.DataFrame(points, columns=names), -scores) for points, scores in past.trials]
-        with redirect_stdout(io.StringIO()):
+        with _quietly():
             model, _, deviation = fit_model(
                 config_space=space,
                 transfer_learning_evaluations=_evaluations(space, frames),
@@ -114,8 +116,9 @@ class SyneTuneZeroShot:
         positions = pd.DataFrame({"position": np.arange(past.regret.shape[1])})
         space = {"position": randint(0, len(positions) - 1)}
         evaluations = _evaluations(space, [(positions, regret) for regret in past.regret])
-        scheduler = ZeroShotTransfer(space, _METRIC, evaluations, random_seed=0)
-        asked = [scheduler.get_config() for _ in range(min(len(positions), _MAX_ASKED))]
+        with _quietly():
+            scheduler = ZeroShotTransfer(space, _METRIC, evaluations, random_seed=0)
+            asked = [scheduler.get_config() for _ in range(min(len(positions), _MAX_ASKED))]
         return cls(np.array([answer["position"] for answer in asked], dtype=np.int64))
 
     def start(self, meta_features: Array, seed: int) -> Picker:
@@ -151,7 +154,7 @@ class FlamlZeroShot:
 
         tasks = [f"task_{t}" for t in range(len(past.regret))]
         regret = pd.DataFrame(past.regret.T, columns=tasks)
-        with redirect_stdout(io.StringIO()):
+        with _quietly():
             portfolio = construct_portfolio(regret, None, FLAML_REGRET_BOUND)
         order = np.arange(len(portfolio))
         known = np.isfinite(past.meta_features).any(axis=0)
@@ -159,7 +162,7 @@ class FlamlZeroShot:
             return cls(np.array(portfolio), lambda meta_features: order)
         center = np.nanmedian(past.meta_features[:, known], axis=0)
         filled = np.where(np.isfinite(past.meta_features[:, known]), past.meta_features[:, known], center)
-        with redirect_stdout(io.StringIO()):
+        with _quietly():
             scaled, preferences, scaler = config_predictor_tuple(
                 pd.Index(tasks), portfolio, pd.DataFrame(filled, index=tasks), regret
             )
@@ -175,6 +178,20 @@ class FlamlZeroShot:
     def start(self, meta_features: Array, seed: int) -> Picker:
         """Follow the nearest task through the portfolio."""
         return in_order(self.portfolio[self.nearest(meta_features)])
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what the packages print, log and deprecate to their developers away from the answer."""
+    logger = logging.getLogger("syne_tune")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 def _evaluations(space: dict[str, object], tasks: Sequence[tuple[pd.DataFrame, Array]]) -> dict[str, object]:

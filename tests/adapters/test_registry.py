@@ -206,9 +206,9 @@ def test_the_card_of_the_champion_is_on_its_version_and_on_the_registered_model(
     assert registry.version(second).tags["regret.k1"] == "0.2"
     model = client.get_registered_model(registry.name)
     assert model.tags["kind"] == "recommender"
-    assert "# Card of the first" in model.description
+    assert "**The champion is version 1**: regret.k1 0.1. Its card is there." in model.description
     registry.promote(second, "better still")
-    assert "# Card of the second" in client.get_registered_model(registry.name).description
+    assert "**The champion is version 2**: regret.k1 0.2." in client.get_registered_model(registry.name).description
     experiment = client.get_experiment_by_name("metaflow_hpo/decisions")
     assert experiment.tags["group"] == "3 champion"
     assert experiment.tags["mlflow.note.content"].startswith("One run a promotion")

@@ -270,9 +270,7 @@ def test_a_fit_goes_on_from_the_champion_only_where_nothing_it_saw_has_changed(f
     assert set(new.past.task_ids) - set(old.past.task_ids) == {"landed"}
     tags = pipeline.tracking.client().get_run(warm["run_id"]).data.tags
     assert tags["fit.start"] == f"version {first}"
-    assert trace(pipeline, str(warm["version"]))["reproduce"][-1].startswith(
-        f"METAFLOW_HPO_REFIT_FROM={first} dvc repro"
-    )
+    assert trace(pipeline, str(warm["version"]))["version"]["trained_from"] == f"version {first}"
 
     # Asked for from scratch, what was trained on is not what is wanted; then the schedule has nothing to do.
     assert surrogate_steps.find_learned_md5(pipeline) != warm["meta_dataset_md5"]

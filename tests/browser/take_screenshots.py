@@ -101,33 +101,37 @@ def save(page: Page, name: str) -> None:
 
 
 def look_at_dagster(page: Page, url: str) -> None:
-    """Take the asset graph, the gate's check, a plot, and the automation page."""
+    """Take the asset graph, the gate's check and a plot."""
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT // 2})
     page.goto(f"{url}/asset-groups")
-    page.get_by_text("recommendation_evaluation").first.wait_for()
+    page.get_by_text("surrogate", exact=True).last.wait_for()
+    page.get_by_role("button", name="Hide navigation").click()
+    page.wait_for_timeout(1500)
+    page.keyboard.press("Alt+e")  # expands all groups
+    page.get_by_text("meta_dataset").first.wait_for()
     save(page, "dagster_assets")
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
     page.goto(f"{url}/assets/recommendation_evaluation?view=checks")
-    page.get_by_text("gate").first.wait_for()
-    page.get_by_text("gate", exact=True).first.click()
+    page.get_by_text("This is a blocking asset check").or_(page.get_by_text("Evaluation result")).first.wait_for()
     save(page, "dagster_gate")
     page.goto(f"{url}/assets/recommendation_evaluation")
     row = page.get_by_role("row").filter(has_text="plot_regret").last
     row.get_by_text("Show Markdown").click()
     page.locator("img[alt=plot]").first.wait_for()
     save(page, "dagster_regret")
-    page.goto(f"{url}/automation")
-    page.get_by_text("inbox_sensor").first.wait_for()
-    save(page, "dagster_automation")
 
 
 def look_at_mlflow(page: Page, url: str) -> None:
     """Take the list of experiments, the versions with their tags, and the model card."""
     page.goto(f"{url}/#/experiments")
     page.get_by_text("metaflow_hpo/surrogate").first.wait_for()
+    page.locator("[data-component-id='mlflow.assistant.chat_panel.close']").click()
     save(page, "mlflow_experiments")
     page.goto(f"{url}/#/models/metaflow_hpo_surrogate")
     page.get_by_text("Version 2").first.wait_for()
+    page.get_by_text("Version 1", exact=True).scroll_into_view_if_needed()
     save(page, "mlflow_versions")
-    page.goto(f"{url}/#/models/metaflow_hpo_surrogate/versions/1")
+    page.goto(f"{url}/#/models/metaflow_hpo_surrogate/versions/2")
     page.get_by_text("Regret on held-out families").first.wait_for()
     save(page, "mlflow_model_card")
 

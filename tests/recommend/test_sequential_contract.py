@@ -1,17 +1,22 @@
 """The contract of sequential recommenders: every contender passes every test of this class."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.evaluate.benchmark import replay
-from metaflow_hpo.recommend.contenders import CONTENDERS, DEFAULT_NAMES
+from metaflow_hpo.recommend.contenders import ABLATIONS, CONTENDERS, DEFAULT_NAMES, choose_names
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.transfer_peers import PACKAGES
 from metaflow_hpo.surrogate.past_tasks import History
 from metaflow_hpo.surrogate.trial_table import build_trial_table
 
 POOL = 16
+STOPS = {"default", "flaml_zero_shot"}
+"""They have nothing more to say after a while."""
 PICKS = 12
 SEED = 1_000_003_000
 """Seeds of the benchmark are that large: they depend on the task's name."""
@@ -77,7 +82,8 @@ class TestEveryContender:
         target = history.table.tasks[2]
         pick = fit(name, history, [0, 1, 3, 4, 5], 2).start(target.meta_features, SEED)
         order = replay(pick, target.performance, POOL + 5)
-        assert len(set(order.tolist())) == len(order) == (1 if name == "default" else POOL)
+        assert len(set(order.tolist())) == len(order)
+        assert 1 <= len(order) <= POOL if name in STOPS else len(order) == POOL
         assert order.min() >= 0
         assert order.max() < POOL
 
@@ -135,7 +141,21 @@ class TestEveryContender:
         recommender = fit(name, history, [0, 1, 3, 4, 5], 2)
         for values in (np.zeros(POOL), np.where(np.arange(POOL) % 2, -1e12, 0.5)):
             order = replay(recommender.start(np.array([0.5]), 0), values, PICKS)
-            assert len(order) == (1 if name == "default" else PICKS)
+            assert 1 <= len(order) <= PICKS if name in STOPS else len(order) == PICKS
+
+
+@pytest.mark.skipif(find_spec("flaml") is not None, reason="FLAML is installed")
+def test_a_missing_package_is_named_with_the_remedy():
+    with pytest.raises(
+        MetaflowHPOError, match=r"flaml_zero_shot needs flaml, .* pip install 'metaflow-hpo\[benchmark\]'"
+    ):
+        choose_names(["surrogate", "flaml_zero_shot"])
+
+
+def test_flags_choose_the_parts_and_the_baselines():
+    assert choose_names() == DEFAULT_NAMES
+    assert choose_names(ablation=True) == ("surrogate", *ABLATIONS)
+    assert choose_names(["random"], ablation=True) == ("random", *ABLATIONS)
 
 
 @pytest.mark.parametrize("name", [n for n in DEFAULT_NAMES if n not in {"random", "default", "gp", "tpe"}])

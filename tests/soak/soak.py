@@ -163,11 +163,12 @@ def deliver(project: Project, goods: Sequence[int], bads: Sequence[deliveries.Ba
 
 
 def plan_faults(seconds: float, seed: int, *, with_disk: bool) -> list[tuple[float, str]]:
-    """Return (second, what): each kill about every six minutes, at random, and the full disk in the middle."""
+    """Return (second, what): each kill about every six minutes, at random; once the disk is full, once all die."""
     chance, times = random.Random(seed), max(1, round(seconds / 360))
     faults = [
         (chance.uniform(0.03, 0.75) * seconds, what) for what in ("daemon", "worker", "mlflow") for _ in range(times)
     ]
+    faults.append((0.6 * seconds, "all"))
     return sorted([*faults, (0.4 * seconds, "disk")] if with_disk else faults)
 
 

@@ -64,14 +64,15 @@ class Killer:
 
     def __init__(self, supervisor: Supervisor, instance: dg.DagsterInstance, seed: int) -> None:
         self.supervisor, self.instance, self.random = supervisor, instance, random.Random(seed)
-        self.killed: dict[str, int] = {"daemon": 0, "worker": 0, "mlflow": 0}
+        self.find = {"daemon": self._daemon, "worker": self._worker, "mlflow": self._mlflow, "all": self._all}
+        self.killed = dict.fromkeys(self.find, 0)
 
     def kill(self, what: str, patience_s: float) -> bool:
-        """Kill the daemon, a worker or the MLflow server; wait for one to be there. Return whether one was."""
+        """Kill the daemon, a worker, the MLflow server or all at once, when it is there; return whether it was."""
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
-            found = {"daemon": self._daemon, "worker": self._worker, "mlflow": self._mlflow}[what]()
-            if found and what == "worker":
+            found = self.find[what]()
+            if found and what in ("worker", "all"):
                 time.sleep(self.random.uniform(0.0, 4.0))  # in the middle of its work
             hit = [process for process in found if self._shoot(process)]
             if hit:
@@ -93,6 +94,10 @@ class Killer:
 
     def _mlflow(self) -> list[psutil.Process]:
         return self._family("mlflow")
+
+    def _all(self) -> list[psutil.Process]:
+        """Return everything while a run is at work: what is left of it after the machine was switched off."""
+        return [*self._worker(), *self._family("dagster"), *self._mlflow()] if self._worker() else []
 
     def _family(self, name: str) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):

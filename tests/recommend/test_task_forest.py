@@ -1,0 +1,54 @@
+import numpy as np
+
+from metaflow_hpo.recommend.task_forest import TaskForest
+
+TASKS, POOL = 60, 20
+
+
+def make(*, seed=0):
+    """Regrets whose best configuration is the first or the last, as the first of eight meta-features says."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(TASKS, 8))
+    side = features[:, 0] > 0
+    rising = np.linspace(0.0, 1.0, POOL)
+    regret = np.where(side[:, None], rising, rising[::-1]) + 0.02 * rng.random((TASKS, POOL))
+    return features, regret, [f"family_{t // 2}" for t in range(TASKS)]
+
+
+def test_tasks_on_the_same_side_weigh_more_where_a_meta_feature_tells():
+    features, regret, families = make()
+    forest = TaskForest.fit(features, regret, families)
+    assert forest.share == 0.9
+    weights = forest.weigh(np.array([1.5, *np.zeros(7)]))
+    np.testing.assert_allclose(weights.sum(), 1.0)
+    assert weights[features[:, 0] > 0].sum() > 0.8
+    assert int(np.argmin(weights @ regret)) == 0
+    assert int(np.argmin(forest.weigh(np.array([-1.5, *np.zeros(7)])) @ regret)) == POOL - 1
+
+
+def test_all_tasks_weigh_the_same_where_there_is_nothing_to_tell_apart():
+    features, _, families = make()
+    regret = np.tile(np.linspace(0.0, 1.0, POOL), (TASKS, 1))
+    forest = TaskForest.fit(features, regret, families)
+    assert forest.share == 0
+    np.testing.assert_array_equal(forest.weigh(np.zeros(8)), 1.0 / TASKS)
+
+
+def test_few_tasks_or_no_meta_features_give_equal_weights():
+    features, regret, families = make()
+    few = TaskForest.fit(features[:8], regret[:8], families[:8])
+    np.testing.assert_allclose(few.weigh(np.zeros(8)), 1 / 8)
+    blind = TaskForest.fit(np.empty((TASKS, 0)), regret, families)
+    np.testing.assert_allclose(blind.weigh(np.empty(0)), 1 / TASKS)
+
+
+def test_families_are_held_out_together():
+    """Twins of one family that agree by chance must not prove the forest right."""
+    rng = np.random.default_rng(3)
+    half = TASKS // 2
+    features = np.repeat(rng.normal(size=(half, 3)), 2, axis=0)
+    regret = np.repeat(rng.random((half, POOL)), 2, axis=0)
+    twins = [f"family_{t // 2}" for t in range(TASKS)]
+    alone = [f"family_{t}" for t in range(TASKS)]
+    assert TaskForest.fit(features, regret, alone).share > 0
+    assert TaskForest.fit(features, regret, twins).share == 0
