@@ -156,7 +156,7 @@ def _warn_if_novel(novelty: dict[str, Any]) -> None:
     if percentile > THRESHOLD:
         reason = f"this task is unlike all past ones (novelty percentile {percentile:.0f}); intervals are wider"
     else:
-        reason = "no cheap learner is better than guessing on this task"
+        reason = "no cheap learner is clearly better than guessing on this task"
     typer.echo(f"warning: {reason}; the default and the portfolio are recommended.", err=True)
 
 

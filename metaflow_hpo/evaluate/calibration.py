@@ -17,7 +17,7 @@ from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.table_recommender import TableRecommender
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
+from metaflow_hpo.surrogate.meta_dataset import Array, IntArray, MetaDataset
 from metaflow_hpo.surrogate.past_tasks import see_core
 from metaflow_hpo.surrogate.predict import Surrogate
 
@@ -25,6 +25,8 @@ COVERAGE = 0.8
 LEVELS = (0.5, COVERAGE, 0.95)
 COUNTS = (1, 3, 10, 25)
 """Numbers of observed trials for which a scale is fitted; between them it is interpolated."""
+MAX_REPLAYED = 60
+"""Tasks that are replayed to fit these scales: enough for a quantile, and seconds on any meta-data set."""
 _SHOWN = 5
 
 
@@ -90,25 +92,32 @@ def measure_reliability(scores: Mapping[str, Array], fold_of_task: Mapping[str, 
 
 
 def measure_adaptive(
-    meta: MetaDataset, surrogate: Surrogate, trust: float, *, counts: Sequence[int] = (0, *COUNTS)
+    meta: MetaDataset,
+    surrogate: Surrogate,
+    trust: float,
+    *,
+    counts: Sequence[int] = (0, *COUNTS),
+    max_tasks: int = MAX_REPLAYED,
 ) -> dict[int, dict[str, Array]]:
-    """Replay every task and return |performance - mean| / spread of what would be recommended after n trials.
+    """Replay tasks and return |performance - mean| / spread of what would be recommended after n trials.
 
     Args:
         meta: Tasks on the shared core, every configuration tried.
         surrogate: The surrogate.
         trust: Share of its prediction in the scenarios.
         counts: Numbers of observed trials n.
+        max_tasks: Tasks that are replayed at most, spread evenly over their names.
 
     Returns:
         Scores `(5,)` by n and task. Neither past tasks nor network of a task's recommender know its family.
     """
     scores: dict[int, dict[str, Array]] = {n: {} for n in counts if n < len(meta.configurations)}
     families = np.array(meta.families)
-    for family in dict.fromkeys(meta.families):
+    replayed = _spread(len(families), max_tasks)
+    for family in dict.fromkeys(families[replayed].tolist()):
         recommender = AdaptiveRecommender.fit(see_core(meta.subset(np.flatnonzero(families != family))))
         networks = surrogate.networks_blind_to(family)
-        for t in np.flatnonzero(families == family):
+        for t in replayed[families[replayed] == family]:
             prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded, networks)
             believe = partial(_first, prediction.positions[:, 0, :].mean(axis=0))
             task = recommender.begin(meta.meta_features[t], believe=believe, trust=trust)
@@ -123,7 +132,12 @@ def _first(expected: Array, encoded: Array) -> Array:
     return expected[: len(encoded)]
 
 
-def fit_table_interval(recommender: TableRecommender, *, max_tasks: int = 60) -> IntervalScale:
+def _spread(count: int, limit: int) -> IntArray:
+    """Return at most `limit` positions below `count`, evenly spread."""
+    return np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64)
+
+
+def fit_table_interval(recommender: TableRecommender, *, max_tasks: int = MAX_REPLAYED) -> IntervalScale:
     """Fit the intervals of a table's recommender by replaying its tasks, each without its family.
 
     Args:
@@ -132,8 +146,7 @@ def fit_table_interval(recommender: TableRecommender, *, max_tasks: int = 60) ->
     """
     size = len(recommender.past.configurations)
     scores: dict[int, dict[str, Array]] = {n: {} for n in (0, *COUNTS) if n + _SHOWN < size}
-    count = len(recommender.task_ids)
-    for t in np.linspace(0, count - 1, min(count, max_tasks)).round().astype(np.int64):
+    for t in _spread(len(recommender.task_ids), max_tasks):
         others = recommender.without(recommender.families[t])
         row = recommender.past.meta_features[t]
         known = row if np.isfinite(row).any() else None

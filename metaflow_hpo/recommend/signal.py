@@ -41,6 +41,7 @@ def lacks_signal(meta_features: Mapping[str, float]) -> bool:
         return bool(max(scores) < _R2_ROWS / rows)
     classes = max(round(10.0 ** meta_features["mf_log_classes"]), 2)
     chance = 1.0 / classes
-    # Balanced accuracy is as uncertain as the recall of the rarest class.
-    even = rows * min(classes * meta_features["mf_minority_fraction"], 1.0)
-    return bool(max(scores) < chance + _ERRORS * np.sqrt(chance * (1.0 - chance) / max(even, 1.0)))
+    # Balanced accuracy is a mean of recalls, each as sure as its class has rows: the rarest, and the others alike.
+    rarest = min(max(meta_features["mf_minority_fraction"], 1.0 / rows), chance)
+    spread = (1.0 / rarest + (classes - 1) ** 2 / (1.0 - rarest)) / classes**2
+    return bool(max(scores) < chance + _ERRORS * np.sqrt(chance * (1.0 - chance) * spread / rows))

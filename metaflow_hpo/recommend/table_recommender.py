@@ -21,15 +21,14 @@ from metaflow_hpo.recommend.novelty import THRESHOLD
 from metaflow_hpo.recommend.portfolio import with_default
 from metaflow_hpo.recommend.recommendation import NEAREST, NOVEL_WIDENING, Observed
 from metaflow_hpo.recommend.sequential import Observed as AtPositions
+from metaflow_hpo.recommend.table_pool import choose_pool, median_seconds
 from metaflow_hpo.space import SearchSpace
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
+from metaflow_hpo.surrogate.meta_dataset import Array
 from metaflow_hpo.surrogate.past_tasks import History, PastTasks
 from metaflow_hpo.surrogate.trial_table import TrialTable
 
 ARRAYS_FILE = "recommender.safetensors"
 DESCRIPTION_FILE = "recommender.json"
-MAX_POOL = 2_000
-"""Configurations that may be recommended; of a longer table those that did best on some task, then others evenly."""
 _ARRAYS = ("scores", "deviation", "regret", "scale", "meta_features")
 
 
@@ -62,7 +61,7 @@ class TableRecommender:
     @classmethod
     def fit(cls, table: TrialTable, *, lower_is_better: bool = False) -> "TableRecommender":
         """See all tasks of a table from one pool of its configurations."""
-        pool = _choose_pool(table)
+        pool = choose_pool(table)
         past = History.of(table).seen_from(range(len(table.tasks)), pool)
         ends = np.array([[task.performance.min(), task.performance.max()] for task in table.tasks])
         return cls(
@@ -71,7 +70,7 @@ class TableRecommender:
             families=tuple(task.family for task in table.tasks),
             meta_feature_names=table.meta_feature_names,
             ends=ends,
-            seconds=_median_seconds(table, pool),
+            seconds=median_seconds(table, pool),
             sign=-1.0 if lower_is_better else 1.0,
         )
 
@@ -300,29 +299,3 @@ def _make_past(
         trials=(),
         default=default,
     )
-
-
-def _choose_pool(table: TrialTable) -> IntArray:
-    """Return at most `MAX_POOL` rows of the configurations: each task's best in turn, then others, evenly spread."""
-    count = len(table.configurations)
-    if count <= MAX_POOL:
-        return np.arange(count)
-    chosen: dict[int, None] = {}
-    orders = [task.positions[np.argsort(-task.performance, kind="stable")].tolist() for task in table.tasks]
-    for rank in range(max(map(len, orders))):
-        for order in orders:
-            if rank < len(order) and len(chosen) < MAX_POOL // 2:
-                chosen[order[rank]] = None
-    others = np.setdiff1d(np.arange(count), list(chosen))
-    spread = others[np.linspace(0, len(others) - 1, MAX_POOL - len(chosen)).round().astype(np.int64)]
-    return np.sort(np.concatenate([np.array(list(chosen), dtype=np.int64), spread]))
-
-
-def _median_seconds(table: TrialTable, pool: IntArray) -> Array:
-    grid = np.full((len(table.tasks), len(table.configurations)), np.nan)
-    for t, task in enumerate(table.tasks):
-        grid[t, task.positions] = task.duration_s
-    known = np.isfinite(grid).any(axis=0)
-    seconds = np.full(grid.shape[1], np.nan)
-    seconds[known] = np.nanmedian(grid[:, known], axis=0)
-    return np.asarray(seconds[pool])

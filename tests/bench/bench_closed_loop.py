@@ -3,8 +3,9 @@
     python bench_closed_loop.py lookup --output lookup.json             # minutes: recorded trials, every shipped task
     python bench_closed_loop.py train --output train.json --tasks 20    # half an hour: really trained
 
-`lookup` replays the shared core of the shipped trials: the static order, the scenarios weighted by evidence (what was
-served before) and the adaptive recommender, and measures intervals after 0, 1, 3, 10 and 25 trials. `train` searches
+`lookup` replays the shared core of the shipped trials: the static order (with the default first where past tasks are no
+guide, and without), the scenarios weighted by evidence (what was served before) and the adaptive recommender, and
+measures intervals after 0, 1, 3, 10 and 25 trials. `train` searches
 held-out tasks: 10 and 25 trials of the closed loop against 50 of Optuna's TPE and 50 of random search.
 
 The one thing to know: a task's recommender has neither its family's trials nor a network that was trained on them.
@@ -62,6 +63,7 @@ def make_pickers(served: ServedRecommender, row: np.ndarray) -> dict[str, Replay
     """Return who picks the next configuration of the shared core for a task."""
     static = SurrogateRecommender.fit(served.surrogate, served.past, served.trust)
     order = static.select(row, max(KS))
+    served_order = served.select(row, max(KS))[0]
     task = AdaptiveRecommender.fit(see_core(served.past)).begin(
         row,
         believe=lambda encoded: served.surrogate.predict(row[None], encoded).positions[:, 0, :].mean(axis=0),
@@ -75,6 +77,7 @@ def make_pickers(served: ServedRecommender, row: np.ndarray) -> dict[str, Replay
 
     return {
         "static": lambda observed: order[len(observed.positions)],
+        "static_with_fallback": lambda observed: served_order[len(observed.positions)],
         "evidence": evidence,
         "adaptive": lambda observed: task.choose(observed, 1)[0],
     }
@@ -121,7 +124,7 @@ def describe(gain: np.ndarray) -> dict[str, Any]:
 
 def measure_coverage_by_half(served: ServedRecommender) -> dict[str, Any]:
     """Fit the intervals on one half of the families and measure them on the other, both ways."""
-    scores = measure_adaptive(served.past, served.surrogate, served.trust)
+    scores = measure_adaptive(served.past, served.surrogate, served.trust, max_tasks=len(served.past.task_ids))
     half = {task: half_of(family) for task, family in zip(served.past.task_ids, served.past.families, strict=True)}
     return {
         f"fitted on {fitted}": summarise_coverage(

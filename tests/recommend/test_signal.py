@@ -24,7 +24,9 @@ def test_the_best_landmark_must_be_three_standard_errors_above_guessing(best, la
 
 
 def test_a_rare_class_makes_it_less_sure():
-    assert lacks_signal(described(0.63, minority=0.1)) is True
+    # Recalls of 20 and 180 rows: 0.5 + 3 sqrt(0.25 (0.25 / 20 + 0.25 / 180)) = 0.6768.
+    assert lacks_signal(described(0.67, minority=0.1)) is True
+    assert lacks_signal(described(0.68, minority=0.1)) is False
     assert lacks_signal(described(0.63)) is False
 
 

@@ -148,3 +148,11 @@ def test_a_folder_without_a_recommender_names_the_remedy(tmp_path):
 def test_an_observed_configuration_outside_the_space_is_refused(recommender):
     with pytest.raises(SearchSpaceMismatchError, match="x must be in"):
         recommender.space.validate({"x": 7.0, "kind": "a"})
+
+
+def test_of_a_long_table_each_tasks_best_may_be_recommended(monkeypatch):
+    monkeypatch.setattr("metaflow_hpo.recommend.table_pool.MAX_POOL", 12)
+    recommender = fit(make_frame())
+    assert len(recommender.past.configurations) == 12
+    kept = {(c["x"], c["kind"]) for c in recommender.past.configurations}
+    assert {(best_at, "a") for best_at in (0.0, 0.5, 1.0)} <= kept
