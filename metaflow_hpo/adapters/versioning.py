@@ -143,6 +143,11 @@ def _name_remote(root: Path, remote: str) -> str:
     """Return the name of a remote; one given by its address is entered in `.dvc/config.local`, which git ignores."""
     if "/" not in remote and "\\" not in remote:
         return remote
+    if hide_passwords(remote) != remote:
+        raise MetaflowHPOError(
+            f"Expected a DVC remote without a password in its address; found {hide_passwords(remote)}. "
+            "Keep it where the storage's own client looks: AWS_SECRET_ACCESS_KEY, or an SSH agent."
+        )
     _dvc(root, "remote", "add", "--local", "--force", _OWN_REMOTE, remote)
     return _OWN_REMOTE
 

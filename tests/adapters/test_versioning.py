@@ -197,3 +197,13 @@ def test_what_is_recorded_goes_to_the_remote_of_the_setting_and_a_dead_one_costs
     assert versioning.record(repository, ["meta_dataset"], str(store))["dvc_push"] == f"copied to {store}"
     assert [path.name for path in store.rglob(f"{recorded[2:]}*")] == [recorded[2:]]
     assert str(store) in (repository / ".dvc" / "config.local").read_text()
+
+
+def test_a_remote_with_a_password_in_its_address_is_refused_and_the_password_not_shown(
+    repository: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_pipeline(repository)
+    recorded = versioning.record(repository, ["meta_dataset"], "ssh://me:s3cret-word@host/versions")
+    assert "without a password in its address; found ssh://me:***@host/versions" in recorded["dvc_push"]
+    assert "s3cret-word" not in recorded["dvc_push"] + caplog.text
+    assert not [p for p in repository.rglob("*") if p.is_file() and b"s3cret-word" in p.read_bytes()]

@@ -102,7 +102,7 @@ def save(page: Page, name: str) -> None:
 
 def look_at_dagster(page: Page, url: str) -> None:
     """Take the asset graph, the gate's check and a plot."""
-    page.set_viewport_size({"width": WIDTH, "height": HEIGHT // 2})
+    page.set_viewport_size({"width": WIDTH, "height": 2 * HEIGHT // 3})
     page.goto(f"{url}/asset-groups")
     page.get_by_text("surrogate", exact=True).last.wait_for()
     page.get_by_role("button", name="Hide navigation").click()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from metaflow_hpo.adapters.registry import CHAMPION, Registry
+from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.errors import NoChampionError
 from metaflow_hpo.recommend.recommendation import ServedRecommender
 
@@ -51,9 +52,8 @@ class ChampionFollower:
         """
         self._registry = registry
         self.current = self._load(registry.require_champion().version)
-        self.checked_at, self.problem = _now(), None
-
-    problem: str | None
+        self.checked_at = _now()
+        self.problem: str | None = None
 
     def check(self) -> None:
         """Read the alias and load the version it names, where that is another one.
@@ -73,7 +73,7 @@ class ChampionFollower:
 
     def report(self, problem: BaseException) -> None:
         """Keep why the alias could not be followed; it is logged once, not every few seconds."""
-        text = f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}"
+        text = hide_passwords(f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}")
         if text != self.problem:
             logger.warning("version %d stays: %s", self.current.version, text)
         self.problem = text
