@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from metaflow_hpo.adapters import printing
 from metaflow_hpo.errors import MetaflowHPOError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from metaflow_hpo.adapters.pipeline import Pipeline
     from metaflow_hpo.task import TaskData
     from metaflow_hpo.trial import Trial
@@ -73,24 +72,6 @@ def _opened(learner: str | None = None) -> "Iterator[Pipeline]":
         yield Pipeline(settings, progress)
 
 
-def _print_json(value: Any) -> None:
-    from metaflow_hpo.adapters.files import to_jsonable
-
-    print(json.dumps(to_jsonable(value), indent=2, allow_nan=False))
-
-
-def _print_table(title: str, header: list[str], rows: list[list[Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for position, name in enumerate(header):
-        table.add_column(name, justify="left" if position == 0 else "right")
-    for row in rows:
-        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
-
-
 @app.command(epilog="Try: metaflow-hpo recommend my.csv --target y --json")
 def recommend(
     data: Annotated[Path | None, typer.Argument(help="Your table, csv or parquet.", metavar="[DATA]")] = None,
@@ -125,9 +106,9 @@ def recommend(
         answer = advise.recommend(pipeline, advise.describe_file(data, target), k, observed, per_time=per_time)
         remember(pipeline, answer)
     if as_json:
-        _print_json(answer)
+        printing.print_json(answer)
     else:
-        _show_recommendation(answer)
+        printing.show_recommendation(answer)
 
 
 def _recommend_from_table(
@@ -139,71 +120,12 @@ def _recommend_from_table(
         raise typer.BadParameter("give the folder that fit --trials wrote.")
     answer = recommend_from_table(folder, k=k, observed=trials, meta_features=meta_features)
     if as_json:
-        _print_json(answer)
+        printing.print_json(answer)
         return
     for note in answer["task"]["notes"]:
         typer.echo(f"note: {note}", err=True)
-    _warn_if_novel(answer["novelty"])
-    _print_recommendations(f"{folder}, {answer['evidence']['observed_trials']} observed trials", answer)
-
-
-def _warn_if_novel(novelty: dict[str, Any]) -> None:
-    from metaflow_hpo.recommend.novelty import THRESHOLD
-
-    if not novelty["fallback"]:
-        return
-    percentile = novelty["percentile"]
-    if percentile > THRESHOLD:
-        reason = f"this task is unlike all past ones (novelty percentile {percentile:.0f}); intervals are wider"
-    else:
-        reason = "no cheap learner is clearly better than guessing on this task"
-    typer.echo(f"warning: {reason}; the default and the portfolio are recommended.", err=True)
-
-
-def _show_recommendation(answer: dict[str, Any]) -> None:
-    task, novelty = answer["task"], answer["novelty"]
-    for note in task["notes"]:
-        typer.echo(f"note: {note}", err=True)
-    _warn_if_novel(novelty)
-    _print_recommendations(f"{task['task_id']}: {task['kind']}, {task['rows']} rows, {task['columns']} columns", answer)
-    _show_drivers(answer["evidence"])
-    near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])
-    print(f"nearest past tasks: {near}; surrogate version {answer['lineage']['surrogate_version']}")
-
-
-def _print_recommendations(title: str, answer: dict[str, Any]) -> None:
-    rows = [
-        [
-            r["rank"],
-            ", ".join(f"{name}={value}" for name, value in r["configuration"].items()),
-            r["performance"]["mean"],
-            f"{r['performance']['low']:.3f} - {r['performance']['high']:.3f}",
-            f"{r['expected_gain_over_default']:+.4f}",
-            "" if r["expected_duration_s"] is None else f"{r['expected_duration_s']:.1f}",
-        ]
-        for r in answer["recommendations"]
-    ]
-    metric = answer["recommendations"][0]["performance"]["metric"]
-    header = ["rank", "configuration", f"expected {metric}", "80 % interval", "gain over default", "seconds"]
-    _print_table(title, header, rows)
-
-
-_DRIVERS = 3
-
-
-def _show_drivers(evidence: dict[str, Any]) -> None:
-    """Say in two lines what speaks for the first recommendation, as the surrogate sees it."""
-    changes = [
-        f"{d['name']}={d['value']} instead of {d['default']} ({d['effect']:+.4f})" for d in evidence["hyperparameters"]
-    ]
-    facts = [
-        f"{d['name'].removeprefix('mf_')} {d['value']:.3g}, typically {d['typical']:.3g} ({d['effect']:+.4f})"
-        for d in evidence["meta_features"]
-    ]
-    if changes:
-        print(f"rank 1 against the default: {', '.join(changes[:_DRIVERS])}")
-    if facts:
-        print(f"what this task adds to its gain: {', '.join(facts[:_DRIVERS])}")
+    printing.warn_if_novel(answer["novelty"])
+    printing.print_recommendations(f"{folder}, {answer['evidence']['observed_trials']} observed trials", answer)
 
 
 @app.command(epilog="Try: metaflow-hpo train my.csv --target y")
@@ -236,11 +158,11 @@ def train(
         recommendation = _record_training(pipeline, rows, trial)
         result = {**_describe_trial(trial, rows.task.metric), "recommendation_id": recommendation, "model": model}
     if as_json:
-        _print_json(result)
+        printing.print_json(result)
     else:
         header = ["", rows.task.metric]
         lines = [["cross-validated", trial.performance], ["test rows", trial.test_performance]]
-        _print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
+        printing.print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
         print("configuration: " + json.dumps(dict(trial.configuration)))
         if model is not None:
             uri = pipeline.tracking.tracking_uri
@@ -298,7 +220,7 @@ def search(
         "output": None if output is None else str(output),
     }
     if as_json:
-        _print_json(summary)
+        printing.print_json(summary)
     elif best is None:
         print(f"All {len(found)} trials failed; the first reason: {found[0].reason}")
     else:
@@ -306,7 +228,7 @@ def search(
         lines += [["its test performance", best.test_performance]]
         if len({trial.fidelity_epochs for trial in found}) > 1:
             lines += [["its epochs", best.fidelity_epochs]]
-        _print_table(f"{rows.task.task_id}: {len(found)} trials by {strategy}", ["", rows.task.metric], lines)
+        printing.print_table(f"{rows.task.task_id}: {len(found)} trials by {strategy}", ["", rows.task.metric], lines)
         print("configuration: " + json.dumps(dict(best.configuration)))
 
 
@@ -339,7 +261,7 @@ def fit(
         counts = f"{report['trials']} trials of {report['tasks']} tasks"
         summary = f"{output}: learned from {counts}; next: metaflow-hpo recommend --recommender {output}"
     if as_json:
-        _print_json(report)
+        printing.print_json(report)
     else:
         print(summary)
 
@@ -360,32 +282,10 @@ def evaluate(
         page = pipeline.store.evaluation_folder / REPORT_FILE
     if as_json:
         tables = {name: report.pop(name).to_dict("records") for name in ("summary", "gains", "realised")}
-        _print_json({**report, **tables})
+        printing.print_json({**report, **tables})
     else:
-        _show_evaluation(report)
+        printing.show_evaluation(report)
         print(f"report: {page}")
-
-
-def _show_evaluation(report: dict[str, Any]) -> None:
-    summary: pd.DataFrame = report["summary"]
-    wide = summary.pivot_table(index="recommender", columns="k", values="mean")
-    pairs = zip(wide.index, wide.to_numpy(dtype="float64").tolist(), strict=True)
-    rows = [[str(name), *values] for name, values in sorted(pairs, key=lambda pair: pair[1])]
-    tasks = int(summary["tasks"].max())
-    _print_table(
-        f"Mean normalised regret, {tasks} held-out tasks", ["recommender", *(f"k={k}" for k in wide.columns)], rows
-    )
-    gains = [
-        [
-            f"{r.way} - {r.rival}",
-            f"{r.mean_gain:+.4f}",
-            f"{r.low:+.4f} .. {r.high:+.4f}",
-            f"{r.wins}/{r.ties}/{r.losses}",
-        ]
-        for r in report["gains"].itertuples()
-    ]
-    _print_table("Test performance, really trained", ["comparison", "mean gain", "95 %", "win/tie/loss"], gains)
-    print(f"gate: {'promoted' if report['promoted'] else 'refused'}. {report['reason']}")
 
 
 @app.command(epilog="Try: metaflow-hpo benchmark trials.parquet --folds 5 --output report")
@@ -433,9 +333,9 @@ def benchmark(
         written = write_benchmark(output, answer, result)
         typer.echo(f"wrote {len(written)} files to {output}", err=True)
     if as_json:
-        _print_json(answer)
+        printing.print_json(answer)
     else:
-        _show_benchmark(answer)
+        printing.show_benchmark(answer)
 
 
 def _read_ks(text: str) -> tuple[int, ...]:
@@ -443,24 +343,6 @@ def _read_ks(text: str) -> tuple[int, ...]:
     if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise typer.BadParameter(f"expected whole numbers from 1 with commas, such as 1,3,5; got {text!r}.")
     return tuple(int(part) for part in parts)
-
-
-def _show_benchmark(answer: dict[str, Any]) -> None:
-    ks = [str(k) for k in answer["protocol"]["k"]]
-    found, table = answer["recommenders"], answer["table"]
-    rows: list[list[Any]] = []
-    for name, by_k in found.items():
-        cells = [f"{by_k[k]['mean']:.4f} +-{(by_k[k]['high'] - by_k[k]['low']) / 2:.3f}" for k in ks]
-        last = by_k[ks[-1]]
-        versus = "" if "wins" not in last else "/".join(str(last[w]) for w in ("wins", "ties", "losses"))
-        rows.append([name, *cells, f"{last['rank']:.1f}", versus, f"{answer['seconds'][name]:.0f}"])
-    header = ["recommender", *(f"k={k}" for k in ks), f"rank at {ks[-1]}", f"w/t/l at {ks[-1]}", "seconds"]
-    title = (
-        f"Mean normalised regret (half the 95 % interval), {table['tasks']} tasks of {table['families']} families, "
-        f"{table['configurations']} configurations{'' if table['shared'] else ', not shared'}"
-    )
-    _print_table(title, header, rows)
-    print("w/t/l: tasks on which a recommender beats, equals, loses to the surrogate")
 
 
 @app.command(
@@ -502,28 +384,9 @@ def status(as_json: Json = False) -> None:
     with _opened() as pipeline:
         report = read_status(pipeline)
     if as_json:
-        _print_json(report)
+        printing.print_json(report)
         return
-    _show_status(report)
-
-
-def _show_status(report: dict[str, Any]) -> None:
-    knowledge, champion, shipped = report["knowledge"], report["champion"], report["shipped"]
-    print(
-        f"knowledge: {knowledge['trials']} trials on {knowledge['tasks']} tasks of {knowledge['families']} families "
-        f"({knowledge['source']}, meta-data set {knowledge['meta_dataset_md5']})"
-    )
-    for name, count in knowledge["learners"].items():
-        print(f"           {name}: {count['trials']} trials on {count['tasks']} tasks")
-    print("champion:  " + ("none" if champion is None else f"{champion['name']} version {champion['version']}"))
-    if shipped is not None:
-        print(
-            f"shipped:   {shipped['version']}, {len(shipped['files'])} files of {shipped['bytes'] / 1e6:.1f} MB, "
-            f"intact; packed {shipped['packed_at']} at {shipped['git_revision'][:12]}"
-        )
-        for name, md5 in shipped["files"].items():
-            print(f"           {md5} {name}")
-    print(f"data:      {report['data']['folder']} (MLflow: {report['data']['tracking_uri']})")
+    printing.show_status(report)
 
 
 @app.command(epilog="Try: metaflow-hpo unpack && metaflow-hpo fit")
@@ -536,7 +399,7 @@ def unpack(as_json: Json = False) -> None:
             raise MetaflowHPOError("This package was built without knowledge; install a released one.")
         added = unpack_knowledge(pipeline.knowledge, pipeline.store.data)
     if as_json:
-        _print_json({"folder": str(pipeline.store.data), "added": added})
+        printing.print_json({"folder": str(pipeline.store.data), "added": added})
     else:
         print(f"{len(added)} tasks added to {pipeline.store.data}; next: metaflow-hpo fit")
 
@@ -557,7 +420,7 @@ def pack(
         source = pipeline.settings.data if data is None else data
         folders = recommender or [source / "surrogate"]
         provenance = pack_knowledge(source, shipped_folder() if target is None else target, folders)
-    _print_json(provenance)
+    printing.print_json(provenance)
 
 
 @app.command(epilog="Try: metaflow-hpo report --output knowledge.html")
@@ -573,7 +436,7 @@ def report(
     with _opened(learner) as pipeline:
         written = write_report(pipeline, output, stability)
     if as_json:
-        _print_json(written)
+        printing.print_json(written)
     else:
         print(f"{written['output']}: {written['trials']} trials on {written['tasks']} tasks")
 
@@ -585,7 +448,7 @@ def describe(data: Data, target: Target = None) -> None:
 
     with _opened():
         described = describe_file(data, target)
-    _print_json({"dataframe_records": [described.meta_features], "params": {"k": 5}})
+    printing.print_json({"dataframe_records": [described.meta_features], "params": {"k": 5}})
 
 
 @app.command(epilog="Try: metaflow-hpo step dataset_catalogue")
@@ -629,25 +492,14 @@ def demo() -> None:
     if job.returncode:
         raise MetaflowHPOError("The main job failed; its own message stands above. Running the demo again resumes it.")
     with _opened() as pipeline:
-        _show_evaluation(read_results(pipeline.store))
+        printing.show_evaluation(read_results(pipeline.store))
         path, target = write_held_out(pipeline)
         answer, comparison = compare_on_held_out(pipeline, path, target)
-    _show_recommendation(answer)
-    _print_table(f"{path.name}, really trained", ["what", "cross-validated", "test rows", "seconds"], comparison)
-    _show_where_next(pipeline, path, target)
-
-
-def _show_where_next(pipeline: "Pipeline", path: Path, target: str) -> None:
-    from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
-
-    print(
-        f"""Where to look next
-  report             {pipeline.store.evaluation_folder / REPORT_FILE}
-  Dagster and MLflow make ui, then http://127.0.0.1:3000 and http://127.0.0.1:5000
-  your own table     metaflow-hpo recommend my.csv --target y
-  this one again     metaflow-hpo recommend {path} --target {target}
-  over HTTP          make serve, then README, "Serve it" """
+    printing.show_recommendation(answer)
+    printing.print_table(
+        f"{path.name}, really trained", ["what", "cross-validated", "test rows", "seconds"], comparison
     )
+    printing.show_where_next(pipeline, path, target)
 
 
 @app.command(epilog="Try: metaflow-hpo add my.csv --target y")
@@ -670,7 +522,7 @@ def add(
             added.append(add_file(pipeline.store, file, sidecar, replace=replace))
             pipeline.progress("files added", done, len(files))
     if as_json:
-        _print_json({"added": added})
+        printing.print_json({"added": added})
         return
     for path in added:
         print(f"added {path}")
@@ -689,7 +541,7 @@ def promote(
     with _opened() as pipeline:
         record = promote_by_hand(pipeline, version, reason)
     if as_json:
-        _print_json(record)
+        printing.print_json(record)
     else:
         print(f"champion: version {version} (before: {record['previous'] or 'none'}); see metaflow-hpo audit")
 
@@ -702,7 +554,7 @@ def audit(as_json: Json = False) -> None:
     with _opened() as pipeline:
         report = read_audit(pipeline)
     if as_json:
-        _print_json(report)
+        printing.print_json(report)
         return
     names = ("time", "outcome", "version", "champion_before", "by", "reason")
     rows = [
@@ -710,7 +562,9 @@ def audit(as_json: Json = False) -> None:
         for d in report["decisions"]
     ]
     champion = "no champion" if report["champion"] is None else f"champion: version {report['champion']}"
-    _print_table(f"{report['name']}, {champion}", ["time", "outcome", "version", "before", "by", "reason"], rows)
+    printing.print_table(
+        f"{report['name']}, {champion}", ["time", "outcome", "version", "before", "by", "reason"], rows
+    )
 
 
 @app.command(epilog="Try: metaflow-hpo lineage 1 --json")
@@ -723,38 +577,9 @@ def lineage(
     with _opened() as pipeline:
         report = trace(pipeline, name)
     if as_json:
-        _print_json(report)
+        printing.print_json(report)
     else:
-        _show_lineage(report)
-
-
-def _show_lineage(report: dict[str, Any]) -> None:
-    recommendation, version, run, inputs = (report[n] for n in ("recommendation", "version", "run", "inputs"))
-    if recommendation is not None:
-        task = recommendation["task"]
-        print(f"recommendation {recommendation['recommendation_id']} of {recommendation['time']}")
-        print(f"  for task     {task['task_id']} (sha256 {task['sha256'][:16]})")
-    if version is None:
-        print(f"  made by      {json.dumps(recommendation['lineage'])}")
-        return
-    state = "champion" if version["is_champion"] else version["status"]
-    present = "the one in data/" if version["meta_dataset_is_present"] else "another one than in data/"
-    print(
-        f"surrogate      {version['name']} version {version['version']} ({state}): {version['reason'] or 'undecided'}"
-    )
-    print(f"MLflow run     {run['run_id']}")
-    print(f"git revision   {run['git_revision']}{' with local changes' if run['git_dirty'] else ''}")
-    print(f"meta-data set  md5 {version['meta_dataset_md5']}, {present}")
-    if inputs is None:
-        print("trials         not recorded with this version")
-        return
-    print(f"catalogue      md5 {inputs['catalogue']['md5']}")
-    rows = [
-        [t["task_id"], t["trials"], t["search_results"]["path"], t["search_results"]["md5"], t["source"]]
-        for t in inputs["tasks"]
-    ]
-    _print_table(f"{inputs['trials']} trials", ["task", "trials", "table", "md5", "raw source"], rows)
-    print("\n".join(["again:", *(f"  {command}" for command in report["reproduce"])]))
+        printing.show_lineage(report)
 
 
 @app.command(epilog="Try: metaflow-hpo feedback 0123456789abcdef --trials trials.csv")
@@ -772,10 +597,10 @@ def feedback(
         observed = [(o.configuration, o.performance) for o in read_observed(trials, pipeline.settings.learner)]
         lines = record_outcomes(pipeline, recommendation_id, observed, source="feedback")
     if as_json:
-        _print_json({"recommendation_id": recommendation_id, "recorded": lines})
+        printing.print_json({"recommendation_id": recommendation_id, "recorded": lines})
         return
     rows = [[line["rank"], line["mean"], f"{line['low']:.3f} - {line['high']:.3f}", line["realised"]] for line in lines]
-    _print_table(f"{len(lines)} new outcomes", ["rank", "predicted", "80 % interval", "realised"], rows)
+    printing.print_table(f"{len(lines)} new outcomes", ["rank", "predicted", "80 % interval", "realised"], rows)
 
 
 def main() -> None:
