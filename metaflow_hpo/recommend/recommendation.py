@@ -131,8 +131,9 @@ class ServedRecommender:
         if not fallback:
             return self._recommender.select(row, count, duration, prediction), percentile
         weights = np.ones(len(self.past.task_ids))
-        portfolio = select_greedily(self._recommender.past_regret, weights, count, duration=duration)
-        return [self._default, *(c for c in portfolio if c != self._default)][:count], percentile
+        # Complements of the default: 28 held-out tasks that fall back reach .079 with five of them, instead of .141.
+        rest = select_greedily(self._recommender.past_regret, weights, count - 1, [self._default], duration)
+        return [self._default, *rest], percentile
 
     def falls_back(self, row: Array) -> tuple[float, bool]:
         """Return the novelty of a task as a percentile, and whether past tasks are no guide to it.
