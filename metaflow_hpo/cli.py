@@ -195,6 +195,13 @@ def search(
         str, typer.Option(help="sobol, random, grid, tpe, hyperopt, halving (short trainings first) or recommended.")
     ] = "recommended",
     seconds: Annotated[float | None, typer.Option(help="Time limit.")] = None,
+    per_time: Annotated[
+        bool | None,
+        typer.Option(
+            "--per-time/--per-trial",
+            help="What recommended counts: seconds of training, or trials. Seconds where there is a time limit.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of strategy and trainings.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Write the trials here, as parquet.")] = None,
     learner: Learner = None,
@@ -205,10 +212,20 @@ def search(
     from metaflow_hpo.adapters.sources.inbox import load_file
     from metaflow_hpo.collect.search import find_best
 
+    if per_time is not None and strategy != advise.RECOMMENDED:
+        raise typer.BadParameter(f"--per-time and --per-trial are for --strategy recommended; got {strategy!r}.")
+    counts_time = seconds is not None if per_time is None else per_time
     with _opened(learner) as pipeline:
         rows = load_file(data, target)
         found = advise.search(
-            pipeline, rows, strategy=strategy, trials=trials, seconds=seconds, seed=seed, output=output
+            pipeline,
+            rows,
+            strategy=strategy,
+            trials=trials,
+            seconds=seconds,
+            per_time=counts_time,
+            seed=seed,
+            output=output,
         )
     best = find_best(found)
     summary = {

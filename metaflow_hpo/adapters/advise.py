@@ -111,7 +111,7 @@ def make_answer(
     """Return what a recommender (`load_recommender`) says of a described task, as in the CLI's contract."""
     answer = served.recommend(described.meta_features, k, observed, per_time=per_time, explained=True)
     lineage = {**source, **answer["lineage"]}
-    lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed)
+    lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed, per_time=per_time)
     return {"task": describe_task(described.data), **answer, "lineage": lineage}
 
 
@@ -229,6 +229,7 @@ def search(
     strategy: str,
     trials: int,
     seconds: float | None = None,
+    per_time: bool = False,
     seed: int = 0,
     output: Path | None = None,
 ) -> list[Trial]:
@@ -240,6 +241,7 @@ def search(
         strategy: `recommended` (the champion, or what ships, proposes anew after each batch) or a classic strategy.
         trials: How many configurations; with `halving` how many trainings, over all rungs.
         seconds: Time limit; None for no limit.
+        per_time: Have `recommended` choose by expected gain per second of training instead of per trial.
         seed: Seed of the strategy and the trainings.
         output: Where to write the table of trials (parquet); kept in the data folder as well.
     """
@@ -257,7 +259,7 @@ def search(
         pipeline.progress("trials", count, trials)
 
     started = time.monotonic()
-    loop = open_loop(pipeline, data, seed) if strategy == RECOMMENDED else None
+    loop = open_loop(pipeline, data, seed, per_time=per_time) if strategy == RECOMMENDED else None
     found = search_space(
         data,
         learner,

@@ -52,8 +52,14 @@ class ClosedLoop:
         return name
 
 
-def open_loop(pipeline: Pipeline, data: TaskData, seed: int) -> ClosedLoop:
+def open_loop(pipeline: Pipeline, data: TaskData, seed: int, *, per_time: bool = False) -> ClosedLoop:
     """Begin a search with the champion, or with what ships.
+
+    Args:
+        pipeline: The surroundings.
+        data: The task.
+        seed: Seed of configurations that are proposed beside the shared core.
+        per_time: Choose by expected gain per second of training instead of per trial.
 
     Raises:
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
@@ -65,11 +71,11 @@ def open_loop(pipeline: Pipeline, data: TaskData, seed: int) -> ClosedLoop:
     row = served.read_meta_features(described.meta_features)
 
     def choose(observed: Sequence[Observed], fresh: Sequence[Configuration], count: int) -> tuple[Configuration, ...]:
-        return served.choose(row, count, observed, fresh).configurations
+        return served.choose(row, count, observed, fresh, per_time=per_time).configurations
 
     members = count_folds(len(data.train_target)) + 1
     strategy = RecommendedStrategy(choose, served.surrogate.space, batch_size=choose_batch_size(members), seed=seed)
-    return ClosedLoop(pipeline, strategy, make_answer(served, source, described, REMEMBERED))
+    return ClosedLoop(pipeline, strategy, make_answer(served, source, described, REMEMBERED, per_time=per_time))
 
 
 def choose_batch_size(members: int, workers: int | None = None) -> int:

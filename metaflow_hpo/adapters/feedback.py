@@ -34,11 +34,14 @@ OUTCOME_COLUMNS = (
 )  # fmt: skip
 
 
-def identify(sha256: str, lineage: Mapping[str, Any], observed: "Sequence[Observed]" = ()) -> str:
-    """Return the `recommendation_id`, 16 hexadecimal digits that depend on task, surrogate and observed trials."""
+def identify(
+    sha256: str, lineage: Mapping[str, Any], observed: "Sequence[Observed]" = (), *, per_time: bool = False
+) -> str:
+    """Return the `recommendation_id`, 16 hexadecimal digits that depend on task, surrogate, observed trials and aim."""
     made_by = [str(lineage.get(name)) for name in ("surrogate_name", "surrogate_version", "mlflow_run_id")]
     seen = sorted([configuration_id(o.configuration), float(o.performance)] for o in observed)
-    return hashlib.sha256(json.dumps([sha256, made_by, seen]).encode()).hexdigest()[:16]
+    aim = ["per_time"] if per_time else []
+    return hashlib.sha256(json.dumps([sha256, made_by, seen, *aim]).encode()).hexdigest()[:16]
 
 
 def remember(pipeline: Pipeline, answer: Mapping[str, Any]) -> None:

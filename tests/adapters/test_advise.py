@@ -326,3 +326,15 @@ def test_the_status_of_a_package_without_knowledge_is_empty(fresh) -> None:
     report = advise.read_status(fresh)
     assert report["shipped"] is None
     assert (report["knowledge"]["trials"], report["knowledge"]["source"]) == (0, "none")
+
+
+def test_a_search_per_time_tries_cheaper_configurations_and_is_remembered_apart(tmp_path, data) -> None:
+    made = Pipeline(Settings(data=tmp_path / "data", learner="mlp", fidelity_epochs=2))
+    per_trial = advise.recommend(made, advise.describe_data(data), 3)
+    per_time = advise.recommend(made, advise.describe_data(data), 3, per_time=True)
+    names = [answer["lineage"]["recommendation_id"] for answer in (per_trial, per_time)]
+    assert names[0] != names[1]
+    seconds = [sum(r["expected_duration_s"] for r in answer["recommendations"]) for answer in (per_trial, per_time)]
+    assert seconds[1] < seconds[0]
+    found = advise.search(made, data, strategy="recommended", trials=1, per_time=True)
+    assert dict(found[0].configuration) == per_time["recommendations"][0]["configuration"]

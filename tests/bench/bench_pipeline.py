@@ -19,6 +19,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,10 @@ def main() -> None:
             with served(home) as address:
                 report["shown"] = chosen.shown
                 report["graphql_s"] = time_queries(address)
-                report["chromium_s"] = time_pages(address, chosen.screenshot)
+                if find_spec("playwright") is None:
+                    print("Chromium is not timed: pip install playwright (extra `browser`).", file=sys.stderr)
+                else:
+                    report["chromium_s"] = time_pages(address, chosen.screenshot)
     print(json.dumps(report, indent=1))
     if chosen.output:
         chosen.output.write_text(json.dumps(report, indent=1))
