@@ -12,7 +12,13 @@ from metaflow_hpo.adapters import collect_steps, feedback, surrogate_steps
 from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
 from metaflow_hpo.adapters.pipeline import record_stages
 from metaflow_hpo.orchestration import metadata as show
-from metaflow_hpo.orchestration.conditions import AFTER_COLLECTION, AFTER_DEPENDENCY, EVERY_MORNING, WHERE_MISSING
+from metaflow_hpo.orchestration.conditions import (
+    AFTER_COLLECTION,
+    AFTER_DEPENDENCY,
+    EVERY_MORNING,
+    WATCHED_DAILY,
+    WHERE_MISSING,
+)
 from metaflow_hpo.orchestration.partitions import sync_partitions, task_partitions
 from metaflow_hpo.orchestration.resources import PipelineResource
 from metaflow_hpo.orchestration.retries import CATALOGUE, RETRY, TRAINING, keep_done_tasks
@@ -185,6 +191,7 @@ def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> d
     owners=OWNERS,
     deps=[champion],
     automation_condition=EVERY_MORNING,
+    freshness_policy=WATCHED_DAILY,
     retry_policy=RETRY,
 )
 def recommendation_monitoring(

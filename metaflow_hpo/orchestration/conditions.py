@@ -4,6 +4,8 @@ The one thing to know: `AutomationCondition.eager()` waits until no dependency i
 be searched would hold up the training of all; the conditions here do not.
 """
 
+from datetime import timedelta
+
 import dagster as dg
 
 _IDLE = ~dg.AutomationCondition.in_progress()
@@ -25,3 +27,7 @@ AFTER_DEPENDENCY = dg.AutomationCondition.eager()
 
 EVERY_MORNING = dg.AutomationCondition.cron_tick_passed("0 6 * * *") & _IDLE
 """At 6:00 UTC: outcomes come from outside, so no asset tells that there are new ones."""
+
+WATCHED_DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=3), warn_window=timedelta(hours=36))
+"""The UI marks the monitoring that was not updated for a day and a half, as happens when `automation` is off. Nothing
+else goes stale by age: the surrogate is as good as its meta-data set, however old that is."""

@@ -44,6 +44,11 @@ def test_every_asset_is_described_grouped_and_owned():
         assert spec.owners
 
 
+def test_only_the_monitoring_goes_stale_by_age():
+    aging = [spec.key.to_user_string() for a in [*ASSETS, *MONITORING] for spec in a.specs if spec.freshness_policy]
+    assert aging == ["recommendation_monitoring"]
+
+
 def test_the_gate_is_the_only_blocking_check():
     blocking = {spec.name for check in CHECKS for spec in check.check_specs if spec.blocking}
     assert blocking == {"gate"}
