@@ -173,8 +173,8 @@ class ServedRecommender:
             mean, spread = prediction.mean[0], prediction.spread[0]
             pool, is_new = self.past.configurations, True
         mean = np.clip(mean, 0.0, 1.0)
-        # The next trial alone may be a step into the unknown; a set is what a person relies on.
-        if is_new and (count > 1 or not observed):
+        # The next trial alone may be a step into the unknown, or a cheap one; a set is what a person relies on.
+        if is_new and (count > 1 or not (observed or per_time)):
             order = with_default(order, mean, self._default)
         chosen = tuple(pool[c] for c in order)
         return Chosen(chosen, mean[order], spread[order], float(mean[self._default]), percentile, fallback)
