@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
 from metaflow_hpo.recommend.recommendation import IntervalScale, ServedRecommender
@@ -57,6 +58,20 @@ def make_meta_dataset(tasks: int = 12, configurations: int = 24, seed: int = 0) 
         performance=performance,
         duration=np.full(performance.shape, 0.5),
     )
+
+
+def weights(surrogate: Surrogate, j: int) -> dict[str, torch.Tensor]:
+    """Return all that network `j` has learned."""
+    prefixes = (f"network.{j}.", f"standardiser.{j}.")
+    return {name: value for name, value in surrogate.to_tensors().items() if name.startswith(prefixes)}
+
+
+def identical(first: Surrogate, second: Surrogate, j: int) -> bool:
+    """Tell whether network `j` of two surrogates is the same, bit for bit."""
+    a, b = weights(first, j), weights(second, j)
+    assert a.keys() == b.keys()
+    assert len(a) > 8
+    return all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.fixture(scope="session")

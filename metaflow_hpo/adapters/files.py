@@ -7,8 +7,11 @@ exception is `Journal`, which only grows; there a line that was cut short by a c
 import json
 import math
 import os
+import shutil
+import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +62,22 @@ def to_jsonable(value: Any) -> Any:
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
         return [to_jsonable(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to be filled; at the end of the block it takes the place of `folder` as a whole.
+
+    Where the block raises, `folder` stays as it was.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        fresh = Path(temporary) / folder.name
+        fresh.mkdir()
+        yield fresh
+        if folder.exists():
+            shutil.rmtree(folder)
+        fresh.rename(folder)
 
 
 def write_text(path: Path, text: str) -> None:

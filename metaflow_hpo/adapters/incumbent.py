@@ -53,7 +53,7 @@ def find_incumbent(pipeline: Pipeline, meta: "MetaDataset", candidate: int) -> I
     if champion.version == candidate:
         return Incumbent(CHAMPION, None, "The candidate is the champion.")
     served = ServedRecommender.load(pipeline.registry.download(champion.version))
-    obstacle = _find_mismatch(pipeline, served, meta)
+    obstacle = find_mismatch(pipeline, served, meta)
     if obstacle:
         return Incumbent(CHAMPION, None, f"The champion is no rival: {obstacle}")
     families = dict(zip(meta.task_ids, meta.families, strict=True))
@@ -63,7 +63,8 @@ def find_incumbent(pipeline: Pipeline, meta: "MetaDataset", candidate: int) -> I
     return Incumbent(CHAMPION, judge(served, known, known, families))
 
 
-def _find_mismatch(pipeline: Pipeline, served: "ServedRecommender", meta: "MetaDataset") -> str:
+def find_mismatch(pipeline: Pipeline, served: "ServedRecommender", meta: "MetaDataset") -> str:
+    """Say why a recommender is none for these tasks: learner, search space or meta-features; empty where it is one."""
     if served.surrogate.learner != pipeline.settings.learner:
         return f"it is for the learner {served.surrogate.learner}."
     if served.surrogate.space != meta.space:
@@ -83,7 +84,7 @@ def _judge_shipped(pipeline: Pipeline, meta: "MetaDataset") -> Incumbent:
     if epochs != learner.max_epochs:
         obstacle = f"it predicts trials of {learner.max_epochs} epochs, these are of {epochs}."
     else:
-        obstacle = _find_mismatch(pipeline, served, meta)
+        obstacle = find_mismatch(pipeline, served, meta)
     if not obstacle and not set(meta.configuration_ids) <= set(served.past.configuration_ids):
         obstacle = "it knows other configurations than the shared core."
     families = {} if obstacle else _known_tasks(pipeline, meta, knowledge.read_catalogue())

@@ -6,7 +6,6 @@ changed knowledge. Only the date in the provenance is of the day, unless `SOURCE
 
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo import __version__
-from metaflow_hpo.adapters.files import read_frame, write_frame, write_json
+from metaflow_hpo.adapters.files import read_frame, replacing, write_frame, write_json
 from metaflow_hpo.adapters.knowledge import (
     CONFIGURATIONS_FILE,
     CURVE_TOLERANCE,
@@ -75,10 +74,7 @@ def pack(data: Path, target: Path, recommenders: Sequence[Path]) -> dict[str, An
     frame, md5 = store.read_meta_dataset(), file_md5(store.meta_dataset_path)
     tasks = _join_tasks(store.read_catalogue(), frame)
     chosen = _check_recommenders(recommenders, md5)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".knowledge-", dir=target.parent) as temporary:
-        fresh = Path(temporary) / "knowledge"
-        fresh.mkdir()
+    with replacing(target) as fresh:
         _write_tables(fresh, frame, tasks)
         for learner, folder in chosen.items():
             # Without the modes: safetensors makes files that only their owner may read.
@@ -103,9 +99,6 @@ def pack(data: Path, target: Path, recommenders: Sequence[Path]) -> dict[str, An
             "files": {file.relative_to(fresh).as_posix(): file_md5(file) for file in written},
         }
         write_json(fresh / PROVENANCE_FILE, provenance)
-        if target.exists():
-            shutil.rmtree(target)
-        fresh.rename(target)
     return provenance
 
 

@@ -3,7 +3,6 @@
 The one thing to know: `fit` and `evaluate` share one MLflow run, the one the registered version points to.
 """
 
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.collect_steps import Metadata
 from metaflow_hpo.adapters.evaluation_files import Findings, read_results, write_findings, write_learning_curve
-from metaflow_hpo.adapters.files import read_json, write_json
+from metaflow_hpo.adapters.files import read_json, replacing, write_json
 from metaflow_hpo.adapters.incumbent import find_incumbent
 from metaflow_hpo.adapters.lineage import log_inputs
 from metaflow_hpo.adapters.model_card import describe_version
@@ -45,7 +44,11 @@ def read_core(pipeline: Pipeline) -> "MetaDataset":
 
     Tasks on which all configurations perform alike are left out, with a warning: their order is noise.
     """
-    core = _read_meta_dataset(pipeline, strategies=("sobol",)).shared()
+    return _find_core(pipeline, pipeline.store.read_meta_dataset())
+
+
+def _find_core(pipeline: Pipeline, frame: pd.DataFrame) -> "MetaDataset":
+    core = _build(pipeline, frame.loc[frame["strategy"] == "sobol"]).shared()
     if not core.configurations:
         raise MetaflowHPOError(
             "No configuration was tried on every task. Search all tasks with the same settings first."
@@ -57,17 +60,16 @@ def read_core(pipeline: Pipeline) -> "MetaDataset":
     return kept
 
 
-def _read_meta_dataset(pipeline: Pipeline, strategies: Sequence[str] | None = None) -> "MetaDataset":
+def _build(pipeline: Pipeline, rows: pd.DataFrame) -> "MetaDataset":
     from metaflow_hpo.surrogate.meta_dataset import build_meta_dataset
 
-    learner, frame = pipeline.learner, pipeline.store.read_meta_dataset()
-    rows = frame if strategies is None else frame.loc[frame["strategy"].isin(strategies)]
-    return build_meta_dataset(rows, learner.space, learner.name)
+    return build_meta_dataset(rows, pipeline.learner.space, pipeline.learner.name)
 
 
 def _read_core_and_trials(pipeline: Pipeline) -> "tuple[MetaDataset, MetaDataset]":
     """Return the shared core, which recommendations are chosen from, and every trial, which the networks learn from."""
-    meta, everything = read_core(pipeline), _read_meta_dataset(pipeline)
+    frame = pipeline.store.read_meta_dataset()
+    meta, everything = _find_core(pipeline, frame), _build(pipeline, frame)
     return meta, everything.subset([everything.task_ids.index(task_id) for task_id in meta.task_ids])
 
 
@@ -99,7 +101,8 @@ def fit(pipeline: Pipeline, *, incremental: bool = False) -> Metadata:
         run.set_tags(tags | keys)
         log_inputs(pipeline, run)
         recommender, metrics, start = _train(pipeline, run, tags, md5, incremental=incremental)
-        _save(recommender, store.surrogate_folder)
+        with replacing(store.surrogate_folder) as fresh:
+            recommender.save(fresh)
         run.log_metrics(metrics)
         example = pd.DataFrame([recommender.past.meta_features[0]], columns=list(recommender.meta_feature_names))
         named = {"data.meta_dataset.md5": md5, _START_TAG: start.name}
@@ -175,18 +178,6 @@ def _lightning_logger(pipeline: Pipeline, run_id: str, fold: int) -> "Logger":
 
     uri = pipeline.tracking.tracking_uri
     return MLFlowLogger(run_id=run_id, tracking_uri=uri, prefix=f"fold-{fold}", log_model=False)
-
-
-def _save(recommender: "ServedRecommender", folder: Path) -> None:
-    """Replace the candidate's folder as a whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".surrogate-", dir=folder.parent) as temporary:
-        fresh = Path(temporary) / "surrogate"
-        fresh.mkdir()
-        recommender.save(fresh)
-        if folder.exists():
-            shutil.rmtree(folder)
-        fresh.rename(folder)
 
 
 def _find_candidate(pipeline: Pipeline) -> dict[str, Any] | None:

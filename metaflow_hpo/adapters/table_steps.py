@@ -4,24 +4,20 @@ The one thing to know: such a folder is a file of the person's, not a version of
 a copy with the run that fitted it.
 """
 
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from metaflow_hpo.adapters.advise import read_observed_in
+from metaflow_hpo.adapters.files import replacing
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.tables import read_table
 from metaflow_hpo.adapters.trial_files import read_trial_table
 from metaflow_hpo.errors import InvalidTableError
-
-if TYPE_CHECKING:
-    from metaflow_hpo.recommend.table_recommender import TableRecommender
 
 
 def fit_table(
@@ -66,7 +62,8 @@ def fit_table(
     with pipeline.tracking.parent_run("fit_table", f"fit {table.name}", keys) as run:
         run.set_tags(pipeline.tags() | {"table": table.name})
         recommender = replace(recommender, lineage={"mlflow_run_id": run.run_id})
-        _save(recommender, output)
+        with replacing(output) as fresh:
+            recommender.save(fresh)
         counts = ("tasks", "families", "configurations", "trials")
         run.log_metrics({**{n: float(report[n]) for n in counts}, "seconds": time.monotonic() - started})
         run.log_folder(output, "recommender")
@@ -132,15 +129,3 @@ def _check_replaceable(folder: Path) -> None:
             f"Expected a new folder, or one with a recommender, at {folder}; it holds something else. "
             "Choose another --output."
         )
-
-
-def _save(recommender: "TableRecommender", folder: Path) -> None:
-    """Replace the folder as a whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        fresh = Path(temporary) / "recommender"
-        fresh.mkdir()
-        recommender.save(fresh)
-        if folder.exists():
-            shutil.rmtree(folder)
-        fresh.rename(folder)

@@ -7,6 +7,7 @@ otherwise a network could have seen what it is later judged on. Every reason to 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from metaflow_hpo.adapters.incumbent import find_mismatch
 from metaflow_hpo.adapters.lineage import read_inputs
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.versioning import file_md5
@@ -65,7 +66,7 @@ def choose_start(pipeline: Pipeline, trials: "MetaDataset", *, incremental: bool
     if version is None:
         return Start(None, "From scratch, as asked for.")
     served = ServedRecommender.load(pipeline.registry.download(version))
-    obstacle = _find_mismatch(pipeline, served, trials) or _find_change(pipeline, version, served, trials)
+    obstacle = _find_other_shape(pipeline, served, trials) or _find_change(pipeline, version, served, trials)
     if obstacle is not None:
         return Start(None, f"From scratch, not from version {version}: {obstacle}")
     fresh = sorted(set(trials.task_ids) - set(served.past.task_ids))
@@ -76,21 +77,18 @@ def choose_start(pipeline: Pipeline, trials: "MetaDataset", *, incremental: bool
     return Start(version, reason, WarmStart(served.surrogate, frozenset(served.past.task_ids)))
 
 
-def _find_mismatch(pipeline: Pipeline, served: "ServedRecommender", trials: "MetaDataset") -> str | None:
+def _find_other_shape(pipeline: Pipeline, served: "ServedRecommender", trials: "MetaDataset") -> str | None:
     """Say why the networks do not fit, or return None."""
     from metaflow_hpo.surrogate.fit import FitSettings
     from metaflow_hpo.surrogate.splits import assign_folds
 
-    surrogate, settings = served.surrogate, pipeline.settings
-    if surrogate.learner != settings.learner:
-        return f"it is for the learner {surrogate.learner}."
-    if surrogate.space != trials.space:
-        return "it is for another search space."
-    if surrogate.meta_feature_names != trials.meta_feature_names:
-        return "it is for other meta-features."
+    surrogate = served.surrogate
+    mismatch = find_mismatch(pipeline, served, trials)
+    if mismatch:
+        return mismatch
     if surrogate.networks[0].shape.members != FitSettings().members:
         return "its networks have another shape."
-    folds = len(set(assign_folds(trials.families, settings.folds).values()))
+    folds = len(set(assign_folds(trials.families, pipeline.settings.folds).values()))
     return None if len(surrogate.networks) == folds else f"it has {len(surrogate.networks)} folds instead of {folds}."
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from metaflow_hpo.evaluate.statistics import bootstrap_mean
+from metaflow_hpo.evaluate.statistics import bootstrap_mean, count_wins
 from metaflow_hpo.recommend.contenders import CONTENDERS, DEFAULT_NAMES, SURROGATE, check_names
 from metaflow_hpo.recommend.sequential import Observed, Picker
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
@@ -25,7 +25,6 @@ from metaflow_hpo.surrogate.splits import assign_folds
 from metaflow_hpo.surrogate.trial_table import TaskTrials, TrialTable
 
 KS = (1, 3, 5, 10, 25, 50)
-_TIE = 1e-9
 _SLOW = ("optuna_gp", "hyperopt", "flaml_zero_shot", "rgpe", "tpe", "gp", "cts", "syne_tune_cts")
 _THREADED = {"optuna_gp": ("torch",), "syne_tune_cts": ("xgboost",)}
 """Further modules with threads of their own."""
@@ -246,10 +245,6 @@ def summarise(per_task: pd.DataFrame) -> pd.DataFrame:
             }
             if SURROGATE in names:
                 gain = (regret[SURROGATE] - regret[name]).to_numpy(dtype=np.float64)
-                line |= {
-                    "wins": int((gain > _TIE).sum()),
-                    "ties": int((np.abs(gain) <= _TIE).sum()),
-                    "losses": int((gain < -_TIE).sum()),
-                }
+                line |= count_wins(gain)
             lines.append(line)
     return pd.DataFrame(lines)

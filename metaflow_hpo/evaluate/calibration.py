@@ -149,8 +149,7 @@ def fit_table_interval(recommender: TableRecommender, *, max_tasks: int = MAX_RE
     for t in _spread(len(recommender.task_ids), max_tasks):
         others = recommender.without(recommender.families[t])
         row = recommender.past.meta_features[t]
-        known = row if np.isfinite(row).any() else None
-        replayed = _replay(others.adaptive.begin(known), recommender.performance[t], others.expect(row), tuple(scores))
+        replayed = _replay(others.adaptive.begin(row), recommender.performance[t], others.expect(row), tuple(scores))
         for n, values in replayed.items():
             scores[n][recommender.task_ids[t]] = values
     return with_observed(fit_interval(scores[0]), scores) if scores else IntervalScale()

@@ -7,10 +7,8 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.evaluate.significance import ALPHA, compare
-from metaflow_hpo.evaluate.statistics import bootstrap_mean
-
-SURROGATE = "surrogate"
-_TIE = 1e-9
+from metaflow_hpo.evaluate.statistics import TIE, bootstrap_mean, count_wins
+from metaflow_hpo.recommend.contenders import SURROGATE
 
 
 def compare_with_surrogate(per_task: pd.DataFrame) -> pd.DataFrame:
@@ -40,9 +38,7 @@ def compare_with_surrogate(per_task: pd.DataFrame) -> pd.DataFrame:
                 {
                     "rival": rival,
                     "k": k,
-                    "wins": int((gain > _TIE).sum()),
-                    "ties": int((np.abs(gain) <= _TIE).sum()),
-                    "losses": int((gain < -_TIE).sum()),
+                    **count_wins(gain),
                     "gain": interval.mean,
                     "low": interval.low,
                     "high": interval.high,
@@ -72,7 +68,7 @@ def list_tasks(per_task: pd.DataFrame, ks: tuple[int, ...]) -> pd.DataFrame:
         group = per_task.loc[per_task["k"] == k]
         wide = group.pivot_table(index="task_id", columns="recommender", values="regret").loc[table.index, names]
         least = wide.min(axis=1)
-        is_best = wide.le(least + _TIE, axis=0)
+        is_best = wide.le(least + TIE, axis=0)
         table[f"best_k{k}"] = [", ".join(name for name in names if row[name]) for _, row in is_best.iterrows()]
         for name in names:
             table[f"{name}_k{k}"] = wide[name]

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.evaluate import evaluation_plots, plots
-from metaflow_hpo.evaluate.comparison import SURROGATE, compare_with_surrogate, list_tasks
+from metaflow_hpo.evaluate.comparison import compare_with_surrogate, list_tasks
 from metaflow_hpo.evaluate.page import Picture, format_number, render_page
 from metaflow_hpo.evaluate.significance import compare
+from metaflow_hpo.recommend.contenders import SURROGATE
 
 SHOWN_KS = (1, 5)
 """Numbers of trials of the critical-difference diagrams and of the table of tasks."""

@@ -81,10 +81,10 @@ def evaluate_leave_family_out(
         DegenerateTaskError: If no task is left on which configurations differ.
     """
     regret = task_regret(meta.performance)
-    degenerate = np.flatnonzero(meta.best <= meta.worst)
+    degenerate = _degenerate(meta)
     if len(degenerate) == len(meta.task_ids):
         raise DegenerateTaskError("On every task all configurations perform the same; there is nothing to compare.")
-    splits = [_without(split, degenerate) for split in split_families(meta.families, surrogate.fold_of_family)]
+    splits = _split(meta, surrogate)
     validation = _trust_regret(meta, surrogate, splits, regret, ks)
     # Only network j's own validation tasks: the other networks were trained on the families that fold j reports.
     trusts = tuple(_choose_trust(validation.loc[validation["task"].isin(split.validation)]) for split in splits)
@@ -128,8 +128,7 @@ class HeldOutFold:
 
 def held_out_folds(meta: MetaDataset, surrogate: Surrogate, trusts: Sequence[float]) -> list[HeldOutFold]:
     """Return the meta-test parts of the protocol, tasks that tell nothing left out; `trusts` is `Evaluation.trusts`."""
-    degenerate = np.flatnonzero(meta.best <= meta.worst)
-    splits = [_without(split, degenerate) for split in split_families(meta.families, surrogate.fold_of_family)]
+    splits = _split(meta, surrogate)
     return [
         HeldOutFold(j, split.test, np.concatenate([split.train, split.validation]), trust)
         for j, (split, trust) in enumerate(zip(splits, trusts, strict=True))
@@ -164,9 +163,17 @@ def regret_of(
     return _regret_table(meta, task_regret(meta.performance), [recommender], tasks, ks)
 
 
-def _without(split: FamilySplit, degenerate: IntArray) -> FamilySplit:
-    """Degenerate tasks teach nothing about an order and would dilute every mean."""
-    return FamilySplit(*(np.setdiff1d(part, degenerate) for part in (split.train, split.validation, split.test)))
+def _degenerate(meta: MetaDataset) -> IntArray:
+    return np.flatnonzero(meta.best <= meta.worst)
+
+
+def _split(meta: MetaDataset, surrogate: Surrogate) -> list[FamilySplit]:
+    """Return the surrogate's splits without degenerate tasks: they teach no order and would dilute every mean."""
+    degenerate = _degenerate(meta)
+    return [
+        FamilySplit(*(np.setdiff1d(part, degenerate) for part in (split.train, split.validation, split.test)))
+        for split in split_families(meta.families, surrogate.fold_of_family)
+    ]
 
 
 def _trust_regret(

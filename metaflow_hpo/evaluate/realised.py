@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate.statistics import bootstrap_mean
+from metaflow_hpo.evaluate.statistics import bootstrap_mean, count_wins
 from metaflow_hpo.surrogate.meta_dataset import Array, keep_highest_fidelity
 from metaflow_hpo.trial import Trial
 
@@ -121,9 +121,7 @@ def summarise_realised(table: pd.DataFrame) -> pd.DataFrame:
                     "mean_gain": interval.mean,
                     "low": interval.low,
                     "high": interval.high,
-                    "wins": int((gain > 1e-9).sum()),
-                    "ties": int((np.abs(gain) <= 1e-9).sum()),
-                    "losses": int((gain < -1e-9).sum()),
+                    **count_wins(gain),
                 }
             )
     return pd.DataFrame(lines)

@@ -7,6 +7,8 @@ import numpy as np
 from metaflow_hpo.surrogate.meta_dataset import Array
 
 RESAMPLES = 4_000
+TIE = 1e-9
+"""Differences up to this are rounding."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,15 @@ class Interval:
     mean: float
     low: float
     high: float
+
+
+def count_wins(gain: Array) -> dict[str, int]:
+    """Return `wins, ties, losses`: tasks with a gain `(T,)` above 0, of 0 and below 0."""
+    return {
+        "wins": int((gain > TIE).sum()),
+        "ties": int((np.abs(gain) <= TIE).sum()),
+        "losses": int((gain < -TIE).sum()),
+    }
 
 
 def bootstrap_mean(values: Array, *, coverage: float = 0.95, seed: int = 0) -> Interval:

@@ -19,7 +19,7 @@ import numpy as np
 
 from metaflow_hpo.recommend.mixture import Belief, Mixture
 from metaflow_hpo.recommend.pool_kernel import PoolKernel, carry_over
-from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_evidence
+from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance, weigh_by_evidence
 from metaflow_hpo.recommend.sequential import Observed, TaskDistance, best_free
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
@@ -79,7 +79,7 @@ class AdaptiveRecommender:
 
     def begin(
         self,
-        meta_features: Array | None,
+        meta_features: Array,
         *,
         more: Sequence[Configuration] = (),
         believe: Believe | None = None,
@@ -90,7 +90,7 @@ class AdaptiveRecommender:
         """Begin a new task.
 
         Args:
-            meta_features: `(M,)` raw, NaN where not known; None where nothing is: all past tasks weigh the same then.
+            meta_features: `(M,)` raw, NaN where not known.
             more: Configurations beside the pool that were tried or may be.
             believe: The surrogate's prediction for this task, if there is a surrogate.
             trust: How far each past task's regrets are bent towards that prediction, in [0, 1].
@@ -101,10 +101,9 @@ class AdaptiveRecommender:
         """
         past = self.kernel.extend(more) if more else self.past
         pool = len(self.past.configurations)
-        uniform = np.full(len(past.scores), 1.0 / len(past.scores))
-        widths = self.settings.portfolio_width, self.settings.expert_width
         known = None if is_novel else meta_features
-        weights, expert_weights = (uniform if known is None else self.weigh(known, width) for width in widths)
+        weights = self.weigh(known, self.settings.portfolio_width)
+        expert_weights = self.weigh(known, self.settings.expert_width)
         regret = past.regret
         if believe is not None and known is not None:
             expected = believe(past.points)
@@ -114,19 +113,19 @@ class AdaptiveRecommender:
             expert_weights = np.append((1.0 - share) * expert_weights, share)
         belief = Belief.of(Mixture.fit(past), expert_weights)
         first = (past.default,) if is_novel else ()
-        duration = np.ones(len(past.points)) if seconds is None else seconds(past.points)
+        duration = None if seconds is None else seconds(past.points)
         return NewTask(past, belief, regret, weights, first, duration, self.settings)
 
-    def weigh(self, meta_features: Array, width: float = 1.0) -> Array:
-        """Return weights `(T,)` of past tasks that sum to 1: part uniform, part a softmax of the squared distance.
+    def weigh(self, meta_features: Array | None, width: float = 1.0) -> Array:
+        """Return weights `(T,)` of past tasks that sum to 1, see `weigh_by_distance`.
 
         Args:
-            meta_features: `(M,)` of the new task, raw, NaN where not known.
+            meta_features: `(M,)` of the new task, raw, NaN where not known; where none is, all tasks weigh the same.
             width: In root median squared distances; smaller is more selective.
         """
-        squared, share = self.distance.squared(meta_features), self.settings.similarity
-        near = np.exp(-(squared - squared.min()) / (2.0 * width**2 * max(float(np.median(squared)), 1e-12)))
-        return np.asarray((1.0 - share) / len(squared) + share * near / near.sum())
+        if meta_features is None or not np.isfinite(meta_features).any():
+            return np.full(len(self.past.scores), 1.0 / len(self.past.scores))
+        return weigh_by_distance(self.distance.squared(meta_features), share=self.settings.similarity, width=width)
 
 
 def place(
@@ -184,7 +183,7 @@ class NewTask:
         regret: `(R, P)` scenarios of the portfolio.
         weights: `(R,)` their weights.
         first: Positions that come before all others while there are few trials.
-        duration: `(P,)` what a trial costs, in any unit.
+        duration: `(P,)` what a trial costs, in any unit; None where all cost the same.
         settings: How the parts work together.
     """
 
@@ -193,7 +192,7 @@ class NewTask:
     regret: Array
     weights: Array
     first: tuple[int, ...]
-    duration: Array
+    duration: Array | None
     settings: AdaptiveSettings
 
     def choose(self, observed: Observed, count: int, pending: Sequence[int] = ()) -> list[int]:
@@ -234,18 +233,18 @@ class NewTask:
         if forced and known < self.settings.mixture_trials:
             return forced[0]
         if not len(observed.positions) or known < self.settings.portfolio_trials:
-            return select_greedily(self.regret, self._evidence(observed), 1, taken, self._unequal_duration())[0]
-        improvement = self.belief.improvement(observed) / self.duration
+            return select_greedily(self.regret, self._evidence(observed), 1, taken, self.duration)[0]
+        improvement = self._per_cost(self.belief.improvement(observed))
         if known >= self.settings.mixture_trials:
             return best_free(improvement, observed)
         shares = self._evidence(observed)
         left = np.maximum(self.regret[:, taken].min(axis=1)[:, None] - self.regret, 0.0)  # (R, P)
-        gain = shares @ left / shares.sum() / self.duration
+        gain = self._per_cost(shares @ left / shares.sum())
         own = self.settings.improvement_share
         return best_free(own * _relative(improvement, taken) + (1.0 - own) * _relative(gain, taken), observed)
 
-    def _unequal_duration(self) -> Array | None:
-        return self.duration if np.ptp(self.duration) > 0.0 else None
+    def _per_cost(self, gain: Array) -> Array:
+        return gain if self.duration is None else gain / self.duration
 
     def _evidence(self, observed: Observed) -> Array:
         """Return the scenarios' weights `(R,)`, by what they say of the observed trials."""

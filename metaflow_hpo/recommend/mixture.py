@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from metaflow_hpo.recommend.portfolio import select_greedily
+from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance
 from metaflow_hpo.recommend.sequential import Observed, Picker, TaskDistance, best_free
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.gaussian_process import expected_improvement, matern, squared_distances
@@ -97,13 +97,14 @@ class Mixture:
     def start(self, meta_features: Array, seed: int) -> Picker:
         """Weigh past tasks by their similarity to the new one."""
         uniform = np.full(len(self.past.regret), 1.0 / len(self.past.regret))
-        first_weights, weights = uniform, self._similarity(meta_features)
-        if self.settings.task_forest and self.forest.share > 0:
+        squared, settings = self.distance.squared(meta_features), self.settings
+        first_weights, weights = uniform, weigh_by_distance(squared, share=settings.similarity, width=settings.width)
+        if settings.task_forest and self.forest.share > 0:
             first_weights = weights = self.forest.weigh(self.distance.transform(meta_features))
         belief = Belief.of(self, weights)
 
         def pick(observed: Observed) -> int | None:
-            if len(observed.positions) < self.settings.portfolio_picks:
+            if len(observed.positions) < settings.portfolio_picks:
                 picked = select_greedily(self.past.regret, first_weights, 1, observed.positions.tolist())
                 return picked[0] if picked else None
             if not len(observed.positions):
@@ -117,14 +118,6 @@ class Mixture:
         """Weights of past tasks that were learned, fitted when they are first needed."""
         families = self.past.families or [str(t) for t in range(len(self.past.regret))]
         return TaskForest.fit(self.distance.standardised, self.past.regret, families)
-
-    def _similarity(self, meta_features: Array) -> Array:
-        """Return weights `(T,)` that sum to 1, part uniform, part a softmax of minus the squared distance."""
-        squared = self.distance.squared(meta_features)
-        median = max(float(np.median(squared)), 1e-12)
-        near = np.exp(-(squared - squared.min()) / (2.0 * self.settings.width**2 * median))
-        share = self.settings.similarity
-        return np.asarray((1.0 - share) / len(squared) + share * near / near.sum())
 
 
 @dataclass(frozen=True)

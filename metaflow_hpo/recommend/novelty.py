@@ -44,13 +44,11 @@ class Novelty:
         """Measure past tasks against each other, leaving each one's family out."""
         standardiser = Standardiser.fit(meta.meta_features)
         points = standardiser.transform(meta.meta_features)
-        families = np.array(meta.families)
-        distances = np.sqrt(((points[:, None, :] - points[None, :, :]) ** 2).sum(axis=-1))
-        distances[families[:, None] == families[None, :]] = np.inf
         sizes = _sizes(meta.meta_features, meta.meta_feature_names)  # (T, S)
         margin = _MARGIN * sizes.std(axis=0)
         known = np.stack([sizes.min(axis=0) - margin, sizes.max(axis=0) + margin])
-        return cls(standardiser, points, np.sort(distances.min(axis=1)), meta.meta_feature_names, known)
+        reference = np.sort(np.sqrt(square_to_nearest_family(points, meta.families)))
+        return cls(standardiser, points, reference, meta.meta_feature_names, known)
 
     def distances(self, meta_features: Array) -> Array:
         """Return the distance `(T,)` of a task `(M,)` to every past task."""
@@ -73,6 +71,18 @@ class Novelty:
 
     def _query(self, meta_features: Array) -> Array:
         return np.asarray(self.standardiser.transform(meta_features[None, :])[0])
+
+
+def square_to_nearest_family(points: Array, families: Sequence[str]) -> Array:
+    """Return the squared distance `(T,)` of each task `(T, M)` to the nearest task of another family.
+
+    One task at a time: all pairs at once would fill the memory where there are thousands.
+    """
+    own = np.array(families)
+    squared = np.empty(len(points))
+    for t, point in enumerate(points):
+        squared[t] = ((points - point) ** 2).sum(axis=1).min(initial=np.inf, where=own != own[t])
+    return squared
 
 
 def _sizes(meta_features: Array, names: Sequence[str]) -> Array:

@@ -66,6 +66,18 @@ def with_default(order: Sequence[int], mean: Array, default: int) -> list[int]:
     return [*order[:-1], default] if is_needed else list(order)
 
 
+def weigh_by_distance(squared: Array, *, share: float = 0.5, width: float = 1.0) -> Array:
+    """Return weights `(T,)` of past tasks that sum to 1: part uniform, part a softmax of the distance to a new task.
+
+    Args:
+        squared: `(T,)` squared distances.
+        share: Part that follows the distance, in [0, 1].
+        width: In root median squared distances; smaller is more selective.
+    """
+    near = np.exp(-(squared - squared.min()) / (2.0 * width**2 * max(float(np.median(squared)), 1e-12)))
+    return np.asarray((1.0 - share) / len(squared) + share * near / near.sum())
+
+
 def weigh_by_evidence(regret: Array, performance: Array) -> Array:
     """Return how well each scenario explains what was observed on the new task, as factors for its weight.
 

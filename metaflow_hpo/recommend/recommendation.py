@@ -117,23 +117,25 @@ class ServedRecommender:
             raise InvalidTableError(f"Meta-features must be finite numbers; {bad[:5]} are not.")
         return row
 
-    def select(
-        self, row: Array, count: int, *, per_time: bool = False, prediction: Prediction | None = None
-    ) -> tuple[list[int], float]:
+    def select(self, row: Array, count: int) -> tuple[list[int], float]:
         """Return positions in the shared core, best first, and the novelty of the task as a percentile.
 
-        A task that `falls_back` gets the learner's default and then the portfolio over past tasks. `per_time` counts
-        the expected seconds of training instead of trials. `prediction` is that of all networks for this task, where
-        the caller has it.
+        A task that `falls_back` gets the learner's default and then the portfolio over past tasks.
         """
-        duration = self._durations.predict(row, self.past.encoded) if per_time else None
         percentile, fallback = self.falls_back(row)
+        return self._select(row, count, fallback=fallback), percentile
+
+    def _select(
+        self, row: Array, count: int, *, fallback: bool, per_time: bool = False, prediction: Prediction | None = None
+    ) -> list[int]:
+        """Return positions, best first; `prediction` is that of all networks for the task, where the caller has it."""
+        duration = self._durations.predict(row, self.past.encoded) if per_time else None
         if not fallback:
-            return self._recommender.select(row, count, duration, prediction), percentile
+            return self._recommender.select(row, count, duration, prediction)
         weights = np.ones(len(self.past.task_ids))
         # Complements of the default: 28 held-out tasks that fall back reach .079 with five of them, instead of .141.
         rest = select_greedily(self._recommender.past_regret, weights, count - 1, [self._default], duration)
-        return [self._default, *rest], percentile
+        return [self._default, *rest]
 
     def falls_back(self, row: Array) -> tuple[float, bool]:
         """Return the novelty of a task as a percentile, and whether past tasks are no guide to it.
@@ -169,7 +171,7 @@ class ServedRecommender:
             pool, is_new = task.past.configurations, self._default not in seen.positions
         else:
             prediction = self.surrogate.predict(row[None, :], self.past.encoded)
-            order = self.select(row, count, per_time=per_time, prediction=prediction)[0]
+            order = self._select(row, count, fallback=fallback, per_time=per_time, prediction=prediction)
             mean, spread = prediction.mean[0], prediction.spread[0]
             pool, is_new = self.past.configurations, True
         mean = np.clip(mean, 0.0, 1.0)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_evidence
+from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_distance
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Prediction, Surrogate
 from metaflow_hpo.surrogate.targets import Standardiser
@@ -82,20 +82,6 @@ class SurrogateRecommender:
         regret, weights = self.scenarios(meta_features, prediction)
         return select_greedily(regret, weights, count, duration=duration)
 
-    def continue_from(
-        self,
-        meta_features: Array,
-        tried: Sequence[int],
-        performance: Array,
-        count: int,
-        duration: Array | None = None,
-        prediction: Prediction | None = None,
-    ) -> list[int]:
-        """Return the next positions to try, given the performances `(N,)` of the N positions tried on the task."""
-        regret, weights = self.scenarios(meta_features, prediction)
-        evidence = weigh_by_evidence(regret[:, list(tried)], performance)
-        return select_greedily(regret, weights * evidence, count, tried, duration)
-
     def scenarios(self, meta_features: Array, prediction: Prediction | None = None) -> tuple[Array, Array]:
         """Return regrets `(T, C)` and weights `(T,)` of a task's scenarios; NaN (never tried) is the prediction.
 
@@ -115,10 +101,7 @@ class SurrogateRecommender:
 
     def similarity(self, meta_features: Array) -> Array:
         """Return weights `(T,)` of past tasks that sum to 1: half uniform, half a softmax of the distance."""
-        squared = self.squared_distances(meta_features)
-        scale = max(float(np.median(squared)), 1e-12)
-        near = np.exp(-(squared - squared.min()) / (2.0 * scale))
-        return np.asarray(0.5 / len(squared) + 0.5 * near / near.sum())
+        return weigh_by_distance(self.squared_distances(meta_features))
 
     def squared_distances(self, meta_features: Array) -> Array:
         """Return squared distances `(T,)` to past tasks in standardised, clipped meta-features."""

@@ -17,7 +17,7 @@ import numpy as np
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask, place
 from metaflow_hpo.recommend.interval import IntervalScale
-from metaflow_hpo.recommend.novelty import THRESHOLD
+from metaflow_hpo.recommend.novelty import THRESHOLD, square_to_nearest_family
 from metaflow_hpo.recommend.portfolio import with_default
 from metaflow_hpo.recommend.recommendation import NEAREST, NOVEL_WIDENING, Observed
 from metaflow_hpo.recommend.sequential import Observed as AtPositions
@@ -161,7 +161,7 @@ class TableRecommender:
 
     def _begin(self, row: Array, observed: Sequence[Observed], *, is_novel: bool) -> tuple[NewTask, AtPositions]:
         more, at = place(self.past.configurations, [trial.configuration for trial in observed])
-        task = self.adaptive.begin(_if_known(row), more=more, is_novel=is_novel)
+        task = self.adaptive.begin(row, more=more, is_novel=is_novel)
         performance = np.array([self.sign * trial.performance for trial in observed], dtype=np.float64)
         return task, AtPositions(at, performance)
 
@@ -182,8 +182,7 @@ class TableRecommender:
         Args:
             row: `(M,)` its meta-features; where none is known, all past tasks weigh the same.
         """
-        known, performance = None if row is None else _if_known(row), self.performance
-        weights = np.full(len(performance), 1.0 / len(performance)) if known is None else self.adaptive.weigh(known)
+        performance, weights = self.performance, self.adaptive.weigh(row)
         mean = weights @ performance
         return mean, np.sqrt(weights @ (performance - mean) ** 2)
 
@@ -195,10 +194,11 @@ class TableRecommender:
 
     def _percentile(self, row: Array) -> float:
         """Return the share of past tasks, in percent, that are nearer to another family than this task is to any."""
-        points, families = self.adaptive.distance.standardised, np.array(self.families)
-        squared = ((points[:, None, :] - points[None, :, :]) ** 2).sum(axis=-1)
-        squared[families[:, None] == families[None, :]] = np.inf
-        return float(100.0 * np.mean(squared.min(axis=1) < self.adaptive.distance.squared(row).min()))
+        return float(100.0 * np.mean(self._reference < self.adaptive.distance.squared(row).min()))
+
+    @cached_property
+    def _reference(self) -> Array:
+        return square_to_nearest_family(self.adaptive.distance.standardised, self.families)
 
     def _nearest(self, row: Array) -> list[dict[str, Any]]:
         if not np.isfinite(row).any():
@@ -278,10 +278,6 @@ class TableRecommender:
             interval=IntervalScale.from_json(values["interval"]),
             lineage=values["lineage"],
         )
-
-
-def _if_known(row: Array) -> Array | None:
-    return row if np.isfinite(row).any() else None
 
 
 def _make_past(

@@ -15,6 +15,7 @@ from metaflow_hpo.adapters.files import (
     Journal,
     read_frame,
     read_json,
+    replacing,
     to_jsonable,
     write_atomically,
     write_frame,
@@ -263,3 +264,21 @@ while True:
     assert len(records) <= len(acknowledged) + 1
     journal.append({"n": "after"})
     assert journal.read()[-1] == {"n": "after"}
+
+
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "deep" / "kept"
+
+    def replace_by(name, *, fail=False):
+        with replacing(folder) as fresh:
+            (fresh / name).write_text(name)
+            if fail:
+                raise ValueError("half way")
+
+    for name in ("first", "second"):
+        replace_by(name)
+        assert [file.name for file in folder.iterdir()] == [name]
+    with pytest.raises(ValueError, match="half way"):
+        replace_by("third", fail=True)
+    assert [file.name for file in folder.iterdir()] == ["second"]
+    assert [entry.name for entry in folder.parent.iterdir()] == ["kept"]

@@ -29,7 +29,7 @@ from metaflow_hpo.evaluate.calibration import measure_adaptive, summarise_covera
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
-from metaflow_hpo.recommend.portfolio import task_regret
+from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_evidence
 from metaflow_hpo.recommend.recommendation import ServedRecommender
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
@@ -73,7 +73,10 @@ def make_pickers(served: ServedRecommender, row: np.ndarray) -> dict[str, Replay
     def evidence(observed: Observed) -> int:
         if not len(observed.positions):
             return order[0]
-        return static.continue_from(row, observed.positions.tolist(), observed.performance, 1)[0]
+        tried = observed.positions.tolist()
+        regret, weights = static.scenarios(row)
+        shares = weights * weigh_by_evidence(regret[:, tried], observed.performance)
+        return select_greedily(regret, shares, 1, tried)[0]
 
     return {
         "static": lambda observed: order[len(observed.positions)],

@@ -8,6 +8,7 @@ from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.surrogate.fit import FitSettings, fit_surrogate
 from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.splits import split_families
+from tests.conftest import identical
 
 TINY = FitSettings(folds=3, max_epochs=2, members=1, accelerator="cpu")
 
@@ -15,18 +16,6 @@ TINY = FitSettings(folds=3, max_epochs=2, members=1, accelerator="cpu")
 @pytest.fixture(scope="module")
 def tiny(meta, tmp_path_factory):
     return fit_surrogate(meta, "mlp", TINY, tmp_path_factory.mktemp("tiny"))
-
-
-def weights(surrogate, j):
-    prefixes = (f"network.{j}.", f"standardiser.{j}.")
-    return {name: value for name, value in surrogate.to_tensors().items() if name.startswith(prefixes)}
-
-
-def identical(first, second, j):
-    a, b = weights(first, j), weights(second, j)
-    assert a.keys() == b.keys()
-    assert len(a) > 8
-    return all(torch.equal(a[name], b[name]) for name in a)
 
 
 def spoil(meta, tasks, *, performance=True, meta_features=True):

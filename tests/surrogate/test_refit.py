@@ -8,22 +8,12 @@ import torch
 
 from metaflow_hpo.surrogate.fit import FitSettings, WarmStart, fit_surrogate
 from metaflow_hpo.surrogate.splits import assign_folds, extend_folds, split_families
+from tests.conftest import identical
 
 TINY = FitSettings(
     folds=3, max_epochs=2, members=1, accelerator="cpu", refit_epochs=2, learning_rate=1e-3, refit_learning_rate=1e-2
 )
 KNOWN = list(range(9))
-
-
-def weights(surrogate, j):
-    prefixes = (f"network.{j}.", f"standardiser.{j}.")
-    return {name: value for name, value in surrogate.to_tensors().items() if name.startswith(prefixes)}
-
-
-def identical(first, second, j):
-    a, b = weights(first, j), weights(second, j)
-    assert a.keys() == b.keys()
-    return all(torch.equal(a[name], b[name]) for name in a)
 
 
 def fit_twice(meta, folder, known=KNOWN):
