@@ -1,13 +1,12 @@
-"""Search spaces: named hyperparameters, their ranges, conditions and encodings.
+"""Search spaces: all hyperparameters of a learner, their conditions and encodings.
 
 A configuration is a plain mapping that holds the *active* hyperparameters only: `momentum` is absent when the optimizer
-is Adam. Values are canonical (floats have six significant digits), which makes `decode(encode(c)) == c` exact.
+is Adam. Values are canonical, which makes `decode(encode(c)) == c` exact.
 """
 
 import hashlib
 import itertools
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,136 +15,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import SearchSpaceMismatchError
+from metaflow_hpo.hyperparameter import (
+    Categorical,
+    Condition,
+    Float,
+    Hyperparameter,
+    Integer,
+    Value,
+    hyperparameter_from_json,
+    hyperparameter_to_json,
+)
 
-Value = float | int | str
+__all__ = [
+    "Array",
+    "Categorical",
+    "Condition",
+    "Configuration",
+    "Float",
+    "Hyperparameter",
+    "Integer",
+    "SearchSpace",
+    "Value",
+    "configuration_id",
+]
+
 Configuration = Mapping[str, Value]
 Array = NDArray[np.float64]
-
-_SIGNIFICANT_DIGITS = 6
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A hyperparameter is active only while its `parent` (categorical) has one of `values`."""
-
-    parent: str
-    values: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if not self.values:
-            raise SearchSpaceMismatchError(f"A condition on {self.parent!r} needs at least one value; got none.")
-
-
-@dataclass(frozen=True)
-class Float:
-    """A real hyperparameter in `[low, high]`, searched on a linear or logarithmic scale."""
-
-    name: str
-    low: float
-    high: float
-    default: float
-    log: bool = False
-    condition: Condition | None = None
-
-    def __post_init__(self) -> None:
-        _check_range(self.name, self.low, self.high, self.default, self.log)
-
-    def from_unit(self, unit: float) -> float:
-        """Return the canonical value at position `unit` in `[0, 1]` of the range."""
-        value = _interpolate(unit, self.low, self.high, self.log)
-        return min(max(float(f"{value:.{_SIGNIFICANT_DIGITS}g}"), self.low), self.high)
-
-    def to_unit(self, value: Value) -> float:
-        """Return the position of `value` in the range, in `[0, 1]`."""
-        return _position(float(value), self.low, self.high, self.log)
-
-    def check(self, value: Any) -> float:
-        """Return `value` in canonical form.
-
-        Raises:
-            SearchSpaceMismatchError: If it is not a finite number inside the range.
-        """
-        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise SearchSpaceMismatchError(f"{self.name} must be a number in [{self.low}, {self.high}]; got {value!r}.")
-        if not self.low <= value <= self.high:
-            raise SearchSpaceMismatchError(f"{self.name} must be in [{self.low}, {self.high}]; got {value!r}.")
-        # Rounding must not leave a range whose ends have more digits.
-        return min(max(float(f"{float(value):.{_SIGNIFICANT_DIGITS}g}"), self.low), self.high)
-
-
-@dataclass(frozen=True)
-class Integer:
-    """A whole-number hyperparameter in `[low, high]`, both ends included."""
-
-    name: str
-    low: int
-    high: int
-    default: int
-    log: bool = False
-    condition: Condition | None = None
-
-    def __post_init__(self) -> None:
-        _check_range(self.name, self.low, self.high, self.default, self.log)
-
-    def from_unit(self, unit: float) -> int:
-        """Return the value at position `unit` in `[0, 1]`; on a linear scale each value has the same share."""
-        value = _interpolate(unit, self.low - 0.5 + 1e-9, self.high + 0.5 - 1e-9, self.log)
-        return int(min(max(round(value), self.low), self.high))
-
-    def to_unit(self, value: Value) -> float:
-        """Return the position of `value` in the range, in `[0, 1]`."""
-        return _position(float(value), self.low - 0.5 + 1e-9, self.high + 0.5 - 1e-9, self.log)
-
-    def check(self, value: Any) -> int:
-        """Return `value` as an `int`.
-
-        Raises:
-            SearchSpaceMismatchError: If it is not a whole number inside the range.
-        """
-        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise SearchSpaceMismatchError(f"{self.name} must be a whole number; got {value!r}.")
-        if not math.isfinite(value) or int(value) != value or not self.low <= value <= self.high:
-            raise SearchSpaceMismatchError(
-                f"{self.name} must be a whole number in [{self.low}, {self.high}]; got {value!r}."
-            )
-        return int(value)
-
-
-@dataclass(frozen=True)
-class Categorical:
-    """An unordered hyperparameter with a finite list of choices."""
-
-    name: str
-    choices: tuple[str, ...]
-    default: str
-    condition: Condition | None = None
-
-    def __post_init__(self) -> None:
-        if len(set(self.choices)) != len(self.choices) or not self.choices or self.default not in self.choices:
-            raise SearchSpaceMismatchError(
-                f"{self.name} needs distinct choices with its default; got {self.choices!r}, default {self.default!r}."
-            )
-
-    def from_unit(self, unit: float) -> str:
-        """Return the choice whose equal share of `[0, 1]` holds `unit`."""
-        return self.choices[min(int(unit * len(self.choices)), len(self.choices) - 1)]
-
-    def to_unit(self, value: Value) -> float:
-        """Return the middle of the share of `value`, in `[0, 1]`."""
-        return (self.choices.index(str(value)) + 0.5) / len(self.choices)
-
-    def check(self, value: Any) -> str:
-        """Return `value`.
-
-        Raises:
-            SearchSpaceMismatchError: If it is none of the choices.
-        """
-        if value not in self.choices:
-            raise SearchSpaceMismatchError(f"{self.name} must be one of {', '.join(self.choices)}; got {value!r}.")
-        return str(value)
-
-
-Hyperparameter = Float | Integer | Categorical
 
 
 @dataclass(frozen=True)
@@ -186,14 +81,13 @@ class SearchSpace:
     def _keep_active(self, values: Mapping[str, Value]) -> dict[str, Value]:
         active: dict[str, Value] = {}
         for hp in self.hyperparameters:
-            if hp.condition is None or active.get(hp.condition.parent) in hp.condition.values:
+            if _is_active(hp, active):
                 active[hp.name] = values[hp.name]
         return active
 
     def is_active(self, name: str, configuration: Configuration) -> bool:
         """Tell whether the hyperparameter `name` plays a role in `configuration`."""
-        condition = next(hp.condition for hp in self.hyperparameters if hp.name == name)
-        return condition is None or configuration.get(condition.parent) in condition.values
+        return _is_active(next(hp for hp in self.hyperparameters if hp.name == name), configuration)
 
     def validate(self, configuration: Mapping[str, Any]) -> Configuration:
         """Return the canonical form of a configuration.
@@ -208,7 +102,7 @@ class SearchSpace:
             )
         result: dict[str, Value] = {}
         for hp in self.hyperparameters:
-            active = hp.condition is None or result.get(hp.condition.parent) in hp.condition.values
+            active = _is_active(hp, result)
             if active and hp.name not in configuration:
                 raise SearchSpaceMismatchError(f"The configuration misses {hp.name!r}; it needs {list(self.names)}.")
             if not active and hp.name in configuration:
@@ -290,7 +184,7 @@ class SearchSpace:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the space as JSON-ready values; `from_json` inverts it."""
-        return [_hyperparameter_to_json(hp) for hp in self.hyperparameters]
+        return [hyperparameter_to_json(hp) for hp in self.hyperparameters]
 
     @classmethod
     def from_json(cls, items: Iterable[Mapping[str, Any]]) -> "SearchSpace":
@@ -299,7 +193,7 @@ class SearchSpace:
         Raises:
             SearchSpaceMismatchError: If an item has no known `type`, misses a field or holds a bad range.
         """
-        return cls(tuple(_hyperparameter_from_json(item) for item in items))
+        return cls(tuple(hyperparameter_from_json(item) for item in items))
 
 
 def configuration_id(configuration: Configuration) -> str:
@@ -308,26 +202,8 @@ def configuration_id(configuration: Configuration) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def _check_range(name: str, low: float, high: float, default: float, log: bool) -> None:
-    if not (math.isfinite(low) and math.isfinite(high) and low < high and low <= default <= high):
-        raise SearchSpaceMismatchError(
-            f"{name} needs low < high with the default between; got {low}, {high}, {default}."
-        )
-    if log and low <= 0:
-        raise SearchSpaceMismatchError(f"{name} is on a log scale and needs low > 0; got {low}.")
-
-
-def _interpolate(unit: float, low: float, high: float, log: bool) -> float:
-    unit = min(max(unit, 0.0), 1.0)
-    if log:
-        return math.exp(math.log(low) + unit * (math.log(high) - math.log(low)))
-    return low + unit * (high - low)
-
-
-def _position(value: float, low: float, high: float, log: bool) -> float:
-    if log:
-        return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
-    return (value - low) / (high - low)
+def _is_active(hp: Hyperparameter, configuration: Configuration) -> bool:
+    return hp.condition is None or hp.condition.holds(configuration)
 
 
 def _encoded_names(hp: Hyperparameter) -> list[str]:
@@ -353,37 +229,3 @@ def _levels(hp: Hyperparameter, count: int) -> list[Value]:
     if count == 1:
         return [hp.default]
     return list(dict.fromkeys(hp.from_unit((i + 0.5) / count) for i in range(count)))
-
-
-def _hyperparameter_to_json(hp: Hyperparameter) -> dict[str, Any]:
-    condition = None if hp.condition is None else {"parent": hp.condition.parent, "values": list(hp.condition.values)}
-    common = {"name": hp.name, "default": hp.default, "condition": condition}
-    if isinstance(hp, Categorical):
-        return {"type": "categorical", "choices": list(hp.choices), **common}
-    kind = "float" if isinstance(hp, Float) else "int"
-    return {"type": kind, "low": hp.low, "high": hp.high, "log": hp.log, **common}
-
-
-def _hyperparameter_from_json(item: Mapping[str, Any]) -> Hyperparameter:
-    try:
-        raw = item.get("condition")
-        condition = None if raw is None else Condition(raw["parent"], tuple(raw["values"]))
-        match item["type"]:
-            case "categorical":
-                return Categorical(item["name"], tuple(item["choices"]), item["default"], condition)
-            case "float":
-                return Float(
-                    item["name"], item["low"], item["high"], item["default"], item.get("log", False), condition
-                )
-            case "int":
-                return Integer(
-                    item["name"], item["low"], item["high"], item["default"], item.get("log", False), condition
-                )
-            case other:
-                raise SearchSpaceMismatchError(
-                    f"Unknown type {other!r} of {item['name']!r}; use float, int or categorical."
-                )
-    except (KeyError, TypeError) as error:
-        raise SearchSpaceMismatchError(
-            f"A hyperparameter needs type, name, default and its range; got {dict(item)!r}."
-        ) from error
