@@ -4,67 +4,32 @@ The one thing to know: `data/intake/ledger.jsonl` only grows and says what becam
 the md5 of its bytes, a task by the digest of its prepared content: the same data under another name are a duplicate.
 """
 
-import os
-import shutil
-import tempfile
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import yaml
 
-from metaflow_hpo.adapters.files import Journal, write_atomically
+from metaflow_hpo.adapters.landed import is_settled, list_landed, md5_of, stamp_of, wait_until_settled
+from metaflow_hpo.adapters.ledger import (
+    ACCEPTED,
+    DUPLICATE,
+    QUARANTINED,
+    REMOVED,
+    Delivery,
+    locked_inbox,
+    note_delivery,
+    read_ledger,
+    select_accepted,
+)
 from metaflow_hpo.adapters.pipeline import logger
 from metaflow_hpo.adapters.quarantine import drop_moved_sidecars, quarantine
-from metaflow_hpo.adapters.sources.inbox import (
-    INBOX_SUFFIXES,
-    SIDECAR_SUFFIX,
-    check_landed,
-    load_file,
-    read_sidecar,
-)
+from metaflow_hpo.adapters.sources.inbox import SIDECAR_SUFFIX, check_landed, load_file
 from metaflow_hpo.adapters.sources.task_files import check_columns
 from metaflow_hpo.adapters.store import DataStore
-from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError
 from metaflow_hpo.tables import validate_catalogue
 from metaflow_hpo.task import TaskData
-
-SETTLED_S = 5.0
-"""A file that was written to in the last seconds may still be growing."""
-UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart")
-"""Endings under which programs write before they rename."""
-ACCEPTED, DUPLICATE, QUARANTINED, REMOVED = "accepted", "duplicate", "quarantined", "removed"
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """One line of the ledger.
-
-    Attributes:
-        file: Name in the inbox.
-        outcome: `accepted`, `duplicate`, `quarantined` or `removed`.
-        stamp: Sizes and modification times of file and sidecar; the same stamp means the same bytes.
-        md5: md5 of the bytes of file and sidecar; empty for what was not opened.
-        task_id: The task it became, or is a duplicate of; empty when it is none.
-        sha256: Digest of the prepared content; empty when it is none.
-        reason: Why it is no task.
-        time: When, ISO 8601 in UTC.
-    """
-
-    file: str
-    outcome: str
-    stamp: str = ""
-    md5: str = ""
-    task_id: str = ""
-    sha256: str = ""
-    reason: str = ""
-    time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 @dataclass(frozen=True)
@@ -75,34 +40,19 @@ class Intake:
     fresh: tuple[Delivery, ...]
 
 
-def read_ledger(store: DataStore) -> list[Delivery]:
-    """Return all deliveries, oldest first."""
-    return [Delivery(**record) for record in _ledger(store).read()]
-
-
-def list_landed(inbox: Path) -> list[Path]:
-    """Return what lies in the inbox to be looked at, sorted by name.
-
-    Left out are hidden files, files being written under a temporary ending, sidecars, and folders.
-    """
-    if not inbox.is_dir():
-        return []
-    return sorted(path for path in inbox.iterdir() if _is_looked_at(path))
-
-
 def find_pending(store: DataStore) -> list[str]:
     """Return the names for which the catalogue must be read again: new and changed files, and accepted ones now gone.
 
     Files that may still be growing are left out.
     """
-    accepted, landed = _accepted(read_ledger(store)), list_landed(store.inbox)
-    fresh = [path.name for path in landed if _is_settled(path) and not _is_known(path, accepted.get(path.name))]
+    accepted, landed = select_accepted(read_ledger(store)), list_landed(store.inbox)
+    fresh = [path.name for path in landed if is_settled(path) and not _is_known(path, accepted.get(path.name))]
     return sorted([*fresh, *(set(accepted) - {path.name for path in landed})])
 
 
 def accepted_tasks(store: DataStore) -> list[str]:
     """Return the ids of the tasks that files of the inbox became."""
-    return sorted(delivery.task_id for delivery in _accepted(read_ledger(store)).values())
+    return sorted(delivery.task_id for delivery in select_accepted(read_ledger(store)).values())
 
 
 def replaced_tasks(store: DataStore) -> dict[str, str]:
@@ -128,101 +78,30 @@ def take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:
         store: The data folder.
         others: The tasks that are no files of the inbox.
     """
-    if not list_landed(store.inbox) and not _accepted(read_ledger(store)):
+    if not list_landed(store.inbox) and not select_accepted(read_ledger(store)):
         return Intake((), ())
-    with _locked(store):
+    with locked_inbox(store):
         drop_moved_sidecars(store.inbox, store.quarantine)
         return _take_in(store, others)
 
 
-def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, replace: bool = False) -> Path:
-    """Copy a file into the inbox, with its sidecar before it, so that it is never seen without.
-
-    Args:
-        store: The data folder.
-        source: A file; `<name>.yaml` beside it is taken along.
-        sidecar: Keys that win over those of the sidecar.
-        replace: Whether another file of this name may be replaced: a new version of the same task.
-
-    Returns:
-        The file in the inbox; nothing is written where the same one is there.
-
-    Raises:
-        InvalidTaskError: It cannot become a task, or another file of this name is there.
-    """
-    check_landed(source, source.parent)
-    given = {name: value for name, value in sidecar.items() if value is not None}
-    values = read_sidecar(source.with_suffix(SIDECAR_SUFFIX)).model_dump(mode="json", exclude_unset=True) | given
-    target = store.inbox / source.name
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if values else ""
-    _check_together(source, text)
-    with _locked(store):
-        others = [store.inbox / f"{target.stem}{suffix}" for suffix in INBOX_SUFFIXES]
-        there = [path.name for path in others if path.is_file()]
-        if there == [target.name] and _is_there(source, target, text):
-            return target
-        if [name for name in there if name != target.name] or (there and not replace):
-            raise InvalidTaskError(
-                f"Expected a new name; {', '.join(there)} is in {store.inbox} already, with other content. "
-                "Rename the file, or give --replace for a new version of the same task."
-            )
-        beside = target.with_suffix(SIDECAR_SUFFIX)
-        if text:
-            write_atomically(beside, lambda temporary: _write_text(temporary, text))
-        else:
-            beside.unlink(missing_ok=True)
-        write_atomically(target, lambda temporary: _copy(source, temporary))
-    return target
-
-
-def _check_together(source: Path, sidecar: str) -> None:
-    """Read file and sidecar as they will lie side by side."""
-    with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
-        path = Path(folder) / source.name
-        path.symlink_to(source.resolve())
-        path.with_suffix(SIDECAR_SUFFIX).write_text(sidecar, encoding="utf-8")
-        load_file(path)
-
-
-def _is_there(source: Path, target: Path, sidecar: str) -> bool:
-    beside = target.with_suffix(SIDECAR_SUFFIX)
-    written = beside.read_text(encoding="utf-8") if beside.is_file() else ""
-    return written == sidecar and file_md5(source) == file_md5(target)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    _age(path)
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-    _age(target)
-
-
-def _age(path: Path) -> None:
-    """Date a file back: it is complete once it has its name, so nobody needs to wait for it to settle."""
-    then = time.time() - 2 * SETTLED_S
-    os.utime(path, (then, then))
-
-
 def _take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:
     last = {delivery.file: delivery for delivery in read_ledger(store)}
-    accepted = _accepted(last.values())
-    settled, growing = _wait_until_settled(store.inbox)
+    accepted = select_accepted(last.values())
+    settled, growing = wait_until_settled(store.inbox)
     tasks = _keep_growing(store, growing, accepted)
     judge = _Judge(store.inbox, {data.task.task_id: data.task.sha256 for data in [*others, *tasks]})
     fresh: list[Delivery] = []
     # Those already accepted come first: of two alike, the newcomer is the duplicate.
     for path in sorted(settled, key=lambda path: (path.name not in accepted, path.name)):
         delivery, data = judge.look_at(path)
-        if delivery.stamp != _stamp(path):
+        if delivery.stamp != stamp_of(path):
             logger.warning("%s was written to while it was read; it is left for the next time.", path.name)
             continue
         known = last.get(path.name)
         if known is None or (known.outcome, known.stamp) != (delivery.outcome, delivery.stamp):
             fresh.append(delivery)
-            _ledger(store).append(asdict(delivery))
+            note_delivery(store, delivery)
         if data is not None:
             tasks.append(data)
         else:
@@ -230,7 +109,7 @@ def _take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:
             quarantine(path, store.quarantine, delivery.reason)
     for name in sorted(set(accepted) - {path.name for path in [*settled, *growing]}):
         fresh.append(Delivery(name, REMOVED, task_id=accepted[name].task_id))
-        _ledger(store).append(asdict(fresh[-1]))
+        note_delivery(store, fresh[-1])
     return Intake(tuple(tasks), tuple(fresh))
 
 
@@ -248,12 +127,12 @@ class _Judge:
 
     def look_at(self, path: Path) -> tuple[Delivery, TaskData | None]:
         """Return the line of the ledger, and the task where it is one."""
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         try:
             data = self._read(path)
         except InvalidTaskError as error:
             return Delivery(path.name, QUARANTINED, stamp, reason=str(error)), None
-        task, md5 = data.task, _md5(path)
+        task, md5 = data.task, md5_of(path)
         twin = next((task_id for task_id, sha256 in self.digests.items() if sha256 == task.sha256), None)
         if twin is not None:
             reason = f"The same rows, columns and target as the task {twin!r}, which is there already: nothing to do."
@@ -297,66 +176,8 @@ def _keep_growing(store: DataStore, growing: Iterable[Path], accepted: dict[str,
     return kept
 
 
-def _wait_until_settled(inbox: Path) -> tuple[list[Path], list[Path]]:
-    """Return the files that nobody writes to any more, and those that are still written to."""
-    deadline = time.monotonic() + 2 * SETTLED_S
-    while True:
-        landed = list_landed(inbox)
-        growing = [path for path in landed if not _is_settled(path)]
-        if not growing or time.monotonic() >= deadline:
-            return [path for path in landed if path not in growing], growing
-        time.sleep(0.2)
-
-
-def _is_looked_at(path: Path) -> bool:
-    name = path.name.lower()
-    if name.startswith(".") or name.endswith((SIDECAR_SUFFIX, *UNFINISHED)):
-        return False
-    return not path.is_dir() or path.is_symlink() or name.endswith(INBOX_SUFFIXES)
-
-
-def _is_settled(path: Path) -> bool:
-    """Tell whether file and sidecar were last written some seconds ago, or come from a clock that is ahead."""
-    return all(abs(time.time() - stat.st_mtime) >= SETTLED_S for stat in _stats(path))
-
-
 def _is_known(path: Path, known: Delivery | None) -> bool:
     """Tell whether these bytes were accepted; they are read only where the stamp has changed."""
     if known is None:
         return False
-    return known.stamp == _stamp(path) or (path.is_file() and not path.is_symlink() and known.md5 == _md5(path))
-
-
-def _stamp(path: Path) -> str:
-    return " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in _stats(path))
-
-
-def _stats(path: Path) -> list[os.stat_result]:
-    both = (path, path.with_suffix(SIDECAR_SUFFIX))
-    return [one.lstat() for one in both if os.path.lexists(one)]
-
-
-def _md5(path: Path) -> str:
-    both = (path, path.with_suffix(SIDECAR_SUFFIX))
-    return " ".join(file_md5(one) for one in both if one.is_file())
-
-
-def _accepted(deliveries: Iterable[Delivery]) -> dict[str, Delivery]:
-    """Return the last acceptance of each file that nothing has undone since."""
-    last = {delivery.file: delivery for delivery in deliveries}
-    return {name: delivery for name, delivery in last.items() if delivery.outcome == ACCEPTED}
-
-
-def _ledger(store: DataStore) -> Journal:
-    return Journal(store.data / "intake" / "ledger.jsonl")
-
-
-@contextmanager
-def _locked(store: DataStore) -> Iterator[None]:
-    """Let one process at a time look at the inbox."""
-    from filelock import FileLock
-
-    folder = store.data / "intake"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        yield
+    return known.stamp == stamp_of(path) or (path.is_file() and not path.is_symlink() and known.md5 == md5_of(path))

@@ -82,7 +82,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Put tables into the inbox, from which the next reading of the catalogue makes tasks."""
-    from metaflow_hpo.adapters.intake import add_file
+    from metaflow_hpo.adapters.add_file import add_file
 
     sidecar = {"target": target, "kind": kind, "family": family, "licence": licence}
     with opened() as pipeline:

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from metaflow_hpo.adapters import intake
-from metaflow_hpo.adapters.intake import add_file, find_pending, read_ledger, take_in
+from metaflow_hpo.adapters import landed
+from metaflow_hpo.adapters.add_file import add_file
+from metaflow_hpo.adapters.intake import Intake, find_pending, take_in
+from metaflow_hpo.adapters.ledger import read_ledger
 from metaflow_hpo.adapters.quarantine import drop_moved_sidecars
 from metaflow_hpo.adapters.sources import inbox as inbox_source
 from metaflow_hpo.adapters.sources.inbox import load_file
@@ -46,7 +48,7 @@ def land(store: DataStore, name: str, content: str | bytes | None = None, seed: 
     return age(path)
 
 
-def ids(found: intake.Intake) -> list[str]:
+def ids(found: Intake) -> list[str]:
     return [data.task.task_id for data in found.tasks]
 
 
@@ -126,7 +128,7 @@ def test_a_new_version_of_a_file_is_taken_in_and_a_touched_one_is_known(store: D
 def test_a_file_that_is_still_written_is_left_alone_until_it_is_whole(
     store: DataStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "SETTLED_S", 0.5)
+    monkeypatch.setattr(landed, "SETTLED_S", 0.5)
     land(store, "partial.csv.part")
     path = store.inbox / "slow.csv"
     lines = table().to_csv(index=False).splitlines(keepends=True)
@@ -157,8 +159,8 @@ def test_while_a_file_is_overwritten_its_task_stays_as_it_was(
 ) -> None:
     land(store, "mine.csv")
     store.write_catalogue(take_in(store, []).tasks)
-    monkeypatch.setattr(intake, "_is_settled", lambda _: False)
-    monkeypatch.setattr(intake, "SETTLED_S", 0.0)
+    monkeypatch.setattr(landed, "is_settled", lambda _: False)
+    monkeypatch.setattr(landed, "SETTLED_S", 0.0)
     (store.inbox / "mine.csv").write_text("a,b,y\n1,")
     assert take_in(store, []).tasks[0].task.rows == 60
 

@@ -1,0 +1,88 @@
+"""Putting a file into the inbox, with its sidecar, as one thing."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metaflow_hpo.adapters.files import write_atomically
+from metaflow_hpo.adapters.landed import mark_settled
+from metaflow_hpo.adapters.ledger import locked_inbox
+from metaflow_hpo.adapters.sources.inbox import (
+    INBOX_SUFFIXES,
+    SIDECAR_SUFFIX,
+    check_landed,
+    load_file,
+    read_sidecar,
+)
+from metaflow_hpo.adapters.store import DataStore
+from metaflow_hpo.adapters.versioning import file_md5
+from metaflow_hpo.errors import InvalidTaskError
+
+
+def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, replace: bool = False) -> Path:
+    """Copy a file into the inbox, with its sidecar before it, so that it is never seen without.
+
+    Args:
+        store: The data folder.
+        source: A file; `<name>.yaml` beside it is taken along.
+        sidecar: Keys that win over those of the sidecar.
+        replace: Whether another file of this name may be replaced: a new version of the same task.
+
+    Returns:
+        The file in the inbox; nothing is written where the same one is there.
+
+    Raises:
+        InvalidTaskError: It cannot become a task, or another file of this name is there.
+    """
+    check_landed(source, source.parent)
+    given = {name: value for name, value in sidecar.items() if value is not None}
+    values = read_sidecar(source.with_suffix(SIDECAR_SUFFIX)).model_dump(mode="json", exclude_unset=True) | given
+    target = store.inbox / source.name
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if values else ""
+    _check_together(source, text)
+    with locked_inbox(store):
+        others = [store.inbox / f"{target.stem}{suffix}" for suffix in INBOX_SUFFIXES]
+        there = [path.name for path in others if path.is_file()]
+        if there == [target.name] and _is_there(source, target, text):
+            return target
+        if [name for name in there if name != target.name] or (there and not replace):
+            raise InvalidTaskError(
+                f"Expected a new name; {', '.join(there)} is in {store.inbox} already, with other content. "
+                "Rename the file, or give --replace for a new version of the same task."
+            )
+        beside = target.with_suffix(SIDECAR_SUFFIX)
+        if text:
+            write_atomically(beside, lambda temporary: _write_text(temporary, text))
+        else:
+            beside.unlink(missing_ok=True)
+        write_atomically(target, lambda temporary: _copy(source, temporary))
+    return target
+
+
+def _check_together(source: Path, sidecar: str) -> None:
+    """Read file and sidecar as they will lie side by side."""
+    with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
+        path = Path(folder) / source.name
+        path.symlink_to(source.resolve())
+        path.with_suffix(SIDECAR_SUFFIX).write_text(sidecar, encoding="utf-8")
+        load_file(path)
+
+
+def _is_there(source: Path, target: Path, sidecar: str) -> bool:
+    beside = target.with_suffix(SIDECAR_SUFFIX)
+    written = beside.read_text(encoding="utf-8") if beside.is_file() else ""
+    return written == sidecar and file_md5(source) == file_md5(target)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    mark_settled(path)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    mark_settled(target)

@@ -1,0 +1,73 @@
+"""What lies in the inbox: which files are looked at, which are complete, and how a version of one is recognised.
+
+The one thing to know: a file and its sidecar count as one; a change of either is a change of both.
+"""
+
+import os
+import time
+from pathlib import Path
+
+from metaflow_hpo.adapters.sources.inbox import INBOX_SUFFIXES, SIDECAR_SUFFIX
+from metaflow_hpo.adapters.versioning import file_md5
+
+SETTLED_S = 5.0
+"""A file that was written to in the last seconds may still be growing."""
+UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart")
+"""Endings under which programs write before they rename."""
+
+
+def list_landed(inbox: Path) -> list[Path]:
+    """Return what lies in the inbox to be looked at, sorted by name.
+
+    Left out are hidden files, files being written under a temporary ending, sidecars, and folders.
+    """
+    if not inbox.is_dir():
+        return []
+    return sorted(path for path in inbox.iterdir() if _is_looked_at(path))
+
+
+def wait_until_settled(inbox: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files that nobody writes to any more, and those that are still written to."""
+    deadline = time.monotonic() + 2 * SETTLED_S
+    while True:
+        landed = list_landed(inbox)
+        growing = [path for path in landed if not is_settled(path)]
+        if not growing or time.monotonic() >= deadline:
+            return [path for path in landed if path not in growing], growing
+        time.sleep(0.2)
+
+
+def is_settled(path: Path) -> bool:
+    """Tell whether file and sidecar were last written some seconds ago, or come from a clock that is ahead."""
+    return all(abs(time.time() - stat.st_mtime) >= SETTLED_S for stat in _stats(path))
+
+
+def mark_settled(path: Path) -> None:
+    """Date a file back: it is complete once it has its name, so nobody needs to wait for it to settle."""
+    then = time.time() - 2 * SETTLED_S
+    os.utime(path, (then, then))
+
+
+def stamp_of(path: Path) -> str:
+    """Return sizes and modification times of file and sidecar, which cost nothing to read."""
+    return " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in _stats(path))
+
+
+def md5_of(path: Path) -> str:
+    """Return the md5 of the bytes of file and sidecar."""
+    return " ".join(file_md5(one) for one in _with_sidecar(path) if one.is_file())
+
+
+def _stats(path: Path) -> list[os.stat_result]:
+    return [one.lstat() for one in _with_sidecar(path) if os.path.lexists(one)]
+
+
+def _with_sidecar(path: Path) -> tuple[Path, Path]:
+    return path, path.with_suffix(SIDECAR_SUFFIX)
+
+
+def _is_looked_at(path: Path) -> bool:
+    name = path.name.lower()
+    if name.startswith(".") or name.endswith((SIDECAR_SUFFIX, *UNFINISHED)):
+        return False
+    return not path.is_dir() or path.is_symlink() or name.endswith(INBOX_SUFFIXES)
