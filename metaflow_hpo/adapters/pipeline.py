@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.registry import Registry
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
+
+Metadata = dict[str, Any]
+"""What a step reports of its work, to be shown with an asset."""
 
 logger = logging.getLogger("metaflow_hpo")
 

@@ -16,14 +16,12 @@ from typing import Any
 
 from metaflow_hpo import __version__
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
+from metaflow_hpo.adapters.search_plan import Plan, count_trials, run_plan
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.task import Task, TaskData
 from metaflow_hpo.trial import Trial
-
-Plan = Sequence[tuple[str, int, int]]
-"""(strategy, trials, seed) of each search of a task, in order."""
 
 MAX_DEATHS = 3
 """A search is given up when its worker died so often in a row without finishing a trial."""
@@ -80,28 +78,20 @@ def stream_trials(order: Order) -> Iterator[Trial]:
         )
     finished: SimpleQueue[Trial | None] = SimpleQueue()
     with ThreadPoolExecutor(1, thread_name_prefix="search") as pool:
-        searching = pool.submit(_search, order, finished.put)
+        searching = pool.submit(
+            run_plan,
+            order.data,
+            order.learner,
+            order.plan,
+            fidelity_epochs=order.fidelity_epochs,
+            known=order.known,
+            on_trial=finished.put,
+        )
         searching.add_done_callback(lambda _: finished.put(None))
         # Not `yield from`, which would hand the values that Ray sends on to an iterator that takes none.
         for trial in iter(finished.get, None):  # noqa: UP028
             yield trial
         searching.result()
-
-
-def _search(order: Order, on_trial: Callable[[Trial], None]) -> None:
-    from metaflow_hpo.collect.search import search
-
-    for strategy, trials, seed in order.plan:
-        search(
-            order.data,
-            order.learner,
-            strategy=strategy,
-            trials=trials,
-            seed=seed,
-            fidelity_epochs=order.fidelity_epochs,
-            known=order.known,
-            on_trial=on_trial,
-        )
 
 
 def search_on_ray(
@@ -261,8 +251,7 @@ class _Driver:
         search.fresh_trials += 1
         search.seconds += trial.duration_s / self.pipeline.settings.ray_cpus
         search.deaths = 0
-        total = sum(trials for _, trials, _ in search.plan)
-        self.pipeline.progress(f"trials on {task.task_id}", search.fresh_trials, total)
+        self.pipeline.progress(f"trials on {task.task_id}", search.fresh_trials, count_trials(search.plan))
 
     def _send_again(self, search: _Running, error: Exception) -> None:
         task_id, what = search.data.task.task_id, type(error).__name__

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.collect_steps import Metadata
 from metaflow_hpo.adapters.evaluation_files import Findings, read_results, write_findings, write_learning_curve
 from metaflow_hpo.adapters.files import read_json, replacing, write_json
 from metaflow_hpo.adapters.incumbent import find_incumbent
 from metaflow_hpo.adapters.lineage import log_inputs
 from metaflow_hpo.adapters.model_card import describe_version
-from metaflow_hpo.adapters.pipeline import Pipeline, logger
+from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.adapters.warm_start import SCRATCH, choose_start
 from metaflow_hpo.errors import MetaflowHPOError

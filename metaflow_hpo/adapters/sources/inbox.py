@@ -24,6 +24,7 @@ OWN_LICENCE = "unspecified (own data)"
 USUAL_TARGETS = ("target", "class", "label", "y")
 INBOX_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 SIDECAR_SUFFIX = ".yaml"
+_SOURCE = "inbox/"
 MAX_FILE_BYTES = 2 * 1024**3
 MAX_CELLS = 200_000_000
 """Rows times columns of a parquet file: one kilobyte of parquet can announce billions of them."""
@@ -93,7 +94,7 @@ def load_file(
         frame,
         task_id=task_id or sidecar.task_id or task_id_of(path),
         target=target,
-        source=f"inbox/{path.name}",
+        source=f"{_SOURCE}{path.name}",
         licence=sidecar.licence or OWN_LICENCE,
         family=sidecar.family,
         kind=kind or sidecar.kind,
@@ -103,6 +104,11 @@ def load_file(
         simulated=sidecar.simulated,
         notes=notes,
     )
+
+
+def is_landed(source: str) -> bool:
+    """Tell by its `source` whether a task is a file of the inbox."""
+    return source.startswith(_SOURCE)
 
 
 def read_sidecar(path: Path) -> Sidecar:
