@@ -1,6 +1,8 @@
-"""What a person with a data set asks for: recommend, train, search. Their rows are prepared like every other task's."""
+"""Recommendations for a person's data set, and the files they bring: rows, trials, configurations.
 
-import time
+The one thing to know: their rows are prepared like every other task's.
+"""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from metaflow_hpo.adapters.feedback import identify
-from metaflow_hpo.adapters.files import read_json, write_frame
+from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.inbox import load_file
-from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError
 from metaflow_hpo.space import Configuration, SearchSpace
 from metaflow_hpo.task import TaskData
-from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
     from metaflow_hpo.recommend.recommendation import Observed, ServedRecommender
 
 RECOMMENDED = "recommended"
+"""Strategy of trials whose configurations a recommender chose."""
 
 
 @dataclass(frozen=True)
@@ -171,208 +172,3 @@ def read_configuration(path: Path, learner: str) -> Configuration:
             "Give what `metaflow-hpo recommend --json` prints, or one configuration of it."
         )
     return get_learner(learner).space.validate(values)
-
-
-def train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], *, seed: int = 0) -> list[Trial]:
-    """Train configurations, cross-validated and refitted for the test rows; each is recorded as an MLflow run."""
-    trials = _train(pipeline, data, configurations, seed)
-    for trial in trials:
-        _log_training(pipeline, data, trial)
-    return trials
-
-
-def _train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], seed: int) -> list[Trial]:
-    from metaflow_hpo.learners.cross_validation import evaluate_configurations
-
-    finished: dict[int, Trial] = {}
-    evaluated = evaluate_configurations(
-        data,
-        pipeline.learner,
-        list(configurations),
-        strategy=RECOMMENDED,
-        seed=seed,
-        fidelity_epochs=pipeline.settings.fidelity_epochs,
-    )
-    for position, trial in evaluated:
-        finished[position] = trial
-        pipeline.progress("trainings", len(finished), len(configurations))
-    return [finished[position] for position in range(len(configurations))]
-
-
-def train_and_keep(
-    pipeline: Pipeline, data: TaskData, configuration: Configuration, *, seed: int = 0
-) -> tuple[Trial, dict[str, Any] | None]:
-    """Train one configuration and register the network, see `keep_network`."""
-    from metaflow_hpo.adapters.kept_network import keep_network
-
-    trial = _train(pipeline, data, [configuration], seed)[0]
-    return trial, keep_network(pipeline, data, trial, _log_training(pipeline, data, trial))
-
-
-def _log_training(pipeline: Pipeline, data: TaskData, trial: Trial) -> str:
-    """Record a trial as an MLflow run, once, and return the run."""
-    name = f"{trial.task_id} {trial.configuration_id}"
-    keys = {"task.sha256": data.task.sha256, "configuration_id": trial.configuration_id, "seed": str(trial.seed)}
-    with pipeline.tracking.parent_run("training", name, keys) as run:
-        run.set_tags(pipeline.tags({"task": data.task.sha256}) | {"task_id": trial.task_id, "status": trial.status})
-        run.log_params(dict(trial.configuration))
-        scores = {"performance": trial.performance, "test_performance": trial.test_performance}
-        run.log_metrics({**scores, **trial.scores, "duration_s": trial.duration_s})
-        run.log_curve("performance_by_epoch", trial.learning_curve)
-    return run.run_id
-
-
-def search(
-    pipeline: Pipeline,
-    data: TaskData,
-    *,
-    strategy: str,
-    trials: int,
-    seconds: float | None = None,
-    per_time: bool = False,
-    seed: int = 0,
-    output: Path | None = None,
-) -> list[Trial]:
-    """Search a person's data set; the same call goes on where a killed one stopped.
-
-    Args:
-        pipeline: The surroundings.
-        data: The task.
-        strategy: `recommended` (the champion, or what ships, proposes anew after each batch) or a classic strategy.
-        trials: How many configurations; with `halving` how many trainings, over all rungs.
-        seconds: Time limit; None for no limit.
-        per_time: Have `recommended` choose by expected gain per second of training instead of per trial.
-        seed: Seed of the strategy and the trainings.
-        output: Where to write the table of trials (parquet); kept in the data folder as well.
-    """
-    from metaflow_hpo.adapters.closed_loop import open_loop
-    from metaflow_hpo.collect.search import search as search_space
-
-    store, learner = DataStore(pipeline.settings.data / "own"), pipeline.learner
-    known = store.read_trials(data.task)
-    count = 0
-
-    def keep(trial: Trial) -> None:
-        nonlocal count
-        count += 1
-        store.append_trial(data.task, trial)
-        pipeline.progress("trials", count, trials)
-
-    started = time.monotonic()
-    loop = open_loop(pipeline, data, seed, per_time=per_time) if strategy == RECOMMENDED else None
-    found = search_space(
-        data,
-        learner,
-        strategy=strategy,
-        trials=trials,
-        seconds=seconds,
-        seed=seed,
-        fidelity_epochs=pipeline.settings.fidelity_epochs,
-        known=known,
-        on_trial=keep,
-        proposer=None if loop is None else loop.strategy,
-    )
-    if loop is not None:
-        loop.record(found)
-    store.write_trials(data.task, found, known)
-    _log_search(pipeline, data, found, strategy, seed, time.monotonic() - started, output)
-    return found
-
-
-def train_recommended(
-    pipeline: Pipeline, data: TaskData, trials: int, seed: int, known: Sequence[Trial], keep: Any
-) -> list[Trial]:
-    """Train the first recommendations, those not yet known under this strategy."""
-    from metaflow_hpo.learners.cross_validation import evaluate_configurations
-    from metaflow_hpo.space import configuration_id
-
-    learner = pipeline.learner
-    epochs = pipeline.settings.fidelity_epochs or learner.max_epochs
-    answer = recommend(pipeline, describe_data(data), trials)
-    wanted = {configuration_id(r["configuration"]): r["configuration"] for r in answer["recommendations"]}
-    done = {
-        t.configuration_id: t
-        for t in known
-        if (t.learner, t.strategy, t.seed, t.fidelity_epochs) == (learner.name, RECOMMENDED, seed, epochs)
-    }
-    missing = [c for name, c in wanted.items() if name not in done]
-    if missing:
-        fresh = evaluate_configurations(data, learner, missing, strategy=RECOMMENDED, seed=seed, fidelity_epochs=epochs)
-        for _, trial in fresh:
-            keep(trial)
-            done[trial.configuration_id] = trial
-    return [done[name] for name in wanted]
-
-
-def _log_search(
-    pipeline: Pipeline,
-    data: TaskData,
-    found: Sequence[Trial],
-    strategy: str,
-    seed: int,
-    seconds: float,
-    output: Path | None,
-) -> None:
-    from metaflow_hpo.collect.search import find_best
-    from metaflow_hpo.evaluate.plots import plot_learning_curves, plot_search
-    from metaflow_hpo.tables import trials_to_frame
-
-    frame = trials_to_frame(found)
-    if output is not None:
-        write_frame(output, frame)
-    keys = {"task.sha256": data.task.sha256, "strategy": strategy, "seed": str(seed), "trials": str(len(found))}
-    with pipeline.tracking.parent_run("search", f"{data.task.task_id} {strategy}", keys) as run:
-        run.set_tags(pipeline.tags({"task": data.task.sha256}))
-        best = find_best(found)
-        reached = None if best is None else best.performance
-        run.log_metrics({"trials": len(frame), "best_performance": reached, "seconds": seconds})
-        run.log_table(frame, "trials")
-        performance, epochs = frame["performance"].to_numpy(dtype="float64"), [t.fidelity_epochs for t in found]
-        run.log_figure(plot_search(performance, data.task.task_id, epochs), "search.png")
-        if any(trial.learning_curve for trial in found):
-            curves = [trial.learning_curve for trial in found]
-            run.log_figure(plot_learning_curves(curves, data.task.task_id), "learning_curves.png")
-
-
-def read_status(pipeline: Pipeline) -> dict[str, Any]:
-    """Return what is known and served, as in the CLI's contract.
-
-    Raises:
-        InvalidTableError: If a file of the shipped knowledge is missing or damaged.
-    """
-    store, champion = pipeline.store, pipeline.registry.champion()
-    names = ("name", "version", "metrics")
-    return {
-        "knowledge": _summarise_knowledge(pipeline),
-        "champion": None if champion is None else {name: getattr(champion, name) for name in names},
-        "shipped": _describe_shipped(pipeline),
-        "data": {
-            "folder": str(store.data),
-            "tasks": len(list(store.data.glob("tasks/*.parquet"))),
-            "search_results": len(list(store.data.glob("search_results/*.parquet"))),
-            "meta_features": len(list(store.data.glob("meta_features/*.parquet"))),
-            "tracking_uri": pipeline.tracking.address,
-        },
-    }
-
-
-def _summarise_knowledge(pipeline: Pipeline) -> dict[str, Any]:
-    """Count the local meta-data set, or else the shipped one; `source` says which: `local`, `shipped` or `none`."""
-    from metaflow_hpo.adapters.knowledge import count_trials
-    from metaflow_hpo.adapters.versioning import data_md5
-
-    store = pipeline.store
-    if store.meta_dataset_path.is_file():
-        md5 = data_md5(store.meta_dataset_path)
-        return {**count_trials(store.read_meta_dataset()), "meta_dataset_md5": md5, "source": "local"}
-    if pipeline.knowledge is not None:
-        return {**pipeline.knowledge.summary, "source": "shipped"}
-    return {"tasks": 0, "families": 0, "trials": 0, "learners": {}, "meta_dataset_md5": None, "source": "none"}
-
-
-def _describe_shipped(pipeline: Pipeline) -> dict[str, Any] | None:
-    """Return the provenance of the shipped knowledge, its files compared with their md5s."""
-    if pipeline.knowledge is None:
-        return None
-    pipeline.knowledge.verify()
-    return {"version": pipeline.knowledge.version, **pipeline.knowledge.provenance}

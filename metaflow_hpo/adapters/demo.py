@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters import advise
+from metaflow_hpo.adapters import advise, own_trials
 from metaflow_hpo.adapters.files import write_atomically
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
@@ -36,8 +36,8 @@ def compare_on_held_out(pipeline: Pipeline, path: Path, target: str) -> tuple[di
     answer = advise.recommend(pipeline, described, 5)
     configurations = [r["configuration"] for r in answer["recommendations"]]
     default = pipeline.learner.space.default
-    *recommended, plain = advise.train(pipeline, described.data, [*configurations, default])
-    random = advise.search(pipeline, described.data, strategy="random", trials=RANDOM_TRIALS)
+    *recommended, plain = own_trials.train(pipeline, described.data, [*configurations, default])
+    random = own_trials.search(pipeline, described.data, strategy="random", trials=RANDOM_TRIALS)
     rows = [
         _row("default", [plain]),
         _row(f"random search, best of {RANDOM_TRIALS}", random),

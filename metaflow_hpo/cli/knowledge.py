@@ -12,7 +12,7 @@ from metaflow_hpo.errors import MetaflowHPOError
 
 def status(as_json: Json = False) -> None:
     """Say what is known, what is served and where the data are."""
-    from metaflow_hpo.adapters.advise import read_status
+    from metaflow_hpo.adapters.status import read_status
 
     with opened() as pipeline:
         report = read_status(pipeline)

@@ -81,6 +81,7 @@ def train(
     """Train one configuration on your table: cross-validated, and refitted and scored on the test rows."""
     from metaflow_hpo.adapters import advise
     from metaflow_hpo.adapters.feedback import remember
+    from metaflow_hpo.adapters.own_trials import train_and_keep
     from metaflow_hpo.adapters.sources.inbox import load_file
 
     with opened(learner) as pipeline:
@@ -93,7 +94,7 @@ def train(
         else:
             rows = load_file(data, target)
             chosen = advise.read_configuration(configuration, pipeline.settings.learner)
-        trial, model = advise.train_and_keep(pipeline, rows, chosen, seed=seed)
+        trial, model = train_and_keep(pipeline, rows, chosen, seed=seed)
         recommendation = _record_training(pipeline, rows, trial)
         result = {**_describe_trial(trial, rows.task.metric), "recommendation_id": recommendation, "model": model}
     if as_json:
@@ -145,7 +146,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search your table; the same command goes on where a killed one stopped."""
-    from metaflow_hpo.adapters import advise
+    from metaflow_hpo.adapters import advise, own_trials
     from metaflow_hpo.adapters.sources.inbox import load_file
     from metaflow_hpo.collect.search import find_best
 
@@ -154,7 +155,7 @@ def search(
     counts_time = seconds is not None if per_time is None else per_time
     with opened(learner) as pipeline:
         rows = load_file(data, target)
-        found = advise.search(
+        found = own_trials.search(
             pipeline,
             rows,
             strategy=strategy,

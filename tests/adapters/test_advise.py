@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters import advise
+from metaflow_hpo.adapters import advise, own_trials
 from metaflow_hpo.adapters.closed_loop import choose_batch_size
 from metaflow_hpo.adapters.feedback import read_outcomes, read_recommendations
-from metaflow_hpo.adapters.files import write_frame, write_json
+from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.registry import ChampionVersion
@@ -114,7 +114,7 @@ def test_without_champion_and_knowledge_the_remedy_is_named(pipeline, fresh, tmp
 
 def test_a_search_goes_through_what_the_shipped_recommender_recommends(tmp_path, tracking: Tracking, data) -> None:
     made = Pipeline(Settings(data=tmp_path / "data", learner="svm"))
-    found = advise.search(made, data, strategy="recommended", trials=2)
+    found = own_trials.search(made, data, strategy="recommended", trials=2)
     again = advise.recommend(made, advise.describe_data(data), 2)["recommendations"]
     assert [dict(t.configuration) for t in found] == [r["configuration"] for r in again]
     assert {t.strategy for t in found} == {"recommended"}
@@ -124,7 +124,7 @@ def test_a_killed_closed_loop_goes_on_with_the_same_decisions(tmp_path, tracking
     whole, killed = (Pipeline(Settings(data=tmp_path / name, learner="svm")) for name in ("whole", "killed"))
     for made in (whole, killed):
         made.__dict__["tracking"] = tracking
-    found = advise.search(whole, data, strategy="recommended", trials=6)
+    found = own_trials.search(whole, data, strategy="recommended", trials=6)
 
     class Killed(BaseException):
         pass
@@ -135,12 +135,12 @@ def test_a_killed_closed_loop_goes_on_with_the_same_decisions(tmp_path, tracking
 
     dying = Pipeline(killed.settings, die)
     with pytest.raises(Killed):
-        advise.search(dying, data, strategy="recommended", trials=6)
+        own_trials.search(dying, data, strategy="recommended", trials=6)
     assert len(DataStore(killed.settings.data / "own").read_trials(data.task)) == 4
     trained: list[int] = []
     resumed = Pipeline(killed.settings, lambda what, done, total: trained.append(done))
     resumed.__dict__["tracking"] = tracking
-    again = advise.search(resumed, data, strategy="recommended", trials=6)
+    again = own_trials.search(resumed, data, strategy="recommended", trials=6)
     assert [(t.configuration_id, t.performance) for t in again] == [(t.configuration_id, t.performance) for t in found]
     assert trained == [1, 2]
     assert len({t.configuration_id for t in found}) == 6
@@ -148,8 +148,8 @@ def test_a_killed_closed_loop_goes_on_with_the_same_decisions(tmp_path, tracking
 
 def test_what_came_of_the_first_recommendations_of_a_loop_is_recorded_once(tmp_path, tracking: Tracking, data) -> None:
     made = Pipeline(Settings(data=tmp_path / "data", learner="svm"))
-    found = advise.search(made, data, strategy="recommended", trials=3)
-    advise.search(made, data, strategy="recommended", trials=3)
+    found = own_trials.search(made, data, strategy="recommended", trials=3)
+    own_trials.search(made, data, strategy="recommended", trials=3)
     (remembered,) = read_recommendations(made)
     outcomes = read_outcomes(made)
     assert set(outcomes["source"]) == {"search"}
@@ -181,11 +181,11 @@ def test_a_search_trains_once_and_goes_on_from_what_is_known(pipeline, data, tmp
     seen: list[tuple[str, int, int]] = []
     watched = Pipeline(pipeline.settings, lambda *shown: seen.append(shown))
     output = tmp_path / "out" / "trials.parquet"
-    first = advise.search(watched, data, strategy="random", trials=3, output=output)
+    first = own_trials.search(watched, data, strategy="random", trials=3, output=output)
     assert [t.configuration_id for t in first] == list(pd.read_parquet(output)["configuration_id"])
     assert seen[-1] == ("trials", 3, 3)
     seen.clear()
-    more = advise.search(watched, data, strategy="random", trials=5)
+    more = own_trials.search(watched, data, strategy="random", trials=5)
     assert more[:3] == first
     assert len(seen) == 2
 
@@ -206,12 +206,12 @@ def test_a_killed_halving_search_ends_like_an_undisturbed_one(data, tmp_path, ml
         return Settings(data=tmp_path / name, learner="mlp", fidelity_epochs=9)
 
     options = {"strategy": "halving", "trials": 15, "seed": 1}
-    whole = advise.search(Pipeline(settings("whole")), data, output=tmp_path / "whole.parquet", **options)
+    whole = own_trials.search(Pipeline(settings("whole")), data, output=tmp_path / "whole.parquet", **options)
     with pytest.raises(KilledError):
-        advise.search(Pipeline(settings("killed"), kill), data, **options)
+        own_trials.search(Pipeline(settings("killed"), kill), data, **options)
     seen: list[int] = []
     again = Pipeline(settings("killed"), lambda _, done, __: seen.append(done))
-    advise.search(again, data, output=tmp_path / "killed.parquet", **options)
+    own_trials.search(again, data, output=tmp_path / "killed.parquet", **options)
     assert len(seen) == 4
     tables = [pd.read_parquet(tmp_path / f"{name}.parquet").drop(columns="duration_s") for name in ("whole", "killed")]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
@@ -230,15 +230,15 @@ def _searches(pipeline: Pipeline) -> list:
 
 
 def test_a_search_keeps_the_trials_of_another_strategy(pipeline, data) -> None:
-    advise.search(pipeline, data, strategy="random", trials=2)
-    advise.search(pipeline, data, strategy="sobol", trials=2)
+    own_trials.search(pipeline, data, strategy="random", trials=2)
+    own_trials.search(pipeline, data, strategy="sobol", trials=2)
     table = pd.read_parquet(pipeline.store.data / "own" / "search_results" / "mine.parquet")
     assert sorted(table["strategy"]) == ["random", "random", "sobol", "sobol"]
 
 
 def test_trainings_come_back_in_the_order_asked_for_and_repeat_bit_for_bit(pipeline, data) -> None:
     configurations = SPACE.from_unit(np.random.default_rng(1).random((3, len(SPACE.names))))
-    once, again = (advise.train(pipeline, data, configurations, seed=3) for _ in range(2))
+    once, again = (own_trials.train(pipeline, data, configurations, seed=3) for _ in range(2))
     assert [dict(t.configuration) for t in once] == [dict(c) for c in configurations]
     assert [t.performance for t in once] == [t.performance for t in again]
     experiment = pipeline.tracking.client().get_experiment_by_name("metaflow_hpo/training")
@@ -301,33 +301,6 @@ def test_observed_trials_that_cannot_be_used_are_refused(tmp_path) -> None:
         advise.read_observed(path, "svm")
 
 
-def test_the_status_of_an_empty_folder_is_that_of_the_shipped_knowledge_and_makes_nothing(fresh) -> None:
-    report, provenance = advise.read_status(fresh), open_knowledge().provenance
-    assert report["champion"] is None
-    assert report["knowledge"]["source"] == "shipped"
-    for name in ("tasks", "families", "trials", "learners", "meta_dataset_md5"):
-        assert report["knowledge"][name] == provenance[name]
-    assert report["shipped"]["files"] == provenance["files"]
-    assert not fresh.settings.data.exists()
-
-
-def test_the_status_counts_the_local_meta_data_set_where_there_is_one(fresh) -> None:
-    frame = open_knowledge().read_meta_dataset()
-    task = frame["task_id"].iloc[0]
-    rows = frame.loc[(frame["task_id"] == task) & (frame["learner"] == "mlp")]
-    write_frame(fresh.store.meta_dataset_path, rows)
-    found = advise.read_status(fresh)["knowledge"]
-    assert (found["source"], found["tasks"], found["trials"]) == ("local", 1, len(rows))
-    assert found["learners"] == {"mlp": {"tasks": 1, "trials": len(rows)}}
-
-
-def test_the_status_of_a_package_without_knowledge_is_empty(fresh) -> None:
-    fresh.__dict__["knowledge"] = None
-    report = advise.read_status(fresh)
-    assert report["shipped"] is None
-    assert (report["knowledge"]["trials"], report["knowledge"]["source"]) == (0, "none")
-
-
 def test_a_search_per_time_tries_cheaper_configurations_and_is_remembered_apart(tmp_path, data) -> None:
     made = Pipeline(Settings(data=tmp_path / "data", learner="mlp", fidelity_epochs=2))
     per_trial = advise.recommend(made, advise.describe_data(data), 3)
@@ -336,5 +309,5 @@ def test_a_search_per_time_tries_cheaper_configurations_and_is_remembered_apart(
     assert names[0] != names[1]
     seconds = [sum(r["expected_duration_s"] for r in answer["recommendations"]) for answer in (per_trial, per_time)]
     assert seconds[1] < seconds[0]
-    found = advise.search(made, data, strategy="recommended", trials=1, per_time=True)
+    found = own_trials.search(made, data, strategy="recommended", trials=1, per_time=True)
     assert dict(found[0].configuration) == per_time["recommendations"][0]["configuration"]
