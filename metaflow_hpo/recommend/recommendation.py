@@ -23,6 +23,7 @@ from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.signal import lacks_signal
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
+from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.past_tasks import see_core
@@ -30,6 +31,8 @@ from metaflow_hpo.surrogate.predict import Prediction, Surrogate, load_surrogate
 
 _ARRAYS_FILE = "past_tasks.safetensors"
 _DESCRIPTION_FILE = "past_tasks.json"
+_FOREST = "forest."
+"""What the names of the forest's arrays begin with."""
 NEAREST = 5
 NOVEL_WIDENING = 2.0
 """Factor of the intervals' width on a task unlike all past ones."""
@@ -74,6 +77,7 @@ class ServedRecommender:
         trust: Weight of the surrogate's own scenarios, chosen on meta-validation families.
         interval: Conformal width of intervals.
         lineage: Where it came from: `meta_dataset_md5`, `git_revision`, ...
+        forest: Weights of past tasks, fitted on `past`; fitted here unless given.
     """
 
     surrogate: Surrogate
@@ -81,13 +85,14 @@ class ServedRecommender:
     trust: float
     interval: IntervalScale
     lineage: Mapping[str, str] = field(default_factory=dict)
+    forest: TaskForest | None = field(default=None, repr=False)
     _recommender: SurrogateRecommender = field(init=False, repr=False)
     _novelty: Novelty = field(init=False, repr=False)
     _durations: DurationModel = field(init=False, repr=False)
     _default: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        recommender = SurrogateRecommender.fit(self.surrogate, self.past, self.trust)
+        recommender = SurrogateRecommender.fit(self.surrogate, self.past, self.trust, forest=self.forest)
         object.__setattr__(self, "_recommender", recommender)
         object.__setattr__(self, "_novelty", Novelty.fit(self.past))
         object.__setattr__(self, "_durations", DurationModel.fit(self.past))
@@ -97,6 +102,11 @@ class ServedRecommender:
     def meta_feature_names(self) -> tuple[str, ...]:
         """Names of the inputs, `mf_` prefix included."""
         return self.surrogate.meta_feature_names
+
+    @property
+    def has_forest(self) -> bool:
+        """Whether past tasks are weighed by a forest; else by their distance."""
+        return self._recommender.forest.share > 0
 
     def read_meta_features(self, values: Mapping[str, float]) -> Array:
         """Return the inputs in order, `(M,)`.
@@ -291,6 +301,7 @@ class ServedRecommender:
             "performance": self.past.performance,
             "duration": self.past.duration,
         }
+        arrays |= {_FOREST + name: value for name, value in self._recommender.forest.to_arrays().items()}
         save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, folder / _ARRAYS_FILE)
         description = {
             "task_ids": self.past.task_ids,
@@ -331,4 +342,7 @@ class ServedRecommender:
             duration=arrays["duration"],
         )
         interval = IntervalScale.from_json(description["interval"])
-        return cls(surrogate, past, description["trust"], interval, description["lineage"])
+        kept = {name.removeprefix(_FOREST): value for name, value in arrays.items() if name.startswith(_FOREST)}
+        # A recommender of an older version has no forest and goes on to weigh past tasks by distance.
+        forest = TaskForest.from_arrays(kept) if kept else TaskForest.without_say(len(past.task_ids))
+        return cls(surrogate, past, description["trust"], interval, description["lineage"], forest)
