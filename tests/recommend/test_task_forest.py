@@ -52,3 +52,25 @@ def test_families_are_held_out_together():
     alone = [f"family_{t}" for t in range(TASKS)]
     assert TaskForest.fit(features, regret, alone).share > 0
     assert TaskForest.fit(features, regret, twins).share == 0
+
+
+def test_only_the_given_shares_are_tried():
+    features, regret, families = make()
+    assert TaskForest.fit(features, regret, families, (0.4,)).share == 0.4
+
+
+def test_a_forest_comes_back_from_its_arrays():
+    features, regret, families = make()
+    for forest in (TaskForest.fit(features, regret, families), TaskForest.without_say(TASKS)):
+        again = TaskForest.from_arrays(forest.to_arrays())
+        assert again.share == forest.share
+        for row in features[:5]:
+            np.testing.assert_array_equal(again.weigh(row), forest.weigh(row))
+
+
+def test_what_was_never_tried_counts_as_the_worst():
+    features, regret, families = make()
+    unknown, worst = regret.copy(), regret.copy()
+    unknown[::4, 3], worst[::4, 3] = np.nan, 1.0
+    a, b = (TaskForest.fit(features, r, families).weigh(features[0]) for r in (unknown, worst))
+    np.testing.assert_array_equal(a, b)
