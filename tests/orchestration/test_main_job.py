@@ -101,7 +101,7 @@ def test_the_surrogate_run_holds_learning_curves_and_the_evaluation(project):
     client = project.pipeline().tracking.client()
     run = client.get_run(candidate["run_id"])
     assert run.data.tags["data.meta_dataset.md5"] == candidate["meta_dataset_md5"]
-    assert "regret_surrogate_k1" in run.data.metrics
+    assert "regret/surrogate_k1" in run.data.metrics
     curves = [name for name in run.data.metrics if name.endswith("validation_loss") and name.startswith("fold-")]
     assert len(curves) == 3
     assert len(client.get_metric_history(candidate["run_id"], curves[0])) > 1
