@@ -145,7 +145,7 @@ def _count(found: Evaluated) -> dict[str, str]:
         "families": str(rows["family"].nunique()),
         "trained afresh": f"{len(found.realised)} tasks",
         "coverage of 80 % intervals": f"{np.mean(list(found.covered.values())):.1%}",
-        "equal to random trials": f"{found.realised['equivalent_random_trials'].median():.0f} (median)",
+        "first recommendation equals": f"{found.realised['first_random_trials_test'].median():.0f} random trials (median)",
         "gate": "passed" if found.promoted else "refused",
     }
 
