@@ -292,7 +292,7 @@ def evaluate(
 ) -> None:
     """Evaluate the candidate on held-out families, train what it recommends there, and decide the gate."""
     from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
-    from metaflow_hpo.adapters.surrogate_steps import evaluate as evaluate_step
+    from metaflow_hpo.adapters.evaluation_steps import evaluate as evaluate_step
 
     with _opened() as pipeline:
         report = evaluate_step(pipeline, learning_curve=learning_curve)
@@ -471,7 +471,7 @@ def describe(data: Data, target: Target = None) -> None:
 @app.command(epilog="Try: metaflow-hpo step dataset_catalogue")
 def step(name: Annotated[str, typer.Argument(help=f"One of {', '.join(STEPS)}.")]) -> None:
     """Run one step of the pipeline, as the asset of the same name does (the stages of dvc.yaml)."""
-    from metaflow_hpo.adapters import collect_steps, surrogate_steps
+    from metaflow_hpo.adapters import champion_steps, collect_steps, evaluation_steps, surrogate_steps
 
     if name not in STEPS:
         raise typer.BadParameter(f"expected one of {', '.join(STEPS)}; got {name!r}.")
@@ -488,9 +488,9 @@ def step(name: Annotated[str, typer.Argument(help=f"One of {', '.join(STEPS)}.")
             case "surrogate":
                 surrogate_steps.fit(pipeline)
             case "recommendation_evaluation":
-                surrogate_steps.evaluate(pipeline)
+                evaluation_steps.evaluate(pipeline)
             case _:
-                record = surrogate_steps.promote(pipeline)
+                record = champion_steps.promote(pipeline)
                 typer.echo(record["reason"], err=True)
 
 
