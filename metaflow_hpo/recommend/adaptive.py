@@ -86,6 +86,7 @@ class AdaptiveRecommender:
         trust: float = 0.0,
         is_novel: bool = False,
         seconds: Callable[[Array], Array] | None = None,
+        weights: Array | None = None,
     ) -> "NewTask":
         """Begin a new task.
 
@@ -98,12 +99,17 @@ class AdaptiveRecommender:
                 default comes first.
             seconds: Returns expected seconds of training `(P,)` of encoded configurations `(P, D)`; gains are then
                 per second.
+            weights: `(T,)` of the past tasks, summing to 1, in the portfolio and among the experts; by distance, see
+                `weigh`, unless given. Not asked where `is_novel`.
         """
         past = self.kernel.extend(more) if more else self.past
         pool = len(self.past.configurations)
         known = None if is_novel else meta_features
-        weights = self.weigh(known, self.settings.portfolio_width)
-        expert_weights = self.weigh(known, self.settings.expert_width)
+        if weights is None or is_novel:
+            weights = self.weigh(known, self.settings.portfolio_width)
+            expert_weights = self.weigh(known, self.settings.expert_width)
+        else:
+            expert_weights = weights
         regret = past.regret
         if believe is not None and known is not None:
             expected = believe(past.points)

@@ -203,6 +203,7 @@ class ServedRecommender:
             trust=self.trust,
             is_novel=is_novel,
             seconds=partial(self._durations.predict, row) if per_time else None,
+            weights=self._recommender.learned_similarity(row),
         )
         performance = np.array([trial.performance for trial in observed], dtype=np.float64)
         return task, sequential.Observed(at, performance)

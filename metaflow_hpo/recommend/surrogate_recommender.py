@@ -9,7 +9,7 @@ away from it. `trust` is chosen on meta-validation families, never on the famili
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,8 +71,6 @@ class SurrogateRecommender:
         regret = task_regret(past.performance)
         standardiser = Standardiser.fit(past.meta_features)
         points = standardiser.transform(past.meta_features)
-        if forest is None:
-            forest = TaskForest.fit(points, regret, past.families, (FOREST_SHARE,))
         return cls(
             surrogate=surrogate,
             networks=tuple(range(len(surrogate.networks)) if networks is None else networks),
@@ -81,7 +79,7 @@ class SurrogateRecommender:
             past_meta_features=points,
             standardiser=standardiser,
             trust=trust,
-            forest=forest,
+            forest=_fit_forest(points, regret, past) if forest is None else forest,
         )
 
     def select(
@@ -120,9 +118,12 @@ class SurrogateRecommender:
 
         Where it has no say they are half uniform, half a softmax of the distance.
         """
-        if self.forest.share > 0:
-            return self.forest.weigh(self._standardise(meta_features))
-        return weigh_by_distance(self.squared_distances(meta_features))
+        learned = self.learned_similarity(meta_features)
+        return weigh_by_distance(self.squared_distances(meta_features)) if learned is None else learned
+
+    def learned_similarity(self, meta_features: Array) -> Array | None:
+        """Return weights `(T,)` of past tasks that sum to 1, by the forest; None where it has no say."""
+        return self.forest.weigh(self._standardise(meta_features)) if self.forest.share > 0 else None
 
     def squared_distances(self, meta_features: Array) -> Array:
         """Return squared distances `(T,)` to past tasks in standardised, clipped meta-features."""
@@ -130,3 +131,11 @@ class SurrogateRecommender:
 
     def _standardise(self, meta_features: Array) -> Array:
         return np.asarray(self.standardiser.transform(meta_features[None, :])[0])
+
+
+def _fit_forest(points: Array, regret: Array, past: MetaDataset) -> TaskForest:
+    """Fit the weights on the past tasks in the order of their names: trees depend on the order of what they see."""
+    order = np.argsort(past.task_ids, kind="stable")
+    families = [past.families[t] for t in order]
+    forest = TaskForest.fit(points[order], regret[order], families, (FOREST_SHARE,))
+    return replace(forest, leaves=forest.leaves[np.argsort(order)])

@@ -140,3 +140,23 @@ def test_a_meta_data_set_with_holes_is_filled_from_the_other_tasks(meta):
     assert np.isfinite(past.scores).all()
     np.testing.assert_array_equal(past.regret[0, 1:5], 1.0)
     np.testing.assert_allclose(past.scores[0, 1:5], past.scores[1:, 1:5].mean(axis=0))
+
+
+def test_given_weights_are_those_of_the_portfolio_and_of_the_experts(meta):
+    weights = np.full(11, 0.001)
+    weights[8] = 0.99
+    task = begin(meta, 2, weights=weights)
+    np.testing.assert_array_equal(task.weights, weights)
+    best_there = int(np.argmax(task.past.scores[8]))
+    assert task.choose(Observed.nothing(), 1) == [best_there]
+    # With that expert alone, what was observed elsewhere leaves its order nearly as it was.
+    observed = Observed(np.array([(best_there + 1) % 24]), np.array([0.5]))
+    mean, _ = task.predict(observed)
+    assert np.corrcoef(mean, task.past.scores[8])[0, 1] > 0.9
+    other, _ = begin(meta, 2).predict(observed)
+    assert np.corrcoef(other, task.past.scores[8])[0, 1] < np.corrcoef(mean, task.past.scores[8])[0, 1]
+
+
+def test_weights_count_for_nothing_on_a_task_unlike_all_others(meta):
+    task = begin(meta, 2, weights=np.eye(11)[8], is_novel=True)
+    np.testing.assert_allclose(task.weights, 1 / 11)

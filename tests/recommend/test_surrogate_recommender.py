@@ -61,6 +61,16 @@ def test_where_the_forest_has_proved_itself_it_weighs_the_past_tasks(forty_tasks
         assert weights @ np.abs(best_at - at) < 0.6 * (by_distance @ np.abs(best_at - at))
 
 
+def test_the_order_of_past_tasks_changes_nothing(forty_tasks, surrogate):
+    order = np.random.default_rng(1).permutation(40)
+    one = SurrogateRecommender.fit(surrogate, forty_tasks, 0.5)
+    other = SurrogateRecommender.fit(surrogate, forty_tasks.subset(order), 0.5)
+    assert other.forest.share == one.forest.share == FOREST_SHARE
+    for row in forty_tasks.meta_features[:5] + 0.01:
+        np.testing.assert_allclose(other.similarity(row), one.similarity(row)[order])
+        assert other.select(row, 5) == one.select(row, 5)
+
+
 def test_where_meta_features_tell_nothing_past_tasks_are_weighed_by_distance(forty_tasks, surrogate):
     noise = np.random.default_rng(0).normal(size=(40, 4))
     recommender = SurrogateRecommender.fit(surrogate, replace(forty_tasks, meta_features=noise), 0.0)
