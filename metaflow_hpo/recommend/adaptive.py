@@ -95,17 +95,17 @@ class AdaptiveRecommender:
             more: Configurations beside the pool that were tried or may be.
             believe: The surrogate's prediction for this task, if there is a surrogate.
             trust: How far each past task's regrets are bent towards that prediction, in [0, 1].
-            is_novel: The task is unlike all past ones: none of them is nearer, the surrogate is not asked, and the
-                default comes first.
+            is_novel: The task is unlike all past ones: by distance none of them is nearer, the surrogate is not asked,
+                and the default comes first.
             seconds: Returns expected seconds of training `(P,)` of encoded configurations `(P, D)`; gains are then
                 per second.
             weights: `(T,)` of the past tasks, summing to 1, in the portfolio and among the experts; by distance, see
-                `weigh`, unless given. Not asked where `is_novel`.
+                `weigh`, unless given.
         """
         past = self.kernel.extend(more) if more else self.past
         pool = len(self.past.configurations)
         known = None if is_novel else meta_features
-        if weights is None or is_novel:
+        if weights is None:
             weights = self.weigh(known, self.settings.portfolio_width)
             expert_weights = self.weigh(known, self.settings.expert_width)
         else:

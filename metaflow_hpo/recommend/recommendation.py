@@ -56,7 +56,7 @@ class Chosen:
         spread: `(K,)` standard deviation of it.
         default_mean: Expected performance of the default configuration.
         percentile: Novelty of the task.
-        fallback: Past tasks are no guide: the default and the plain portfolio come first.
+        fallback: Past tasks are no guide: the default and what complements it come first.
     """
 
     configurations: tuple[Configuration, ...]
@@ -130,7 +130,7 @@ class ServedRecommender:
     def select(self, row: Array, count: int) -> tuple[list[int], float]:
         """Return positions in the shared core, best first, and the novelty of the task as a percentile.
 
-        A task that `falls_back` gets the learner's default and then the portfolio over past tasks.
+        A task that `falls_back` gets the learner's default and then what complements it over past tasks.
         """
         percentile, fallback = self.falls_back(row)
         return self._select(row, count, fallback=fallback), percentile
@@ -142,8 +142,9 @@ class ServedRecommender:
         duration = self._durations.predict(row, self.past.encoded) if per_time else None
         if not fallback:
             return self._recommender.select(row, count, duration, prediction)
-        weights = np.ones(len(self.past.task_ids))
-        # Complements of the default: 28 held-out tasks that fall back reach .079 with five of them, instead of .141.
+        learned = self._recommender.learned_similarity(row)
+        # Weights count here too: three trials of 35 meta-validation tasks reach .108, instead of .169 with equal ones.
+        weights = np.ones(len(self.past.task_ids)) if learned is None else learned
         rest = select_greedily(self._recommender.past_regret, weights, count - 1, [self._default], duration)
         return [self._default, *rest]
 

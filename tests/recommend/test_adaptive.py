@@ -157,6 +157,11 @@ def test_given_weights_are_those_of_the_portfolio_and_of_the_experts(meta):
     assert np.corrcoef(other, task.past.scores[8])[0, 1] < np.corrcoef(mean, task.past.scores[8])[0, 1]
 
 
-def test_weights_count_for_nothing_on_a_task_unlike_all_others(meta):
-    task = begin(meta, 2, weights=np.eye(11)[8], is_novel=True)
-    np.testing.assert_allclose(task.weights, 1 / 11)
+def test_given_weights_count_behind_the_default_on_a_task_unlike_all_others(meta):
+    weights = np.full(11, 0.001)
+    weights[8] = 0.99
+    task = begin(meta, 2, weights=weights, is_novel=True)
+    best_there = int(np.argmax(task.past.scores[8]))
+    observed = Observed(np.array([task.past.default]), np.array([0.5]))
+    assert task.choose(Observed.nothing(), 1) == [task.past.default]
+    assert task.choose(observed, 1) == [best_there]

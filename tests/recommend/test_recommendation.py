@@ -102,12 +102,22 @@ def test_a_known_kind_of_task_gets_no_fallback(served, known):
 
 
 def test_a_task_unlike_all_others_gets_the_default_and_what_complements_it(served, meta, far):
-    answer = served.recommend(far, 5)
+    answer = replace(served, forest=TaskForest.without_say(12)).recommend(far, 5)
     assert answer["novelty"]["fallback"] is True
     assert answer["novelty"]["percentile"] > THRESHOLD
     expected = [0, *select_greedily(task_regret(meta.performance), np.ones(12), 4, [0])]
     assert [item["configuration"] for item in answer["recommendations"]] == [meta.configurations[c] for c in expected]
     assert answer["recommendations"][0]["expected_gain_over_default"] == 0.0
+
+
+def test_what_complements_the_default_is_weighed_by_the_forest(many_tasks):
+    past, row = many_tasks.past, np.full(4, 1e6)
+    order, percentile = many_tasks.select(row, 5)
+    assert percentile > THRESHOLD
+    regret = task_regret(past.performance)
+    weights = SurrogateRecommender.fit(many_tasks.surrogate, past, 0.0).similarity(row)
+    assert order == [0, *select_greedily(regret, weights, 4, [0])]
+    assert order != [0, *select_greedily(regret, np.ones(40), 4, [0])]
 
 
 def test_the_fallback_answers_as_many_as_asked(served, far):
