@@ -147,3 +147,15 @@ def test_debug_shows_the_traceback(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["metaflow-hpo", "--debug", "describe", str(tmp_path / "none.csv")])
     with pytest.raises(cli.MetaflowHPOError, match="none"):
         cli.main()
+
+
+def test_a_wrong_setting_is_named_and_a_password_in_it_is_not_shown(monkeypatch, capsys):
+    monkeypatch.setenv("METAFLOW_HPO_FOLDS", "http://user:s3cret-word@host")
+    monkeypatch.setattr(sys, "argv", ["metaflow-hpo", "status"])
+    with pytest.raises(SystemExit) as raised:
+        cli.main()
+    shown = capsys.readouterr().err
+    assert raised.value.code == 1
+    assert "folds" in shown
+    assert "http://user:***@host" in shown
+    assert "s3cret-word" not in shown
