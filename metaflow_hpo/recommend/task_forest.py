@@ -114,11 +114,11 @@ def _alike(leaves: IntArray, reached: IntArray) -> Array:
 
     Every tree has one vote, shared by the past tasks in the leaf.
     """
-    weights = np.zeros((len(reached), len(leaves)))
-    for tree in range(leaves.shape[1]):  # one at a time: all trees at once would fill the memory
-        same = reached[:, tree, None] == leaves[None, :, tree]
-        weights += same / same.sum(axis=1, keepdims=True)
-    return np.asarray(weights / leaves.shape[1])
+    weights = np.empty((len(reached), len(leaves)))
+    for n, ends in enumerate(reached):  # one at a time: all at once would fill the memory
+        same = leaves == ends  # (T, trees)
+        weights[n] = (same / same.sum(axis=0)).mean(axis=1)
+    return weights
 
 
 def _choose_share(features: Array, regret: Array, families: Sequence[str], shares: Sequence[float]) -> float:
