@@ -90,7 +90,14 @@ def test_a_wrong_setting_is_named_with_its_value(capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["status", "--colour"], ["recommend"], ["step", "nothing"], ["nothing"], ["search", "x", "--trials", "0"]],
+    [
+        ["status", "--colour"],
+        ["recommend"],
+        ["step", "nothing"],
+        ["step", "champion", "--max-task-rows", "9"],
+        ["nothing"],
+        ["search", "x", "--trials", "0"],
+    ],
 )
 def test_wrong_usage_is_code_2(arguments):
     assert CliRunner().invoke(cli.app, arguments).exit_code == 2

@@ -51,18 +51,26 @@ def demo() -> None:
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo step dataset_catalogue")
-def step(name: Annotated[str, typer.Argument(help=f"One of {', '.join(STEPS)}.")]) -> None:
+def step(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(STEPS)}.")],
+    max_task_rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of search_results: leave tasks of more rows out."),
+    ] = None,
+) -> None:
     """Run one step of the pipeline, as the asset of the same name does (the stages of dvc.yaml)."""
     from metaflow_hpo.adapters import champion_steps, collect_steps, evaluation_steps, surrogate_steps
 
     if name not in STEPS:
         raise typer.BadParameter(f"expected one of {', '.join(STEPS)}; got {name!r}.")
+    if max_task_rows is not None and name != "search_results":
+        raise typer.BadParameter("--max-task-rows goes with search_results.")
     with opened() as pipeline:
         match name:
             case "dataset_catalogue":
                 collect_steps.build_catalogue(pipeline)
             case "search_results":
-                collect_steps.search_tasks(pipeline, pipeline.store.task_ids())
+                collect_steps.search_tasks(pipeline, pipeline.store.task_ids(max_task_rows))
             case "meta_features":
                 collect_steps.describe_tasks(pipeline, pipeline.store.task_ids())
             case "meta_dataset":
