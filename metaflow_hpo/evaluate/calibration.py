@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSettings, NewTask
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
@@ -117,7 +117,8 @@ def measure_adaptive(
     replayed = _spread(len(families), max_tasks)
     for family in dict.fromkeys(families[replayed].tolist()):
         past, networks = meta.subset(np.flatnonzero(families != family)), surrogate.networks_blind_to(family)
-        first, recommender = SurrogateRecommender.fit(surrogate, past, trust), AdaptiveRecommender.fit(see_core(past))
+        first = SurrogateRecommender.fit(surrogate, past, trust)
+        recommender = AdaptiveRecommender.fit(see_core(past), AdaptiveSettings(task_forest=False))
         for t in replayed[families[replayed] == family]:
             prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded, networks)
             believe = partial(_first, prediction.positions[:, 0, :].mean(axis=0))

@@ -14,7 +14,7 @@ import numpy as np
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend import sequential
-from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask, place
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSettings, NewTask, place
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
 from metaflow_hpo.recommend.explanation import explain
@@ -212,7 +212,8 @@ class ServedRecommender:
     @cached_property
     def _adaptive(self) -> AdaptiveRecommender:
         """What answers once there are trials; fitted when it is first asked."""
-        return AdaptiveRecommender.fit(see_core(self.past))
+        # Its forest would be this one again.
+        return AdaptiveRecommender.fit(see_core(self.past), AdaptiveSettings(task_forest=False))
 
     def recommend(
         self,

@@ -61,9 +61,10 @@ class TaskForest:
         Args:
             features: `(T, M)` standardised meta-features.
             regret: `(T, P)` normalised regret; NaN (never tried) counts as 1.
-            families: `(T,)` families, held out together.
+            families: `(T,)` families, held out together; empty where every task is its own.
             shares: Shares that are tried, each in (0, 1).
         """
+        families = families or [str(t) for t in range(len(regret))]
         if len(set(families)) < _FOLDS or len(regret) < _MIN_TASKS or not np.ptp(features, axis=0).any():
             return cls.without_say(len(regret))
         known = np.nan_to_num(regret, nan=1.0)
