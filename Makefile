@@ -100,7 +100,7 @@ knowledge: install ## collect the whole catalogue (about two hours on 2 cores; r
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step dataset_catalogue
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step meta_features
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step search_results
-	$(KNOWLEDGE_SVM) .venv/bin/metaflow-hpo step search_results
+	$(KNOWLEDGE_SVM) .venv/bin/metaflow-hpo step search_results --max-task-rows 4400
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step meta_dataset
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step surrogate
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo evaluate --learning-curve

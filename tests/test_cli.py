@@ -90,7 +90,14 @@ def test_a_wrong_setting_is_named_with_its_value(capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["status", "--colour"], ["recommend"], ["step", "nothing"], ["nothing"], ["search", "x", "--trials", "0"]],
+    [
+        ["status", "--colour"],
+        ["recommend"],
+        ["step", "nothing"],
+        ["step", "champion", "--max-task-rows", "9"],
+        ["nothing"],
+        ["search", "x", "--trials", "0"],
+    ],
 )
 def test_wrong_usage_is_code_2(arguments):
     assert CliRunner().invoke(cli.app, arguments).exit_code == 2
@@ -147,3 +154,15 @@ def test_debug_shows_the_traceback(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["metaflow-hpo", "--debug", "describe", str(tmp_path / "none.csv")])
     with pytest.raises(cli.MetaflowHPOError, match="none"):
         cli.main()
+
+
+def test_a_wrong_setting_is_named_and_a_password_in_it_is_not_shown(monkeypatch, capsys):
+    monkeypatch.setenv("METAFLOW_HPO_FOLDS", "http://user:s3cret-word@host")
+    monkeypatch.setattr(sys, "argv", ["metaflow-hpo", "status"])
+    with pytest.raises(SystemExit) as raised:
+        cli.main()
+    shown = capsys.readouterr().err
+    assert raised.value.code == 1
+    assert "folds" in shown
+    assert "http://user:***@host" in shown
+    assert "s3cret-word" not in shown

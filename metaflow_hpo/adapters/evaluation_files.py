@@ -120,11 +120,14 @@ def _write_plots(folder: Path, findings: Findings) -> None:
 
 
 def _measure(findings: Findings) -> dict[str, float]:
-    regrets = {f"regret_{r['recommender']}_k{r['k']}": float(r["mean"]) for r in findings.summary.to_dict("records")}
-    gains = {f"gain_{r['way']}_over_{r['rival']}": float(r["mean_gain"]) for r in findings.gains.to_dict("records")}
-    coverage = {f"coverage_{100 * nominal:.0f}": _mean(tasks) for nominal, tasks in findings.coverage.items()}
-    random_trials = float(findings.realised["equivalent_random_trials"].median())
-    return {**regrets, **coverage, "equivalent_random_trials": random_trials, **gains}
+    from metaflow_hpo.evaluate.realised import WAYS
+
+    regrets = {f"regret/{r['recommender']}_k{r['k']}": float(r["mean"]) for r in findings.summary.to_dict("records")}
+    gains = {f"gain/{r['way']}_over_{r['rival']}": float(r["mean_gain"]) for r in findings.gains.to_dict("records")}
+    coverage = {f"coverage/{100 * nominal:.0f}": _mean(tasks) for nominal, tasks in findings.coverage.items()}
+    columns = [f"{way}_random_trials{rows}" for way in WAYS for rows in ("", "_test")]
+    equal = {f"gain/{name}": float(findings.realised[name].median()) for name in columns}
+    return {**regrets, **coverage, **equal, **gains}
 
 
 def _mean(covered: dict[str, float]) -> float:

@@ -15,6 +15,7 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
     from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 
 CHAMPION, SHIPPED = "champion", "shipped"
@@ -131,21 +132,30 @@ def judge(
         families: Family of each task of `meta`, as `served` calls it.
     """
     from metaflow_hpo.evaluate.protocol import regret_of
-    from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 
     folds, count = served.surrogate.fold_of_family, len(served.surrogate.networks)
     lines = []
+    recommenders: dict[tuple[tuple[int, ...], tuple[int, ...]], SurrogateRecommender] = {}  # few: one a fold
     for t, task_id in enumerate(meta.task_ids):
         family = families[task_id]
         networks = served.surrogate.networks_blind_to(family, validation=True)
         # As for the candidate: neither the validated fold nor the meta-test fold of the network that is asked.
         hidden = {folds[family], (folds[family] - 1) % count} if family in folds else set()
-        recommender = SurrogateRecommender.fit(
-            served.surrogate, known.subset(_visible(known.families, family, folds, hidden)), served.trust, networks
-        )
-        lines.append(regret_of(meta, recommender, [t]))
+        visible = _visible(known.families, family, folds, hidden)
+        if (networks, visible) not in recommenders:
+            recommenders[networks, visible] = _without(served, known.subset(visible), networks)
+        lines.append(regret_of(meta, recommenders[networks, visible], [t]))
     return pd.concat(lines, ignore_index=True)
 
 
-def _visible(families: Sequence[str], family: str, folds: Mapping[str, int], hidden: set[int]) -> list[int]:
-    return [i for i, other in enumerate(families) if other != family and folds.get(other) not in hidden]
+def _without(served: "ServedRecommender", known: "MetaDataset", networks: tuple[int, ...]) -> "SurrogateRecommender":
+    """Return the recommender that leans on fewer past tasks; one that was fitted without a forest gets none."""
+    from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
+    from metaflow_hpo.recommend.task_forest import TaskForest
+
+    forest = None if served.has_forest else TaskForest.without_say(len(known.task_ids))
+    return SurrogateRecommender.fit(served.surrogate, known, served.trust, networks, forest)
+
+
+def _visible(families: Sequence[str], family: str, folds: Mapping[str, int], hidden: set[int]) -> tuple[int, ...]:
+    return tuple(i for i, other in enumerate(families) if other != family and folds.get(other) not in hidden)

@@ -86,6 +86,10 @@ class Run:
                 Path(temporary, other).write_bytes(content)
             self.log_folder(Path(temporary), folder)
 
+    def rename(self, name: str) -> None:
+        """Give the run another name in the list of runs."""
+        self.client.update_run(self.run_id, name=name)
+
     def log_figure(self, figure: "Figure", path: str) -> None:
         """Store a matplotlib figure; the suffix of `path` gives the format (`plots/regret.png`)."""
         self.client.log_figure(self.run_id, figure, path)

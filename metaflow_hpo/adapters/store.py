@@ -113,9 +113,11 @@ class DataStore:
         """Return the catalogue, one line a task."""
         return read_frame(self.catalogue_path, remedy="Run `metaflow-hpo step dataset_catalogue` first.")
 
-    def task_ids(self) -> list[str]:
-        """Return the tasks of the catalogue, sorted."""
-        return [str(task_id) for task_id in self.read_catalogue()["task_id"]]
+    def task_ids(self, max_rows: int | None = None) -> list[str]:
+        """Return the tasks of the catalogue, sorted; those of more rows than `max_rows` are left out."""
+        catalogue = self.read_catalogue()
+        kept = catalogue if max_rows is None else catalogue.loc[catalogue["rows"] <= max_rows]
+        return [str(task_id) for task_id in kept["task_id"]]
 
     def read_task(self, task_id: str) -> TaskData:
         """Return one prepared task.

@@ -12,6 +12,7 @@ import pandas as pd
 from metaflow_hpo.evaluate.protocol import DEFAULT_TRUST, KS, held_out_folds, regret_of
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
+from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Prediction, Surrogate
 
@@ -49,6 +50,11 @@ class _WithoutMetaFeatures(_WithoutSimilarity):
         return super().believed_regret(self.standardiser.center)
 
 
+def _without_forest(full: SurrogateRecommender) -> SurrogateRecommender:
+    """Weigh past tasks by their distance in meta-features, where nothing says which of these matter."""
+    return replace(full, forest=TaskForest.without_say(len(full.past_regret)))
+
+
 def _as(kind: type[SurrogateRecommender]) -> Callable[[SurrogateRecommender], SurrogateRecommender]:
     return lambda full: kind(**{field.name: getattr(full, field.name) for field in fields(full)})
 
@@ -58,6 +64,7 @@ VARIANTS: dict[str, Callable[[SurrogateRecommender], SurrogateRecommender]] = {
     "without the networks": lambda full: replace(full, trust=0.0),
     "without past tasks as scenarios": lambda full: replace(full, trust=1.0),
     "without choosing the trust": lambda full: replace(full, trust=DEFAULT_TRUST),
+    "without the forest": _without_forest,
     "without similarity of tasks": _as(_WithoutSimilarity),
     "without complementarity": _as(_WithoutComplementarity),
     "without meta-features": _as(_WithoutMetaFeatures),

@@ -13,9 +13,10 @@ from functools import partial
 
 import numpy as np
 
-from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSettings, NewTask
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.sequential import Observed
+from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.recommend.table_recommender import TableRecommender
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray, MetaDataset
 from metaflow_hpo.surrogate.past_tasks import see_core
@@ -115,12 +116,14 @@ def measure_adaptive(
     families = np.array(meta.families)
     replayed = _spread(len(families), max_tasks)
     for family in dict.fromkeys(families[replayed].tolist()):
-        recommender = AdaptiveRecommender.fit(see_core(meta.subset(np.flatnonzero(families != family))))
-        networks = surrogate.networks_blind_to(family)
+        past, networks = meta.subset(np.flatnonzero(families != family)), surrogate.networks_blind_to(family)
+        first = SurrogateRecommender.fit(surrogate, past, trust)
+        recommender = AdaptiveRecommender.fit(see_core(past), AdaptiveSettings(task_forest=False))
         for t in replayed[families[replayed] == family]:
             prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded, networks)
             believe = partial(_first, prediction.positions[:, 0, :].mean(axis=0))
-            task = recommender.begin(meta.meta_features[t], believe=believe, trust=trust)
+            weights = first.learned_similarity(meta.meta_features[t])
+            task = recommender.begin(meta.meta_features[t], believe=believe, trust=trust, weights=weights)
             before = np.clip(prediction.mean[0], 0.0, 1.0), prediction.spread[0]
             for n, values in _replay(task, meta.performance[t], before, tuple(scores)).items():
                 scores[n][meta.task_ids[t]] = values

@@ -147,7 +147,7 @@ def _describe_limits(past: MetaDataset) -> str:
     return (
         "## Limits\n"
         f"- It knows tasks like its {len(past.task_ids)} past ones: small and medium tables. A task farther away than "
-        "95 % of past tasks are from each other gets the default and the plain portfolio, with wider intervals.\n"
+        "95 % of past tasks are from each other gets the default and what complements it best, with wider intervals.\n"
         "- It recommends only the shared configurations, which need not hold a task's optimum.\n"
         "- It ranks by cross-validated performance; time, memory and fairness are not considered.\n"
         "- Where configurations differ by less than the noise of training, its order means nothing."

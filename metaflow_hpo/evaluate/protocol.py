@@ -6,7 +6,7 @@ a fold's meta-test families is chosen without any outcome of these families.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -183,8 +183,9 @@ def _trust_regret(
     lines = []
     for j, split in enumerate(splits):
         past = meta.subset(split.train)
+        fitted = SurrogateRecommender.fit(surrogate, past, DEFAULT_TRUST, networks=[j])
         for trust in TRUSTS:
-            recommender = SurrogateRecommender.fit(surrogate, past, trust, networks=[j])
+            recommender = replace(fitted, trust=trust)
             for t in split.validation:
                 path = incumbent_regret(regret[t], recommender.select(meta.meta_features[t], max(ks)), ks)
                 lines.append({"task": int(t), "trust": trust, "regret": float(np.mean(path))})

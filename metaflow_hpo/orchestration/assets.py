@@ -8,7 +8,7 @@ import warnings
 
 import dagster as dg
 
-from metaflow_hpo.adapters import collect_steps, feedback, surrogate_steps
+from metaflow_hpo.adapters import champion_steps, collect_steps, evaluation_steps, feedback, surrogate_steps
 from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
 from metaflow_hpo.adapters.pipeline import record_stages
 from metaflow_hpo.orchestration import metadata as show
@@ -157,7 +157,7 @@ def recommendation_evaluation(
 ) -> dg.MaterializeResult[None]:
     """The candidate on held-out families against every baseline, by regret and by really training; decides the gate."""
     work = pipeline.open(context)
-    report = surrogate_steps.evaluate(work)
+    report = evaluation_steps.evaluate(work)
     folder = work.store.evaluation_folder
     tables = {name: show.show_table(report[name]) for name in ("summary", "gains", "realised")}
     names = ("regret", "realised", "calibration", "ablation")
@@ -180,7 +180,7 @@ def recommendation_evaluation(
 def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """The served version: the alias `champion` on the candidate that passed the gate."""
     work = pipeline.open(context)
-    report = surrogate_steps.promote(work)
+    report = champion_steps.promote(work)
     recorded = record_stages(work, ["champion"])
     return dg.MaterializeResult(metadata=show.keep_plain(report) | recorded)
 

@@ -4,7 +4,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.adapters import evaluation_files, feedback, surrogate_steps
+from metaflow_hpo.adapters import champion_steps, evaluation_files, feedback, surrogate_steps
 from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.versioning import data_md5, is_dvc_repository, recorded_md5
 from metaflow_hpo.orchestration import assets
@@ -102,7 +102,7 @@ def gate(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> 
     work = pipeline.open(context)
     results = evaluation_files.read_results(work.store)
     if not results["promoted"] and results["version"] == surrogate_steps.read_candidate(work)["version"]:
-        surrogate_steps.promote(work)  # this check blocks the asset `champion`: the refusal is recorded here
+        champion_steps.promote(work)  # this check blocks the asset `champion`: the refusal is recorded here
     return dg.AssetCheckResult(
         passed=bool(results["promoted"]), description=results["reason"], metadata={"version": results["version"]}
     )
@@ -111,9 +111,9 @@ def gate(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> 
 @dg.asset_check(asset=assets.champion)
 def champion_answers(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
     """The champion, downloaded from the registry, answers a golden request with five distinct valid configurations."""
-    answer = surrogate_steps.answer_golden_request(pipeline.open(context))
+    answer = champion_steps.answer_golden_request(pipeline.open(context))
     found = [str(r["configuration"]) for r in answer["recommendations"]]
-    passed = len(set(found)) == surrogate_steps.RECOMMENDED
+    passed = len(set(found)) == champion_steps.GOLDEN_COUNT
     return dg.AssetCheckResult(passed=passed, metadata={"first": found[0]})
 
 

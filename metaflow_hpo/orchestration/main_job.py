@@ -63,8 +63,9 @@ def run_main_job(instance: dg.DagsterInstance, resource: PipelineResource) -> bo
 
 def _was_refused(pipeline: Pipeline) -> bool:
     """Tell whether the gate refused the candidate: then a blocked champion is the right outcome."""
+    from metaflow_hpo.adapters.champion_steps import promote
     from metaflow_hpo.adapters.evaluation_files import read_results
-    from metaflow_hpo.adapters.surrogate_steps import promote, read_candidate
+    from metaflow_hpo.adapters.surrogate_steps import read_candidate
 
     results, candidate = read_results(pipeline.store), read_candidate(pipeline)
     if results["promoted"] or results["version"] != candidate["version"]:

@@ -21,6 +21,7 @@ from metaflow_hpo.recommend.mixture import Belief, Mixture
 from metaflow_hpo.recommend.pool_kernel import PoolKernel, carry_over
 from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance, weigh_by_evidence
 from metaflow_hpo.recommend.sequential import Observed, TaskDistance, best_free
+from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import PastTasks
@@ -39,7 +40,9 @@ class AdaptiveSettings:
         mixture_trials: Trials from which they decide alone.
         improvement_share: Their share in between, in [0, 1].
         surrogate_share: Prior weight of the surrogate's prediction among the experts, in [0, 1).
-        similarity: Share of the tasks' weights that follows the distance in meta-features; the rest is uniform.
+        task_forest: Whether past tasks may be weighed by a forest, where it has proved itself on them.
+        similarity: Without it, the share of the tasks' weights that follows the distance in meta-features; the rest is
+            uniform.
         portfolio_width: Width of the similarity in the portfolio, in root median squared distances.
         expert_width: The same among the experts.
     """
@@ -48,6 +51,7 @@ class AdaptiveSettings:
     mixture_trials: int = 5
     improvement_share: float = 0.3
     surrogate_share: float = 0.25
+    task_forest: bool = True
     similarity: float = 0.5
     portfolio_width: float = 1.0
     expert_width: float = 0.5
@@ -77,6 +81,16 @@ class AdaptiveRecommender:
         """How scores carry over to other configurations; fitted when it is first needed."""
         return PoolKernel.fit(self.past)
 
+    @cached_property
+    def forest(self) -> TaskForest:
+        """Weights of past tasks that were learned, fitted when they are first needed."""
+        features, regret = self.distance.standardised, self.past.regret
+        # In an order of their own: trees depend on the order of what they see.
+        order = np.lexsort(np.concatenate([features, regret], axis=1).T)
+        families = [self.past.families[t] for t in order] if self.past.families else []
+        forest = TaskForest.fit(features[order], regret[order], families)
+        return replace(forest, leaves=forest.leaves[np.argsort(order)])
+
     def begin(
         self,
         meta_features: Array,
@@ -86,6 +100,7 @@ class AdaptiveRecommender:
         trust: float = 0.0,
         is_novel: bool = False,
         seconds: Callable[[Array], Array] | None = None,
+        weights: Array | None = None,
     ) -> "NewTask":
         """Begin a new task.
 
@@ -94,16 +109,21 @@ class AdaptiveRecommender:
             more: Configurations beside the pool that were tried or may be.
             believe: The surrogate's prediction for this task, if there is a surrogate.
             trust: How far each past task's regrets are bent towards that prediction, in [0, 1].
-            is_novel: The task is unlike all past ones: none of them is nearer, the surrogate is not asked, and the
-                default comes first.
+            is_novel: The task is unlike all past ones: by distance none of them is nearer, the surrogate is not asked,
+                and the default comes first.
             seconds: Returns expected seconds of training `(P,)` of encoded configurations `(P, D)`; gains are then
                 per second.
+            weights: `(T,)` of the past tasks, summing to 1, in the portfolio and among the experts; see `weigh` unless
+                given.
         """
         past = self.kernel.extend(more) if more else self.past
         pool = len(self.past.configurations)
         known = None if is_novel else meta_features
-        weights = self.weigh(known, self.settings.portfolio_width)
-        expert_weights = self.weigh(known, self.settings.expert_width)
+        if weights is None:
+            weights = self.weigh(known, self.settings.portfolio_width)
+            expert_weights = self.weigh(known, self.settings.expert_width)
+        else:
+            expert_weights = weights
         regret = past.regret
         if believe is not None and known is not None:
             expected = believe(past.points)
@@ -117,14 +137,16 @@ class AdaptiveRecommender:
         return NewTask(past, belief, regret, weights, first, duration, self.settings)
 
     def weigh(self, meta_features: Array | None, width: float = 1.0) -> Array:
-        """Return weights `(T,)` of past tasks that sum to 1, see `weigh_by_distance`.
+        """Return weights `(T,)` of past tasks that sum to 1: the forest's, or by distance where it did not pass.
 
         Args:
             meta_features: `(M,)` of the new task, raw, NaN where not known; where none is, all tasks weigh the same.
-            width: In root median squared distances; smaller is more selective.
+            width: Of the similarity by distance, in root median squared distances; smaller is more selective.
         """
         if meta_features is None or not np.isfinite(meta_features).any():
             return np.full(len(self.past.scores), 1.0 / len(self.past.scores))
+        if self.settings.task_forest and self.forest.share > 0:
+            return self.forest.weigh(self.distance.transform(meta_features))
         return weigh_by_distance(self.distance.squared(meta_features), share=self.settings.similarity, width=width)
 
 

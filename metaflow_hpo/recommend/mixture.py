@@ -116,8 +116,7 @@ class Mixture:
     @cached_property
     def forest(self) -> TaskForest:
         """Weights of past tasks that were learned, fitted when they are first needed."""
-        families = self.past.families or [str(t) for t in range(len(self.past.regret))]
-        return TaskForest.fit(self.distance.standardised, self.past.regret, families)
+        return TaskForest.fit(self.distance.standardised, self.past.regret, self.past.families)
 
 
 @dataclass(frozen=True)

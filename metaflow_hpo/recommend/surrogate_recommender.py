@@ -1,24 +1,28 @@
 """The surrogate's recommender: a portfolio over past tasks, each bent towards what it believes of the new one.
 
 A past task is a scenario of how the new one may behave. Its regrets are mixed with those the surrogate predicts for the
-new task: `(1 - trust) * past + trust * predicted`, and scenarios of similar tasks weigh more.
+new task: `(1 - trust) * past + trust * predicted`. Scenarios of similar tasks weigh more: what makes tasks similar is
+learned by a forest, or is their distance in meta-features where the forest does not prove itself on the past tasks.
 
 The one thing to know: with `trust = 0` and uniform similarity it is the greedy portfolio, so it has to earn every step
 away from it. `trust` is chosen on meta-validation families, never on the families that are reported.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_distance
+from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Prediction, Surrogate
 from metaflow_hpo.surrogate.targets import Standardiser
 
 TRUSTS: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9)
 """Shares of the surrogate's prediction in a scenario that are tried on meta-validation families."""
+FOREST_SHARE = 0.9
+"""Part of the weights of past tasks that is the forest's, where it has a say; the rest is uniform."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class SurrogateRecommender:
         past_meta_features: `(T, M)` standardised.
         standardiser: Fitted on past tasks.
         trust: Share of the surrogate's prediction in every scenario, in [0, 1].
+        forest: Learned weights of past tasks.
     """
 
     surrogate: Surrogate
@@ -42,11 +47,17 @@ class SurrogateRecommender:
     past_meta_features: Array
     standardiser: Standardiser
     trust: float
+    forest: TaskForest
     name: str = "surrogate"
 
     @classmethod
     def fit(
-        cls, surrogate: Surrogate, past: MetaDataset, trust: float, networks: Sequence[int] | None = None
+        cls,
+        surrogate: Surrogate,
+        past: MetaDataset,
+        trust: float,
+        networks: Sequence[int] | None = None,
+        forest: TaskForest | None = None,
     ) -> "SurrogateRecommender":
         """Combine a surrogate with the past tasks it may use.
 
@@ -55,17 +66,20 @@ class SurrogateRecommender:
             past: Past tasks on the pool; must hold no family that is evaluated.
             trust: Share of the surrogate's prediction in every scenario, in [0, 1].
             networks: Networks that may be asked; all unless given.
+            forest: Fitted on the very same past tasks; fitted here unless given.
         """
         regret = task_regret(past.performance)
         standardiser = Standardiser.fit(past.meta_features)
+        points = standardiser.transform(past.meta_features)
         return cls(
             surrogate=surrogate,
             networks=tuple(range(len(surrogate.networks)) if networks is None else networks),
             encoded=past.encoded,
             past_regret=regret,
-            past_meta_features=standardiser.transform(past.meta_features),
+            past_meta_features=points,
             standardiser=standardiser,
             trust=trust,
+            forest=_fit_forest(points, regret, past) if forest is None else forest,
         )
 
     def select(
@@ -100,10 +114,28 @@ class SurrogateRecommender:
         return np.asarray(expected.max() - expected)
 
     def similarity(self, meta_features: Array) -> Array:
-        """Return weights `(T,)` of past tasks that sum to 1: half uniform, half a softmax of the distance."""
-        return weigh_by_distance(self.squared_distances(meta_features))
+        """Return weights `(T,)` of past tasks that sum to 1, by the forest.
+
+        Where it has no say they are half uniform, half a softmax of the distance.
+        """
+        learned = self.learned_similarity(meta_features)
+        return weigh_by_distance(self.squared_distances(meta_features)) if learned is None else learned
+
+    def learned_similarity(self, meta_features: Array) -> Array | None:
+        """Return weights `(T,)` of past tasks that sum to 1, by the forest; None where it has no say."""
+        return self.forest.weigh(self._standardise(meta_features)) if self.forest.share > 0 else None
 
     def squared_distances(self, meta_features: Array) -> Array:
         """Return squared distances `(T,)` to past tasks in standardised, clipped meta-features."""
-        query = self.standardiser.transform(meta_features[None, :])[0]
-        return np.asarray(((self.past_meta_features - query) ** 2).sum(axis=1))
+        return np.asarray(((self.past_meta_features - self._standardise(meta_features)) ** 2).sum(axis=1))
+
+    def _standardise(self, meta_features: Array) -> Array:
+        return np.asarray(self.standardiser.transform(meta_features[None, :])[0])
+
+
+def _fit_forest(points: Array, regret: Array, past: MetaDataset) -> TaskForest:
+    """Fit the weights on the past tasks in the order of their names: trees depend on the order of what they see."""
+    order = np.argsort(past.task_ids, kind="stable")
+    families = [past.families[t] for t in order]
+    forest = TaskForest.fit(points[order], regret[order], families, (FOREST_SHARE,))
+    return replace(forest, leaves=forest.leaves[np.argsort(order)])

@@ -84,10 +84,11 @@ class TableRecommender:
         kept = np.flatnonzero(np.array(self.families) != family)
         past = self.past
         rows = {name: getattr(past, name)[kept] for name in _ARRAYS}
+        families = tuple(self.families[t] for t in kept)
         return TableRecommender(
-            past=_make_past(past.space, past.configurations, rows, past.default),
+            past=_make_past(past.space, past.configurations, rows, past.default, families),
             task_ids=tuple(self.task_ids[t] for t in kept),
-            families=tuple(self.families[t] for t in kept),
+            families=families,
             meta_feature_names=self.meta_feature_names,
             ends=self.ends[kept],
             seconds=self.seconds,
@@ -267,10 +268,11 @@ class TableRecommender:
             )
         values, arrays = json.loads((folder / DESCRIPTION_FILE).read_text()), load_file(folder / ARRAYS_FILE)
         space = SearchSpace.from_json(values["space"])
+        families = tuple(values["families"])
         return cls(
-            past=_make_past(space, tuple(values["configurations"]), arrays, values["default"]),
+            past=_make_past(space, tuple(values["configurations"]), arrays, values["default"], families),
             task_ids=tuple(values["task_ids"]),
-            families=tuple(values["families"]),
+            families=families,
             meta_feature_names=tuple(values["meta_feature_names"]),
             ends=arrays["ends"],
             seconds=arrays["seconds"],
@@ -281,7 +283,11 @@ class TableRecommender:
 
 
 def _make_past(
-    space: SearchSpace, configurations: Sequence[Any], arrays: Mapping[str, Array], default: int
+    space: SearchSpace,
+    configurations: Sequence[Any],
+    arrays: Mapping[str, Array],
+    default: int,
+    families: tuple[str, ...],
 ) -> PastTasks:
     return PastTasks(
         space=space,
@@ -294,4 +300,5 @@ def _make_past(
         meta_features=arrays["meta_features"],
         trials=(),
         default=default,
+        families=families,
     )

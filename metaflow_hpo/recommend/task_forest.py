@@ -4,13 +4,15 @@ The one thing to know: it has a say only as far as leave-family-out on the past 
 where meta-features tell nothing its share is 0 and all past tasks weigh the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metaflow_hpo.recommend.portfolio import select_greedily
+from metaflow_hpo.recommend.trees import Trees
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.splits import assign_folds
 
@@ -33,7 +35,7 @@ class TaskForest:
     Attributes:
         share: Its share of the weights, in [0, 1); 0 where it did not pass.
         count: Number of past tasks.
-        forest: The fitted trees; None where the share is 0.
+        trees: The grown trees; none where the share is 0.
         leaves: `(T, trees)` where the past tasks end.
 
     References:
@@ -42,34 +44,59 @@ class TaskForest:
 
     share: float
     count: int
-    forest: Any
+    trees: Trees
     leaves: IntArray
 
     @classmethod
-    def fit(cls, features: Array, regret: Array, families: Sequence[str]) -> "TaskForest":
+    def without_say(cls, count: int) -> "TaskForest":
+        """Return what weighs `count` past tasks alike."""
+        return cls(0.0, count, Trees.none(), np.empty((count, 0), dtype=np.int64))
+
+    @classmethod
+    def fit(
+        cls, features: Array, regret: Array, families: Sequence[str], shares: Sequence[float] = SHARES
+    ) -> "TaskForest":
         """Fit on past tasks and decide the share.
 
         Args:
             features: `(T, M)` standardised meta-features.
-            regret: `(T, P)` normalised regret.
-            families: `(T,)` families, held out together.
+            regret: `(T, P)` normalised regret; NaN (never tried) counts as 1.
+            families: `(T,)` families, held out together; empty where every task is its own.
+            shares: Shares that are tried, each in (0, 1).
         """
-        none = cls(0.0, len(regret), None, np.empty((len(regret), 0), dtype=np.int64))
+        families = families or [str(t) for t in range(len(regret))]
         if len(set(families)) < _FOLDS or len(regret) < _MIN_TASKS or not np.ptp(features, axis=0).any():
-            return none
-        share = _choose_share(features, regret, families)
-        return cls(share, len(regret), *_grow(features, regret)) if share > 0 else none
+            return cls.without_say(len(regret))
+        known = np.nan_to_num(regret, nan=1.0)
+        return cls.grow(features, known, _choose_share(features, known, families, shares))
+
+    @classmethod
+    def grow(cls, features: Array, regret: Array, share: float) -> "TaskForest":
+        """Fit on past tasks with a share that is decided already; arguments are those of `fit`."""
+        if share == 0:
+            return cls.without_say(len(regret))
+        return cls(share, len(regret), *_grow(features, np.nan_to_num(regret, nan=1.0)))
 
     def weigh(self, features: Array) -> Array:
         """Return weights `(T,)` that sum to 1 for a new task with standardised meta-features `(M,)`."""
         uniform = np.full(self.count, 1.0 / self.count)
         if self.share == 0:
             return uniform
-        near = _alike(self.leaves, self.forest.apply(features[None, :]))[0]
+        near = _alike(self.leaves, self.trees.apply(features[None, :]))[0]
         return np.asarray((1.0 - self.share) * uniform + self.share * near)
 
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything by name, for safetensors; `from_arrays` builds it again."""
+        return {"share": np.array([self.share]), "leaves": self.leaves.astype(np.int32), **self.trees.to_arrays()}
 
-def _grow(features: Array, regret: Array) -> tuple[Any, IntArray]:
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "TaskForest":
+        """Build a forest from what `to_arrays` returned."""
+        leaves = arrays["leaves"].astype(np.int64)
+        return cls(float(arrays["share"][0]), len(leaves), Trees.from_arrays(arrays), leaves)
+
+
+def _grow(features: Array, regret: Array) -> tuple[Trees, IntArray]:
     from sklearn.ensemble import ExtraTreesRegressor
     from sklearn.utils.extmath import randomized_svd
 
@@ -79,7 +106,8 @@ def _grow(features: Array, regret: Array) -> tuple[Any, IntArray]:
     u, s, _ = randomized_svd(centred, n_components=count, random_state=0)
     forest = ExtraTreesRegressor(_TREES, min_samples_leaf=2, max_features=0.5, random_state=0)
     forest.fit(features, u * s)
-    return forest, np.asarray(forest.apply(features))
+    trees = Trees.of(forest)
+    return trees, trees.apply(features)
 
 
 def _alike(leaves: IntArray, reached: IntArray) -> Array:
@@ -87,28 +115,28 @@ def _alike(leaves: IntArray, reached: IntArray) -> Array:
 
     Every tree has one vote, shared by the past tasks in the leaf.
     """
-    weights = np.zeros((len(reached), len(leaves)))
-    for tree in range(leaves.shape[1]):  # one at a time: all trees at once would fill the memory
-        same = reached[:, tree, None] == leaves[None, :, tree]
-        weights += same / same.sum(axis=1, keepdims=True)
-    return np.asarray(weights / leaves.shape[1])
+    weights = np.empty((len(reached), len(leaves)))
+    for n, ends in enumerate(reached):  # one at a time: all at once would fill the memory
+        same = leaves == ends  # (T, trees)
+        weights[n] = (same / same.sum(axis=0)).mean(axis=1)
+    return weights
 
 
-def _choose_share(features: Array, regret: Array, families: Sequence[str]) -> float:
+def _choose_share(features: Array, regret: Array, families: Sequence[str], shares: Sequence[float]) -> float:
     """Return the share whose portfolio does best on held-out families, 0 unless it is better by enough."""
     assignment = assign_folds(list(families), _FOLDS)
     fold = np.array([assignment[family] for family in families])
-    shares = (0.0, *SHARES)
-    reached = np.empty((len(regret), len(shares)))
+    tried = (0.0, *shares)
+    reached = np.empty((len(regret), len(tried)))
     for f in range(_FOLDS):
         learned, held = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-        forest, leaves = _grow(features[learned], regret[learned])
-        for t, near in zip(held, _alike(leaves, forest.apply(features[held])), strict=True):
-            for j, share in enumerate(shares):
+        trees, leaves = _grow(features[learned], regret[learned])
+        for t, near in zip(held, _alike(leaves, trees.apply(features[held])), strict=True):
+            for j, share in enumerate(tried):
                 weights = (1.0 - share) / len(learned) + share * near
                 picked = select_greedily(regret[learned], weights, JUDGED_PICKS)
                 reached[t, j] = np.minimum.accumulate(regret[t, picked]).mean()
     change = reached[:, 1:] - reached[:, :1]
     error = change.std(axis=0) / np.sqrt(len(change))
     best = int(np.argmin(change.mean(axis=0)))
-    return SHARES[best] if change[:, best].mean() < -REQUIRED_GAIN * error[best] else 0.0
+    return tried[best + 1] if change[:, best].mean() < -REQUIRED_GAIN * error[best] else 0.0

@@ -151,6 +151,7 @@ def see_core(meta: MetaDataset) -> PastTasks:
         meta_features=meta.meta_features,
         trials=(),
         default=int(np.argmin(((meta.encoded - default) ** 2).sum(axis=1))),
+        families=tuple(meta.families),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 
-from metaflow_hpo.adapters import collect_steps, surrogate_steps
+from metaflow_hpo.adapters import champion_steps, collect_steps, evaluation_steps, surrogate_steps
 from metaflow_hpo.adapters.files import write_frame, write_json
 from metaflow_hpo.adapters.lineage import trace
 from metaflow_hpo.adapters.pipeline import Pipeline
@@ -45,8 +45,8 @@ def finished(tmp_path_factory):
         "descriptions": collect_steps.describe_tasks(pipeline, pipeline.store.task_ids()),
         "join": collect_steps.join_tasks(pipeline),
         "fit": surrogate_steps.fit(pipeline),
-        "evaluation": surrogate_steps.evaluate(pipeline),
-        "champion": surrogate_steps.promote(pipeline),
+        "evaluation": evaluation_steps.evaluate(pipeline),
+        "champion": champion_steps.promote(pipeline),
     }
     return pipeline, reports
 
@@ -210,10 +210,10 @@ def test_a_refused_candidate_keeps_the_champion_and_the_registry_says_why(finish
     try:
         write_json(candidate, {**json.loads(kept[candidate]), "version": second})
         with pytest.raises(MetaflowHPOError, match=f"Version {second} has not been evaluated, version 1 has"):
-            surrogate_steps.promote(pipeline)
+            champion_steps.promote(pipeline)
         refused = {"version": second, "promoted": False, "reason": "Worse than portfolio."}
         write_json(results, {**json.loads(kept[results]), **refused})
-        record = surrogate_steps.promote(pipeline)
+        record = champion_steps.promote(pipeline)
     finally:
         for path, content in kept.items():
             path.write_bytes(content)
@@ -227,7 +227,7 @@ def test_the_champion_answers_a_golden_request(finished):
     pipeline, _ = finished
     if pipeline.registry.champion() is None:
         pipeline.registry.promote(1, "for this test")
-    answer = surrogate_steps.answer_golden_request(pipeline)
+    answer = champion_steps.answer_golden_request(pipeline)
     assert len({str(r["configuration"]) for r in answer["recommendations"]}) == 5
 
 
@@ -236,9 +236,9 @@ def test_steps_out_of_order_name_the_one_to_run_first(tmp_path):
     with pytest.raises(InvalidTableError, match="dataset_catalogue"):
         collect_steps.join_tasks(pipeline)
     with pytest.raises(MetaflowHPOError, match="metaflow-hpo fit"):
-        surrogate_steps.evaluate(pipeline)
+        evaluation_steps.evaluate(pipeline)
     with pytest.raises(MetaflowHPOError, match="metaflow-hpo evaluate"):
-        surrogate_steps.promote(pipeline)
+        champion_steps.promote(pipeline)
 
 
 def test_an_unknown_task_of_the_settings_is_named(tmp_path):

@@ -50,6 +50,7 @@ def test_the_catalogue_lists_the_tasks_by_name_and_their_rows_round_trip(store: 
     tasks = [make_task("second", 1), make_task("first")]
     frame = store.write_catalogue(tasks)
     assert store.task_ids() == ["first", "second"]
+    assert store.task_ids(max_rows=0) == []
     assert list(frame["rows"]) == [60, 60]
     read = store.read_task("first")
     assert read.task == tasks[1].task

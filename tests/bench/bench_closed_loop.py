@@ -56,7 +56,7 @@ def blind_to(served: ServedRecommender, family: str) -> ServedRecommender:
         surrogate, networks=(surrogate.networks[j],), standardisers=(surrogate.standardisers[j],), fold_of_family={}
     )
     others = [t for t, other in enumerate(past.families) if other != family]
-    return replace(served, surrogate=one, past=past.subset(others))
+    return replace(served, surrogate=one, past=past.subset(others), forest=None)
 
 
 def make_pickers(served: ServedRecommender, row: np.ndarray) -> dict[str, Replay]:
@@ -68,6 +68,7 @@ def make_pickers(served: ServedRecommender, row: np.ndarray) -> dict[str, Replay
         row,
         believe=lambda encoded: served.surrogate.predict(row[None], encoded).positions[:, 0, :].mean(axis=0),
         trust=served.trust,
+        weights=static.learned_similarity(row),
     )
 
     def evidence(observed: Observed) -> int:

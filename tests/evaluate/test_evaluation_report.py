@@ -41,7 +41,7 @@ def evaluated(meta, surrogate, evaluation):
             "task_id": meta.task_ids,
             "family": meta.families,
             **{f"{way}_test": np.linspace(0.5, 0.9, 12) for way in ("first", "best_of_5", "default", "random_50")},
-            "equivalent_random_trials": np.arange(12.0),
+            "first_random_trials_test": np.arange(12.0),
         }
     )
     counts = dict.fromkeys(("wins", "ties", "losses"), 4)

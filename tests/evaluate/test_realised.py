@@ -1,3 +1,4 @@
+import itertools
 import math
 from dataclasses import replace
 
@@ -8,8 +9,8 @@ import pytest
 from metaflow_hpo.evaluate.realised import (
     choose_random_trials,
     compare_realised,
-    equivalent_random_trials,
-    expected_best,
+    count_equal_trials,
+    expect_best,
     summarise_realised,
 )
 from metaflow_hpo.trial import Trial
@@ -34,36 +35,35 @@ def random_trials(task_id="iris"):
     return pd.concat([frame, failed])
 
 
-@pytest.mark.parametrize("size", [4, 50])
-def test_the_best_of_all_random_trials_is_chosen_by_performance_and_judged_on_the_test_rows(size):
-    assert expected_best(POOL, POOL_TEST, size) == (0.5, 0.4)
+def test_the_best_of_all_random_trials_is_chosen_by_performance_and_judged_on_the_test_rows():
+    assert expect_best(POOL, POOL_TEST)[-1] == pytest.approx(0.4)
 
 
-def test_one_random_trial_gives_the_mean_of_the_pool():
-    performance, test_performance = expected_best(POOL, POOL_TEST, 1)
-    assert performance == pytest.approx(POOL.mean(), abs=0.04)
-    assert test_performance == pytest.approx(POOL_TEST.mean(), abs=0.06)
+def test_what_random_search_gives_is_the_mean_over_all_draws():
+    for size in range(1, 5):
+        draws = [max(draw) for draw in itertools.combinations(zip(POOL, POOL_TEST, strict=True), size)]
+        assert expect_best(POOL, POOL)[size - 1] == pytest.approx(np.mean([best for best, _ in draws]))
+        assert expect_best(POOL, POOL_TEST)[size - 1] == pytest.approx(np.mean([test for _, test in draws]))
 
 
-def test_the_best_of_two_of_four():
-    # Of the 6 pairs, 3 hold 0.5, 2 of the others hold 0.3, one is (0.1, 0.2).
-    assert expected_best(POOL, POOL_TEST, 2)[0] == pytest.approx((3 * 0.5 + 2 * 0.3 + 0.2) / 6, abs=0.03)
-
-
-def test_more_random_trials_are_never_worse():
-    pool = np.random.default_rng(0).random(60)
-    found = [expected_best(pool, pool, size)[0] for size in (1, 5, 20, 60)]
-    assert found == sorted(found)
-    assert found[-1] == pool.max()
+def test_more_random_trials_are_never_worse_and_large_pools_stay_finite():
+    pool = np.random.default_rng(0).random(3000)
+    found = expect_best(pool, pool)
+    assert (np.diff(found) >= 0).all()
+    assert found[0] == pytest.approx(pool.mean())
+    assert found[-1] == pytest.approx(pool.max())
 
 
 def test_without_a_random_trial_nothing_is_known():
-    assert np.isnan(expected_best(np.array([]), np.array([]), 10)).all()
+    line = compare_realised({"iris": [trial(0.4, 0.4), trial(0.3, 0.3)]}, random_trials("wine")).iloc[0]
+    assert np.isnan(line[["random_10", "random_10_test", "random_50", "random_50_test"]].to_numpy(dtype=float)).all()
+    assert line["first_random_trials"] == 0
 
 
-@pytest.mark.parametrize(("reached", "trials"), [(0.6, 5.0), (0.5, 5.0), (0.4, 2.5), (0.0, 1.0), (math.nan, 1.0)])
-def test_equivalent_random_trials(reached, trials):
-    assert equivalent_random_trials(POOL, reached) == trials
+@pytest.mark.parametrize(("reached", "trials"), [(0.6, 4), (0.5, 4), (0.4, 2), (0.3, 1), (0.0, 0), (math.nan, 0)])
+def test_what_was_reached_is_counted_in_random_trials(reached, trials):
+    # The best of 1 to 4 is expected to be .275, .383, .45, .5.
+    assert count_equal_trials(expect_best(POOL, POOL), reached) == trials
 
 
 def test_ways_to_choose_are_compared_task_by_task():
@@ -79,13 +79,14 @@ def test_ways_to_choose_are_compared_task_by_task():
     assert math.isnan(iris["first_test"])
     assert (iris["best_of_5"], iris["best_of_5_test"]) == (0.45, 0.35)
     assert (iris["default"], iris["default_test"]) == (0.3, 0.25)
-    assert iris["equivalent_random_trials"] == 1.0
+    assert (iris["first_random_trials"], iris["best_of_5_random_trials"]) == (0, 3)
     assert (wine["first"], wine["first_test"]) == (0.2, 0.3)
     assert (wine["best_of_5"], wine["best_of_5_test"]) == (0.6, 0.7)
     assert (wine["default"], wine["default_test"]) == (0.4, 0.1)
-    assert (wine["random_10"], wine["random_10_test"]) == (0.5, 0.4)
-    # 0.5 and 0.3 of four are better than 0.2.
-    assert wine["equivalent_random_trials"] == pytest.approx(5.0 / 3.0)
+    assert (wine["random_10"], wine["random_10_test"]) == pytest.approx((0.5, 0.4))
+    assert (wine["first_random_trials"], wine["best_of_5_random_trials"]) == (0, 4)
+    # On the test rows one random trial gives .45, more give less.
+    assert (wine["first_random_trials_test"], wine["best_of_5_random_trials_test"]) == (0, 4)
 
 
 def test_only_the_first_five_recommendations_count():

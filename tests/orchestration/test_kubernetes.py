@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import metaflow_hpo
-from metaflow_hpo.cli import STEPS
+from metaflow_hpo.commands.operating import STEPS
 from metaflow_hpo.settings import Settings
 
 ROOT = Path(__file__).parents[2]

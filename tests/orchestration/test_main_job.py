@@ -12,7 +12,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters import collect_steps, evaluation_files, surrogate_steps
+from metaflow_hpo.adapters import champion_steps, collect_steps, evaluation_files, surrogate_steps
 from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.definitions import defs
 from metaflow_hpo.errors import MetaflowHPOError
@@ -101,8 +101,10 @@ def test_the_surrogate_run_holds_learning_curves_and_the_evaluation(project):
     client = project.pipeline().tracking.client()
     run = client.get_run(candidate["run_id"])
     assert run.data.tags["data.meta_dataset.md5"] == candidate["meta_dataset_md5"]
-    assert "regret_surrogate_k1" in run.data.metrics
-    curves = [name for name in run.data.metrics if name.endswith("validation_loss") and name.startswith("fold-")]
+    assert run.info.run_name == f"version {candidate['version']}"
+    assert run.data.params["learner"] == "mlp"
+    assert "regret/surrogate_k1" in run.data.metrics
+    curves = [name for name in run.data.metrics if name.endswith("validation_loss") and name.startswith("fit/fold-")]
     assert len(curves) == 3
     assert len(client.get_metric_history(candidate["run_id"], curves[0])) > 1
 
@@ -122,9 +124,9 @@ def test_a_second_run_trains_nothing_and_changes_no_table(project):
 def test_an_unevaluated_candidate_is_not_promoted(project, monkeypatch):
     pipeline = project.pipeline()
     candidate = surrogate_steps.read_candidate(pipeline)
-    monkeypatch.setattr(surrogate_steps, "read_candidate", lambda _: {**candidate, "version": 99})
+    monkeypatch.setattr(champion_steps, "read_candidate", lambda _: {**candidate, "version": 99})
     with pytest.raises(MetaflowHPOError, match="Version 99 has not been evaluated"):
-        surrogate_steps.promote(pipeline)
+        champion_steps.promote(pipeline)
 
 
 def test_a_refused_candidate_leaves_the_champion_and_says_why(project):
@@ -141,7 +143,7 @@ def test_a_refused_candidate_leaves_the_champion_and_says_why(project):
     try:
         write_json(evaluation, {**results, "version": worse, "promoted": False, "reason": "Worse than portfolio."})
         write_json(candidate_file, {**candidate, "version": worse})
-        record = surrogate_steps.promote(pipeline)
+        record = champion_steps.promote(pipeline)
     finally:
         write_json(evaluation, results)
         write_json(candidate_file, candidate)

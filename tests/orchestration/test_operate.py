@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_wine
 
 from metaflow_hpo import cli
-from metaflow_hpo.adapters import surrogate_steps
+from metaflow_hpo.adapters import champion_steps, surrogate_steps
 from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
 from metaflow_hpo.orchestration import assets, checks
@@ -101,11 +101,11 @@ def test_rolling_back_is_one_command_that_the_gate_does_not_undo(champion, call)
         passed = {**json.loads(kept[results_file]), "version": second, "promoted": True, "reason": "Not worse."}
         write_json(results_file, passed)
         write_json(candidate_file, {**candidate, "version": second})
-        assert surrogate_steps.promote(pipeline)["version"] == second
+        assert champion_steps.promote(pipeline)["version"] == second
         code, out, err = call("promote", 1, "--reason", "version 2 is slower", "--json")
         assert code == 0, err
         assert (json.loads(out)["version"], json.loads(out)["previous"]) == (1, second)
-        record = surrogate_steps.promote(pipeline)
+        record = champion_steps.promote(pipeline)
         assert (record["version"], record["promoted"]) == (1, False)
         assert f"metaflow-hpo promote {second}" in record["reason"]
     finally:

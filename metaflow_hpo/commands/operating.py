@@ -1,0 +1,164 @@
+"""Commands that run the pipeline and decide about its versions."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metaflow_hpo.adapters import printing
+from metaflow_hpo.commands.common import Json, Target, opened
+from metaflow_hpo.errors import MetaflowHPOError
+
+app = typer.Typer()
+_PANEL = "Run the pipeline"
+STEPS = (
+    "dataset_catalogue",
+    "search_results",
+    "meta_features",
+    "meta_dataset",
+    "surrogate",
+    "recommendation_evaluation",
+    "champion",
+)
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo demo")
+def demo() -> None:
+    """Run the main job on real tasks that ship with the dependencies, then recommend for a table it has never seen."""
+    from metaflow_hpo.adapters.demo import compare_on_held_out, write_held_out
+    from metaflow_hpo.adapters.evaluation_files import read_results
+
+    with opened() as pipeline:
+        settings = pipeline.settings
+    typer.echo("The main job, through Dagster: collect, train the surrogate, evaluate, promote", err=True)
+    # Its own process: the instance of Dagster is chosen by the environment.
+    environment = {**os.environ, "DAGSTER_HOME": str(settings.dagster_home), "METAFLOW_HPO_DATA": str(settings.data)}
+    job = subprocess.run([sys.executable, "-m", "metaflow_hpo.orchestration.main_job"], env=environment, check=False)
+    if job.returncode:
+        raise MetaflowHPOError("The main job failed; its own message stands above. Running the demo again resumes it.")
+    with opened() as pipeline:
+        printing.show_evaluation(read_results(pipeline.store))
+        path, target = write_held_out(pipeline)
+        answer, comparison = compare_on_held_out(pipeline, path, target)
+    printing.show_recommendation(answer)
+    printing.print_table(
+        f"{path.name}, really trained", ["what", "cross-validated", "test rows", "seconds"], comparison
+    )
+    printing.show_where_next(pipeline, path, target)
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo step dataset_catalogue")
+def step(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(STEPS)}.")],
+    max_task_rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of search_results: leave tasks of more rows out."),
+    ] = None,
+) -> None:
+    """Run one step of the pipeline, as the asset of the same name does (the stages of dvc.yaml)."""
+    from metaflow_hpo.adapters import champion_steps, collect_steps, evaluation_steps, surrogate_steps
+
+    if name not in STEPS:
+        raise typer.BadParameter(f"expected one of {', '.join(STEPS)}; got {name!r}.")
+    if max_task_rows is not None and name != "search_results":
+        raise typer.BadParameter("--max-task-rows goes with search_results.")
+    with opened() as pipeline:
+        match name:
+            case "dataset_catalogue":
+                collect_steps.build_catalogue(pipeline)
+            case "search_results":
+                collect_steps.search_tasks(pipeline, pipeline.store.task_ids(max_task_rows))
+            case "meta_features":
+                collect_steps.describe_tasks(pipeline, pipeline.store.task_ids())
+            case "meta_dataset":
+                collect_steps.join_tasks(pipeline)
+            case "surrogate":
+                surrogate_steps.fit(pipeline)
+            case "recommendation_evaluation":
+                evaluation_steps.evaluate(pipeline)
+            case _:
+                record = champion_steps.promote(pipeline)
+                typer.echo(record["reason"], err=True)
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo add my.csv --target y")
+def add(
+    files: Annotated[list[Path], typer.Argument(help="Tables, csv or parquet, with their sidecars.", metavar="FILE")],
+    target: Target = None,
+    kind: Annotated[str | None, typer.Option(help="binary, multiclass, classification or regression.")] = None,
+    family: Annotated[str | None, typer.Option(help="Group of relatives of the task.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the data.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="New versions of files that are there already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put tables into the inbox, from which the next reading of the catalogue makes tasks."""
+    from metaflow_hpo.adapters.add_file import add_file
+
+    sidecar = {"target": target, "kind": kind, "family": family, "licence": licence}
+    with opened() as pipeline:
+        added = []
+        for done, file in enumerate(files, start=1):
+            added.append(add_file(pipeline.store, file, sidecar, replace=replace))
+            pipeline.progress("files added", done, len(files))
+    if as_json:
+        printing.print_json({"added": added})
+        return
+    for path in added:
+        print(f"added {path}")
+    print("next: the sensor `inbox_sensor`, or metaflow-hpo step dataset_catalogue")
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo promote 3 --reason 'version 4 is slower'")
+def promote(
+    version: Annotated[int, typer.Argument(min=1, help="Version of the registered surrogate.")],
+    reason: Annotated[str, typer.Option(help="Why, for whoever reads the audit.")] = "Promoted by hand.",
+    as_json: Json = False,
+) -> None:
+    """Make a version the champion by hand: the way back to an earlier one. The gate does not undo it."""
+    from metaflow_hpo.adapters.audit import promote_by_hand
+
+    with opened() as pipeline:
+        record = promote_by_hand(pipeline, version, reason)
+    if as_json:
+        printing.print_json(record)
+    else:
+        print(f"champion: version {version} (before: {record['previous'] or 'none'}); see metaflow-hpo audit")
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo audit --json")
+def audit(as_json: Json = False) -> None:
+    """Show every promotion and rejection: when, by whom and why."""
+    from metaflow_hpo.adapters.audit import audit as read_audit
+
+    with opened() as pipeline:
+        report = read_audit(pipeline)
+    if as_json:
+        printing.print_json(report)
+        return
+    names = ("time", "outcome", "version", "champion_before", "by", "reason")
+    rows = [
+        [*(d[name] for name in names[:-1]), d["reason"] if d["finished"] else f"UNFINISHED: {d['reason']}"]
+        for d in report["decisions"]
+    ]
+    champion = "no champion" if report["champion"] is None else f"champion: version {report['champion']}"
+    printing.print_table(
+        f"{report['name']}, {champion}", ["time", "outcome", "version", "before", "by", "reason"], rows
+    )
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo lineage 1 --json")
+def lineage(
+    name: Annotated[str, typer.Argument(help="A version, or a recommendation_id.", metavar="ID")], as_json: Json = False
+) -> None:
+    """Walk back from a version or a recommendation to its run, code, meta-data, trials and raw files."""
+    from metaflow_hpo.adapters.lineage import trace
+
+    with opened() as pipeline:
+        report = trace(pipeline, name)
+    if as_json:
+        printing.print_json(report)
+    else:
+        printing.show_lineage(report)

@@ -1,0 +1,230 @@
+"""Commands on a person's table: describe, recommend, search, train, and say what came of it."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from metaflow_hpo.adapters import printing
+from metaflow_hpo.commands.common import Data, Json, Learner, Target, opened
+
+if TYPE_CHECKING:
+    from metaflow_hpo.adapters.pipeline import Pipeline
+    from metaflow_hpo.task import TaskData
+    from metaflow_hpo.trial import Trial
+
+app = typer.Typer()
+_PANEL = "Your table"
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo recommend my.csv --target y --json")
+def recommend(
+    data: Annotated[Path | None, typer.Argument(help="Your table, csv or parquet.", metavar="[DATA]")] = None,
+    target: Target = None,
+    k: Annotated[int, typer.Option("--k", min=1, max=50, help="How many configurations.")] = 5,
+    trials: Annotated[Path | None, typer.Option(help="Your own trials so far: performance and hp_* columns.")] = None,
+    per_time: Annotated[
+        bool, typer.Option("--per-time", help="Most gain per second of training first, rather than per trial.")
+    ] = False,
+    learner: Learner = None,
+    recommender: Annotated[
+        Path | None, typer.Option(help="Folder that fit --trials wrote; answers without DATA.")
+    ] = None,
+    task_meta_features: Annotated[
+        Path | None, typer.Option(help="With --recommender: one line of the table's mf_* columns for the new task.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Recommend configurations for your table, or from a recommender of your own, without training anything."""
+    from metaflow_hpo.adapters import advise
+    from metaflow_hpo.adapters.feedback import remember
+
+    if data is None and recommender is not None:
+        if per_time:
+            raise typer.BadParameter("--per-time goes with DATA.")
+        _recommend_from_folder(recommender, k, trials, task_meta_features, as_json=as_json)
+        return
+    if data is None or recommender is not None:
+        raise typer.BadParameter("give either DATA, or --recommender FOLDER.")
+    with opened(learner) as pipeline:
+        observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
+        answer = advise.recommend(pipeline, advise.describe_file(data, target), k, observed, per_time=per_time)
+        remember(pipeline, answer)
+    if as_json:
+        printing.print_json(answer)
+    else:
+        printing.show_recommendation(answer)
+
+
+def _recommend_from_folder(
+    folder: Path, k: int, trials: Path | None, meta_features: Path | None, *, as_json: bool
+) -> None:
+    from metaflow_hpo.adapters.table_steps import recommend_from_table
+
+    answer = recommend_from_table(folder, k=k, observed=trials, meta_features=meta_features)
+    if as_json:
+        printing.print_json(answer)
+        return
+    for note in answer["task"]["notes"]:
+        typer.echo(f"note: {note}", err=True)
+    printing.warn_if_novel(answer["novelty"])
+    printing.print_recommendations(f"{folder}, {answer['evidence']['observed_trials']} observed trials", answer)
+
+
+@app.command(
+    rich_help_panel=_PANEL,
+    epilog="Try: metaflow-hpo search my.csv --target y --trials 20 --strategy tpe --output trials.parquet",
+)
+def search(
+    data: Data,
+    target: Target = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many trainings; with halving over all rungs.")] = 20,
+    strategy: Annotated[
+        str, typer.Option(help="sobol, random, grid, tpe, hyperopt, halving (short trainings first) or recommended.")
+    ] = "recommended",
+    seconds: Annotated[float | None, typer.Option(help="Time limit.")] = None,
+    per_time: Annotated[
+        bool | None,
+        typer.Option(
+            "--per-time/--per-trial",
+            help="What recommended counts: seconds of training, or trials. Seconds where there is a time limit.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of strategy and trainings.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Write the trials here, as parquet.")] = None,
+    learner: Learner = None,
+    as_json: Json = False,
+) -> None:
+    """Search your table; the same command goes on where a killed one stopped."""
+    from metaflow_hpo.adapters import advise, own_trials
+    from metaflow_hpo.adapters.sources.inbox import load_file
+    from metaflow_hpo.collect.search import find_best
+
+    if per_time is not None and strategy != advise.RECOMMENDED:
+        raise typer.BadParameter(f"--per-time and --per-trial are for --strategy recommended; got {strategy!r}.")
+    counts_time = seconds is not None if per_time is None else per_time
+    with opened(learner) as pipeline:
+        rows = load_file(data, target)
+        found = own_trials.search(
+            pipeline,
+            rows,
+            strategy=strategy,
+            trials=trials,
+            seconds=seconds,
+            per_time=counts_time,
+            seed=seed,
+            output=output,
+        )
+    best = find_best(found)
+    summary = {
+        "task": advise.describe_task(rows),
+        "strategy": strategy,
+        "trials": len(found),
+        "failed": sum(trial.status == "failed" for trial in found),
+        "best": None if best is None else _describe_trial(best, rows.task.metric),
+        "output": None if output is None else str(output),
+    }
+    if as_json:
+        printing.print_json(summary)
+    elif best is None:
+        print(f"All {len(found)} trials failed; the first reason: {found[0].reason}")
+    else:
+        _show_best(f"{rows.task.task_id}: {len(found)} trials by {strategy}", rows.task.metric, best, found)
+
+
+def _show_best(title: str, metric: str, best: "Trial", found: "list[Trial]") -> None:
+    lines: list[list[Any]] = [["best performance", best.performance], ["its test performance", best.test_performance]]
+    if len({trial.fidelity_epochs for trial in found}) > 1:
+        lines.append(["its epochs", best.fidelity_epochs])
+    printing.print_table(title, ["", metric], lines)
+    print("configuration: " + json.dumps(dict(best.configuration)))
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo train my.csv --target y")
+def train(
+    data: Data,
+    target: Target = None,
+    configuration: Annotated[
+        Path | None, typer.Option(help="JSON file; the first recommendation unless given.")
+    ] = None,
+    learner: Learner = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train one configuration on your table: cross-validated, and refitted and scored on the test rows."""
+    from metaflow_hpo.adapters import advise, own_trials
+    from metaflow_hpo.adapters.feedback import remember
+    from metaflow_hpo.adapters.sources.inbox import load_file
+
+    with opened(learner) as pipeline:
+        if configuration is None:
+            described = advise.describe_file(data, target)
+            rows = described.data
+            answer = advise.recommend(pipeline, described, 1)
+            remember(pipeline, answer)
+            chosen = answer["recommendations"][0]["configuration"]
+        else:
+            rows = load_file(data, target)
+            chosen = advise.read_configuration(configuration, pipeline.settings.learner)
+        trial, model = own_trials.train_and_keep(pipeline, rows, chosen, seed=seed)
+        recommendation = _record_training(pipeline, rows, trial)
+        result = {**_describe_trial(trial, rows.task.metric), "recommendation_id": recommendation, "model": model}
+    if as_json:
+        printing.print_json(result)
+    else:
+        header = ["", rows.task.metric]
+        lines = [["cross-validated", trial.performance], ["test rows", trial.test_performance]]
+        printing.print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
+        print("configuration: " + json.dumps(dict(trial.configuration)))
+        if model is not None:
+            uri = pipeline.tracking.tracking_uri
+            command = f"mlflow models predict -m {model['uri']} -i {data} -t csv --env-manager local"
+            print(f"predict rows:  MLFLOW_TRACKING_URI={uri} {command}")
+
+
+def _record_training(pipeline: "Pipeline", rows: "TaskData", trial: "Trial") -> str | None:
+    """Record what a recommended configuration came to; return the id of the recommendation, if it was one."""
+    from metaflow_hpo.adapters.feedback import find_recommendation, record_outcomes
+
+    found = find_recommendation(pipeline, rows.task.sha256, trial.configuration, rows.task.metric)
+    if found is not None:
+        record_outcomes(pipeline, found, [(trial.configuration, trial.performance)], source="train")
+    return found
+
+
+def _describe_trial(trial: "Trial", metric: str) -> dict[str, Any]:
+    names = ("status", "reason", "performance", "test_performance", "duration_s", "fidelity_epochs", "seed")
+    common = {name: getattr(trial, name) for name in names}
+    return {"configuration": dict(trial.configuration), "metric": metric, **common, "scores": dict(trial.scores)}
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo describe my.csv --target y > request.json")
+def describe(data: Data, target: Target = None) -> None:
+    """Print your table's meta-features as a request for the served model."""
+    from metaflow_hpo.adapters.advise import describe_file
+
+    with opened():
+        described = describe_file(data, target)
+    printing.print_json({"dataframe_records": [described.meta_features], "params": {"k": 5}})
+
+
+@app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo feedback 0123456789abcdef --trials trials.csv")
+def feedback(
+    recommendation_id: Annotated[str, typer.Argument(help="`lineage.recommendation_id` of a recommendation.")],
+    trials: Annotated[Path, typer.Option(help="Your trials of it: performance and hp_* columns.")],
+    learner: Learner = None,
+    as_json: Json = False,
+) -> None:
+    """Record what came of a recommendation, beside what was predicted with it."""
+    from metaflow_hpo.adapters.advise import read_observed
+    from metaflow_hpo.adapters.feedback import record_outcomes
+
+    with opened(learner) as pipeline:
+        observed = [(o.configuration, o.performance) for o in read_observed(trials, pipeline.settings.learner)]
+        lines = record_outcomes(pipeline, recommendation_id, observed, source="feedback")
+    if as_json:
+        printing.print_json({"recommendation_id": recommendation_id, "recorded": lines})
+        return
+    rows = [[line["rank"], line["mean"], f"{line['low']:.3f} - {line['high']:.3f}", line["realised"]] for line in lines]
+    printing.print_table(f"{len(lines)} new outcomes", ["rank", "predicted", "80 % interval", "realised"], rows)
