@@ -59,20 +59,10 @@ def prepare_task(
         InvalidTaskError: The table cannot be a task; the message says what was expected, found, and what to do.
     """
     frame = _with_plain_names(frame)
-    target = str(target).strip()
-    _check_names(frame, target, drop)
+    target, dropped = _check_names(frame, target, drop)
     prepared = prepare_target(frame[target], kind)
     chosen_metric = _choose_metric(prepared.kind, metric)
-    raw = frame.drop(columns=[target, *{str(name).strip() for name in drop}]).iloc[prepared.keep]
-    features, column_notes = clean_columns(raw)
-    row_hash, feature_hash = hash_rows(features, prepared.values)
-    is_test = (
-        split_rows(row_hash, feature_hash, strata_of(prepared.values, is_regression=prepared.kind == "regression"))
-        if test_rows is None
-        else _given_split(test_rows, len(frame), prepared)
-    )
-    order = np.lexsort((is_test, row_hash))
-    features, values, is_test = features.iloc[order].reset_index(drop=True), prepared.values[order], is_test[order]
+    features, values, is_test, column_notes = _prepare_rows(frame.drop(columns=[target, *dropped]), prepared, test_rows)
     said = (*notes, *([f"Dropped as asked: {listed(list(drop))}."] if drop else ()), *prepared.notes, *column_notes)
     task = Task(
         task_id=task_id,
@@ -121,11 +111,13 @@ def _with_plain_names(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.set_axis(names, axis="columns")
 
 
-def _check_names(frame: pd.DataFrame, target: str, drop: Sequence[str]) -> None:
+def _check_names(frame: pd.DataFrame, target: str, drop: Sequence[str]) -> tuple[str, set[str]]:
+    """Return the target and the columns to drop, named as the table names them."""
     names = list(frame.columns)
+    target, dropped = str(target).strip(), [str(name).strip() for name in drop]
     check_columns([target], names, "target")
-    check_columns([str(name).strip() for name in drop], names, "dropped")
-    if target in {str(name).strip() for name in drop}:
+    check_columns(dropped, names, "dropped")
+    if target in dropped:
         raise InvalidTaskError(
             f"Expected to keep the target {target!r}; it is among the columns to drop. Remove it there."
         )
@@ -133,6 +125,7 @@ def _check_names(frame: pd.DataFrame, target: str, drop: Sequence[str]) -> None:
         raise InvalidTaskError(
             "Expected rows; found a table with columns and no rows. Check that the file is complete."
         )
+    return target, set(dropped)
 
 
 def _choose_metric(kind: Kind, metric: Metric | None) -> Metric:
@@ -141,6 +134,21 @@ def _choose_metric(kind: Kind, metric: Metric | None) -> Metric:
             f"Expected a metric of a {kind} task ({', '.join(METRICS[kind])}); got {metric!r}. Choose one of these."
         )
     return metric or METRICS[kind][0]
+
+
+def _prepare_rows(
+    raw: pd.DataFrame, target: PreparedTarget, test_rows: Sequence[int] | None
+) -> tuple[pd.DataFrame, NDArray[Any], NDArray[np.bool_], tuple[str, ...]]:
+    """Return clean features, target and test rows in the order of a hash of each row's content, and notes."""
+    features, notes = clean_columns(raw.iloc[target.keep])
+    row_hash, feature_hash = hash_rows(features, target.values)
+    if test_rows is None:
+        strata = strata_of(target.values, is_regression=target.kind == "regression")
+        is_test = split_rows(row_hash, feature_hash, strata)
+    else:
+        is_test = _given_split(test_rows, len(raw), target)
+    order = np.lexsort((is_test, row_hash))
+    return features.iloc[order].reset_index(drop=True), target.values[order], is_test[order], notes
 
 
 def _given_split(test_rows: Sequence[int], rows: int, target: PreparedTarget) -> NDArray[np.bool_]:

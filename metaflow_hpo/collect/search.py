@@ -78,15 +78,10 @@ def search(
         at least) or the space holds no more configurations.
 
     Raises:
-        SearchSpaceMismatchError: If `trials` is below 1, there is no such strategy, the fidelity is out of range, or
-            the learner has too few epochs for `halving`.
+        SearchSpaceMismatchError: If `trials` is below 1, the time limit not above 0, there is no such strategy, the
+            fidelity is out of range, or the learner has too few epochs for `halving`.
     """
-    if trials < 1:
-        raise SearchSpaceMismatchError(f"A search needs at least 1 trial; got trials={trials}.")
-    if seconds is not None and not seconds > 0:
-        raise SearchSpaceMismatchError(f"The time limit of a search must be above 0 seconds; got {seconds}.")
-    epochs = learner.max_epochs if fidelity_epochs is None else fidelity_epochs
-    check_request(learner.space, learner.max_epochs, [], epochs)
+    epochs = _check_search(learner, trials, seconds, fidelity_epochs)
     deadline = None if seconds is None else time.monotonic() + seconds
     if proposer is None:
         proposer = make_strategy(strategy, learner.space, seed=seed, budget=trials, epochs=epochs)
@@ -104,6 +99,17 @@ def search(
             break
         proposer.tell(batch)
     return finished
+
+
+def _check_search(learner: Learner, trials: int, seconds: float | None, fidelity_epochs: int | None) -> int:
+    """Check what was asked for and return the epochs of the highest fidelity."""
+    if trials < 1:
+        raise SearchSpaceMismatchError(f"A search needs at least 1 trial; got trials={trials}.")
+    if seconds is not None and not seconds > 0:
+        raise SearchSpaceMismatchError(f"The time limit of a search must be above 0 seconds; got {seconds}.")
+    epochs = learner.max_epochs if fidelity_epochs is None else fidelity_epochs
+    check_request(learner.space, learner.max_epochs, [], epochs)
+    return epochs
 
 
 def find_best(trials: Iterable[Trial]) -> Trial | None:
