@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from metaflow_hpo.adapters.clock import now
 from metaflow_hpo.adapters.files import Journal, read_json, write_json
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.errors import MetaflowHPOError
@@ -54,7 +54,7 @@ def remember(pipeline: Pipeline, answer: Mapping[str, Any]) -> None:
     try:
         known = read_recommendation(pipeline, name) if path.is_file() else None
         if known is None or len(known["recommendations"]) < len(answer["recommendations"]):
-            write_json(path, {"time": _now() if known is None else known["time"], **answer})
+            write_json(path, {"time": now() if known is None else known["time"], **answer})
     except OSError as error:
         logger.warning("The recommendation %s is not recorded for later feedback: %s", name, error)
 
@@ -146,7 +146,7 @@ def _line(
     performance, lineage = predicted["performance"], answer["lineage"]
     return {
         "recommendation_id": lineage["recommendation_id"],
-        "time": _now(),
+        "time": now(),
         "source": source,
         "task_id": answer["task"]["task_id"],
         "task_sha256": answer["task"]["sha256"],
@@ -220,7 +220,3 @@ def _locked(pipeline: Pipeline) -> Iterator[None]:
     _folder(pipeline).mkdir(parents=True, exist_ok=True)
     with FileLock(_folder(pipeline) / ".lock"):
         yield
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -62,11 +62,7 @@ def replaced_tasks(store: DataStore) -> dict[str, str]:
     landed = accepted_tasks(store)
     stale = set(store.waiting_tasks(landed)) if landed else set()
     digests = store.read_catalogue().set_index("task_id")["sha256"]
-    return {t: str(digests[t]) for t in landed if t in stale and t in digests.index and _was_collected(store, t)}
-
-
-def _was_collected(store: DataStore, task_id: str) -> bool:
-    return store.search_results_path(task_id).is_file() and store.meta_features_path(task_id).is_file()
+    return {t: str(digests[t]) for t in landed if t in stale and t in digests.index and store.is_collected(t)}
 
 
 def take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:

@@ -6,8 +6,8 @@ The one thing to know: it only grows. The last line about a file says what holds
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 
+from metaflow_hpo.adapters.clock import now
 from metaflow_hpo.adapters.files import Journal
 from metaflow_hpo.adapters.store import DataStore
 
@@ -36,7 +36,7 @@ class Delivery:
     task_id: str = ""
     sha256: str = ""
     reason: str = ""
-    time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    time: str = field(default_factory=now)
 
 
 def read_ledger(store: DataStore) -> list[Delivery]:

@@ -250,12 +250,8 @@ def unpack(knowledge: Knowledge, data: Path) -> list[str]:
         write_frame(store.meta_features_path(name), row)
         added.append(name)
     _merge_catalogue(store, knowledge.read_catalogue())
-    store.write_meta_dataset([t for t in store.task_ids() if _is_searched_and_described(store, t)])
+    store.write_meta_dataset([t for t in store.task_ids() if store.is_collected(t)])
     return added
-
-
-def _is_searched_and_described(store: DataStore, task_id: str) -> bool:
-    return store.search_results_path(task_id).is_file() and store.meta_features_path(task_id).is_file()
 
 
 def _merge_catalogue(store: DataStore, shipped: pd.DataFrame) -> None:

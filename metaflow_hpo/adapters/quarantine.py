@@ -6,9 +6,9 @@ file that is looked at again, or one that is gone from the inbox together with i
 
 import os
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 
+from metaflow_hpo.adapters.clock import now
 from metaflow_hpo.adapters.files import write_atomically
 from metaflow_hpo.adapters.sources.inbox import INBOX_SUFFIXES, SIDECAR_SUFFIX
 from metaflow_hpo.adapters.versioning import file_md5
@@ -33,8 +33,7 @@ def quarantine(path: Path, folder: Path, reason: str) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = _free_name(path, folder)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    text = f"{path.name}, {now}\n\n{reason}\n"
+    text = f"{path.name}, {now()}\n\n{reason}\n"
     content = text.encode("utf-8", errors="backslashreplace")
     write_atomically(folder / f"{target.name}{REASON_SUFFIX}", lambda temporary: _write(temporary, content))
     sidecar = path.with_suffix(SIDECAR_SUFFIX)

@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from metaflow_hpo.adapters.clock import now
 from metaflow_hpo.adapters.logged_model import ARTIFACT, checked_example, log_surrogate, refuse_code
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import MetaflowHPOError, NoChampionError
@@ -121,19 +121,19 @@ class Registry:
         Raises:
             MetaflowHPOError: If there is no such version.
         """
-        self._version(version)
+        self.version(version)
         previous = self._aliases().get(CHAMPION)
         if previous == version:
             return
-        now = _now()
+        moment = now()
         previous_name = "none" if previous is None else str(previous)
-        decision = {"promotion.reason": reason, "promotion.previous": previous_name, "promotion.time": now}
+        decision = {"promotion.reason": reason, "promotion.previous": previous_name, "promotion.time": moment}
         with self._decision("promoted", version, reason, by, previous_name):
             self._tag(version, {"status": CHAMPION, _WITHDRAWN_TAG: "false", "promotion.by": by, **decision})
             self.tracking.client().set_registered_model_alias(self.name, CHAMPION, str(version))
             if previous is not None:
                 withdrawn = {_WITHDRAWN_TAG: str(by == PERSON).lower()}
-                retirement = {"retirement.by": str(version), "retirement.time": now, "retirement.reason": reason}
+                retirement = {"retirement.by": str(version), "retirement.time": moment, "retirement.reason": reason}
                 self._tag(previous, {"status": "retired", **retirement, **withdrawn})
             self._show_card(version)
             self._drop_candidate(version)
@@ -144,14 +144,14 @@ class Registry:
         Raises:
             MetaflowHPOError: If there is no such version, or it is the champion.
         """
-        tags = self._version(version).tags
+        tags = self.version(version).tags
         champion = self._aliases().get(CHAMPION)
         if champion == version:
             raise MetaflowHPOError(f"Version {version} of {self.name} is the champion; promote another one instead.")
         if tags.get("status") == "rejected" and tags.get("rejection.reason") == reason:
             return
         with self._decision("rejected", version, reason, GATE, "none" if champion is None else str(champion)):
-            self._tag(version, {"status": "rejected", "rejection.reason": reason, "rejection.time": _now()})
+            self._tag(version, {"status": "rejected", "rejection.reason": reason, "rejection.time": now()})
             self._drop_candidate(version)
 
     def describe(self, version: int, card: str, tags: Mapping[str, str]) -> None:
@@ -164,14 +164,14 @@ class Registry:
 
     def _show_card(self, champion: int) -> None:
         """Say on the registered model which version is the champion and how good it is; the card is on the version."""
-        tags = self._version(champion).tags
+        tags = self.version(champion).tags
         numbers = "; ".join(f"{name} {tags[name]}" for name in COMPARED if name in tags)
         sentence = f"**The champion is version {champion}**{f': {numbers}' if numbers else ''}. Its card is there."
         self.tracking.client().update_registered_model(self.name, description=f"{_DESCRIPTION}\n\n{sentence}")
 
     def is_withdrawn(self, version: int) -> bool:
         """Tell whether a person has replaced this version, so that only a person may bring it back."""
-        return self._version(version).tags.get(_WITHDRAWN_TAG) == "true"
+        return self.version(version).tags.get(_WITHDRAWN_TAG) == "true"
 
     @contextmanager
     def _decision(self, outcome: str, version: int, reason: str, by: str, champion: str) -> Iterator[None]:
@@ -185,7 +185,7 @@ class Registry:
     def has_version(self, version: int) -> bool:
         """Tell whether a version is registered."""
         try:
-            self._version(version)
+            self.version(version)
         except MetaflowHPOError:
             return False
         return True
@@ -199,7 +199,7 @@ class Registry:
         number = self._aliases().get(CHAMPION)
         if number is None:
             return None
-        found = self._version(number)
+        found = self.version(number)
         run_id = str(found.run_id)
         metrics = self.tracking.client().get_run(run_id).data.metrics
         return ChampionVersion(self.name, number, run_id, dict(metrics), dict(found.tags))
@@ -231,7 +231,7 @@ class Registry:
             NoChampionError: If the alias is not set.
             MetaflowHPOError: If there is no such version, or it holds files that may run code: pickles.
         """
-        found = self._version(version if isinstance(version, int) else self._resolve(version))
+        found = self.version(version if isinstance(version, int) else self._resolve(version))
         # The model's id is part of the name: after the database was deleted, version 1 is another model.
         target = self.cache / self.name / f"{found.version}-{found.tags.get(_MODEL_ID_TAG, found.run_id)}"
         if not target.is_dir():
@@ -285,9 +285,6 @@ class Registry:
         Raises:
             MetaflowHPOError: If there is no such version.
         """
-        return self._version(number)
-
-    def _version(self, number: int) -> "ModelVersion":
         from mlflow.exceptions import MlflowException
 
         try:
@@ -307,7 +304,3 @@ class Registry:
     def _drop_candidate(self, number: int) -> None:
         if self._aliases().get(CANDIDATE) == number:
             self.tracking.client().delete_registered_model_alias(self.name, CANDIDATE)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -186,6 +186,10 @@ class DataStore:
         frame = read_frame(path, remedy="Delete it and describe the task again.")
         return set(names) <= set(frame.columns) and list(frame[_SHA256]) == [task.sha256]
 
+    def is_collected(self, task_id: str) -> bool:
+        """Tell whether a task was searched and described, on whatever rows."""
+        return self.search_results_path(task_id).is_file() and self.meta_features_path(task_id).is_file()
+
     def waiting_tasks(self, task_ids: Sequence[str] | None = None) -> list[str]:
         """Return the tasks of the catalogue without a search or a description of their present rows, sorted.
 

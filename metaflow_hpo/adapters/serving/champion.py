@@ -7,8 +7,8 @@ safetensors, the rest is JSON.
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from metaflow_hpo.adapters.clock import now
 from metaflow_hpo.adapters.registry import CHAMPION, Registry
 from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.errors import NoChampionError
@@ -52,7 +52,7 @@ class ChampionFollower:
         """
         self._registry = registry
         self.current = self._load(registry.require_champion().version)
-        self.checked_at = _now()
+        self.checked_at = now()
         self.problem: str | None = None
 
     def check(self) -> None:
@@ -69,7 +69,7 @@ class ChampionFollower:
             fresh, before = self._load(version), self.current.version
             self.current = fresh
             logger.info("%s: version %d is served, after version %d", fresh.name, version, before)
-        self.checked_at, self.problem = _now(), None
+        self.checked_at, self.problem = now(), None
 
     def report(self, problem: BaseException) -> None:
         """Keep why the alias could not be followed; it is logged once, not every few seconds."""
@@ -83,8 +83,4 @@ class ChampionFollower:
         # The golden request: a version that cannot answer never gets a request, and the first one is not slow.
         golden = recommender.past.meta_features[0].tolist()
         recommender.recommend(dict(zip(recommender.meta_feature_names, golden, strict=True)), 1)
-        return Served(recommender, self._registry.name, version, _now())
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+        return Served(recommender, self._registry.name, version, now())
