@@ -265,10 +265,10 @@ class MLP:
                 return mlp_torch.train_network(fold, recipe, start, device, stop)
 
             return train_network, mlp_torch.measure_mb, 1
-        from metaflow_hpo.learners import mlp_kernel
+        from metaflow_hpo.learners import mlp_numba
 
-        mlp_kernel.warm_up()
-        return mlp_kernel.train_network, mlp_kernel.measure_mb, self.workers
+        mlp_numba.warm_up()
+        return mlp_numba.train_network, mlp_numba.measure_mb, self.workers
 
 
 def _has_gpu() -> bool:

@@ -1,4 +1,4 @@
-"""The numba engine: one small network trained on one processor with the GIL released, BLAS for the products.
+"""The kernels of the numba engine: one small network trained with the GIL released, BLAS for the products.
 
 The one thing to know: everything in a kernel is float32, constants included; one Python float would turn a whole loop
 into float64. Numba caches the compiled code beside this file or, where that is read-only, in the user's cache folder
@@ -8,20 +8,13 @@ into float64. Numba caches the compiled code beside this file or, where that is 
 # ruff: noqa: N803, N806, PLR0124 - matrices have upper-case names; numba takes positions, and x == x is "not NaN"
 import logging
 import math
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from metaflow_hpo.learners.learner import FloatArray, Fold
-from metaflow_hpo.learners.limits import Flag
-from metaflow_hpo.learners.mlp import MAX_LOSS, SPACE, Recipe, Start, Trained, draw_start, make_recipe, score_weights
+from metaflow_hpo.learners.mlp import MAX_LOSS
 
 _log = logging.getLogger(__name__)
 
@@ -277,89 +270,3 @@ def train(
         if not losses[e] <= MAX_LOSS:
             return e + 1
     return E
-
-
-def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag | None = None) -> Trained:
-    """Train one network; it ends before the next mini-batch where `stop` is not 0.
-
-    Returns:
-        Outputs on the validation rows after the last epoch `(m, outputs)`, and for each epoch trained the balanced
-        accuracy or R2 and the loss on the validation rows, `(E',)`; `E'` is smaller where training diverged or was
-        stopped.
-    """
-    return train_parameters(start.parameters.copy(), fold, recipe, start, stop)
-
-
-def train_parameters(
-    parameters: FloatArray, fold: Fold, recipe: Recipe, start: Start, stop: Flag | None = None
-) -> Trained:
-    """Train flat parameters (see `Start.parameters`) in place; the rest is as in `train_network`."""
-    epochs, outputs = len(recipe.learning_rates), np.empty((len(fold.x_valid), recipe.widths[-1]), f4)
-    curve, losses = np.empty(epochs, f4), np.empty(epochs)
-    trained = train(
-        parameters,
-        np.array(recipe.widths, np.int64),
-        *(np.require(a, f4, ("C", "W")) for a in (fold.x_train, fold.y_train, fold.x_valid, fold.y_valid)),
-        score_weights(fold),
-        start.order,
-        recipe.learning_rates.astype(f4),
-        {"sgd": SGD, "adam": ADAM, "adamw": ADAMW}[recipe.optimizer],
-        f4(recipe.momentum),
-        f4(recipe.weight_decay),
-        recipe.dropout,
-        {"relu": RELU, "tanh": TANH}[recipe.activation],
-        recipe.batch,
-        u4(start.dropout_seed),
-        outputs,
-        curve,
-        losses,
-        np.zeros(1, np.int64) if stop is None else stop,
-    )
-    return outputs, curve[:trained], losses[:trained]
-
-
-def measure_mb(fold: Fold, recipe: Recipe) -> float:
-    """Return the memory that `train_network` and the drawing of its start take at most, in MB, without the fold."""
-    (rows, columns), (scored, outputs) = fold.x_train.shape, (len(fold.x_valid), recipe.widths[-1])
-    passed = max(recipe.batch, min(scored, CHUNK))
-    numbers = 6 * recipe.parameters  # drawn, joined, trained, two moments, gradient
-    numbers += 2 * len(recipe.learning_rates) * rows + rows  # the row order while it is drawn, the target
-    numbers += passed * (sum(recipe.widths) + 2 * max(recipe.widths) + columns)
-    numbers += scored * (8 * outputs + 3)  # float64 on the way to probabilities
-    return float(numbers * 4 / 1e6)
-
-
-_warm_lock = threading.Lock()
-
-
-def warm_up() -> None:
-    """Make the kernels ready, once a process and before threads start: numba compiles under a lock of its own.
-
-    What is not in numba's cache is compiled by a process of its own, and loaded from the cache here like in every later
-    process: code that was just compiled rounds otherwise in the last digit, and a resumed search would show it.
-    """
-    with _warm_lock:
-        if train.signatures:
-            return
-        if not _is_cached():
-            _log.info("Compiling the trainer, once: 10 to 20 seconds.")
-            command = [sys.executable, "-c", "from metaflow_hpo.learners.mlp_kernel import train_tiny; train_tiny()"]
-            # The package need not be installed: the process finds it where this one did.
-            path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
-            subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path})  # noqa: S603
-        train_tiny()
-
-
-def train_tiny() -> None:
-    """Train a network on two rows, which compiles or loads every kernel."""
-    x, y = np.zeros((2, 1), f4), np.array([0, 1])
-    fold = Fold(x, y, x, y, 2)
-    recipe = make_recipe(SPACE.default, fold, 1)
-    train_network(fold, recipe, draw_start(recipe, 2, 0, SPACE.default, 0))
-
-
-def _is_cached() -> bool:
-    """Tell whether numba's cache holds kernels of this very source."""
-    source = Path(__file__).stat().st_mtime
-    folder = Path(train.stats.cache_path or ".")
-    return any(index.stat().st_mtime >= source for index in folder.glob("mlp_kernel.train-*.nbi"))

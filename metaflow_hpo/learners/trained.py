@@ -126,16 +126,16 @@ def fit_network(data: TaskData, configuration: Configuration, *, seed: int, epoc
     Returns:
         The network, or None where its training diverges.
     """
-    from metaflow_hpo.learners import mlp_kernel
+    from metaflow_hpo.learners import mlp_numba
     from metaflow_hpo.learners.learner import single_threaded_blas
 
     folds = make_folds(data)
     fold, number = folds[-1], len(folds) - 1
     recipe = make_recipe(configuration, fold, epochs)
     start = draw_start(recipe, len(fold.x_train), seed, configuration, number)
-    mlp_kernel.warm_up()
+    mlp_numba.warm_up()
     with single_threaded_blas():
-        _, _, losses = mlp_kernel.train_parameters(start.parameters, fold, recipe, start)
+        _, _, losses = mlp_numba.train_parameters(start.parameters, fold, recipe, start)
     if not losses[-1] <= MAX_LOSS:
         return None
     regression = data.task.is_regression

@@ -10,7 +10,7 @@ from scipy.stats import ks_2samp, qmc
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners import mlp_kernel, mlp_torch
+from metaflow_hpo.learners import mlp_kernel, mlp_numba, mlp_torch
 from metaflow_hpo.learners.learner import Fold, Outcome, train_in_threads
 from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp import MLP, SPACE, draw_start, learning_rates, make_recipe, score_weights
@@ -151,7 +151,7 @@ def test_the_kernel_follows_the_reference_to_1e5_unless_the_reference_is_chaotic
         recipe = make_recipe(configuration, fold, epochs)
         start = draw_start(recipe, len(fold.x_train), 0, configuration, 0)
         expected = train_reference(fold, recipe, start)
-        curve, losses = deviate(mlp_kernel.train_network(fold, recipe, start), expected)
+        curve, losses = deviate(mlp_numba.train_network(fold, recipe, start), expected)
         if curve > 1e-5 or losses > loss_tolerance:
             assert is_chaotic(fold, recipe, start, expected), f"{curve:.1e} {losses:.1e} on {name}: {configuration}"
             chaotic.append((name, configuration))
