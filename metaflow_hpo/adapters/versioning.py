@@ -161,15 +161,6 @@ def push(root: Path, remote: str | None = None) -> None:
     _dvc(root, "push", *(["--remote", remote] if remote else []))
 
 
-def pull(root: Path, remote: str | None = None) -> None:
-    """Get the versions that `dvc.lock` names from the DVC remote; local files that differ and are not cached stay.
-
-    Raises:
-        MetaflowHPOError: If there is no remote, it does not answer or it lacks a version.
-    """
-    _dvc(root, "pull", *(["--remote", remote] if remote else []))
-
-
 def git_revision(root: Path) -> tuple[str, bool]:
     """Return the git commit of `root` and whether tracked files differ from it; `("none", False)` outside git."""
     revision = _git(root, "rev-parse", "HEAD")

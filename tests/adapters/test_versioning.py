@@ -172,7 +172,7 @@ def test_a_change_made_outside_dvc_is_committed_pushed_and_pulled(repository: Pa
     versioning.push(repository)
     assert len([path for path in (tmp_path / "store").rglob("*") if path.is_file()]) == 3
     out.unlink()
-    versioning.pull(repository)
+    dvc(repository, "pull")
     assert out.read_text() == "two"
 
 
