@@ -115,9 +115,11 @@ def measure_adaptive(
     scores: dict[int, dict[str, Array]] = {n: {} for n in counts if n < len(meta.configurations)}
     families = np.array(meta.families)
     replayed = _spread(len(families), max_tasks)
+    shares = _decide_forest_shares(meta, surrogate, trust)
     for family in dict.fromkeys(families[replayed].tolist()):
         past, networks = meta.subset(np.flatnonzero(families != family)), surrogate.networks_blind_to(family)
-        first = SurrogateRecommender.fit(surrogate, past, trust)
+        share = shares[surrogate.fold_of_family[family]]
+        first = SurrogateRecommender.fit(surrogate, past, trust, forest_share=share)
         recommender = AdaptiveRecommender.fit(see_core(past), AdaptiveSettings(task_forest=False))
         for t in replayed[families[replayed] == family]:
             prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded, networks)
@@ -128,6 +130,15 @@ def measure_adaptive(
             for n, values in _replay(task, meta.performance[t], before, tuple(scores)).items():
                 scores[n][meta.task_ids[t]] = values
     return scores
+
+
+def _decide_forest_shares(meta: MetaDataset, surrogate: Surrogate, trust: float) -> dict[int, float]:
+    """Return the share of the forest for the families of each fold, decided on the tasks of all other folds."""
+    fold = np.array([surrogate.fold_of_family[family] for family in meta.families])
+    return {
+        int(j): SurrogateRecommender.fit(surrogate, meta.subset(np.flatnonzero(fold != j)), trust).forest.share
+        for j in np.unique(fold)
+    }
 
 
 def _first(expected: Array, encoded: Array) -> Array:

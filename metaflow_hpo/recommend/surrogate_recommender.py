@@ -58,6 +58,7 @@ class SurrogateRecommender:
         trust: float,
         networks: Sequence[int] | None = None,
         forest: TaskForest | None = None,
+        forest_share: float | None = None,
     ) -> "SurrogateRecommender":
         """Combine a surrogate with the past tasks it may use.
 
@@ -67,6 +68,7 @@ class SurrogateRecommender:
             trust: Share of the surrogate's prediction in every scenario, in [0, 1].
             networks: Networks that may be asked; all unless given.
             forest: Fitted on the very same past tasks; fitted here unless given.
+            forest_share: Its share where that is decided already, on these past tasks or fewer.
         """
         regret = task_regret(past.performance)
         standardiser = Standardiser.fit(past.meta_features)
@@ -79,7 +81,7 @@ class SurrogateRecommender:
             past_meta_features=points,
             standardiser=standardiser,
             trust=trust,
-            forest=_fit_forest(points, regret, past) if forest is None else forest,
+            forest=_fit_forest(points, regret, past, forest_share) if forest is None else forest,
         )
 
     def select(
@@ -133,9 +135,12 @@ class SurrogateRecommender:
         return np.asarray(self.standardiser.transform(meta_features[None, :])[0])
 
 
-def _fit_forest(points: Array, regret: Array, past: MetaDataset) -> TaskForest:
+def _fit_forest(points: Array, regret: Array, past: MetaDataset, share: float | None) -> TaskForest:
     """Fit the weights on the past tasks in the order of their names: trees depend on the order of what they see."""
     order = np.argsort(past.task_ids, kind="stable")
     families = [past.families[t] for t in order]
-    forest = TaskForest.fit(points[order], regret[order], families, (FOREST_SHARE,))
+    if share is None:
+        forest = TaskForest.fit(points[order], regret[order], families, (FOREST_SHARE,))
+    else:
+        forest = TaskForest.grow(points[order], regret[order], share)
     return replace(forest, leaves=forest.leaves[np.argsort(order)])

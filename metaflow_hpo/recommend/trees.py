@@ -4,7 +4,7 @@ The one thing to know: a saved forest must answer the same for years, so what is
 library's objects, and no forest is grown again when it is loaded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 
 if TYPE_CHECKING:
-    from sklearn.ensemble import ExtraTreesRegressor
+    from sklearn.tree import ExtraTreeRegressor
 
 _LEAF = -1
 
@@ -42,9 +42,9 @@ class Trees:
         return cls(empty, empty, np.empty(0), np.empty((0, 2), dtype=np.int64))
 
     @classmethod
-    def of(cls, forest: "ExtraTreesRegressor") -> "Trees":
-        """Take the splits out of a fitted forest."""
-        grown = [estimator.tree_ for estimator in forest.estimators_]
+    def of(cls, forest: "Sequence[ExtraTreeRegressor]") -> "Trees":
+        """Take the splits out of fitted trees."""
+        grown = [estimator.tree_ for estimator in forest]
         sizes = [tree.node_count for tree in grown]
         roots = np.cumsum([0, *sizes[:-1]]).astype(np.int64)
         leaf = np.concatenate([tree.children_left == _LEAF for tree in grown])

@@ -13,13 +13,13 @@ def forest():
 
 
 def test_points_end_in_the_leaves_the_library_says(forest):
-    trees = Trees.of(forest)
+    trees = Trees.of(forest.estimators_)
     points = np.random.default_rng(1).normal(size=(200, 5))
     np.testing.assert_array_equal(trees.apply(points) - trees.roots, forest.apply(points))
 
 
 def test_points_on_thresholds_end_where_the_library_says(forest):
-    trees = Trees.of(forest)
+    trees = Trees.of(forest.estimators_)
     split = trees.feature >= 0
     points = np.zeros((int(split.sum()), 5))
     points[np.arange(len(points)), trees.feature[split]] = trees.threshold[split]
@@ -28,12 +28,12 @@ def test_points_on_thresholds_end_where_the_library_says(forest):
 
 def test_a_tree_that_never_split_has_one_leaf():
     forest = ExtraTreesRegressor(3, random_state=0).fit(np.ones((4, 2)), np.ones(4))
-    trees = Trees.of(forest)
+    trees = Trees.of(forest.estimators_)
     np.testing.assert_array_equal(trees.apply(np.zeros((2, 2))), [[0, 1, 2], [0, 1, 2]])
 
 
 def test_arrays_bring_the_same_trees_back(forest):
-    trees = Trees.of(forest)
+    trees = Trees.of(forest.estimators_)
     points = np.random.default_rng(2).normal(size=(50, 5))
     np.testing.assert_array_equal(Trees.from_arrays(trees.to_arrays()).apply(points), trees.apply(points))
 
