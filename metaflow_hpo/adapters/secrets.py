@@ -9,7 +9,7 @@ import os
 import re
 from urllib.parse import unquote, urlsplit
 
-# Up to the last `@` before a space or the next address: a password may hold the `/` and `@` that it should have escaped,
+# Up to the last `@` before a space or the next address: a password may hold a `/` or `@` that it should have escaped,
 # and a slash may be missing after the scheme. Digits and a slash are a port.
 _PASSWORD = re.compile(
     r"(?P<start>[a-z][a-z0-9+.-]*://?[^\s/:@]*):(?!\d+[/?#])(?:(?!://)\S)*@",
