@@ -45,8 +45,7 @@ def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, repl
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if values else ""
     _check_together(source, text)
     with locked_inbox(store):
-        others = [store.inbox / f"{target.stem}{suffix}" for suffix in INBOX_SUFFIXES]
-        there = [path.name for path in others if path.is_file()]
+        there = [path.name for path in store.inbox.glob("*") if _makes_the_same_task(path, target)]
         if there == [target.name] and _is_there(source, target, text):
             return target
         if [name for name in there if name != target.name] or (there and not replace):
@@ -70,6 +69,10 @@ def _check_together(source: Path, sidecar: str) -> None:
         path.symlink_to(source.resolve())
         path.with_suffix(SIDECAR_SUFFIX).write_text(sidecar, encoding="utf-8")
         load_file(path)
+
+
+def _makes_the_same_task(path: Path, target: Path) -> bool:
+    return path.is_file() and path.stem == target.stem and path.suffix.lower() in INBOX_SUFFIXES
 
 
 def _is_there(source: Path, target: Path, sidecar: str) -> bool:

@@ -100,7 +100,7 @@ def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metad
         "learner", "core_trials", "random_trials", "tpe_trials", "repeat_every", "fidelity_epochs", "seed"
     )
     with _parent_run(pipeline, "search_results", inputs) as parent:
-        for done, searched in enumerate(_search_elsewhere(pipeline, task_ids), start=1):
+        for done, searched in enumerate(_search_elsewhere(pipeline, task_ids, failures), start=1):
             with _noting(failures, searched.task_id):
                 reports[searched.task_id] = search_task(pipeline, searched.task_id, parent, searched)
             pipeline.progress("searches", done, len(task_ids))
@@ -127,7 +127,7 @@ def _refuse_failures(
     return done
 
 
-def _search_elsewhere(pipeline: Pipeline, task_ids: Sequence[str]) -> Iterator[Searched]:
+def _search_elsewhere(pipeline: Pipeline, task_ids: Sequence[str], failures: dict[str, str]) -> Iterator[Searched]:
     """Yield the tasks to search: at once, or when a Ray cluster has made all their trials, which then are known."""
     if pipeline.settings.executor == "local":
         yield from map(Searched, task_ids)
@@ -135,8 +135,12 @@ def _search_elsewhere(pipeline: Pipeline, task_ids: Sequence[str]) -> Iterator[S
         # What the champion recommends comes first, a few trials; workers have no champion.
         catalogue = pipeline.store.read_catalogue()
         landed = set(catalogue.loc[catalogue["source"].map(is_landed), "task_id"])
-        started = {task_id: start_recommended(pipeline, task_id) for task_id in task_ids if task_id in landed}
-        for done in search_on_ray(pipeline, task_ids, lambda task: plan_searches(pipeline.settings, task.sha256)):
+        started: dict[str, int] = {}
+        for task_id in sorted(landed.intersection(task_ids)):
+            with _noting(failures, task_id):
+                started[task_id] = start_recommended(pipeline, task_id)
+        left = [task_id for task_id in task_ids if task_id not in failures]
+        for done in search_on_ray(pipeline, left, lambda task: plan_searches(pipeline.settings, task.sha256)):
             yield replace(done, fresh_trials=done.fresh_trials + started.get(done.task_id, 0))
 
 

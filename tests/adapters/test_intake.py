@@ -287,6 +287,21 @@ def test_add_copies_file_and_sidecar_and_knows_them_again(store: DataStore, tmp_
     assert find_pending(store) == ["My table.csv"]
 
 
+@pytest.mark.parametrize("first", ["mine.CSV", "mine.csv", "mine.Parquet"])
+def test_add_replaces_nothing_by_itself_however_the_ending_is_written(
+    store: DataStore, tmp_path: Path, first: str
+) -> None:
+    for number, name in enumerate((first, "mine.CSV")):
+        source = tmp_path / name
+        table(number).to_parquet(source) if name.endswith("Parquet") else table(number).to_csv(source, index=False)
+        if number == 0:
+            there = add_file(store, source, {}).read_bytes()
+    with pytest.raises(InvalidTaskError, match=f"Expected a new name; {first} is in"):
+        add_file(store, source, {})
+    assert [path.name for path in store.inbox.iterdir() if path.suffix.lower() != ".yaml"] == [first]
+    assert (store.inbox / first).read_bytes() == there
+
+
 def test_add_refuses_links_and_unknown_endings(store: DataStore, secret: Path) -> None:
     link = secret.with_name("link.csv")
     link.symlink_to(secret)
