@@ -61,7 +61,11 @@ class Settings(BaseSettings):
     """What a person may change without touching code."""
 
     model_config = SettingsConfigDict(
-        env_prefix="METAFLOW_HPO_", pyproject_toml_table_header=("tool", "metaflow_hpo"), extra="forbid", frozen=True
+        env_prefix="METAFLOW_HPO_",
+        pyproject_toml_table_header=("tool", "metaflow_hpo"),
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,  # a value may be an address with a password, and tracebacks go to Dagster's log
     )
 
     data: Path = Field(default_factory=_default_data, description="Folder of all data.")

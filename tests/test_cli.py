@@ -5,6 +5,7 @@ What needs a champion is tested in orchestration/test_cli.py.
 
 import json
 import sys
+import traceback
 
 import pandas as pd
 import pytest
@@ -154,6 +155,22 @@ def test_debug_shows_the_traceback(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["metaflow-hpo", "--debug", "describe", str(tmp_path / "none.csv")])
     with pytest.raises(cli.MetaflowHPOError, match="none"):
         cli.main()
+
+
+def test_a_password_in_a_wrong_setting_is_not_shown_in_a_traceback_either(monkeypatch, tmp_path):
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.metaflow_hpo]\npostgres_url = "postgresql://me:s3cret-word@db/x"\n'
+        'tracking_uri = ["http://me:s3cret-word@h"]\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["metaflow-hpo", "--debug", "status"])
+    with pytest.raises(cli.MetaflowHPOError, match="postgres_url: Extra inputs") as raised:
+        cli.main()
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "ValidationError" in shown
+    assert "postgresql://me:***@db/x" in shown
+    assert "http://me:***@h" in shown
+    assert "s3cret-word" not in shown
 
 
 def test_a_wrong_setting_is_named_and_a_password_in_it_is_not_shown(monkeypatch, capsys):

@@ -9,7 +9,12 @@ import os
 import re
 from urllib.parse import unquote, urlsplit
 
-_PASSWORD = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://[^\s/:@]*):[^\s/@]*@", re.IGNORECASE)
+# Up to the last `@` before a space or the next address: a password may hold a `/` or `@` that it should have escaped,
+# and a slash may be missing after the scheme. Digits and a slash are a port.
+_PASSWORD = re.compile(
+    r"(?P<start>[a-z][a-z0-9+.-]*://?[^\s/:@]*):(?!\d+[/?#])(?:(?!://)\S)*@",
+    re.IGNORECASE,
+)
 
 
 def hide_passwords(text: str) -> str:

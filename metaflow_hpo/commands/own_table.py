@@ -178,9 +178,8 @@ def train(
         printing.print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
         print("configuration: " + json.dumps(dict(trial.configuration)))
         if model is not None:
-            uri = pipeline.tracking.tracking_uri
             command = f"mlflow models predict -m {model['uri']} -i {data} -t csv --env-manager local"
-            print(f"predict rows:  MLFLOW_TRACKING_URI={uri} {command}")
+            print(f"predict rows:  MLFLOW_TRACKING_URI={pipeline.tracking.address} {command}")
 
 
 def _record_training(pipeline: "Pipeline", rows: "TaskData", trial: "Trial") -> str | None:

@@ -41,6 +41,12 @@ def free_port() -> int:
         ("postgresql://me:s3cret-word@db:5432/x", "postgresql://me:***@db:5432/x"),
         ("no server at http://a:b%40c@h/ and s3://x:y@z", "no server at http://a:***@h/ and s3://x:***@z"),
         ("postgresql+psycopg2://:pw@h/x", "postgresql+psycopg2://:***@h/x"),
+        ("postgresql://me:s3/cr@et@db/x", "postgresql://me:***@db/x"),
+        ("postgresql:/me:s3cret@db/x", "postgresql:/me:***@db/x"),
+        ("http://me:12345@h/x", "http://me:***@h/x"),
+        ("http://a:b@h/,s3://x:y@z", "http://a:***@h/,s3://x:***@z"),
+        ("ssh://host:22/versions@2", "ssh://host:22/versions@2"),
+        ("models:/name@champion", "models:/name@champion"),
         ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
         ("http://127.0.0.1:5000 and me@here.org", "http://127.0.0.1:5000 and me@here.org"),
     ],
@@ -221,3 +227,25 @@ def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_no
             [str(POSTGRES / "pg_dump"), f"{postgres}_{name}"], capture_output=True, text=True, check=True
         )
         assert PASSWORD not in dump.stdout
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_train_names_its_database_without_the_password(postgres: str, tmp_path: Path) -> None:
+    urls = team.database_urls({team.URL_VARIABLE: postgres})
+    team.create_databases(urls)
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,y\n" + "".join(f"{n},{n % 7},{'pq'[n % 2]}\n" for n in range(60)))
+    done = subprocess.run(
+        [sys.executable, "-m", "metaflow_hpo.cli", "train", str(table), "--target", "y"],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "METAFLOW_HPO_DATA": str(tmp_path / "data"),
+            "METAFLOW_HPO_TRACKING_URI": urls["mlflow"].render_as_string(hide_password=False),
+        },
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "MLFLOW_TRACKING_URI=postgresql+psycopg2://hpo:***@127.0.0.1" in done.stdout
+    assert PASSWORD not in done.stdout + done.stderr
