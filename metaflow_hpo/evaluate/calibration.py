@@ -26,6 +26,8 @@ COVERAGE = 0.8
 LEVELS = (0.5, COVERAGE, 0.95)
 COUNTS = (1, 3, 10, 25)
 """Numbers of observed trials for which a scale is fitted; between them it is interpolated."""
+_NO_FOLD = -1
+"""Stands for the fold of families that no network has seen."""
 MAX_REPLAYED = 60
 """Tasks that are replayed to fit these scales: enough for a quantile, and seconds on any meta-data set."""
 _SHOWN = 5
@@ -118,7 +120,7 @@ def measure_adaptive(
     shares = _decide_forest_shares(meta, surrogate, trust)
     for family in dict.fromkeys(families[replayed].tolist()):
         past, networks = meta.subset(np.flatnonzero(families != family)), surrogate.networks_blind_to(family)
-        share = shares[surrogate.fold_of_family[family]]
+        share = shares[surrogate.fold_of_family.get(family, _NO_FOLD)]
         first = SurrogateRecommender.fit(surrogate, past, trust, forest_share=share)
         recommender = AdaptiveRecommender.fit(see_core(past), AdaptiveSettings(task_forest=False))
         for t in replayed[families[replayed] == family]:
@@ -134,7 +136,7 @@ def measure_adaptive(
 
 def _decide_forest_shares(meta: MetaDataset, surrogate: Surrogate, trust: float) -> dict[int, float]:
     """Return the share of the forest for the families of each fold, decided on the tasks of all other folds."""
-    fold = np.array([surrogate.fold_of_family[family] for family in meta.families])
+    fold = np.array([surrogate.fold_of_family.get(family, _NO_FOLD) for family in meta.families])
     return {
         int(j): SurrogateRecommender.fit(surrogate, meta.subset(np.flatnonzero(fold != j)), trust).forest.share
         for j in np.unique(fold)
