@@ -1,6 +1,6 @@
 """The short soak: one kill of each kind and a full disk, with three good files and all the bad ones.
 
-It takes minutes and is not marked slow: that nothing is lost is what every change has to keep.
+It takes five to ten minutes, most of them waiting for sensors and retries, hence its mark `slow`.
 """
 
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(1800)]
 
 
 def test_nothing_is_lost_torn_or_left_when_everything_dies_once():
