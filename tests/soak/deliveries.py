@@ -81,7 +81,7 @@ def bad_files(inbox: Path) -> list[Bad]:
         Bad("bad_link.csv", lambda path: path.symlink_to("/etc/hostname"), "symbolic link"),
         Bad("bad_unknown_key.csv", with_sidecar("bad_unknown_key", "colour: red\n", 900), "colour"),
         Bad("bad_escape.csv", with_sidecar("bad_escape", "task_id: ../../escaped\n", 901), "task_id"),
-        Bad("bad_again.csv", write_good(0), "same rows, columns and target as the task 'good_0'"),
+        Bad("good_0_again.csv", write_good(0), "same rows, columns and target as the task 'good_0'"),
     ]
 
 
