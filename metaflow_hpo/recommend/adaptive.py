@@ -85,11 +85,8 @@ class AdaptiveRecommender:
     def forest(self) -> TaskForest:
         """Weights of past tasks that were learned, fitted when they are first needed."""
         features, regret = self.distance.standardised, self.past.regret
-        # In an order of their own: trees depend on the order of what they see.
-        order = np.lexsort(np.concatenate([features, regret], axis=1).T)
-        families = [self.past.families[t] for t in order] if self.past.families else []
-        forest = TaskForest.fit(features[order], regret[order], families)
-        return replace(forest, leaves=forest.leaves[np.argsort(order)])
+        order = np.lexsort(np.concatenate([features, regret], axis=1).T)  # their own, as tasks have no names here
+        return TaskForest.fit(features, regret, self.past.families, order=order)
 
     def begin(
         self,

@@ -81,7 +81,7 @@ class NearestTaskRecommender:
 
     def select(self, meta_features: Array, count: int) -> list[int]:
         """Return the nearest past task's best `count` configurations, best first."""
-        query = self.standardiser.transform(meta_features[None, :])[0]
+        query = self.standardiser.transform(meta_features)
         nearest = int(np.argmin(((self.meta_features - query) ** 2).sum(axis=1)))
         order = np.argsort(-np.nan_to_num(self.performance[nearest], nan=-np.inf), kind="stable")
         return [int(i) for i in order[:count]]

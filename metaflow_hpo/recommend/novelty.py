@@ -52,7 +52,7 @@ class Novelty:
 
     def distances(self, meta_features: Array) -> Array:
         """Return the distance `(T,)` of a task `(M,)` to every past task."""
-        query = self._query(meta_features)
+        query = self.standardiser.transform(meta_features)
         return np.asarray(np.sqrt(((self.meta_features - query) ** 2).sum(axis=1)))
 
     def percentile(self, meta_features: Array) -> float:
@@ -68,9 +68,6 @@ class Novelty:
         """Tell whether the task `(M,)` is smaller or larger, in some way, than anything that was learned from."""
         sizes = _sizes(meta_features[None, :], self.names)[0]
         return bool(((sizes < self.sizes[0]) | (sizes > self.sizes[1])).any())
-
-    def _query(self, meta_features: Array) -> Array:
-        return np.asarray(self.standardiser.transform(meta_features[None, :])[0])
 
 
 def square_to_nearest_family(points: Array, families: Sequence[str]) -> Array:

@@ -9,7 +9,7 @@ away from it. `trust` is chosen on meta-validation families, never on the famili
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -125,22 +125,16 @@ class SurrogateRecommender:
 
     def learned_similarity(self, meta_features: Array) -> Array | None:
         """Return weights `(T,)` of past tasks that sum to 1, by the forest; None where it has no say."""
-        return self.forest.weigh(self._standardise(meta_features)) if self.forest.share > 0 else None
+        return self.forest.weigh(self.standardiser.transform(meta_features)) if self.forest.share > 0 else None
 
     def squared_distances(self, meta_features: Array) -> Array:
         """Return squared distances `(T,)` to past tasks in standardised, clipped meta-features."""
-        return np.asarray(((self.past_meta_features - self._standardise(meta_features)) ** 2).sum(axis=1))
-
-    def _standardise(self, meta_features: Array) -> Array:
-        return np.asarray(self.standardiser.transform(meta_features[None, :])[0])
+        query = self.standardiser.transform(meta_features)
+        return np.asarray(((self.past_meta_features - query) ** 2).sum(axis=1))
 
 
 def _fit_forest(points: Array, regret: Array, past: MetaDataset, share: float | None) -> TaskForest:
-    """Fit the weights on the past tasks in the order of their names: trees depend on the order of what they see."""
-    order = np.argsort(past.task_ids, kind="stable")
-    families = [past.families[t] for t in order]
+    by_name = np.argsort(past.task_ids, kind="stable")
     if share is None:
-        forest = TaskForest.fit(points[order], regret[order], families, (FOREST_SHARE,))
-    else:
-        forest = TaskForest.grow(points[order], regret[order], share)
-    return replace(forest, leaves=forest.leaves[np.argsort(order)])
+        return TaskForest.fit(points, regret, past.families, (FOREST_SHARE,), by_name)
+    return TaskForest.grow(points, regret, share, by_name)

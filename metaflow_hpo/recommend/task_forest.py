@@ -54,7 +54,12 @@ class TaskForest:
 
     @classmethod
     def fit(
-        cls, features: Array, regret: Array, families: Sequence[str], shares: Sequence[float] = SHARES
+        cls,
+        features: Array,
+        regret: Array,
+        families: Sequence[str],
+        shares: Sequence[float] = SHARES,
+        order: IntArray | None = None,
     ) -> "TaskForest":
         """Fit on past tasks and decide the share.
 
@@ -63,19 +68,24 @@ class TaskForest:
             regret: `(T, P)` normalised regret; NaN (never tried) counts as 1.
             families: `(T,)` families, held out together; empty where every task is its own.
             shares: Shares that are tried, each in (0, 1).
+            order: `(T,)` in which the trees see the tasks, as they depend on it; as they are given, unless given.
         """
         families = families or [str(t) for t in range(len(regret))]
         if len(set(families)) < _FOLDS or len(regret) < _MIN_TASKS or not np.ptp(features, axis=0).any():
             return cls.without_say(len(regret))
+        seen = np.arange(len(regret)) if order is None else order
         known = np.nan_to_num(regret, nan=1.0)
-        return cls.grow(features, known, _choose_share(features, known, families, shares))
+        share = _choose_share(features[seen], known[seen], [families[t] for t in seen], shares)
+        return cls.grow(features, known, share, seen)
 
     @classmethod
-    def grow(cls, features: Array, regret: Array, share: float) -> "TaskForest":
+    def grow(cls, features: Array, regret: Array, share: float, order: IntArray | None = None) -> "TaskForest":
         """Fit on past tasks with a share that is decided already; arguments are those of `fit`."""
         if share == 0:
             return cls.without_say(len(regret))
-        return cls(share, len(regret), *_grow(features, np.nan_to_num(regret, nan=1.0)))
+        seen = np.arange(len(regret)) if order is None else order
+        trees = _grow(features[seen], np.nan_to_num(regret, nan=1.0)[seen])
+        return cls(share, len(regret), trees, trees.apply(features))
 
     def weigh(self, features: Array) -> Array:
         """Return weights `(T,)` that sum to 1 for a new task with standardised meta-features `(M,)`."""
@@ -96,7 +106,7 @@ class TaskForest:
         return cls(float(arrays["share"][0]), len(leaves), Trees.from_arrays(arrays), leaves)
 
 
-def _grow(features: Array, regret: Array) -> tuple[Trees, IntArray]:
+def _grow(features: Array, regret: Array) -> Trees:
     from sklearn.tree import ExtraTreeRegressor
     from sklearn.utils.extmath import randomized_svd
 
@@ -108,8 +118,7 @@ def _grow(features: Array, regret: Array) -> tuple[Trees, IntArray]:
     seeds = np.random.RandomState(0).randint(np.iinfo(np.int32).max, size=_TREES)
     points, directions = np.ascontiguousarray(features, np.float32), np.ascontiguousarray(u * s)
     grown = [ExtraTreeRegressor(min_samples_leaf=2, max_features=0.5, random_state=int(seed)) for seed in seeds]
-    trees = Trees.of([tree.fit(points, directions, check_input=False) for tree in grown])
-    return trees, trees.apply(features)
+    return Trees.of([tree.fit(points, directions, check_input=False) for tree in grown])
 
 
 def _alike(leaves: IntArray, reached: IntArray) -> Array:
@@ -126,14 +135,15 @@ def _alike(leaves: IntArray, reached: IntArray) -> Array:
 
 def _choose_share(features: Array, regret: Array, families: Sequence[str], shares: Sequence[float]) -> float:
     """Return the share whose portfolio does best on held-out families, 0 unless it is better by enough."""
-    assignment = assign_folds(list(families), _FOLDS)
+    assignment = assign_folds(families, _FOLDS)
     fold = np.array([assignment[family] for family in families])
     tried = (0.0, *shares)
     reached = np.empty((len(regret), len(tried)))
     for f in range(_FOLDS):
         learned, held = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-        trees, leaves = _grow(features[learned], regret[learned])
-        for t, near in zip(held, _alike(leaves, trees.apply(features[held])), strict=True):
+        trees = _grow(features[learned], regret[learned])
+        alike = _alike(trees.apply(features[learned]), trees.apply(features[held]))
+        for t, near in zip(held, alike, strict=True):
             for j, share in enumerate(tried):
                 weights = (1.0 - share) / len(learned) + share * near
                 picked = select_greedily(regret[learned], weights, JUDGED_PICKS)

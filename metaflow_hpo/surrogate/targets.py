@@ -33,7 +33,7 @@ class Standardiser:
         return cls(center, np.where(scale > 1e-9 * np.maximum(1.0, np.abs(center)), scale, 0.0))
 
     def transform(self, meta_features: Array) -> Array:
-        """Return `(T, M)` standardised numbers, clipped to +-4: a strange task must not saturate the network."""
+        """Return `(T, M)` or `(M,)` standardised, clipped to +-4: a strange task must not saturate the network."""
         safe = np.where(self.scale > 0, self.scale, 1.0)
         values = np.where(self.scale > 0, (meta_features - self.center) / safe, 0.0)
         return np.asarray(np.clip(values, -CLIP, CLIP))
