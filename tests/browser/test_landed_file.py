@@ -2,17 +2,10 @@
 
 import re
 
-import pytest
-
-pytest.importorskip("playwright.sync_api", reason="the browser tests need `pip install playwright`")
 from tests.browser import ui
+from tests.browser.conftest import MARKS
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.integration,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(ui.CHROMIUM is None, reason="the browser tests need Chromium on the PATH"),
-]
+pytestmark = MARKS
 TASKS = ("iris", "zoo", "servo", "glass", "balance", "ecoli")
 LEARNED = ("meta_dataset", "surrogate", "recommendation_evaluation")
 

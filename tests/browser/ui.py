@@ -126,11 +126,10 @@ def make_ui(environment: dict[str, str], log: Path | None = None) -> Iterator[tu
         command = [sys.executable, "-m", *servers]
         with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output) as process:
             try:
-                for port, path in zip(ports, ("server_info", "health"), strict=True):
-                    wait_for(
-                        f"port {port} answers", lambda url=f"http://127.0.0.1:{port}/{path}": answers(url), START_S
-                    )
-                yield Dagster(f"http://127.0.0.1:{ports[0]}"), f"http://127.0.0.1:{ports[1]}"
+                dagster, mlflow = (f"http://127.0.0.1:{port}" for port in ports)
+                for url in (f"{dagster}/server_info", f"{mlflow}/health"):
+                    wait_for(f"{url} answers", lambda url=url: answers(url), START_S)
+                yield Dagster(dagster), mlflow
             finally:
                 process.send_signal(signal.SIGINT)
 
