@@ -107,7 +107,7 @@ def measure_adaptive(
     Args:
         meta: Tasks on the shared core, every configuration tried.
         surrogate: The surrogate.
-        trust: Share of its prediction in the scenarios.
+        trust: Weight of its prediction among the scenarios.
         counts: Numbers of observed trials n.
         max_tasks: Tasks that are replayed at most, spread evenly over their names.
 

@@ -35,6 +35,11 @@ class IntervalScale:
         counts, scales = zip(*self.observed, strict=True)
         return float(np.interp(np.log(trials), np.log(counts), scales))
 
+    def around(self, mean: float, margin: float) -> dict[str, float]:
+        """Return `mean, low, high, coverage`; metrics end at 1 and are floored at 0, so nothing leaves [0, 1]."""
+        low, high = max(mean - margin, 0.0), min(mean + margin, 1.0)
+        return {"mean": float(mean), "low": float(low), "high": float(high), "coverage": self.coverage}
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-ready values; `from_json` inverts it."""
         return asdict(self)
