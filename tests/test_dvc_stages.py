@@ -17,7 +17,12 @@ STARTS = {
     "meta_features": {"collect.meta_features"},
     "meta_dataset": {"tables"},
     "surrogate": {"adapters.surrogate_steps", "adapters.warm_start"},
-    "recommendation_evaluation": {"adapters.evaluation_steps", "adapters.evaluation_files", "adapters.incumbent", "learners.registry"},
+    "recommendation_evaluation": {
+        "adapters.evaluation_steps",
+        "adapters.evaluation_files",
+        "adapters.incumbent",
+        "learners.registry",
+    },
     "champion": {"adapters.champion_steps"},
 }
 """Where the code of a stage starts that decides what is in its outputs. From an adapter its own imports of nouns and

@@ -43,6 +43,16 @@ POSTGRES = next((folder for folder in reversed(BINARIES) if (folder / "initdb").
         ("models:/name@champion", "models:/name@champion"),
         ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
         ("http://127.0.0.1:5000 and me@here.org", "http://127.0.0.1:5000 and me@here.org"),
+        ("host=db password=s3cret user=me", "host=db password=*** user=me"),
+        ("host=db password='s3 cret' user=me", "host=db password=*** user=me"),
+        (
+            "postgresql://db/x?user=me&password=s3cret&sslmode=require",
+            "postgresql://db/x?user=me&password=***&sslmode=require",
+        ),
+        ("AccountName=a;AccountKey=s3cret==;Suffix=x", "AccountName=a;AccountKey=***;Suffix=x"),
+        ("AWS_SECRET_ACCESS_KEY: s3cret", "AWS_SECRET_ACCESS_KEY: ***"),
+        ("{'token': 's3cret', 'n': 1}", "{'token': ***, 'n': 1}"),
+        ("no password was given; 3 tokens: see the key", "no password was given; 3 tokens: see the key"),
     ],
 )
 def test_the_password_of_an_address_is_hidden(text: str, shown: str) -> None:
