@@ -9,8 +9,27 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
+
+from metaflow_hpo.surrogate.meta_dataset import Array
 
 _NORMAL_80 = 1.2816
+
+
+def expect_performance(mean: Array, spread: Array) -> Array:
+    """Return the expected performance, in [0, 1]: that of a normal distribution whose tails gather at 0 and 1.
+
+    Args:
+        mean: `(N,)` of the normal distribution, which knows no ends.
+        spread: `(N,)` its standard deviation, >= 0.
+    """
+    sd = np.maximum(spread, 1e-12)
+
+    def exceed(z: Array) -> Array:
+        """Return the mean of what exceeds 0, in standard deviations, of a normal distribution around z."""
+        return np.asarray(z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi))
+
+    return np.clip(sd * (exceed(mean / sd) - exceed((mean - 1.0) / sd)), 0.0, 1.0)
 
 
 @dataclass(frozen=True)

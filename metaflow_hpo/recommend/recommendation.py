@@ -18,7 +18,7 @@ from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSetting
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
 from metaflow_hpo.recommend.explanation import explain, find_nearest
-from metaflow_hpo.recommend.interval import IntervalScale
+from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.signal import lacks_signal
@@ -184,7 +184,7 @@ class ServedRecommender:
             order = self._select(row, count, fallback=fallback, per_time=per_time, prediction=prediction)
             mean, spread = prediction.mean[0], prediction.spread[0]
             pool, is_new = self.past.configurations, True
-        mean = np.clip(mean, 0.0, 1.0)
+        mean = expect_performance(mean, spread)
         # The next trial alone may be a step into the unknown, or a cheap one; a set is what a person relies on.
         if is_new and (count > 1 or not (observed or per_time)):
             order = with_default(order, mean, self._default)
