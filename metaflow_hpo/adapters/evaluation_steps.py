@@ -84,7 +84,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
         ablation=ablate(meta, surrogate, evaluation.trusts),
         effort=measure_effort(meta, surrogate, evaluation.trusts),
         noise_floor=measure_noise_floor(trials, meta, surrogate.learner, evaluation.orders),
-        decision=decide(evaluation.per_task, incumbent.regret, incumbent.name),
+        verdict=decide(evaluation.per_task, incumbent.regret, incumbent.name),
         incumbent=incumbent,
     )
 
@@ -108,8 +108,7 @@ def _train_recommended(pipeline: Pipeline, meta: "MetaDataset", evaluation: "Eva
     from metaflow_hpo.evaluate.realised import FRESH_SEED
     from metaflow_hpo.learners.cross_validation import evaluate_configurations
 
-    learner = pipeline.learner
-    epochs = pipeline.settings.fidelity_epochs or learner.max_epochs
+    learner, epochs = pipeline.learner, pipeline.epochs
     journal = Journal(pipeline.store.data / "mlflow" / "realised.journal.jsonl")
     known = _read_trained(journal)
     trained: dict[str, list[Trial]] = {}

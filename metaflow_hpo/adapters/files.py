@@ -7,19 +7,21 @@ exception is `Journal`, which only grows; there a line that was cut short by a c
 import json
 import math
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPORARY_PATTERN = ".*.tmp"
 """Glob of the temporary files of `write_atomically`; one survives a kill -9 and belongs into `.dvcignore`."""
@@ -27,7 +29,7 @@ TEMPORARY_PATTERN = ".*.tmp"
 _REMEDY = "Run the step that writes it, or get it with `dvc pull`."
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Replace `path` by what `write` puts into a temporary file beside it, or leave it untouched.
 
     A symbolic or hard link (as DVC's cache makes) is replaced by a file of its own, never written through.
@@ -72,21 +74,28 @@ def replacing(folder: Path) -> Iterator[Path]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        fresh = Path(temporary) / folder.name
+        fresh = Path(temporary) / "fresh"
         fresh.mkdir()
         yield fresh
+        # Moved away, not deleted: a kill on the way must not leave half of the old one.
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(Path(temporary) / "old")
         fresh.rename(folder)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text atomically, as UTF-8."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(text.encode()))
 
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
 
-    write_atomically(path, write)
+def write_csv(path: Path, frame: pd.DataFrame, float_format: str | None = None) -> None:
+    """Write a table as csv without its index, atomically."""
+    write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False, float_format=float_format))
+
+
+def write_figure(path: Path, figure: "Figure", dpi: int) -> None:
+    """Write a matplotlib figure as a PNG image, atomically."""
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=dpi))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -142,14 +151,8 @@ def read_frame(path: Path, *, remedy: str = _REMEDY) -> pd.DataFrame:
     Raises:
         InvalidTableError: If the file is missing, cut short or damaged.
     """
-    import pyarrow as pa
-
-    try:
+    with reading_parquet(path, remedy):
         return pd.read_parquet(path, engine="pyarrow", partitioning=None, page_checksum_verification=True)
-    except FileNotFoundError as error:
-        raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {remedy}") from error
 
 
 def read_column(path: Path, name: str, *, remedy: str = _REMEDY) -> list[Any]:
@@ -158,16 +161,28 @@ def read_column(path: Path, name: str, *, remedy: str = _REMEDY) -> list[Any]:
     Raises:
         InvalidTableError: If the file is missing, damaged or has no such column.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with reading_parquet(path, remedy):
         values: list[Any] = pq.ParquetFile(path).read(columns=[name]).column(name).to_pylist()
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise InvalidTableError(
-            f"Expected a parquet file with the column {name} at {path}; {error}. {remedy}"
-        ) from error
     return values
+
+
+@contextmanager
+def reading_parquet(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
+    """Say what is wrong with a parquet file that is read inside.
+
+    Raises:
+        InvalidTableError: If it is missing, cut short or damaged, or has no such column.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {remedy}") from error
 
 
 @dataclass(frozen=True)
@@ -260,10 +275,6 @@ def _plain(value: Any) -> Any:
     raise TypeError(
         f"A journal record holds numbers, strings, lists and mappings; found {type(value).__name__}: {value!r}."
     )
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _write_parquet(path: Path, frame: pd.DataFrame) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.files import Journal, read_column, read_frame, read_json, write_frame, write_json
+from metaflow_hpo.adapters.files import Journal, read_column, read_frame, write_frame, write_json
 from metaflow_hpo.adapters.sources.task_files import read_task, write_task
 from metaflow_hpo.errors import UnknownTaskError
 from metaflow_hpo.learners.registry import get_learner
@@ -226,7 +226,3 @@ class DataStore:
     def write_champion(self, record: dict[str, Any]) -> None:
         """Write which version is served."""
         write_json(self.champion_path, record)
-
-    def read_champion(self) -> dict[str, Any] | None:
-        """Return which version is served, or None."""
-        return dict(read_json(self.champion_path)) if self.champion_path.is_file() else None

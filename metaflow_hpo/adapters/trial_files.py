@@ -5,11 +5,9 @@ reader found it.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pandas as pd
-
-from metaflow_hpo.adapters.files import read_json, write_atomically, write_json, write_text
+from metaflow_hpo.adapters.files import read_json, write_csv, write_figure, write_json, write_text
 from metaflow_hpo.adapters.sources.tables import read_table
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
@@ -19,8 +17,7 @@ from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.trial_table import TrialTable, build_trial_table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+_DPI = 150
 
 
 def read_trial_table(path: Path, *, space: Path | None = None, lower_is_better: bool = False) -> TrialTable:
@@ -75,17 +72,16 @@ def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResul
     paths = [folder / "benchmark.json"]
     for name, frame in (("per_task", result.per_task), ("summary", result.summary)):
         paths.append(folder / f"{name}.csv")
-        _write_csv(paths[-1], frame)
+        write_csv(paths[-1], frame)
     paths.append(folder / "report.html")
-    page = render_benchmark(result.per_task, result.summary, _count(answer), result.seconds)
-    write_text(paths[-1], page)
+    write_text(paths[-1], render_benchmark(result.per_task, result.summary, _count(answer), result.seconds))
     paths.append(folder / "regret.png")
-    _write_figure(paths[-1], plot_regret(result.summary))
+    write_figure(paths[-1], plot_regret(result.summary), _DPI)
     if len(result.seconds) > 1:
         for k, group in result.per_task.groupby("k"):
             regret = group.pivot_table(index="task_id", columns="recommender", values="regret")
             paths.append(folder / f"critical_difference_k{k}.png")
-            _write_figure(paths[-1], plot_critical_difference(compare(regret), f"k = {k}"))
+            write_figure(paths[-1], plot_critical_difference(compare(regret), f"k = {k}"), _DPI)
     return paths
 
 
@@ -101,11 +97,3 @@ def _count(answer: dict[str, Any]) -> dict[str, str]:
         "folds of families": str(protocol["folds"]),
         "seeds of random recommenders": str(protocol["seeds"]),
     }
-
-
-def _write_csv(path: Path, frame: pd.DataFrame) -> None:
-    write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False))
-
-
-def _write_figure(path: Path, figure: "Figure") -> None:
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=150))

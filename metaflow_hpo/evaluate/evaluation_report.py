@@ -13,6 +13,7 @@ import pandas as pd
 from metaflow_hpo.evaluate import evaluation_plots, plots
 from metaflow_hpo.evaluate.comparison import compare_with_surrogate, list_tasks
 from metaflow_hpo.evaluate.page import Picture, format_number, render_page
+from metaflow_hpo.evaluate.realised import RIVALS
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.recommend.contenders import SURROGATE
 
@@ -164,19 +165,13 @@ def _say_headline(found: Evaluated, comparisons: pd.DataFrame) -> list[str]:
         said.append(f"Not told apart from {'; '.join(rivals).replace('_', ' ')} (Wilcoxon, Holm, 5 %).")
     for row in found.gains.to_dict("records"):
         if row["way"] == "first":
-            side, rival = "above" if row["mean_gain"] >= 0 else "below", _NAMES.get(row["rival"], row["rival"])
+            side = "above" if row["mean_gain"] >= 0 else "below"
             said.append(
-                f"Really trained, the first recommendation is {abs(row['mean_gain']):.3f} {side} {rival} on test rows "
+                f"Really trained, the first recommendation is {abs(row['mean_gain']):.3f} {side} "
+                f"{RIVALS[row['rival']]} on test rows "
                 f"({row['low']:+.3f} to {row['high']:+.3f}; {row['wins']} wins, {row['losses']} losses)."
             )
     return said
-
-
-_NAMES = {
-    "default": "the default",
-    "random_10": "the best of 10 random trials",
-    "random_50": "the best of 50 random trials",
-}
 
 
 def _list(ks: "pd.Series[int]") -> str:

@@ -16,7 +16,7 @@ KS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
-class Decision:
+class Verdict:
     """The gate's verdict.
 
     Attributes:
@@ -30,7 +30,7 @@ class Decision:
     comparisons: pd.DataFrame
 
 
-def decide(per_task: pd.DataFrame, incumbent: pd.DataFrame | None, name: str = "champion") -> Decision:
+def decide(per_task: pd.DataFrame, incumbent: pd.DataFrame | None, name: str = "champion") -> Verdict:
     """Compare a candidate with the baselines and the incumbent.
 
     Args:
@@ -47,7 +47,7 @@ def decide(per_task: pd.DataFrame, incumbent: pd.DataFrame | None, name: str = "
     failed = comparisons.loc[~comparisons["passed"]]
     if failed.empty:
         names = ", ".join(rivals)
-        return Decision(
+        return Verdict(
             True, f"Not worse than {names} at k = {', '.join(map(str, KS))} on meta-validation families.", comparisons
         )
     worst = failed.sort_values("probability_of_harm").iloc[-1]
@@ -56,7 +56,7 @@ def decide(per_task: pd.DataFrame, incumbent: pd.DataFrame | None, name: str = "
         f"{worst['rival_regret']:.4f} over {worst['tasks']} meta-validation tasks "
         f"(probability of harm {worst['probability_of_harm']:.2f}, limit {MAX_HARM})."
     )
-    return Decision(False, reason, comparisons)
+    return Verdict(False, reason, comparisons)
 
 
 def _compare(candidate: pd.DataFrame, rival: pd.DataFrame, name: str) -> dict[str, object]:

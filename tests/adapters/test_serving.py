@@ -25,6 +25,7 @@ import metaflow_hpo
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.recommend.recommendation import ServedRecommender
+from tests.live import free_ports
 
 pytestmark = [
     pytest.mark.integration,
@@ -97,9 +98,7 @@ def registry(
 @pytest.fixture(scope="module")
 def client(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_ports(1)[0]
     environment = {
         **os.environ,
         "METAFLOW_HPO_DATA": str(registry.cache.parents[1]),

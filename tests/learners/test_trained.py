@@ -8,7 +8,7 @@ from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.cross_validation import evaluate_configurations
 from metaflow_hpo.learners.mlp import MLP
 from metaflow_hpo.learners.scores import score
-from metaflow_hpo.learners.trained import TrainedNetwork, fit_network
+from metaflow_hpo.learners.trained import WEIGHTS_FILE, TrainedNetwork, fit_network
 
 EPOCHS = 5
 
@@ -30,6 +30,7 @@ def test_the_kept_network_is_the_refit_whose_test_performance_is_reported(kind, 
     configuration = {**MLP.space.default, "activation": activation}
     trial = dict(evaluate_configurations(data, MLP(), [configuration], strategy="x", seed=3, fidelity_epochs=EPOCHS))[0]
     fit_network(data, configuration, seed=3, epochs=EPOCHS).save(tmp_path)
+    assert (tmp_path / WEIGHTS_FILE).stat().st_mode & 0o044  # others may read it, as MLflow's server must
     predicted = TrainedNetwork.load(tmp_path).predict(data.test_features)
     if kind == "regression":
         values = predicted["prediction"].to_numpy()

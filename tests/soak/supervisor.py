@@ -81,10 +81,17 @@ class Killer:
             time.sleep(1.0)
         return False
 
+    def wait_for_work(self, patience_s: float) -> bool:
+        """Wait until a run is at work; return whether one is."""
+        deadline = time.monotonic() + patience_s
+        while not self._worker() and time.monotonic() < deadline:
+            time.sleep(0.3)
+        return bool(self._worker())
+
     @staticmethod
     def _shoot(process: psutil.Process) -> bool:
         with suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE:
+            if _alive(process.pid):
                 process.send_signal(signal.SIGKILL)
                 return True
         return False
@@ -109,9 +116,16 @@ class Killer:
         for run in self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
             for event in reversed(self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)):
                 pid = event.get_dagster_event().engine_event_data.metadata.get("pid")
-                if pid is not None and psutil.pid_exists(int(str(pid.value))):
-                    return [psutil.Process(int(str(pid.value)))]
+                if pid is not None and (found := _alive(int(str(pid.value)))):
+                    return [found]
         return []
+
+
+def _alive(pid: int) -> psutil.Process | None:
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
+    return None
 
 
 def _command(process: psutil.Process) -> list[str]:
