@@ -13,6 +13,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -279,6 +280,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave it there, to look at")
     chosen = parser.parse_args()
     disk.enter_namespace(sys.argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     folder = (chosen.keep or Path(tempfile.mkdtemp(prefix="metaflow_hpo_soak_"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     say(f"working in {folder}")
