@@ -83,6 +83,16 @@ def replacing(folder: Path) -> Iterator[Path]:
         fresh.rename(folder)
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time into a folder, which is created; the others wait."""
+    from filelock import FileLock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        yield
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text atomically, as UTF-8."""
     write_atomically(path, lambda temporary: temporary.write_bytes(text.encode()))
