@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from metaflow_hpo.adapters.clock import now
-from metaflow_hpo.adapters.files import Journal, locked, read_json, write_json
+from metaflow_hpo.adapters.files import locked, read_json, write_json
+from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.space import Configuration, configuration_id

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 
 from metaflow_hpo.adapters.clock import now
-from metaflow_hpo.adapters.files import Journal, locked
+from metaflow_hpo.adapters.files import locked
+from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.store import DataStore
 
 ACCEPTED, DUPLICATE, QUARANTINED, REMOVED = "accepted", "duplicate", "quarantined", "removed"
