@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.files import Journal, read_column, read_frame, write_frame, write_json
+from metaflow_hpo.adapters.files import read_column, read_frame, write_frame, write_json
+from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.sources.task_files import read_task, write_task
 from metaflow_hpo.errors import UnknownTaskError
 from metaflow_hpo.learners.registry import get_learner

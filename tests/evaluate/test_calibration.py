@@ -1,9 +1,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from metaflow_hpo.evaluate.calibration import (
     fit_interval,
+    fit_table_interval,
     measure_adaptive,
     measure_coverage,
     nonconformity,
@@ -11,6 +13,8 @@ from metaflow_hpo.evaluate.calibration import (
     with_observed,
 )
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
+from metaflow_hpo.recommend.table_recommender import TableRecommender
+from metaflow_hpo.surrogate.trial_table import build_trial_table
 
 
 def test_the_scale_is_the_raised_quantile_over_tasks():
@@ -85,3 +89,19 @@ def test_intervals_after_trials_cover_what_they_promise_on_tasks_of_the_same_kin
     covered, back = summarise_coverage(*halves), summarise_coverage(*halves[::-1])
     assert all(0.7 <= (covered[n]["coverage"] + back[n]["coverage"]) / 2 <= 0.9 for n in ("1", "3", "10"))
     assert covered["3"]["scale"] == interval.at(3)
+
+
+def test_the_interval_of_a_table_is_not_fitted_on_what_relatives_of_a_task_gave(forty_tasks):
+    def fit(spoiled):
+        lines = [
+            {"task_id": task_id, "family": "twins" if t < 2 else task_id, "hp_x": float(x), "performance": p}
+            for t, task_id in enumerate(forty_tasks.task_ids[:8])
+            for x, p in enumerate(forty_tasks.performance[t])
+        ]
+        frame = pd.DataFrame(lines)
+        # The first task alone is replayed; the second one is its twin, the third is not.
+        frame.loc[frame["task_id"] == spoiled, "performance"] *= -1.0
+        return fit_table_interval(TableRecommender.fit(build_trial_table(frame)), max_tasks=1)
+
+    assert fit("task_01") == fit("nothing")
+    assert fit("task_02") != fit("nothing")
