@@ -1,9 +1,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from metaflow_hpo.evaluate.calibration import (
     fit_interval,
+    fit_table_interval,
     measure_adaptive,
     measure_coverage,
     nonconformity,
@@ -11,6 +13,8 @@ from metaflow_hpo.evaluate.calibration import (
     with_observed,
 )
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
+from metaflow_hpo.recommend.table_recommender import TableRecommender
+from metaflow_hpo.surrogate.trial_table import build_trial_table
 
 
 def test_the_scale_is_the_raised_quantile_over_tasks():
@@ -85,3 +89,9 @@ def test_intervals_after_trials_cover_what_they_promise_on_tasks_of_the_same_kin
     covered, back = summarise_coverage(*halves), summarise_coverage(*halves[::-1])
     assert all(0.7 <= (covered[n]["coverage"] + back[n]["coverage"]) / 2 <= 0.9 for n in ("1", "3", "10"))
     assert covered["3"]["scale"] == interval.at(3)
+
+
+def test_a_table_of_too_few_configurations_keeps_the_plain_interval():
+    lines = [{"task_id": f"t{t}", "hp_x": x, "performance": abs(x - t / 3)} for t in range(3) for x in (0.0, 0.5, 1.0)]
+    recommender = TableRecommender.fit(build_trial_table(pd.DataFrame(lines)))
+    assert fit_table_interval(recommender) == IntervalScale()
