@@ -117,7 +117,7 @@ def build_trial_table(
     # Numbered in the order of their values, not of their lines.
     rows = rows.assign(position=rows.groupby(columns, dropna=False, sort=True).ngroup())
     distinct = rows.drop_duplicates("position").sort_values("position")
-    configurations = tuple(_read_configuration(row, space) for row in distinct[columns].to_dict("records"))
+    configurations = tuple(read_configuration(row, space) for row in distinct[columns].to_dict("records"))
     tasks, left_out = _read_tasks(rows)
     families = {task.family for task in tasks}
     if len(families) < 2:
@@ -187,12 +187,18 @@ def _read_numbers(column: pd.Series) -> pd.Series:
     return column if numbers[present.index].isna().any() else numbers
 
 
-def _read_configuration(row: Mapping[Hashable, Value], space: SearchSpace) -> Configuration:
-    """Missing cells are left out; choices are text whatever their column held."""
+def read_configuration(row: Mapping[Hashable, Value], space: SearchSpace) -> Configuration:
+    """Return the configuration in the `hp_*` cells of a line; a missing cell or column says that it is not used.
+
+    Choices are text whatever their column held.
+
+    Raises:
+        SearchSpaceMismatchError: If it does not belong to the search space.
+    """
     values = {}
     for hp in space.hyperparameters:
-        value = row[PREFIX + hp.name]
-        if not pd.isna(value):
+        value = row.get(PREFIX + hp.name)
+        if value is not None and not pd.isna(value):
             values[hp.name] = str(value) if isinstance(hp, Categorical) else value
     return space.validate(values)
 
