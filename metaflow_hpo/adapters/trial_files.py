@@ -7,6 +7,8 @@ reader found it.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from metaflow_hpo.adapters.files import read_json, write_csv, write_figure, write_json, write_text
 from metaflow_hpo.adapters.sources.tables import read_table
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
@@ -14,6 +16,7 @@ from metaflow_hpo.evaluate.benchmark import BenchmarkResult
 from metaflow_hpo.evaluate.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
 from metaflow_hpo.evaluate.significance import compare
+from metaflow_hpo.evaluate.verdict import say_verdict
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.trial_table import TrialTable, build_trial_table
 
@@ -48,7 +51,8 @@ def read_space(path: Path) -> SearchSpace:
 
 
 def describe_benchmark(table: TrialTable, result: BenchmarkResult, protocol: dict[str, Any]) -> dict[str, Any]:
-    """Return the benchmark's JSON: the contract's keys, the protocol, and what was understood of the table."""
+    """Return the benchmark's JSON: the verdict, the contract's keys, the protocol, what was understood of the table."""
+    ends = np.array([[task.performance.min(), task.performance.max()] for task in table.tasks])
     described = {
         "tasks": len(table.tasks),
         "families": len(table.families),
@@ -57,9 +61,11 @@ def describe_benchmark(table: TrialTable, result: BenchmarkResult, protocol: dic
         "shared": table.is_shared,
         "meta_features": list(table.meta_feature_names),
         "space": table.space.to_json(),
+        "worst": float(ends[:, 0].min()),
+        "best": float(ends[:, 1].max()),
         "notes": list(table.notes),
     }
-    return {"table": described, "protocol": protocol, **result.to_json()}
+    return {"verdict": say_verdict(result.per_task), "table": described, "protocol": protocol, **result.to_json()}
 
 
 def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResult) -> list[Path]:
@@ -74,7 +80,10 @@ def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResul
         paths.append(folder / f"{name}.csv")
         write_csv(paths[-1], frame)
     paths.append(folder / "report.html")
-    write_text(paths[-1], render_benchmark(result.per_task, result.summary, _count(answer), result.seconds))
+    page = render_benchmark(
+        result.per_task, result.summary, _count(answer), result.seconds, answer["verdict"], answer["table"]["notes"]
+    )
+    write_text(paths[-1], page)
     paths.append(folder / "regret.png")
     write_figure(paths[-1], plot_regret(result.summary), _DPI)
     if len(result.seconds) > 1:
@@ -88,10 +97,12 @@ def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResul
 def _count(answer: dict[str, Any]) -> dict[str, str]:
     table, protocol = answer["table"], answer["protocol"]
     configurations = f"{table['configurations']:,} {'shared' if table['shared'] else 'not shared'}"
+    judged = "" if protocol["tasks"] == table["tasks"] else f", {protocol['tasks']} of them judged"
     return {
-        "tasks": f"{table['tasks']} of {table['families']} families",
+        "tasks": f"{table['tasks']} of {table['families']} families{judged}",
         "configurations": configurations,
         "trials": f"{table['trials']:,}",
+        "performance": f"higher is better, from {table['worst']:.4g} to {table['best']:.4g}",
         "hyperparameters": str(len(table["space"])),
         "meta-features": str(len(table["meta_features"])),
         "folds of families": str(protocol["folds"]),

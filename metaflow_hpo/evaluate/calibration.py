@@ -161,6 +161,8 @@ def fit_table_interval(recommender: TableRecommender, *, max_tasks: int = MAX_RE
     """
     size = len(recommender.past.configurations)
     scores: dict[int, dict[str, Array]] = {n: {} for n in (0, *COUNTS) if n + _SHOWN < size}
+    if not scores:  # too few configurations to leave some out
+        return IntervalScale()
     for t in _spread(len(recommender.task_ids), max_tasks):
         others = recommender.without(recommender.families[t])
         row = recommender.past.meta_features[t]
@@ -168,7 +170,7 @@ def fit_table_interval(recommender: TableRecommender, *, max_tasks: int = MAX_RE
         replayed = _replay(begun, recommender.performance[t], before, tuple(scores), lambda mean, _: mean)
         for n, values in replayed.items():
             scores[n][recommender.task_ids[t]] = values
-    return with_observed(fit_interval(scores[0]), scores) if scores else IntervalScale()
+    return with_observed(fit_interval(scores[0]), scores)
 
 
 def _replay(

@@ -4,7 +4,7 @@ The one thing to know: everything in it is from meta-test families, but for the 
 meta-validation families.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -84,7 +84,12 @@ def render_evaluation(found: Evaluated) -> str:
 
 
 def render_benchmark(
-    per_task: pd.DataFrame, summary: pd.DataFrame, facts: Mapping[str, str], seconds: Mapping[str, float]
+    per_task: pd.DataFrame,
+    summary: pd.DataFrame,
+    facts: Mapping[str, str],
+    seconds: Mapping[str, float],
+    verdict: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> str:
     """Return the report of a benchmark on somebody's table of trials as HTML.
 
@@ -93,6 +98,8 @@ def render_benchmark(
         summary: Mean regret with interval and rank, one line a (recommender, k).
         facts: What the table is: name and value.
         seconds: Processor seconds of each recommender.
+        verdict: From `say_verdict`.
+        notes: What is odd about the table, sentences.
     """
     names, all_ks = list(dict.fromkeys(per_task["recommender"])), sorted(set(per_task["k"]))
     ks = [k for k in SHOWN_KS if k in all_ks] or all_ks[:1]
@@ -103,6 +110,8 @@ def render_benchmark(
     return render_page(
         "benchmark_report.html",
         facts=facts,
+        verdict=verdict,
+        notes=notes,
         regret=tabulate_regret(summary),
         comparisons=compare_with_surrogate(per_task).to_dict("records") if is_compared else [],
         tasks=list_tasks(per_task, tuple(ks)).to_dict("records"),

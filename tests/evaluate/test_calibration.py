@@ -105,3 +105,9 @@ def test_the_interval_of_a_table_is_not_fitted_on_what_relatives_of_a_task_gave(
 
     assert fit("task_01") == fit("nothing")
     assert fit("task_02") != fit("nothing")
+
+
+def test_a_table_of_too_few_configurations_keeps_the_plain_interval():
+    lines = [{"task_id": f"t{t}", "hp_x": x, "performance": abs(x - t / 3)} for t in range(3) for x in (0.0, 0.5, 1.0)]
+    recommender = TableRecommender.fit(build_trial_table(pd.DataFrame(lines)))
+    assert fit_table_interval(recommender) == IntervalScale()
