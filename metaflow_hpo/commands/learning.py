@@ -108,6 +108,11 @@ def benchmark(
     trials = read_trial_table(table, space=space, lower_is_better=lower_is_better)
     for note in trials.notes:
         typer.echo(f"note: {note}", err=True)
+    smallest = min(len(task.positions) for task in trials.tasks)
+    if max(plan.ks) >= smallest:
+        typer.echo(
+            f"note: with k = {max(plan.ks)} all configurations of the smallest task ({smallest}) are tried.", err=True
+        )
     if len(trials.tasks) > tasks:
         typer.echo(f"note: {tasks} of {len(trials.tasks)} tasks are judged (--tasks).", err=True)
     with show_progress() as progress:

@@ -90,9 +90,11 @@ def _say_random(means: Means) -> list[str]:
         if len(above) == len(ks):
             worth = f"more than {ks[-1]}"
         else:
-            worth = f"between {above[-1]} and {ks[len(above)]}" if above else f"at most {ks[0]}"
-        said.append(f"{'its first trial' if k == 1 else f'the best of its first {k}'} is worth {worth} random trials")
-    return [f"In mean regret, {' and '.join(said)}."]
+            worth = f"between {above[-1]} and {ks[len(above)]}" if above else f"no more than {ks[0]}"
+        said.append(
+            f"{'its first trial' if k == 1 else f'the best of its first {k}'} is worth {worth} by random search"
+        )
+    return [f"Counted in trials, {' and '.join(said)}."]
 
 
 def _say_simpler(means: Means, verdicts: Verdicts) -> list[str]:

@@ -22,7 +22,7 @@ def test_a_clear_gain_is_a_yes_with_its_numbers():
     assert said[0].startswith("Yes. Against those who learn nothing")
     assert said[0].endswith("is clearly lower at k = 1, 3.")
     assert "0.105 against 0.505 (random) at k = 1" in said[1]
-    assert "its first trial is worth more than 3 random trials" in said[2]
+    assert "its first trial is worth more than 3 by random search" in said[2]
     assert said[3] == "None of the others who learn from other tasks has a lower mean regret at any k."
 
 
@@ -37,7 +37,13 @@ def test_a_loss_is_said_first_and_whoever_wins_is_named():
 
 def test_random_trials_are_counted_between_the_reported_numbers():
     said = say_verdict(make(surrogate=(0.15, 0.05), random=(0.2, 0.1)))
-    assert "its first trial is worth between 1 and 3 random trials" in said[2]
+    assert "its first trial is worth between 1 and 3 by random search" in said[2]
+
+
+def test_whoever_is_no_better_than_random_is_told_so():
+    said = say_verdict(make(surrogate=(0.3, 0.2), random=(0.2, 0.1)))
+    assert said[0].startswith("No. ")
+    assert "its first trial is worth no more than 1 by random search" in said[2]
 
 
 def test_few_tasks_show_nothing():
