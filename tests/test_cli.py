@@ -139,20 +139,65 @@ def test_packing_a_folder_without_a_meta_data_set_names_the_step(capsys, monkeyp
     assert not (tmp_path / "packed").exists()
 
 
-def test_an_unknown_learner_is_refused(capsys, monkeypatch, table):
-    code, out, err = call(capsys, monkeypatch, "recommend", table, "--target", "y", "--learner", "forest")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("recommend", "--learner", "forest"), "'svm'"),
+        (("search", "--strategy", "guess"), "'recommended'"),
+        (("search", "--seconds", "0"), "more than 0 seconds; got 0.0"),
+        (("recommend", "--kind", "ranking"), "'regression'"),
+    ],
+)
+def test_a_wrong_option_is_wrong_usage_and_says_what_was_expected(capsys, monkeypatch, arguments, message):
+    command, *rest = arguments
+    code, out, err = call(capsys, monkeypatch, command, "none.csv", *rest)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("output", [".", "table.csv/trials.parquet"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_search(
+    capsys, monkeypatch, table, tmp_path, data, output
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = call(capsys, monkeypatch, "search", table, "--output", output)
+    assert (code, out) == (2, "")
+    assert not data.exists()
+
+
+def test_a_data_folder_that_cannot_be_made_ends_in_one_message(capsys, monkeypatch, table):
+    monkeypatch.setenv("METAFLOW_HPO_DATA", str(table / "data"))
+    code, out, err = call(capsys, monkeypatch, "unpack")
     assert (code, out) == (1, "")
-    assert "forest" in err
+    assert str(table) in err
+    assert "METAFLOW_HPO_DATA" in err
+    assert "Traceback" not in err
 
 
-def test_an_unknown_strategy_is_refused_before_anything_is_trained(capsys, monkeypatch, table):
-    code, out, err = call(capsys, monkeypatch, "search", table, "--target", "y", "--strategy", "guess")
-    assert (code, out) == (1, "")
-    assert "guess" in err
+def test_the_version_is_shown(capsys, monkeypatch):
+    assert call(capsys, monkeypatch, "--version") == (0, f"metaflow-hpo {cli.__version__}\n", "")
 
 
-def test_debug_shows_the_traceback(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["metaflow-hpo", "--debug", "describe", str(tmp_path / "none.csv")])
+def test_a_shell_can_complete_commands():
+    asked = {"_METAFLOW_HPO_COMPLETE": "complete_bash", "COMP_WORDS": "metaflow-hpo rec", "COMP_CWORD": "1"}
+    done = CliRunner().invoke(cli.app, [], prog_name="metaflow-hpo", env=asked)
+    assert (done.exit_code, done.stdout) == (0, "recommend\n")
+
+
+def test_the_kind_can_be_asked_for(capsys, monkeypatch, table):
+    pd.read_csv(table).assign(y=[0, 1] * 20).to_csv(table, index=False)
+    asked = ("recommend", table, "--k", "1", "--json")
+    for arguments, kind in [((), "binary"), (("--kind", "regression"), "regression")]:
+        code, out, _ = call(capsys, monkeypatch, *asked, *arguments)
+        assert code == 0
+        assert json.loads(out)["task"]["kind"] == kind
+
+
+@pytest.mark.parametrize("position", [0, 2])
+def test_debug_shows_the_traceback_wherever_it_stands(monkeypatch, tmp_path, position):
+    arguments = ["describe", str(tmp_path / "none.csv")]
+    arguments.insert(position, "--debug")
+    monkeypatch.setattr(sys, "argv", ["metaflow-hpo", *arguments])
     with pytest.raises(cli.MetaflowHPOError, match="none"):
         cli.main()
 

@@ -19,6 +19,7 @@ from metaflow_hpo.space import Configuration, SearchSpace
 from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
+    from metaflow_hpo.collect.target import AskedKind
     from metaflow_hpo.recommend.recommendation import Observed, ServedRecommender
 
 RECOMMENDED = "recommended"
@@ -33,13 +34,13 @@ class Described:
     meta_features: dict[str, float]
 
 
-def describe_file(path: Path, target: str | None) -> Described:
-    """Read, prepare and describe a file.
+def describe_file(path: Path, target: str | None, kind: "AskedKind | None" = None) -> Described:
+    """Read, prepare and describe a file, see `load_file`.
 
     Raises:
         InvalidTaskError: If it cannot become a task.
     """
-    return describe_data(load_file(path, target))
+    return describe_data(load_file(path, target, kind=kind))
 
 
 def describe_data(data: TaskData) -> Described:
@@ -158,7 +159,9 @@ def read_configuration(path: Path, learner: str) -> Configuration:
     if not path.is_file():
         raise InvalidTableError(f"Expected a configuration in JSON at {path}; there is no such file.")
     values = read_json(path, remedy='Expected JSON such as {"learning_rate": 0.001, ...}.')
-    # What `recommend --json` and `train --json` print may be given as it is.
+    # What `recommend --json`, `train --json` and `search --json` print may be given as it is.
+    if isinstance(values, dict) and "best" in values:
+        values = values["best"]
     if isinstance(values, dict) and "recommendations" in values:
         listed = values["recommendations"]
         values = listed[0] if isinstance(listed, list) and listed else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from metaflow_hpo.adapters.advise import RECOMMENDED
 from metaflow_hpo.adapters.files import write_frame
-from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
@@ -117,6 +117,8 @@ def search(
         on_trial=keep,
         proposer=None if loop is None else loop.strategy,
     )
+    if count < len(found):
+        logger.info("%d of %d trials were known from earlier searches of these rows.", len(found) - count, len(found))
     if loop is not None:
         loop.record(found)
     store.write_trials(data.task, found, known)

@@ -6,6 +6,7 @@ needed, and only when a table is drawn: `--help` stays fast.
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,12 @@ def print_table(title: str, header: list[str], rows: list[list[Any]]) -> None:
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
+def show_notes(notes: Iterable[str]) -> None:
+    """Say on standard error how a table was understood."""
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+
+
 def warn_if_novel(novelty: dict[str, Any]) -> None:
     """Warn of a task that is unlike all past ones."""
     from metaflow_hpo.recommend.novelty import THRESHOLD
@@ -56,8 +63,7 @@ def warn_if_novel(novelty: dict[str, Any]) -> None:
 def show_recommendation(answer: dict[str, Any]) -> None:
     """Print what was recommended for a data set, and why."""
     task, novelty = answer["task"], answer["novelty"]
-    for note in task["notes"]:
-        typer.echo(f"note: {note}", err=True)
+    show_notes(task["notes"])
     warn_if_novel(novelty)
     print_recommendations(f"{task['task_id']}: {task['kind']}, {task['rows']} rows, {task['columns']} columns", answer)
     show_drivers(answer["evidence"])

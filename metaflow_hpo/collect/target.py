@@ -112,9 +112,9 @@ def _infer_kind(values: pd.Series, *, is_numeric: bool) -> tuple[AskedKind, str]
     if whole and distinct <= CLASS_LIKE_VALUES and len(values) >= CLASS_LIKE_ROWS * distinct:
         return (
             "classification",
-            f"Read as classification: the target has {distinct} whole values (kind overrides this).",
+            f"Read as classification: the target has {distinct} whole values (`kind` overrides this).",
         )
-    return "regression", f"Read as regression: the target is numeric with {distinct} values (kind overrides this)."
+    return "regression", f"Read as regression: the target is numeric with {distinct} values (`kind` overrides this)."
 
 
 def _regression_values(values: pd.Series, *, is_numeric: bool) -> NDArray[np.float64]:

@@ -1,9 +1,10 @@
 """What commands share: options that several of them take, and the surroundings that they work in."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,7 +14,35 @@ if TYPE_CHECKING:
 Data = Annotated[Path, typer.Argument(help="Your table, csv or parquet.", metavar="DATA")]
 Target = Annotated[str | None, typer.Option("--target", help="Column to predict.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Learner = Annotated[str | None, typer.Option("--learner", help="mlp or svm; the setting's unless given.")]
+Learner = Annotated[Literal["mlp", "svm"] | None, typer.Option("--learner", help="The setting's unless given.")]
+Kind = Annotated[
+    Literal["binary", "multiclass", "classification", "regression"] | None,
+    typer.Option("--kind", help="What the target is; told from its values unless given."),
+]
+
+
+def check_output(path: Path | None) -> Path | None:
+    """Refuse a file that cannot be written before the work that it is for.
+
+    Raises:
+        BadParameter: If a part of the path is no folder, or the folder cannot be written.
+    """
+    if path is not None:
+        folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise typer.BadParameter(f"{path} cannot be written: {folder} is no folder that may be written to.")
+    return path
+
+
+def check_seconds(seconds: float | None) -> float | None:
+    """Refuse a time limit that is not above 0.
+
+    Raises:
+        BadParameter: If it is not.
+    """
+    if seconds is not None and not seconds > 0:
+        raise typer.BadParameter(f"expected more than 0 seconds; got {seconds}.")
+    return seconds
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from metaflow_hpo.adapters import printing
-from metaflow_hpo.commands.common import Data, Json, Learner, Target, opened
+from metaflow_hpo.commands.common import Data, Json, Kind, Learner, Target, check_output, check_seconds, opened
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
@@ -20,8 +20,9 @@ _PANEL = "Your table"
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo recommend my.csv --target y --json")
 def recommend(
-    data: Annotated[Path | None, typer.Argument(help="Your table, csv or parquet.", metavar="[DATA]")] = None,
+    data: Annotated[Path | None, typer.Argument(help="Your table, csv or parquet.", metavar="DATA")] = None,
     target: Target = None,
+    kind: Kind = None,
     k: Annotated[int, typer.Option("--k", min=1, max=50, help="How many configurations.")] = 5,
     trials: Annotated[Path | None, typer.Option(help="Your own trials so far: performance and hp_* columns.")] = None,
     per_time: Annotated[
@@ -49,7 +50,7 @@ def recommend(
         raise typer.BadParameter("give either DATA, or --recommender FOLDER.")
     with opened(learner) as pipeline:
         observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
-        answer = advise.recommend(pipeline, advise.describe_file(data, target), k, observed, per_time=per_time)
+        answer = advise.recommend(pipeline, advise.describe_file(data, target, kind), k, observed, per_time=per_time)
         remember(pipeline, answer)
     if as_json:
         printing.print_json(answer)
@@ -66,8 +67,7 @@ def _recommend_from_folder(
     if as_json:
         printing.print_json(answer)
         return
-    for note in answer["task"]["notes"]:
-        typer.echo(f"note: {note}", err=True)
+    printing.show_notes(answer["task"]["notes"])
     printing.warn_if_novel(answer["novelty"])
     printing.print_recommendations(f"{folder}, {answer['evidence']['observed_trials']} observed trials", answer)
 
@@ -79,11 +79,13 @@ def _recommend_from_folder(
 def search(
     data: Data,
     target: Target = None,
+    kind: Kind = None,
     trials: Annotated[int, typer.Option(min=1, help="How many trainings; with halving over all rungs.")] = 20,
     strategy: Annotated[
-        str, typer.Option(help="sobol, random, grid, tpe, hyperopt, halving (short trainings first) or recommended.")
+        Literal["recommended", "sobol", "random", "grid", "tpe", "hyperopt", "halving"],
+        typer.Option(help="Who proposes; halving begins with short trainings."),
     ] = "recommended",
-    seconds: Annotated[float | None, typer.Option(help="Time limit.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Time limit.", callback=check_seconds)] = None,
     per_time: Annotated[
         bool | None,
         typer.Option(
@@ -92,7 +94,9 @@ def search(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of strategy and trainings.")] = 0,
-    output: Annotated[Path | None, typer.Option(help="Write the trials here, as parquet.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the trials here, as parquet.", dir_okay=False, callback=check_output)
+    ] = None,
     learner: Learner = None,
     as_json: Json = False,
 ) -> None:
@@ -105,17 +109,22 @@ def search(
         raise typer.BadParameter(f"--per-time and --per-trial are for --strategy recommended; got {strategy!r}.")
     counts_time = seconds is not None if per_time is None else per_time
     with opened(learner) as pipeline:
-        rows = load_file(data, target)
-        found = own_trials.search(
-            pipeline,
-            rows,
-            strategy=strategy,
-            trials=trials,
-            seconds=seconds,
-            per_time=counts_time,
-            seed=seed,
-            output=output,
-        )
+        rows = load_file(data, target, kind=kind)
+        printing.show_notes(rows.task.notes)
+        try:
+            found = own_trials.search(
+                pipeline,
+                rows,
+                strategy=strategy,
+                trials=trials,
+                seconds=seconds,
+                per_time=counts_time,
+                seed=seed,
+                output=output,
+            )
+        except KeyboardInterrupt:
+            typer.echo("stopped; finished trials are kept, and the same command goes on from them", err=True)
+            raise
     best = find_best(found)
     summary = {
         "task": advise.describe_task(rows),
@@ -145,6 +154,7 @@ def _show_best(title: str, metric: str, best: "Trial", found: "list[Trial]") -> 
 def train(
     data: Data,
     target: Target = None,
+    kind: Kind = None,
     configuration: Annotated[
         Path | None, typer.Option(help="JSON file; the first recommendation unless given.")
     ] = None,
@@ -159,14 +169,16 @@ def train(
 
     with opened(learner) as pipeline:
         if configuration is None:
-            described = advise.describe_file(data, target)
+            described = advise.describe_file(data, target, kind)
             rows = described.data
             answer = advise.recommend(pipeline, described, 1)
+            printing.warn_if_novel(answer["novelty"])
             remember(pipeline, answer)
             chosen = answer["recommendations"][0]["configuration"]
         else:
-            rows = load_file(data, target)
             chosen = advise.read_configuration(configuration, pipeline.settings.learner)
+            rows = load_file(data, target, kind=kind)
+        printing.show_notes(rows.task.notes)
         trial, model = own_trials.train_and_keep(pipeline, rows, chosen, seed=seed)
         recommendation = _record_training(pipeline, rows, trial)
         result = {**_describe_trial(trial, rows.task.metric), "recommendation_id": recommendation, "model": model}
@@ -199,12 +211,13 @@ def _describe_trial(trial: "Trial", metric: str) -> dict[str, Any]:
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo describe my.csv --target y > request.json")
-def describe(data: Data, target: Target = None) -> None:
+def describe(data: Data, target: Target = None, kind: Kind = None) -> None:
     """Print your table's meta-features as a request for the served model."""
     from metaflow_hpo.adapters.advise import describe_file
 
     with opened():
-        described = describe_file(data, target)
+        described = describe_file(data, target, kind)
+    printing.show_notes(described.data.task.notes)
     printing.print_json({"dataframe_records": [described.meta_features], "params": {"k": 5}})
 
 
