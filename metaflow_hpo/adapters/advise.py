@@ -59,7 +59,8 @@ def read_observed(path: Path, learner: str) -> "list[Observed]":
 def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
     """Read a person's own trials: a table with `performance` and `hp_<name>` columns.
 
-    Lines without a performance (failed trials) are left out.
+    Lines without a performance (failed trials) are left out. The column of a hyperparameter that depends on another one
+    may be missing, where no trial used it.
 
     Raises:
         InvalidTableError: If a column is missing or no line has a performance.
@@ -67,10 +68,10 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
     """
     from metaflow_hpo.adapters.sources.tables import read_table
     from metaflow_hpo.recommend.recommendation import Observed
-    from metaflow_hpo.surrogate.meta_dataset import read_configuration as read_row
+    from metaflow_hpo.surrogate.trial_table import read_configuration as read_row
 
     frame = read_table(path)
-    needed = ["performance", *(f"hp_{name}" for name in space.names)]
+    needed = ["performance", *(f"hp_{hp.name}" for hp in space.hyperparameters if hp.condition is None)]
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise InvalidTableError(f"Observed trials need the columns {needed}; {path.name} misses {missing}.")
@@ -80,10 +81,7 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
         raise InvalidTableError(
             f"No line of {path.name} has a number in `performance`; there is nothing to go on from."
         )
-    return [
-        Observed(read_row({str(name): value for name, value in row.items()}, space), float(row["performance"]))
-        for row in rows.to_dict("records")
-    ]
+    return [Observed(read_row(row, space), float(row["performance"])) for row in rows.to_dict("records")]
 
 
 def recommend(

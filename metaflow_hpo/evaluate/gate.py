@@ -17,7 +17,7 @@ KS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
-class Decision:
+class Verdict:
     """The gate's verdict.
 
     Attributes:
@@ -36,7 +36,7 @@ def decide(
     incumbent: pd.DataFrame | None,
     name: str = "champion",
     realised: pd.DataFrame | None = None,
-) -> Decision:
+) -> Verdict:
     """Compare a candidate with the baselines and the incumbent, and its first recommendation really trained.
 
     Args:
@@ -55,10 +55,10 @@ def decide(
     failed = comparisons.loc[~comparisons["passed"]]
     veto = None if realised is None else _find_realised_harm(realised)
     if failed.empty and veto is not None:
-        return Decision(False, veto, comparisons)
+        return Verdict(False, veto, comparisons)
     if failed.empty:
         names = ", ".join(rivals)
-        return Decision(
+        return Verdict(
             True, f"Not worse than {names} at k = {', '.join(map(str, KS))} on meta-validation families.", comparisons
         )
     worst = failed.sort_values("probability_of_harm").iloc[-1]
@@ -67,7 +67,7 @@ def decide(
         f"{worst['rival_regret']:.4f} over {worst['tasks']} meta-validation tasks "
         f"(probability of harm {worst['probability_of_harm']:.2f}, limit {MAX_HARM})."
     )
-    return Decision(False, reason, comparisons)
+    return Verdict(False, reason, comparisons)
 
 
 def _compare(candidate: pd.DataFrame, rival: pd.DataFrame, name: str) -> dict[str, object]:

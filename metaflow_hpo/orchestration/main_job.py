@@ -62,16 +62,12 @@ def run_main_job(instance: dg.DagsterInstance, resource: PipelineResource) -> bo
 
 
 def _was_refused(pipeline: Pipeline) -> bool:
-    """Tell whether the gate refused the candidate: then a blocked champion is the right outcome."""
-    from metaflow_hpo.adapters.champion_steps import promote
+    """Tell whether the gate refused the candidate, and recorded it: then a blocked champion is the right outcome."""
     from metaflow_hpo.adapters.evaluation_files import read_results
     from metaflow_hpo.adapters.surrogate_steps import read_candidate
 
     results, candidate = read_results(pipeline.store), read_candidate(pipeline)
-    if results["promoted"] or results["version"] != candidate["version"]:
-        return False
-    promote(pipeline)  # the check blocked the asset: the rejection is recorded here
-    return True
+    return not results["promoted"] and bool(results["version"] == candidate["version"])
 
 
 def show_on_terminal(progress: Progress) -> PipelineResource:

@@ -16,10 +16,11 @@ import numpy as np
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask, place
+from metaflow_hpo.recommend.explanation import SHOWN
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.novelty import THRESHOLD, square_to_nearest_family
 from metaflow_hpo.recommend.portfolio import with_default
-from metaflow_hpo.recommend.recommendation import NEAREST, NOVEL_WIDENING, Observed
+from metaflow_hpo.recommend.recommendation import NOVEL_WIDENING, Observed
 from metaflow_hpo.recommend.sequential import Observed as AtPositions
 from metaflow_hpo.recommend.table_pool import choose_pool, median_seconds
 from metaflow_hpo.space import SearchSpace
@@ -206,7 +207,7 @@ class TableRecommender:
             return []
         squared = self.adaptive.distance.squared(row)
         found = []
-        for t in np.argsort(squared, kind="stable")[:NEAREST]:
+        for t in np.argsort(squared, kind="stable")[:SHOWN]:
             best = int(np.argmin(self.past.regret[t]))
             found.append(
                 {

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from metaflow_hpo.collect.columns import listed
-from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.errors import InvalidTaskError, listed
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "<null>", "None", "?", "#N/A", "<NA>")
 SEPARATORS = (",", ";", "\t", "|")
