@@ -84,7 +84,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
         ablation=ablate(meta, surrogate, evaluation.trusts),
         effort=measure_effort(meta, surrogate, evaluation.trusts),
         noise_floor=measure_noise_floor(trials, meta, surrogate.learner, evaluation.orders),
-        verdict=decide(evaluation.per_task, incumbent.regret, incumbent.name),
+        verdict=decide(evaluation.per_task, incumbent.regret, incumbent.name, realised),
         incumbent=incumbent,
     )
 
