@@ -1,7 +1,7 @@
-"""Files of `data/`: atomic writers, one reader for each format, and the journal of a running search.
+"""Files of `data/`: atomic writers, and one reader for each format.
 
 The one thing to know: a file of `data/` is replaced as a whole or not at all, so a reader never sees half of one. The
-exception is `Journal`, which only grows; there a line that was cut short by a crash is dropped on the next read.
+exception is `Journal` (`adapters.journal`), which only grows.
 """
 
 import json
@@ -11,7 +11,6 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def to_jsonable(value: Any) -> Any:
@@ -81,6 +80,16 @@ def replacing(folder: Path) -> Iterator[Path]:
         if folder.exists():
             folder.rename(Path(temporary) / "old")
         fresh.rename(folder)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time into a folder, which is created; the others wait."""
+    from filelock import FileLock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        yield
 
 
 def write_text(path: Path, text: str) -> None:
@@ -185,103 +194,11 @@ def reading_parquet(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
         raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {remedy}") from error
 
 
-@dataclass(frozen=True)
-class Journal:
-    """An append-only file of records, one JSON object a line, that outlives the process; one writer at a time.
-
-    NaN and infinities are kept (as Python's `NaN`, `Infinity`), as failed trials have no performance.
-
-    Attributes:
-        path: The file; it need not exist.
-    """
-
-    path: Path
-
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record; when this returns, the record is on the disk."""
-        line = json.dumps(record, default=_plain).encode() + b"\n"
-        is_new = not self.path.exists()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
-            _cut_unfinished_line(file.fileno())
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        if is_new:
-            _sync_folder(self.path.parent)
-
-    def read(self) -> list[dict[str, Any]]:
-        """Return all records, oldest first; a last line that a crash cut short is dropped and cut off the file.
-
-        Raises:
-            InvalidTableError: If a line before the last is not a JSON object.
-        """
-        if not self.path.exists():
-            return []
-        with self.path.open("rb") as file:
-            lines = file.readlines()
-        records: list[dict[str, Any]] = []
-        for number, line in enumerate(lines, start=1):
-            record = _parse_line(line)
-            if record is not None:
-                records.append(record)
-            elif number == len(lines):
-                os.truncate(self.path, sum(map(len, lines[:-1])))
-            else:
-                raise InvalidTableError(
-                    f"{self.path}: expected a JSON object on line {number} of {len(lines)}; found {line[:80]!r}. "
-                    "Delete that line to lose one trial, or the file to start the search again."
-                )
-        return records
-
-    def remove(self) -> None:
-        """Delete the file, if there is one."""
-        self.path.unlink(missing_ok=True)
-
-
-def _parse_line(line: bytes) -> dict[str, Any] | None:
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def _cut_unfinished_line(descriptor: int) -> None:
-    """Cut what a crash left after the last line end, or the next record would be glued to it."""
-    end = os.fstat(descriptor).st_size
-    position = end
-    while position > 0:
-        start = max(position - 65536, 0)
-        found = os.pread(descriptor, position - start, start).rfind(b"\n")
-        if found >= 0:
-            position = start + found + 1
-            break
-        position = start
-    if position < end:
-        os.ftruncate(descriptor, position)
-
-
-def _plain(value: Any) -> Any:
-    """Return numpy values, paths and mappings as what `json` knows."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(
-        f"A journal record holds numbers, strings, lists and mappings; found {type(value).__name__}: {value!r}."
-    )
-
-
 def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
     frame.to_parquet(path, engine="pyarrow", compression="zstd", index=False, write_page_checksum=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the new name itself durable, where the system lets a folder be opened."""
     if os.name != "posix":
         return

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _SQLITE = "sqlite:///"
 _PARENT_TAG = "mlflow.parentRunId"
 _FAILURE_TAG = "failure"
-_EXPERIMENTS = {
+EXPERIMENTS = {
+    "knowledge_report": ("1 collect", "One run a report of what is known: open its artifact `knowledge.html`."),
     "search_results": (
         "1 collect",
         "One run an execution, one nested run a task: its best performance, its search curve and its trials.",
@@ -36,6 +37,7 @@ _EXPERIMENTS = {
     ),
     "decisions": ("3 champion", "One run a promotion or rejection: tags say which version, by whom and why."),
     "training": ("4 use", "Networks trained on a person's table (`metaflow-hpo train`)."),
+    "fit_table": ("4 use", "Recommenders learned from a person's table of trials (`metaflow-hpo fit --trials`)."),
     "search": ("4 use", "Searches on a person's table (`metaflow-hpo search`)."),
 }
 """By step: the group of its experiment, and what a person sees there."""
@@ -158,7 +160,7 @@ class Tracking:
 
 def _describe_experiment(step: str) -> dict[str, str]:
     """Return the tags by which a person finds an experiment: its group, and the note that MLflow shows above it."""
-    group, note = _EXPERIMENTS.get(step, ("other", ""))
+    group, note = EXPERIMENTS.get(step, ("other", ""))
     return {"group": group, "mlflow.note.content": note}
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from metaflow_hpo.space import Array
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -108,9 +110,7 @@ def _plot_realised_points(table: pd.DataFrame) -> "Figure":
     return figure
 
 
-def plot_search(
-    performance: "np.ndarray[tuple[int], np.dtype[np.float64]]", title: str, epochs: Sequence[int] | None = None
-) -> "Figure":
+def plot_search(performance: Array, title: str, epochs: Sequence[int] | None = None) -> "Figure":
     """Plot the performance of each trial of a search in order, and the incumbent.
 
     Args:

@@ -54,7 +54,12 @@ learn_job = dg.define_asset_job(
 FROM_SCRATCH = {"ops": {"surrogate": {"config": {"from_scratch": True}}}}
 
 
-@dg.schedule(job=learn_job, cron_schedule=Settings.load().retrain_cron, default_status=dg.DefaultScheduleStatus.STOPPED)
+@dg.schedule(
+    job=learn_job,
+    cron_schedule=Settings.load().retrain_cron,
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Retrains from scratch, and skips a meta-data set that the surrogate was trained on from scratch.",
+)
 def weekly_retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Retrain from scratch, weekly unless `retrain_cron` says otherwise, and not on a meta-data set that was."""
     obstacle = _find_obstacle(Pipeline(Settings.load()))
@@ -69,7 +74,12 @@ def _find_obstacle(pipeline: Pipeline) -> str | None:
     return f"The surrogate was trained from scratch on this very meta-data set (md5 {md5})." if md5 else None
 
 
-@dg.sensor(job=learn_job, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.STOPPED)
+@dg.sensor(
+    job=learn_job,
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Retrains from scratch when the champion's intervals fail, where `retrain_on_drift` is set.",
+)
 def drift_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Where the setting `retrain_on_drift` is on: retrain from scratch, once a champion, when its intervals fail."""
     pipeline = Pipeline(Settings.load())
@@ -91,6 +101,7 @@ def drift_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
     jobs=[catalogue_job, collect_job],
     minimum_interval_seconds=_INTERVAL_S,
     default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Has the catalogue read when files come into `data/inbox/`, change or go; `automation` does the rest.",
 )
 def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Have the catalogue read, once for all files that came, changed or went; again after a run that was killed.

@@ -2,7 +2,7 @@
 
 Without trials, configurations are picked that complement each other over past tasks and the surrogate's prediction, as
 if it were one more. With trials, all of these are experts weighted by how well they explain what was observed. Between
-the second and the fifth trial both have a say.
+the third and the fifth trial both have a say.
 
 The one thing to know: several configurations are picked one after the other, each as if those before it had come out
 as expected, so trials that still run may be handed in as `pending`.
@@ -43,7 +43,7 @@ class AdaptiveSettings:
             distance.
     """
 
-    portfolio_trials: int = 2
+    portfolio_trials: int = 3
     mixture_trials: int = 5
     improvement_share: float = 0.3
     task_forest: bool = True

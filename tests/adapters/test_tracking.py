@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from metaflow_hpo.adapters import tracking as tracking_module
 from metaflow_hpo.adapters.run import Run
-from metaflow_hpo.adapters.tracking import Tracking
+from metaflow_hpo.adapters.tracking import EXPERIMENTS, Tracking
 from metaflow_hpo.errors import MetaflowHPOError
 
 pytestmark = [
@@ -200,3 +202,15 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         MetaflowHPOError, match=r"Expected an MLflow tracking server or database at sqlite:.*mlflow db upgrade"
     ):
         Tracking.local(tmp_path).prepare()
+
+
+def test_every_experiment_has_a_group_and_says_what_is_seen_there() -> None:
+    package = Path(tracking_module.__file__).parents[1]
+    named = {
+        name
+        for path in package.rglob("*.py")
+        for name in re.findall(r"parent_run\(\s*\"(\w+)\"", path.read_text(encoding="utf-8"))
+    }
+    assert {"surrogate", "knowledge_report", "training"} <= named
+    assert sorted(named - EXPERIMENTS.keys()) == []
+    assert all(group[0].isdigit() and note.endswith(".") for group, note in EXPERIMENTS.values())

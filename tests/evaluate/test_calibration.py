@@ -106,6 +106,22 @@ def test_intervals_of_a_long_table_are_fitted_on_a_part_of_it(monkeypatch):
     assert found == fit_table_interval(TableRecommender.fit(build_trial_table(part)))
 
 
+def test_the_interval_of_a_table_is_not_fitted_on_what_relatives_of_a_task_gave(forty_tasks):
+    def fit(spoiled):
+        lines = [
+            {"task_id": task_id, "family": "twins" if t < 2 else task_id, "hp_x": float(x), "performance": p}
+            for t, task_id in enumerate(forty_tasks.task_ids[:8])
+            for x, p in enumerate(forty_tasks.performance[t])
+        ]
+        frame = pd.DataFrame(lines)
+        # The first task alone is replayed; the second one is its twin, the third is not.
+        frame.loc[frame["task_id"] == spoiled, "performance"] *= -1.0
+        return fit_table_interval(TableRecommender.fit(build_trial_table(frame)), max_tasks=1)
+
+    assert fit("task_01") == fit("nothing")
+    assert fit("task_02") != fit("nothing")
+
+
 def test_a_table_of_too_few_configurations_keeps_the_plain_interval():
     lines = [{"task_id": f"t{t}", "hp_x": x, "performance": abs(x - t / 3)} for t in range(3) for x in (0.0, 0.5, 1.0)]
     recommender = TableRecommender.fit(build_trial_table(pd.DataFrame(lines)))

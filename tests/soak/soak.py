@@ -13,13 +13,14 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -51,8 +52,8 @@ BUDGETS = {
     "METAFLOW_HPO_ACCELERATOR": "cpu",
 }
 SENSORS = ("inbox_sensor", "automation")
-START_S, END_S = 600.0, 900.0
-"""Limits of the start and of the recovery."""
+START_S, END_S, PATIENCE_S = 600.0, 900.0, 120.0
+"""Limits of the start and of the recovery, and how long something to hit is waited for."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Plan:
         seconds: How long faults are inflicted.
         faults: (second, what) in the order of time.
         bursts: In how many bursts the files arrive.
-        full_s: Seconds for which the disk stays full.
+        full_s: Seconds for which the disk stays full at least, and at most where nobody feels it.
         calm_s: Seconds of quiet before the end is believed; longer than a sensor's interval and a retry's start.
         interval_s: Seconds between two looks of the sensors and of the monitoring; None: as shipped.
     """
@@ -71,7 +72,7 @@ class Plan:
     seconds: float
     faults: Sequence[tuple[float, str]]
     bursts: int
-    full_s: float
+    full_s: tuple[float, float]
     calm_s: float
     interval_s: int | None = None
 
@@ -81,7 +82,7 @@ class Plan:
         chance, times, seconds = random.Random(seed), max(1, round(minutes / 6)), 60 * minutes
         kinds = [what for what in ("daemon", "worker", "mlflow") for _ in range(times)]
         faults = [(chance.uniform(0.03, 0.75) * seconds, what) for what in kinds]
-        return cls(seconds, sorted([*faults, (0.4 * seconds, "disk"), (0.6 * seconds, "all")]), 5, 45.0, 20.0)
+        return cls(seconds, sorted([*faults, (0.4 * seconds, "disk"), (0.6 * seconds, "all")]), 5, (45.0, 90.0), 20.0)
 
     @classmethod
     def quick(cls, seed: int) -> "Plan":
@@ -89,7 +90,7 @@ class Plan:
         chance, kinds = random.Random(seed), ["daemon", "worker", "mlflow", "disk"]
         chance.shuffle(kinds)
         faults = [(10.0 * (i + 1) + chance.uniform(0, 5), what) for i, what in enumerate(kinds)]
-        return cls(45.0, faults, 2, 8.0, 12.0, 5)
+        return cls(45.0, faults, 2, (3.0, 60.0), 12.0, 5)
 
 
 class Project:
@@ -198,17 +199,23 @@ def deliver(project: Project, goods: Sequence[int], bads: Sequence[deliveries.Ba
 
 
 def inflict(project: Project, plan: Plan, seed: int) -> dict[str, int]:
-    """Carry the faults out, each at its second or as soon as there is something to hit."""
-    killer, began, full = Killer(project.supervisor, project.instance, seed), time.monotonic(), 0
+    """Carry the faults out, each at its second or as soon as there is something to hit; return how many did."""
+    killer, began = Killer(project.supervisor, project.instance, seed), time.monotonic()
+    hit = dict.fromkeys((what for _, what in plan.faults), 0)
     for second, what in plan.faults:
         time.sleep(max(0.0, began + second - time.monotonic()))
-        if what != "disk":
-            say(f"kill -9 {what}" + ("" if killer.kill(what, 120) else ": none was there for two minutes"))
-        elif project.has_small_disk:
-            killer.wait_for_work(120)
-            say(f"the disk is full for {plan.full_s:.0f} s")
-            full += disk.fill(project.data, plan.full_s)
-    return {**killer.killed, "disk full": full}
+        if what in ("disk", "mlflow"):
+            killer.wait_for_work(PATIENCE_S)
+        if what == "disk":
+            say("the disk is full")
+            before = killer.count_failed_steps()
+            was_hit = disk.fill(project.data, plan.full_s, lambda before=before: killer.count_failed_steps() > before)
+            say("the disk is empty again" if was_hit else "the disk is empty again; nobody felt it")
+        else:
+            was_hit = killer.kill(what, PATIENCE_S)
+            say(f"kill -9 {what}" + ("" if was_hit else ": none was there for two minutes"))
+        hit[what] += was_hit
+    return hit
 
 
 def judge(project: Project, goods: Sequence[str], bads: Sequence[deliveries.Bad], first: int) -> list[str]:
@@ -229,6 +236,7 @@ def soak(folder: Path, plan: Plan, good: int, bad: int, seed: int) -> list[str]:
     project = Project(folder, plan.interval_s)
     if not project.has_small_disk:
         say("this system lets nobody mount a disk here: the full disk is left out")
+        plan = replace(plan, faults=[fault for fault in plan.faults if fault[1] != "disk"])
     try:
         wrong, report = _soak(project, plan, good, bad, seed)
     finally:
@@ -259,13 +267,15 @@ def _soak(project: Project, plan: Plan, good: int, bad: int, seed: int) -> tuple
     statuses = Counter(run.status.value for run in project.instance.get_runs())
     report = {
         "faults": inflicted,
+        "failed_steps": Killer(project.supervisor, project.instance, seed).count_failed_steps(),
         "restarts": project.supervisor.restarts,
         "runs": dict(statuses),
         "recovery_s": round(time.monotonic() - began - plan.calm_s, 1),
         "partitions": len(project.instance.get_dynamic_partitions(TASKS)),
         "versions": [f"{d.version} {d.outcome}" for d in verdict.read_decisions(project.pipeline)],
     }
-    return judge(project, names, bads, first), report
+    missed = [f"nothing was hit by the fault {what!r}" for what, times in inflicted.items() if not times]
+    return [*judge(project, names, bads, first), *missed], report
 
 
 def main() -> int:
@@ -279,6 +289,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave it there, to look at")
     chosen = parser.parse_args()
     disk.enter_namespace(sys.argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     folder = (chosen.keep or Path(tempfile.mkdtemp(prefix="metaflow_hpo_soak_"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     say(f"working in {folder}")

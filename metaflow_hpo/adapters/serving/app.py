@@ -116,7 +116,13 @@ class Service:
 
         async def work(first: int) -> None:
             for position in range(first, len(tasks), self._limits.threads):
-                found = await loop.run_in_executor(self._pool, served.recommender.recommend, tasks[position], k)
+                try:
+                    found = await loop.run_in_executor(self._pool, served.recommender.recommend, tasks[position], k)
+                except ArithmeticError as error:
+                    raise RefusedRequestError(
+                        f"Task {position}: its numbers are too large or too small to compute with ({error}). "
+                        "Describe it with `metaflow-hpo describe`."
+                    ) from error
                 answers[position] = {**found, "lineage": {**source, **found["lineage"]}}
 
         await asyncio.gather(*(work(first) for first in range(min(self._limits.threads, len(tasks)))))
