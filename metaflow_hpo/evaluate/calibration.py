@@ -28,6 +28,8 @@ COUNTS = (1, 3, 10, 25)
 """Numbers of observed trials for which a scale is fitted; between them it is interpolated."""
 _NO_FOLD = -1
 """Stands for the fold of families that no network has seen."""
+MAX_PAST = 300
+"""Tasks of a table that are learned from when its intervals are fitted."""
 MAX_REPLAYED = 60
 """Tasks that are replayed to fit these scales: enough for a quantile, and seconds on any meta-data set."""
 _SHOWN = 5
@@ -158,8 +160,14 @@ def fit_table_interval(recommender: TableRecommender, *, max_tasks: int = MAX_RE
     Args:
         recommender: The recommender.
         max_tasks: Tasks that are replayed at most, spread evenly over their names.
+
+    Returns:
+        The scales. Of more than `MAX_PAST` tasks only so many are learned from here, for the sake of time: what is
+        learned from all is a little better than its intervals say.
     """
     size = len(recommender.past.configurations)
+    if len(recommender.task_ids) > MAX_PAST:
+        recommender = recommender.keep(_spread(len(recommender.task_ids), MAX_PAST))
     scores: dict[int, dict[str, Array]] = {n: {} for n in (0, *COUNTS) if n + _SHOWN < size}
     if not scores:  # too few configurations to leave some out
         return IntervalScale()

@@ -24,7 +24,7 @@ from metaflow_hpo.recommend.recommendation import NOVEL_WIDENING, Observed
 from metaflow_hpo.recommend.sequential import Observed as AtPositions
 from metaflow_hpo.recommend.table_pool import choose_pool, median_seconds
 from metaflow_hpo.space import SearchSpace
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import History, PastTasks
 from metaflow_hpo.surrogate.trial_table import TrialTable
 
@@ -82,7 +82,10 @@ class TableRecommender:
 
     def without(self, family: str) -> "TableRecommender":
         """Return the recommender without the tasks of a family; the pool stays."""
-        kept = np.flatnonzero(np.array(self.families) != family)
+        return self.keep(np.flatnonzero(np.array(self.families) != family))
+
+    def keep(self, kept: IntArray) -> "TableRecommender":
+        """Return the recommender with some of its tasks, by position `(K,)`; the pool stays."""
         past = self.past
         rows = {name: getattr(past, name)[kept] for name in _ARRAYS}
         families = tuple(self.families[t] for t in kept)

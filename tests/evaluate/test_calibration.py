@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from metaflow_hpo.evaluate import calibration
 from metaflow_hpo.evaluate.calibration import (
     fit_interval,
     fit_table_interval,
@@ -89,6 +90,20 @@ def test_intervals_after_trials_cover_what_they_promise_on_tasks_of_the_same_kin
     covered, back = summarise_coverage(*halves), summarise_coverage(*halves[::-1])
     assert all(0.7 <= (covered[n]["coverage"] + back[n]["coverage"]) / 2 <= 0.9 for n in ("1", "3", "10"))
     assert covered["3"]["scale"] == interval.at(3)
+
+
+def test_intervals_of_a_long_table_are_fitted_on_a_part_of_it(monkeypatch):
+    rng = np.random.default_rng(0)
+    lines = [
+        {"task_id": f"t{t:02d}", "hp_x": x, "performance": -abs(x - at)}
+        for t, at in enumerate(rng.random(24))
+        for x in np.linspace(0.0, 1.0, 12)
+    ]
+    table = pd.DataFrame(lines)
+    monkeypatch.setattr(calibration, "MAX_PAST", 8)
+    found = fit_table_interval(TableRecommender.fit(build_trial_table(table)))
+    part = table.loc[table["task_id"].isin([f"t{t:02d}" for t in np.linspace(0, 23, 8).round().astype(int)])]
+    assert found == fit_table_interval(TableRecommender.fit(build_trial_table(part)))
 
 
 def test_the_interval_of_a_table_is_not_fitted_on_what_relatives_of_a_task_gave(forty_tasks):
