@@ -60,7 +60,7 @@ check: install ## run the linters and all tests
 	.venv/bin/lint-imports
 	.venv/bin/python -m pytest
 
-soak: install ## let files arrive while things are killed and the disk is full (half an hour; SOAK_MINUTES=3 for a short one)
+soak: install ## let files arrive while things are killed and the disk is full (half an hour, or SOAK_MINUTES=10)
 	.venv/bin/python tests/soak/soak.py $(if $(SOAK_MINUTES),--minutes $(SOAK_MINUTES))
 
 ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT; PROFILE=team: on Postgres)
@@ -69,9 +69,9 @@ ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW
 serve: install ## serve the champion over HTTP and follow its alias; Ctrl-C stops it (SERVE_PORT)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --serve --serve-port $(SERVE_PORT)
 
-audit: install ## check the licences of what is installed and, where PyPI answers, known vulnerabilities
+audit: install ## check licences and known vulnerabilities (PyPI's, or ADVISORIES=FOLDER: a clone of pypa/advisory-database)
 	.venv/bin/python -m pip install --quiet pip-audit pip-licenses
-	.venv/bin/python tests/security/audit.py --write
+	.venv/bin/python tests/security/audit.py --write $(if $(ADVISORIES),--advisories '$(ADVISORIES)')
 
 report: install ## write a page that shows what is known: tasks, performances, importance, noise
 	.venv/bin/metaflow-hpo report --output data/knowledge.html

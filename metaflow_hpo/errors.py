@@ -3,6 +3,9 @@
 Every message says what was expected, what was found and what to do next; the CLI prints it without a traceback.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class MetaflowHPOError(Exception):
     """Base of every error this package raises on purpose; the CLI turns it into exit code 1."""
@@ -34,3 +37,9 @@ class DegenerateTaskError(MetaflowHPOError, ValueError):
 
 class NoChampionError(MetaflowHPOError, LookupError):
     """No surrogate has been promoted yet, so there is nothing to recommend with."""
+
+
+def listed(values: Sequence[Any], limit: int = 5) -> str:
+    """Return the first `limit` values for a message, and how many more there are."""
+    shown = ", ".join(repr(value) for value in values[:limit])
+    return shown if len(values) <= limit else f"{shown} and {len(values) - limit} more"

@@ -4,19 +4,26 @@ The one thing to know: inside a project (a folder with `dvc.yaml`) everything is
 user's data folder, so that an installed package never writes into the folder it happens to be called from.
 """
 
+import difflib
 import hashlib
 import json
 import os
+import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     PyprojectTomlConfigSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
+
+from metaflow_hpo.errors import MetaflowHPOError
+
+_PREFIX = "METAFLOW_HPO_"
 
 DEMO_TASKS: tuple[str, ...] = (
     "auto_mpg",
@@ -61,7 +68,8 @@ class Settings(BaseSettings):
     """What a person may change without touching code."""
 
     model_config = SettingsConfigDict(
-        env_prefix="METAFLOW_HPO_",
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
         pyproject_toml_table_header=("tool", "metaflow_hpo"),
         extra="forbid",
         frozen=True,
@@ -124,6 +132,9 @@ class Settings(BaseSettings):
     retrain_cron: str = Field(
         "0 3 * * 1", description="When Dagster retrains from scratch, as cron writes it, in UTC: Mondays at 3:00."
     )
+    sensor_interval_s: int = Field(
+        30, ge=5, description="Seconds between two looks of Dagster's sensors at the inbox and at what is to follow."
+    )
     retrain_on_drift: bool = Field(
         False, description="Whether intervals that stop holding start a training from scratch."
     )
@@ -153,6 +164,27 @@ class Settings(BaseSettings):
         """Arguments win over the environment, which wins over pyproject.toml."""
         return init_settings, env_settings, PyprojectTomlConfigSettingsSource(settings_cls)
 
+    @classmethod
+    def load(cls, **arguments: Any) -> Self:
+        """Return the settings as they are now, an argument in place of what is set.
+
+        Raises:
+            MetaflowHPOError: If one is wrong or misspelt, or pyproject.toml cannot be read.
+        """
+        _check_spelling()
+        try:
+            return cls(**arguments)
+        except ValidationError as error:
+            found = "; ".join(_describe(problem["loc"], problem["msg"], problem["input"]) for problem in error.errors())
+            message = f"A setting is wrong: {found}. Mend METAFLOW_HPO_* or [tool.metaflow_hpo] of pyproject.toml."
+        except SettingsError as error:
+            # Its message names the variable and not what is in it.
+            message = f"A setting is wrong: expected JSON; {error}. Mend METAFLOW_HPO_*, e.g. '[3, 14]'."
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            message = f"Expected TOML in {Path('pyproject.toml').resolve()}; found: {error}. Mend it or work elsewhere."
+        # Outside of `except`, as a traceback of the cause would show the value.
+        raise MetaflowHPOError(message)
+
     @property
     def root(self) -> Path:
         """The project's folder: where git, DVC and dagster_home live."""
@@ -167,3 +199,27 @@ class Settings(BaseSettings):
         """Return 12 digits that change when one of the named settings does."""
         values: dict[str, Any] = {name: getattr(self, name) for name in names}
         return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+_MAY_HOLD_SECRETS = {"tracking_uri", "ray_address", "dvc_remote"}
+
+
+def _describe(location: tuple[int | str, ...], problem: str, value: object) -> str:
+    """Say what is wrong with a setting, and its value unless that may be a secret, as may that of an unknown name."""
+    name = ".".join(map(str, location))
+    known = bool(location) and location[0] in Settings.model_fields and location[0] not in _MAY_HOLD_SECRETS
+    return f"{name}: {problem}" + (f" (got {value!r})" if known else "")
+
+
+def _check_spelling() -> None:
+    """Refuse a variable that looks like a setting and is none; others may be of something that is called like us.
+
+    Raises:
+        MetaflowHPOError: If there is one.
+    """
+    known = [name.upper() for name in Settings.model_fields]
+    for variable in sorted(name for name in os.environ if name.startswith(_PREFIX)):
+        name = variable.removeprefix(_PREFIX)
+        meant = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        if meant and name not in known:
+            raise MetaflowHPOError(f"{variable} is no setting. Did you mean {_PREFIX}{meant[0]}? Rename or unset it.")

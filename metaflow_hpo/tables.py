@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.errors import InvalidTableError, listed
 from metaflow_hpo.space import SearchSpace, Value
 from metaflow_hpo.trial import Trial
 
@@ -220,7 +220,7 @@ def join_meta_dataset(trials: pd.DataFrame, meta_features: pd.DataFrame) -> pd.D
     without = sorted(set(trials["task_id"]) - set(meta_features["task_id"]))
     if without:
         raise InvalidTableError(
-            f"{len(without)} tasks have trials but no meta-features: {_listed(without)}. "
+            f"{len(without)} tasks have trials but no meta-features: {listed(without)}. "
             "Compute their meta-features first."
         )
     _refuse("tasks with two rows of meta-features", meta_features.loc[meta_features.duplicated("task_id"), ["task_id"]])
@@ -255,10 +255,6 @@ def _refuse(what: str, rows: pd.DataFrame) -> None:
     if len(rows):
         first = [", ".join(f"{k}={v}" for k, v in row.items()) for row in rows.head(_SHOWN).to_dict("records")]
         raise InvalidTableError(f"Found {len(rows)} {what}, the first: {'; '.join(first)}.")
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _hyperparameter_column(values: list[Value | None]) -> "pd.Series[Any]":

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.settings import DEMO_HELD_OUT, DEMO_TASKS, Settings
 
 
@@ -103,3 +104,52 @@ def test_the_digest_changes_with_a_named_setting_only():
 def test_the_task_of_the_demo_is_not_part_of_its_meta_data():
     assert DEMO_HELD_OUT not in DEMO_TASKS
     assert len(set(DEMO_TASKS)) == len(DEMO_TASKS)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"[tool.metaflow_hpo\nseed = 1\n", r"Expected TOML in .*pyproject\.toml; found: .*at line 1, column 19"),
+        (b"\xff\xfe[tool]", r"Expected TOML in .*pyproject\.toml; found: .*codec can't decode"),
+        (b"[tool.metaflow_hpo]\nseed = 'one'\n", r"A setting is wrong: seed: .*valid integer.* \(got 'one'\)"),
+        (b"[tool.metaflow_hpo]\nsead = 1\n", "A setting is wrong: sead: Extra inputs are not permitted"),
+    ],
+)
+def test_what_is_wrong_in_pyproject_is_said_with_the_remedy(tmp_path, content, found):
+    (tmp_path / "pyproject.toml").write_bytes(content)
+    with pytest.raises(MetaflowHPOError, match=f"{found}.* Mend "):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("content", "variables"),
+    [
+        ("[tool.metaflow_hpo]\npostgres_password = 'S3cret'\n", {}),
+        ("[tool.metaflow_hpo]\ntracking_uri = ['S3cret']\n", {}),
+        ("", {"OPENML_TASKS": "S3cret"}),
+    ],
+)
+def test_what_may_be_a_password_is_not_shown(tmp_path, monkeypatch, content, variables):
+    (tmp_path / "pyproject.toml").write_text(content)
+    for name, value in variables.items():
+        monkeypatch.setenv(f"METAFLOW_HPO_{name}", value)
+    with pytest.raises(MetaflowHPOError, match="A setting is wrong: ") as caught:
+        Settings.load()
+    assert "S3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_misspelt_variable_is_refused_and_one_of_somebody_else_is_not(monkeypatch):
+    monkeypatch.setenv("METAFLOW_HPO_MLFLOW_SERVICE_HOST", "10.0.0.1")  # Kubernetes sets such for a service
+    assert Settings.load(seed=3) == Settings(seed=3)
+    monkeypatch.setenv("METAFLOW_HPO_CORE_TRAILS", "16")
+    with pytest.raises(MetaflowHPOError, match=r"CORE_TRAILS is no setting. Did you mean METAFLOW_HPO_CORE_TRIALS\?"):
+        Settings.load()
+
+
+def test_an_empty_variable_is_none(monkeypatch):
+    monkeypatch.setenv("METAFLOW_HPO_DATA", "")
+    monkeypatch.setenv("METAFLOW_HPO_TRACKING_URI", "")
+    monkeypatch.setenv("XDG_DATA_HOME", "/somewhere")
+    settings = Settings.load()
+    assert (settings.data, settings.tracking_uri) == (Path("/somewhere/metaflow_hpo/data"), None)

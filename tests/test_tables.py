@@ -224,7 +224,7 @@ def test_the_meta_data_set_keeps_the_trials_in_order_and_appends_meta_features()
 
 def test_a_task_without_meta_features_is_named():
     trials = trials_to_frame([make_trial(task_id="digits")])
-    with pytest.raises(InvalidTableError, match="1 tasks have trials but no meta-features: digits"):
+    with pytest.raises(InvalidTableError, match="1 tasks have trials but no meta-features: 'digits'"):
         join_meta_dataset(trials, META)
 
 

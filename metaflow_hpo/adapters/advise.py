@@ -15,8 +15,7 @@ from metaflow_hpo.adapters.feedback import identify
 from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.inbox import load_file
-from metaflow_hpo.collect.columns import listed as listed_values
-from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError
+from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError, listed
 from metaflow_hpo.space import Configuration, SearchSpace
 from metaflow_hpo.task import TaskData
 
@@ -62,7 +61,8 @@ def read_observed(path: Path, learner: str) -> "list[Observed]":
 def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
     """Read a person's own trials: a table with `performance` and `hp_<name>` columns.
 
-    Lines without a performance (failed trials) are left out.
+    Lines without a performance (failed trials) are left out. The column of a hyperparameter that depends on another one
+    may be missing, where no trial used it.
 
     Raises:
         InvalidTableError: If a column is missing or no line has a performance.
@@ -70,10 +70,10 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
     """
     from metaflow_hpo.adapters.sources.tables import read_table
     from metaflow_hpo.recommend.recommendation import Observed
-    from metaflow_hpo.surrogate.meta_dataset import read_configuration as read_row
+    from metaflow_hpo.surrogate.trial_table import read_configuration as read_row
 
     frame = read_table(path)
-    needed = ["performance", *(f"hp_{name}" for name in space.names)]
+    needed = ["performance", *(f"hp_{hp.name}" for hp in space.hyperparameters if hp.condition is None)]
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise InvalidTableError(f"Observed trials need the columns {needed}; {path.name} misses {missing}.")
@@ -86,7 +86,7 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
     found = []
     for position, row in zip(rows.index, rows.to_dict("records"), strict=True):
         try:
-            configuration = read_row({str(name): value for name, value in row.items()}, space)
+            configuration = read_row(row, space)
         except SearchSpaceMismatchError as error:
             raise SearchSpaceMismatchError(f"{path.name}, trial {int(position) + 1}: {error}") from error
         found.append(Observed(configuration, float(row["performance"])))
@@ -105,7 +105,7 @@ def check_performances(observed: "Sequence[Observed]", metric: str) -> None:
     if wrong:
         raise InvalidTableError(
             f"Expected {metric} in the column `performance` of the trials, between {lowest:g} and {highest:g} and "
-            f"higher is better; found {listed_values(wrong)}. Give that score itself: no percent and no loss."
+            f"higher is better; found {listed(wrong)}. Give that score itself: no percent and no loss."
         )
 
 
@@ -189,8 +189,8 @@ def read_configuration(path: Path, learner: str) -> Configuration:
     if isinstance(values, dict) and "best" in values:
         values = values["best"]
     if isinstance(values, dict) and "recommendations" in values:
-        listed = values["recommendations"]
-        values = listed[0] if isinstance(listed, list) and listed else None
+        ranked = values["recommendations"]
+        values = ranked[0] if isinstance(ranked, list) and ranked else None
     if isinstance(values, dict) and "configuration" in values:
         values = values["configuration"]
     if not isinstance(values, dict):

@@ -103,15 +103,13 @@ def promote_by_hand(pipeline: Pipeline, version: int, reason: str) -> dict[str, 
     Raises:
         MetaflowHPOError: If there is no such version, or it cannot be loaded.
     """
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
-
     registry, champion = pipeline.registry, pipeline.registry.champion()
     if not reason.strip():
         raise MetaflowHPOError(
             "Expected a reason for the promotion; found none. Give --reason, for whoever asks later."
         )
     found = registry.version(version)
-    ServedRecommender.load(registry.download(version))
+    registry.load(version)
     registry.promote(version, reason, by=PERSON)
     record = {
         "name": registry.name,

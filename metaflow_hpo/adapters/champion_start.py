@@ -34,8 +34,8 @@ def search_recommended(
     Returns:
         The recommended trials, those known before included.
     """
-    settings, epochs = pipeline.settings, _fidelity(pipeline)
-    mine = [t for t in known if (t.learner, t.seed, t.fidelity_epochs) == (settings.learner, settings.seed, epochs)]
+    wanted = (pipeline.settings.learner, pipeline.settings.seed, pipeline.epochs)
+    mine = [trial for trial in known if (trial.learner, trial.seed, trial.fidelity_epochs) == wanted]
     done = [t for t in mine if t.strategy == RECOMMENDED]
     if len(done) >= WARM_TRIALS or len(done) < len(mine):
         return done
@@ -43,23 +43,16 @@ def search_recommended(
     return done if champion is None else _train_recommended(pipeline, champion, data, done, keep)
 
 
-def _fidelity(pipeline: Pipeline) -> int:
-    return pipeline.settings.fidelity_epochs or pipeline.learner.max_epochs
-
-
 def _load_fitting_champion(pipeline: Pipeline) -> "ServedRecommender | None":
     """Return the champion, where there is one of this learner and for these meta-features."""
     from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
 
     champion = pipeline.registry.champion()
     if champion is None:
         return None
-    served = ServedRecommender.load(pipeline.registry.download(champion.version))
-    is_fitting = served.surrogate.learner == pipeline.settings.learner and set(served.meta_feature_names) == set(
-        META_FEATURE_NAMES
-    )
-    return served if is_fitting else None
+    served = pipeline.registry.load(champion.version)
+    knows_learner = served.surrogate.learner == pipeline.settings.learner
+    return served if knows_learner and set(served.meta_feature_names) == set(META_FEATURE_NAMES) else None
 
 
 def _train_recommended(
@@ -84,7 +77,7 @@ def _train_recommended(
             missing,
             strategy=RECOMMENDED,
             seed=pipeline.settings.seed,
-            fidelity_epochs=_fidelity(pipeline),
+            fidelity_epochs=pipeline.epochs,
         )
         for _, trial in fresh:
             keep(trial)

@@ -8,6 +8,7 @@ from typing import Any
 
 from metaflow_hpo.adapters.evaluation_files import read_results
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline
+from metaflow_hpo.adapters.registry import CHAMPION
 from metaflow_hpo.adapters.surrogate_steps import read_candidate
 from metaflow_hpo.errors import MetaflowHPOError
 
@@ -46,8 +47,6 @@ def promote(pipeline: Pipeline) -> Metadata:
 
 def answer_golden_request(pipeline: Pipeline) -> dict[str, Any]:
     """Ask the champion, as downloaded from the registry, for a past task: the check that it can be served."""
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
-
-    served = ServedRecommender.load(pipeline.registry.download("champion"))
+    served = pipeline.registry.load(CHAMPION)
     values: Sequence[float] = served.past.meta_features[0].tolist()
     return served.recommend(dict(zip(served.meta_feature_names, values, strict=True)), k=GOLDEN_COUNT)

@@ -184,8 +184,7 @@ def join_tasks(pipeline: Pipeline) -> Metadata:
     must not hold up the others.
     """
     store = pipeline.store
-    task_ids = store.task_ids()
-    waiting = store.waiting_tasks()
+    task_ids, waiting = store.task_ids(), dict.fromkeys(store.waiting_tasks())
     ready = [task_id for task_id in task_ids if task_id not in waiting]
     if waiting and ready:
         logger.warning("Left out, as they are not searched and described yet: %s", ", ".join(waiting))

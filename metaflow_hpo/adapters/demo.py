@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from metaflow_hpo.adapters import advise, own_trials
-from metaflow_hpo.adapters.files import write_atomically
+from metaflow_hpo.adapters.files import write_csv
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
 from metaflow_hpo.settings import DEMO_HELD_OUT
@@ -22,12 +20,8 @@ def write_held_out(pipeline: Pipeline) -> tuple[Path, str]:
     target = [data.class_names[int(c)] for c in data.target] if data.class_names else data.target
     frame = data.features.assign(**{data.task.target: target})
     path = pipeline.store.data / "demo" / f"{DEMO_HELD_OUT}.csv"
-    write_atomically(path, lambda temporary: _write_csv(frame, temporary))
+    write_csv(path, frame)
     return path, data.task.target
-
-
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_csv(path, index=False)
 
 
 def compare_on_held_out(pipeline: Pipeline, path: Path, target: str) -> tuple[dict[str, Any], list[list[Any]]]:

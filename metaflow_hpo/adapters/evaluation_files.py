@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from metaflow_hpo import __version__
-from metaflow_hpo.adapters.files import read_frame, read_json, write_frame, write_json, write_text
+from metaflow_hpo.adapters.files import (
+    read_frame,
+    read_json,
+    write_csv,
+    write_figure,
+    write_frame,
+    write_json,
+    write_text,
+)
 from metaflow_hpo.adapters.incumbent import Incumbent
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import MetaflowHPOError
 
 if TYPE_CHECKING:
     from metaflow_hpo.evaluate.evaluation_report import Evaluated
-    from metaflow_hpo.evaluate.gate import Decision
+    from metaflow_hpo.evaluate.gate import Verdict
     from metaflow_hpo.evaluate.protocol import Evaluation
 
 REPORT_FILE = "report.html"
@@ -38,7 +46,7 @@ class Findings:
         ablation: Regret of each variant on meta-test families.
         effort: Regret over time on meta-test families.
         noise_floor: From `measure_noise_floor`.
-        decision: The gate's verdict.
+        verdict: The gate's verdict.
         incumbent: Whom the gate compared the candidate with.
     """
 
@@ -50,7 +58,7 @@ class Findings:
     ablation: pd.DataFrame
     effort: pd.DataFrame
     noise_floor: pd.DataFrame
-    decision: "Decision"
+    verdict: "Verdict"
     incumbent: Incumbent
 
     @property
@@ -72,17 +80,15 @@ def write_findings(store: DataStore, findings: Findings, candidate: dict[str, An
     from metaflow_hpo.evaluate.evaluation_report import render_evaluation
 
     folder = store.evaluation_folder
-    folder.mkdir(parents=True, exist_ok=True)
     _write_tables(folder, findings)
     _write_plots(folder, findings)
-    text = render_evaluation(_describe(folder, findings, candidate))
-    write_text(folder / REPORT_FILE, text)
+    write_text(folder / REPORT_FILE, render_evaluation(_describe(folder, findings, candidate)))
     results = {
         "version": candidate["version"],
         "run_id": candidate["run_id"],
         "meta_dataset_md5": candidate["meta_dataset_md5"],
-        "promoted": findings.decision.promoted,
-        "reason": findings.decision.reason,
+        "promoted": findings.verdict.promoted,
+        "reason": findings.verdict.reason,
         "incumbent": findings.incumbent.name,
         "incumbent_note": findings.incumbent.note,
         "degenerate_tasks": list(findings.evaluation.degenerate),
@@ -101,22 +107,27 @@ def _write_tables(folder: Path, findings: Findings) -> None:
         "noise_floor_per_task": findings.noise_floor,
         "realised_per_task": findings.realised,
         "realised_summary": findings.gains,
-        "gate": findings.decision.comparisons,
+        "gate": findings.verdict.comparisons,
     }
     for name, table in tables.items():
         write_frame(folder / f"{name}.parquet", table)
-        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+        write_csv(folder / f"{name}.csv", table, float_format="%.6g")
 
 
 def _write_plots(folder: Path, findings: Findings) -> None:
     from metaflow_hpo.evaluate.ablation import summarise_ablation
+    from metaflow_hpo.evaluate.calibration import COVERAGE
     from metaflow_hpo.evaluate.evaluation_plots import plot_ablation
     from metaflow_hpo.evaluate.plots import plot_calibration, plot_realised, plot_regret
 
-    plot_regret(findings.summary).savefig(folder / "regret.png", dpi=130)
-    plot_realised(findings.realised).savefig(folder / "realised.png", dpi=130)
-    plot_calibration(findings.covered, 0.8).savefig(folder / "calibration.png", dpi=130)
-    plot_ablation(summarise_ablation(findings.ablation)).savefig(folder / "ablation.png", dpi=130)
+    figures = {
+        "regret": plot_regret(findings.summary),
+        "realised": plot_realised(findings.realised),
+        "calibration": plot_calibration(findings.covered, COVERAGE),
+        "ablation": plot_ablation(summarise_ablation(findings.ablation)),
+    }
+    for name, figure in figures.items():
+        write_figure(folder / f"{name}.png", figure, dpi=130)
 
 
 def _measure(findings: Findings) -> dict[str, float]:
@@ -153,9 +164,9 @@ def _describe(folder: Path, findings: Findings, candidate: dict[str, Any]) -> "E
         gains=findings.gains,
         covered=findings.covered,
         reliability={nominal: _mean(tasks) for nominal, tasks in findings.coverage.items()},
-        gate=findings.decision.comparisons,
-        promoted=findings.decision.promoted,
-        reason=findings.decision.reason,
+        gate=findings.verdict.comparisons,
+        promoted=findings.verdict.promoted,
+        reason=findings.verdict.reason,
         learning_curve=summarise_learning_curve(read_frame(curve)) if curve.is_file() else None,
         provenance={
             "version of the surrogate": str(candidate["version"]),
@@ -170,7 +181,6 @@ def _describe(folder: Path, findings: Findings, candidate: dict[str, Any]) -> "E
 
 def write_learning_curve(store: DataStore, meta_dataset_md5: str, table: pd.DataFrame) -> None:
     """Keep a learning curve in the number of past tasks with the meta-data set that it was measured on."""
-    store.evaluation_folder.mkdir(parents=True, exist_ok=True)
     write_frame(_learning_curve_path(store.evaluation_folder, meta_dataset_md5), table)
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from metaflow_hpo.adapters.advise import RECOMMENDED
 from metaflow_hpo.adapters.evaluation_files import Findings, write_findings, write_learning_curve
-from metaflow_hpo.adapters.files import Journal
 from metaflow_hpo.adapters.incumbent import find_incumbent
+from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.model_card import describe_version
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.surrogate_steps import make_fit_settings, read_candidate, read_core_and_trials
@@ -84,7 +84,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
         ablation=ablate(meta, surrogate, evaluation.trusts),
         effort=measure_effort(meta, surrogate, evaluation.trusts),
         noise_floor=measure_noise_floor(trials, meta, surrogate.learner, evaluation.orders),
-        decision=decide(evaluation.per_task, incumbent.regret, incumbent.name),
+        verdict=decide(evaluation.per_task, incumbent.regret, incumbent.name, realised),
         incumbent=incumbent,
     )
 
@@ -108,8 +108,7 @@ def _train_recommended(pipeline: Pipeline, meta: "MetaDataset", evaluation: "Eva
     from metaflow_hpo.evaluate.realised import FRESH_SEED
     from metaflow_hpo.learners.cross_validation import evaluate_configurations
 
-    learner = pipeline.learner
-    epochs = pipeline.settings.fidelity_epochs or learner.max_epochs
+    learner, epochs = pipeline.learner, pipeline.epochs
     journal = Journal(pipeline.store.data / "mlflow" / "realised.journal.jsonl")
     known = _read_trained(journal)
     trained: dict[str, list[Trial]] = {}

@@ -8,8 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from metaflow_hpo.adapters.clock import now
-from metaflow_hpo.adapters.files import Journal, read_json, write_json
+from metaflow_hpo.adapters.files import locked, read_json, write_json
+from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.space import Configuration, configuration_id
@@ -128,7 +128,7 @@ def record_outcomes(
     if too_high:
         raise MetaflowHPOError(f"Expected {metric}, which is at most 1; found {too_high[:5]}. Give that score.")
     lines = [_line(answer, predicted[name], name, value, source) for name, value in matching]
-    with _locked(pipeline):
+    with locked(_folder(pipeline)):
         journal = _journal(pipeline)
         known = {_key(line) for line in journal.read()}
         fresh = []
@@ -211,12 +211,3 @@ def _path(pipeline: Pipeline, recommendation_id: str) -> Path:
 
 def _journal(pipeline: Pipeline) -> Journal:
     return Journal(_folder(pipeline) / "outcomes.jsonl")
-
-
-@contextmanager
-def _locked(pipeline: Pipeline) -> Iterator[None]:
-    from filelock import FileLock
-
-    _folder(pipeline).mkdir(parents=True, exist_ok=True)
-    with FileLock(_folder(pipeline) / ".lock"):
-        yield

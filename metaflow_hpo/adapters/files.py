@@ -1,25 +1,26 @@
-"""Files of `data/`: atomic writers, one reader for each format, and the journal of a running search.
+"""Files of `data/`: atomic writers, and one reader for each format.
 
 The one thing to know: a file of `data/` is replaced as a whole or not at all, so a reader never sees half of one. The
-exception is `Journal`, which only grows; there a line that was cut short by a crash is dropped on the next read.
+exception is `Journal` (`adapters.journal`), which only grows.
 """
 
 import json
 import math
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPORARY_PATTERN = ".*.tmp"
 """Glob of the temporary files of `write_atomically`; one survives a kill -9 and belongs into `.dvcignore`."""
@@ -27,7 +28,7 @@ TEMPORARY_PATTERN = ".*.tmp"
 _REMEDY = "Run the step that writes it, or get it with `dvc pull`."
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Replace `path` by what `write` puts into a temporary file beside it, or leave it untouched.
 
     A symbolic or hard link (as DVC's cache makes) is replaced by a file of its own, never written through.
@@ -48,7 +49,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def to_jsonable(value: Any) -> Any:
@@ -72,21 +73,38 @@ def replacing(folder: Path) -> Iterator[Path]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        fresh = Path(temporary) / folder.name
+        fresh = Path(temporary) / "fresh"
         fresh.mkdir()
         yield fresh
+        # Moved away, not deleted: a kill on the way must not leave half of the old one.
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(Path(temporary) / "old")
         fresh.rename(folder)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time into a folder, which is created; the others wait."""
+    from filelock import FileLock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        yield
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text atomically, as UTF-8."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(text.encode()))
 
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
 
-    write_atomically(path, write)
+def write_csv(path: Path, frame: pd.DataFrame, float_format: str | None = None) -> None:
+    """Write a table as csv without its index, atomically."""
+    write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False, float_format=float_format))
+
+
+def write_figure(path: Path, figure: "Figure", dpi: int) -> None:
+    """Write a matplotlib figure as a PNG image, atomically."""
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=dpi))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -142,14 +160,8 @@ def read_frame(path: Path, *, remedy: str = _REMEDY) -> pd.DataFrame:
     Raises:
         InvalidTableError: If the file is missing, cut short or damaged.
     """
-    import pyarrow as pa
-
-    try:
+    with reading_parquet(path, remedy):
         return pd.read_parquet(path, engine="pyarrow", partitioning=None, page_checksum_verification=True)
-    except FileNotFoundError as error:
-        raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {remedy}") from error
 
 
 def read_column(path: Path, name: str, *, remedy: str = _REMEDY) -> list[Any]:
@@ -158,119 +170,35 @@ def read_column(path: Path, name: str, *, remedy: str = _REMEDY) -> list[Any]:
     Raises:
         InvalidTableError: If the file is missing, damaged or has no such column.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with reading_parquet(path, remedy):
         values: list[Any] = pq.ParquetFile(path).read(columns=[name]).column(name).to_pylist()
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise InvalidTableError(
-            f"Expected a parquet file with the column {name} at {path}; {error}. {remedy}"
-        ) from error
     return values
 
 
-@dataclass(frozen=True)
-class Journal:
-    """An append-only file of records, one JSON object a line, that outlives the process; one writer at a time.
+@contextmanager
+def reading_parquet(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
+    """Say what is wrong with a parquet file that is read inside.
 
-    NaN and infinities are kept (as Python's `NaN`, `Infinity`), as failed trials have no performance.
-
-    Attributes:
-        path: The file; it need not exist.
+    Raises:
+        InvalidTableError: If it is missing, cut short or damaged, or has no such column.
     """
+    import pyarrow as pa
 
-    path: Path
-
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record; when this returns, the record is on the disk."""
-        line = json.dumps(record, default=_plain).encode() + b"\n"
-        is_new = not self.path.exists()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
-            _cut_unfinished_line(file.fileno())
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        if is_new:
-            _sync_folder(self.path.parent)
-
-    def read(self) -> list[dict[str, Any]]:
-        """Return all records, oldest first; a last line that a crash cut short is dropped and cut off the file.
-
-        Raises:
-            InvalidTableError: If a line before the last is not a JSON object.
-        """
-        if not self.path.exists():
-            return []
-        with self.path.open("rb") as file:
-            lines = file.readlines()
-        records: list[dict[str, Any]] = []
-        for number, line in enumerate(lines, start=1):
-            record = _parse_line(line)
-            if record is not None:
-                records.append(record)
-            elif number == len(lines):
-                os.truncate(self.path, sum(map(len, lines[:-1])))
-            else:
-                raise InvalidTableError(
-                    f"{self.path}: expected a JSON object on line {number} of {len(lines)}; found {line[:80]!r}. "
-                    "Delete that line to lose one trial, or the file to start the search again."
-                )
-        return records
-
-    def remove(self) -> None:
-        """Delete the file, if there is one."""
-        self.path.unlink(missing_ok=True)
-
-
-def _parse_line(line: bytes) -> dict[str, Any] | None:
-    if not line.endswith(b"\n"):
-        return None
     try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def _cut_unfinished_line(descriptor: int) -> None:
-    """Cut what a crash left after the last line end, or the next record would be glued to it."""
-    end = os.fstat(descriptor).st_size
-    position = end
-    while position > 0:
-        start = max(position - 65536, 0)
-        found = os.pread(descriptor, position - start, start).rfind(b"\n")
-        if found >= 0:
-            position = start + found + 1
-            break
-        position = start
-    if position < end:
-        os.ftruncate(descriptor, position)
-
-
-def _plain(value: Any) -> Any:
-    """Return numpy values, paths and mappings as what `json` knows."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(
-        f"A journal record holds numbers, strings, lists and mappings; found {type(value).__name__}: {value!r}."
-    )
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+        yield
+    except FileNotFoundError as error:
+        raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {remedy}") from error
 
 
 def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
     frame.to_parquet(path, engine="pyarrow", compression="zstd", index=False, write_page_checksum=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the new name itself durable, where the system lets a folder be opened."""
     if os.name != "posix":
         return

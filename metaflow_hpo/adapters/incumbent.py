@@ -46,14 +46,12 @@ def find_incumbent(pipeline: Pipeline, meta: "MetaDataset", candidate: int) -> I
         meta: The candidate's tasks on their shared core.
         candidate: Version of the candidate.
     """
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
-
     champion = pipeline.registry.champion()
     if champion is None:
         return _judge_shipped(pipeline, meta)
     if champion.version == candidate:
         return Incumbent(CHAMPION, None, "The candidate is the champion.")
-    served = ServedRecommender.load(pipeline.registry.download(champion.version))
+    served = pipeline.registry.load(champion.version)
     obstacle = find_mismatch(pipeline, served, meta)
     if obstacle:
         return Incumbent(CHAMPION, None, f"The champion is no rival: {obstacle}")
@@ -81,9 +79,8 @@ def _judge_shipped(pipeline: Pipeline, meta: "MetaDataset") -> Incumbent:
     if knowledge is None or folder is None:
         return Incumbent(SHIPPED, None, f"Nothing ships for the learner {learner.name}.")
     served = ServedRecommender.load(folder)
-    epochs = pipeline.settings.fidelity_epochs or learner.max_epochs
-    if epochs != learner.max_epochs:
-        obstacle = f"it predicts trials of {learner.max_epochs} epochs, these are of {epochs}."
+    if pipeline.epochs != learner.max_epochs:
+        obstacle = f"it predicts trials of {learner.max_epochs} epochs, these are of {pipeline.epochs}."
     else:
         obstacle = find_mismatch(pipeline, served, meta)
     if not obstacle and not set(meta.configuration_ids) <= set(served.past.configuration_ids):

@@ -127,7 +127,8 @@ class _Judge:
         try:
             data = self._read(path)
         except InvalidTaskError as error:
-            return Delivery(path.name, QUARANTINED, stamp, reason=str(error)), None
+            # By its name: reasons are shown in Dagster and MLflow, where nobody needs the folders of this machine.
+            return Delivery(path.name, QUARANTINED, stamp, reason=str(error).replace(f"{path.parent}/", "")), None
         task, md5 = data.task, md5_of(path)
         twin = next((task_id for task_id, sha256 in self.digests.items() if sha256 == task.sha256), None)
         if twin is not None:

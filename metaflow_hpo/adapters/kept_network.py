@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.logged_model import NETWORK, log_network, refuse_code
+from metaflow_hpo.adapters.logged_model import NETWORK, fetch_surrogate, log_network
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.task import TaskData
@@ -80,7 +80,6 @@ def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
 
 
 def _download(pipeline: Pipeline, model: str, folder: str) -> Path:
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     found, server = _ADDRESS.fullmatch(model), pipeline.tracking.tracking_uri
@@ -95,12 +94,11 @@ def _download(pipeline: Pipeline, model: str, folder: str) -> Path:
             f"Expected a network in {pipeline.tracking.address}; there is no {model}. "
             "Train it with `metaflow-hpo train`, which says its name."
         ) from error
-    uri = f"{source}/artifacts/{NETWORK}"
+    target = Path(folder, NETWORK)
     try:
-        fetched = Path(download_artifacts(uri, dst_path=folder, tracking_uri=server, registry_uri=server))
+        fetch_surrogate(server, source, target, model, NETWORK)
     except (MlflowException, OSError) as error:
         raise MetaflowHPOError(
             f"Expected {model} to hold a network that `metaflow-hpo train` trained; found none ({error})."
         ) from error
-    refuse_code(fetched, [], model)
-    return fetched
+    return target

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.files import read_frame, read_json
+from metaflow_hpo.adapters.files import read_json, reading_parquet
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.tables import SCORE_NAMES, TRIAL_COLUMNS, join_meta_dataset
@@ -107,12 +107,8 @@ class Knowledge:
         import pyarrow.parquet as pq
 
         path = self.folder / name
-        if not path.is_file():
-            return read_frame(path, remedy=_REMEDY)  # which says so
-        try:
+        with reading_parquet(path, _REMEDY):
             table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
-            raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {_REMEDY}") from error
         frame: pd.DataFrame = table.cast(pa.schema([_widen(field) for field in table.schema])).to_pandas()
         return frame
 

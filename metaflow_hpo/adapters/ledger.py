@@ -3,12 +3,13 @@
 The one thing to know: it only grows. The last line about a file says what holds.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 
 from metaflow_hpo.adapters.clock import now
-from metaflow_hpo.adapters.files import Journal
+from metaflow_hpo.adapters.files import locked
+from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.store import DataStore
 
 ACCEPTED, DUPLICATE, QUARANTINED, REMOVED = "accepted", "duplicate", "quarantined", "removed"
@@ -55,15 +56,9 @@ def select_accepted(deliveries: Iterable[Delivery]) -> dict[str, Delivery]:
     return {name: delivery for name, delivery in last.items() if delivery.outcome == ACCEPTED}
 
 
-@contextmanager
-def locked_inbox(store: DataStore) -> Iterator[None]:
+def locked_inbox(store: DataStore) -> AbstractContextManager[None]:
     """Let one process at a time look at the inbox, or change it."""
-    from filelock import FileLock
-
-    folder = store.data / "intake"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        yield
+    return locked(store.data / "intake")
 
 
 def _ledger(store: DataStore) -> Journal:

@@ -33,7 +33,7 @@ def describe_version(
         summary=findings.summary,
         gains=findings.gains,
         covered=findings.covered,
-        decision=findings.decision,
+        verdict=findings.verdict,
         degenerate=results["degenerate_tasks"],
         lineage=recommender.lineage,
     )

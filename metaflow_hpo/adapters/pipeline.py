@@ -13,7 +13,7 @@ from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.secrets import keep_credentials_apart
 from metaflow_hpo.adapters.store import DataStore
-from metaflow_hpo.adapters.tracking import Tracking, lineage_tags
+from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.adapters.versioning import git_revision, record
 from metaflow_hpo.settings import Settings
 
@@ -61,6 +61,11 @@ class Pipeline:
         limits = Limits(settings.trial_seconds, settings.trial_memory_mb)
         return get_learner(settings.learner, limits, settings.isolation, workers)
 
+    @property
+    def epochs(self) -> int:
+        """Epochs of a trial: those of the settings, or the learner's full fidelity."""
+        return self.settings.fidelity_epochs or self.learner.max_epochs
+
     @cached_property
     def store(self) -> DataStore:
         """The files of the data folder."""
@@ -84,14 +89,22 @@ class Pipeline:
         return open_knowledge()
 
     def tags(self, data_md5: Mapping[str, str] | None = None, partition: str | None = None) -> dict[str, str]:
-        """Return the tags that lead from a run back to what made it."""
-        return lineage_tags(
-            self.settings.root,
-            dagster_run_id=self.dagster_run_id,
-            partition=partition,
-            data_md5=data_md5,
-            revision=self._revision,
-        )
+        """Return the tags that lead from a run back to what made it.
+
+        Args:
+            data_md5: DVC's md5 of each input by name, as `data.<name>.md5`.
+            partition: The Dagster partition, `dagster.partition`.
+
+        Returns:
+            The tags, with `git.revision` (`none` outside a git repository) and `git.dirty` (`true` or `false`).
+        """
+        commit, is_dirty = self._revision
+        tags = {"git.revision": commit, "git.dirty": str(is_dirty).lower()}
+        if self.dagster_run_id:
+            tags["dagster.run_id"] = self.dagster_run_id
+        if partition:
+            tags["dagster.partition"] = partition
+        return tags | {f"data.{name}.md5": md5 for name, md5 in (data_md5 or {}).items()}
 
     @cached_property
     def _revision(self) -> tuple[str, bool]:

@@ -144,6 +144,8 @@ def show_benchmark(answer: dict[str, Any]) -> None:
     )
     print_table(title, header, rows)
     print("w/t/l: tasks on which a recommender beats, equals, loses to the surrogate")
+    for sentence in answer["verdict"]:
+        print(sentence)
 
 
 def show_status(report: dict[str, Any]) -> None:

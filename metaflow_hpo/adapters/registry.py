@@ -5,7 +5,6 @@ sees a half-promoted version. What was decided last, and why, stands in the tags
 run of the experiment `metaflow_hpo/decisions` (read it with `adapters.audit`).
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,12 +14,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from metaflow_hpo.adapters.clock import now
-from metaflow_hpo.adapters.logged_model import ARTIFACT, checked_example, log_surrogate, refuse_code
+from metaflow_hpo.adapters.logged_model import checked_example, fetch_surrogate, log_surrogate
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import MetaflowHPOError, NoChampionError
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+
+    from metaflow_hpo.recommend.recommendation import ServedRecommender
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
@@ -236,25 +237,19 @@ class Registry:
         target = self.cache / self.name / f"{found.version}-{found.tags.get(_MODEL_ID_TAG, found.run_id)}"
         if not target.is_dir():
             source = self.tracking.client().get_model_version_download_uri(self.name, str(found.version))
-            self._fetch(source, target)
+            fetch_surrogate(self.tracking.tracking_uri, source, target, f"version {found.version} of {self.name}")
         return target
 
-    def _fetch(self, model: str, target: Path) -> None:
-        from mlflow.artifacts import download_artifacts, list_artifacts
+    def load(self, version: int | str) -> "ServedRecommender":
+        """Return the recommender of a version, see `download`.
 
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as temporary:
-            server = self.tracking.tracking_uri
-            where = {"tracking_uri": server}
-            beside = [item.path for item in list_artifacts(artifact_uri=model, **where) if not item.is_dir]
-            uri = f"{model}/artifacts/{ARTIFACT}"
-            fetched = Path(download_artifacts(uri, dst_path=temporary, registry_uri=server, **where))
-            refuse_code(fetched, beside, f"version {target.name.partition('-')[0]} of {self.name}")
-            try:
-                fetched.rename(target)
-            except OSError:
-                if not target.is_dir():  # otherwise another process was faster
-                    raise
+        Raises:
+            NoChampionError: If the alias is not set.
+            MetaflowHPOError: If there is no such version, or it cannot be loaded.
+        """
+        from metaflow_hpo.recommend.recommendation import ServedRecommender
+
+        return ServedRecommender.load(self.download(version))
 
     def _aliases(self) -> dict[str, int]:
         database = self.tracking.database

@@ -18,10 +18,10 @@ from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.collect.fingerprint import column_fingerprints
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.evaluate.knowledge_report import Knowledge, render_report
+from metaflow_hpo.evaluate.knowledge_report import KnownTables, render_report
 
 if TYPE_CHECKING:
-    from metaflow_hpo.adapters.knowledge import Knowledge as Shipped
+    from metaflow_hpo.adapters.knowledge import Knowledge
     from metaflow_hpo.learners.learner import Learner
 
 _PACKAGES = ("numpy", "numba", "torch", "scikit-learn", "optuna")
@@ -70,7 +70,7 @@ def publish_report(pipeline: Pipeline) -> dict[str, str | int | float]:
     return written
 
 
-def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) -> Knowledge:
+def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) -> KnownTables:
     """Return the tables of the data folder, those of unfinished searches left out, or the shipped ones.
 
     Raises:
@@ -86,7 +86,7 @@ def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) ->
         raise InvalidTableError(f"No search results in {store.data}. Run `metaflow-hpo step search_results` first.")
     trials = pd.concat([read_frame(store.search_results_path(name)) for name in searched], ignore_index=True)
     described = [read_frame(p) for p in map(store.meta_features_path, names) if p.is_file()]
-    return Knowledge(
+    return KnownTables(
         catalogue=catalogue,
         trials=trials.drop(columns=["learning_curve"], errors="ignore"),
         meta_features=pd.concat(described, ignore_index=True) if described else pd.DataFrame({"task_id": []}),
@@ -98,10 +98,10 @@ def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) ->
     )
 
 
-def _read_shipped(shipped: "Shipped", learner: "Learner", stability: pd.DataFrame | None) -> Knowledge:
+def _read_shipped(shipped: "Knowledge", learner: "Learner", stability: pd.DataFrame | None) -> KnownTables:
     """Return the shipped tables; rows do not ship, so there are no fingerprints of columns."""
     facts = shipped.provenance
-    return Knowledge(
+    return KnownTables(
         catalogue=shipped.read_catalogue(),
         trials=shipped.read_trials().drop(columns=["learning_curve"], errors="ignore"),
         meta_features=shipped.read_meta_features(),

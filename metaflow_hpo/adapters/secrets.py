@@ -1,4 +1,4 @@
-"""Passwords in addresses: they come from the environment and are shown nowhere.
+"""Passwords in addresses and connection strings: they come from the environment and are shown nowhere.
 
 The one thing to know: libraries quote the address they were given in their errors. So an MLflow server's user and
 password are taken out of its address and handed to MLflow in its own variables, and whatever is shown or recorded goes
@@ -15,11 +15,17 @@ _PASSWORD = re.compile(
     r"(?P<start>[a-z][a-z0-9+.-]*://?[^\s/:@]*):(?!\d+[/?#])(?:(?!://)\S)*@",
     re.IGNORECASE,
 )
+# `password=...` of a connection string or of an address's query, `AccountKey=...` of a storage's, in any spelling.
+_NAMED = re.compile(
+    r"(?P<name>[\w-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|credential|signature|(?:access|account|api|secret)[_-]?key)"
+    r"[\"']?\s*[=:]\s*)(?P<value>\"[^\"]*\"|'[^']*'|[^\s&;,)\]}\"']+)",
+    re.IGNORECASE,
+)
 
 
 def hide_passwords(text: str) -> str:
-    """Return `text` with the password of every address in it replaced by `***`."""
-    return _PASSWORD.sub(r"\g<start>:***@", text)
+    """Return `text` with every password replaced by `***`: those of addresses, and what stands behind such a name."""
+    return _NAMED.sub(r"\g<name>***", _PASSWORD.sub(r"\g<start>:***@", text))
 
 
 def keep_credentials_apart(tracking_uri: str) -> str:

@@ -257,8 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--serve", action="store_true", help="serve the champion instead")
     parser.add_argument("--serve-port", type=int, default=5001)
     chosen = parser.parse_args(arguments)
-    pipeline = Pipeline(Settings())
     try:
+        pipeline = Pipeline(Settings.load())
         if chosen.serve:
             return run([model_server(pipeline, chosen.serve_port)])
         if chosen.profile == "team":

@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.files import Journal, read_column, read_frame, read_json, write_frame, write_json
+from metaflow_hpo.adapters.files import read_column, read_frame, write_frame, write_json
+from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.sources.task_files import read_task, write_task
 from metaflow_hpo.errors import UnknownTaskError
 from metaflow_hpo.learners.registry import get_learner
@@ -104,8 +105,9 @@ class DataStore:
                 write_task(path, data)
         frame = pd.DataFrame([{**t.task.to_dict(), "notes": "; ".join(t.task.notes)} for t in tasks])
         write_frame(self.catalogue_path, validate_catalogue(frame.sort_values("task_id", ignore_index=True)))
+        known = set(frame["task_id"])
         for path in self.data.glob("tasks/*.parquet"):
-            if path.stem not in set(frame["task_id"]):
+            if path.stem not in known:
                 path.unlink()
         return self.read_catalogue()
 
@@ -226,7 +228,3 @@ class DataStore:
     def write_champion(self, record: dict[str, Any]) -> None:
         """Write which version is served."""
         write_json(self.champion_path, record)
-
-    def read_champion(self) -> dict[str, Any] | None:
-        """Return which version is served, or None."""
-        return dict(read_json(self.champion_path)) if self.champion_path.is_file() else None

@@ -64,7 +64,8 @@ def read_core_and_trials(pipeline: Pipeline) -> "tuple[MetaDataset, MetaDataset]
     """Return the shared core, which recommendations are chosen from, and every trial, which the networks learn from."""
     frame = pipeline.store.read_meta_dataset()
     meta, everything = _find_core(pipeline, frame), _build(pipeline, frame)
-    return meta, everything.subset([everything.task_ids.index(task_id) for task_id in meta.task_ids])
+    kept = set(meta.task_ids)
+    return meta, everything.subset([t for t, task_id in enumerate(everything.task_ids) if task_id in kept])
 
 
 def make_fit_settings(settings: Settings) -> "FitSettings":

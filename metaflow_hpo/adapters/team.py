@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from metaflow_hpo.adapters.files import write_atomically
+from metaflow_hpo.adapters.files import write_text
 from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.errors import MetaflowHPOError
 
@@ -100,9 +100,5 @@ def write_instance(home: Path) -> Path:
     settings: dict[str, Any] = (yaml.safe_load(local.read_text(encoding="utf-8")) if local.is_file() else {}) or {}
     settings["storage"] = {"postgres": {"postgres_url": {"env": DAGSTER_VARIABLE}}}
     text = f"# Made from ../dagster.yaml by `make ui PROFILE=team`.\n{yaml.safe_dump(settings, sort_keys=False)}"
-    write_atomically(home / "team" / "dagster.yaml", lambda path: _write(path, text))
+    write_text(home / "team" / "dagster.yaml", text)
     return home / "team"
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -7,14 +7,13 @@ run to the next; a step that is tried again resumes its run instead of adding a 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaflow_hpo.adapters.run import Run
 from metaflow_hpo.adapters.secrets import hide_passwords
-from metaflow_hpo.adapters.versioning import git_revision
 from metaflow_hpo.errors import MetaflowHPOError
 
 if TYPE_CHECKING:
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 _SQLITE = "sqlite:///"
 _PARENT_TAG = "mlflow.parentRunId"
 _FAILURE_TAG = "failure"
-_EXPERIMENTS = {
+EXPERIMENTS = {
+    "knowledge_report": ("1 collect", "One run a report of what is known: open its artifact `knowledge.html`."),
     "search_results": (
         "1 collect",
         "One run an execution, one nested run a task: its best performance, its search curve and its trials.",
@@ -37,6 +37,7 @@ _EXPERIMENTS = {
     ),
     "decisions": ("3 champion", "One run a promotion or rejection: tags say which version, by whom and why."),
     "training": ("4 use", "Networks trained on a person's table (`metaflow-hpo train`)."),
+    "fit_table": ("4 use", "Recommenders learned from a person's table of trials (`metaflow-hpo fit --trials`)."),
     "search": ("4 use", "Searches on a person's table (`metaflow-hpo search`)."),
 }
 """By step: the group of its experiment, and what a person sees there."""
@@ -55,20 +56,14 @@ class Tracking:
 
     Attributes:
         tracking_uri: `sqlite:///...`, or the address of an MLflow server.
-        artifact_root: Folder of the artifacts of new experiments; None leaves it to the server (with SQLite: the folder
-            `artifacts` beside the database).
-        tags: Set on every run that is opened.
     """
 
     tracking_uri: str
-    artifact_root: Path | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def local(cls, data: Path, tags: Mapping[str, str] | None = None) -> "Tracking":
+    def local(cls, data: Path) -> "Tracking":
         """Return tracking in SQLite, in the folder `data/mlflow`."""
-        folder = data.resolve() / "mlflow"
-        return cls(f"{_SQLITE}{folder / 'mlflow.db'}", folder / "artifacts", tags or {})
+        return cls(f"{_SQLITE}{data.resolve() / 'mlflow' / 'mlflow.db'}")
 
     @property
     def address(self) -> str:
@@ -79,6 +74,11 @@ class Tracking:
     def database(self) -> Path | None:
         """The SQLite file; None where the tracking URI is no SQLite file."""
         return Path(self.tracking_uri.removeprefix(_SQLITE)) if self.tracking_uri.startswith(_SQLITE) else None
+
+    @property
+    def artifact_root(self) -> Path | None:
+        """Folder of the artifacts of new experiments, beside the SQLite file; None leaves it to the server."""
+        return None if self.database is None else self.database.parent / "artifacts"
 
     def prepare(self) -> None:
         """Create or check the database; call it in the parent before processes are started.
@@ -109,7 +109,7 @@ class Tracking:
             The run; it ends as FINISHED, or as FAILED (with the tag `failure`) when the block raises.
         """
         client = self.client()
-        with _open_run(client, self._experiment_id(step), name, {**self.tags, **key_tags}, key_tags) as run:
+        with _open_run(client, self._experiment_id(step), name, key_tags, key_tags) as run:
             yield run
 
     @contextmanager
@@ -118,7 +118,7 @@ class Tracking:
         client = self.client()
         experiment_id = client.get_run(parent_id).info.experiment_id
         keys = {**key_tags, _PARENT_TAG: parent_id} if key_tags else {}
-        with _open_run(client, experiment_id, name, {**self.tags, **key_tags, _PARENT_TAG: parent_id}, keys) as run:
+        with _open_run(client, experiment_id, name, {**key_tags, _PARENT_TAG: parent_id}, keys) as run:
             yield run
 
     def resume(self, run_id: str) -> Run:
@@ -146,12 +146,8 @@ class Tracking:
     def _create_experiment(self, client: "MlflowClient", name: str, step: str) -> "Experiment":
         from mlflow.exceptions import MlflowException
 
-        root = self.artifact_root
-        if root is None and self.database is not None:
-            root = self.database.parent / "artifacts"
-        location = (
-            None if root is None else (root.resolve() / step).as_uri()
-        )  # otherwise ./mlruns of the current folder
+        # With SQLite MLflow would take ./mlruns of the current folder.
+        location = None if self.artifact_root is None else (self.artifact_root.resolve() / step).as_uri()
         try:
             experiment_id = client.create_experiment(name, artifact_location=location, tags=_describe_experiment(step))
         except MlflowException as error:
@@ -162,38 +158,9 @@ class Tracking:
         return client.get_experiment(experiment_id)
 
 
-def lineage_tags(
-    root: Path,
-    *,
-    dagster_run_id: str | None = None,
-    partition: str | None = None,
-    data_md5: Mapping[str, str] | None = None,
-    revision: tuple[str, bool] | None = None,
-) -> dict[str, str]:
-    """Return the tags that lead from a run back to what made it.
-
-    Args:
-        root: The repository.
-        dagster_run_id: The Dagster run, `dagster.run_id`.
-        partition: The Dagster partition, `dagster.partition`.
-        data_md5: DVC's md5 of each input by name, as `data.<name>.md5`.
-        revision: What `git_revision` returned, where it was asked already: git is slow.
-
-    Returns:
-        The tags, with `git.revision` (`none` outside a git repository) and `git.dirty` (`true` or `false`).
-    """
-    commit, is_dirty = revision or git_revision(root)
-    tags = {"git.revision": commit, "git.dirty": str(is_dirty).lower()}
-    if dagster_run_id:
-        tags["dagster.run_id"] = dagster_run_id
-    if partition:
-        tags["dagster.partition"] = partition
-    return tags | {f"data.{name}.md5": md5 for name, md5 in (data_md5 or {}).items()}
-
-
 def _describe_experiment(step: str) -> dict[str, str]:
     """Return the tags by which a person finds an experiment: its group, and the note that MLflow shows above it."""
-    group, note = _EXPERIMENTS.get(step, ("other", ""))
+    group, note = EXPERIMENTS.get(step, ("other", ""))
     return {"group": group, "mlflow.note.content": note}
 
 

@@ -5,22 +5,22 @@ reader found it.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pandas as pd
+import numpy as np
 
-from metaflow_hpo.adapters.files import read_json, write_atomically, write_json, write_text
+from metaflow_hpo.adapters.files import read_json, write_csv, write_figure, write_json, write_text
 from metaflow_hpo.adapters.sources.tables import read_table
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
 from metaflow_hpo.evaluate.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
 from metaflow_hpo.evaluate.significance import compare
+from metaflow_hpo.evaluate.verdict import say_verdict
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.trial_table import TrialTable, build_trial_table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+_DPI = 150
 
 
 def read_trial_table(path: Path, *, space: Path | None = None, lower_is_better: bool = False) -> TrialTable:
@@ -51,7 +51,8 @@ def read_space(path: Path) -> SearchSpace:
 
 
 def describe_benchmark(table: TrialTable, result: BenchmarkResult, protocol: dict[str, Any]) -> dict[str, Any]:
-    """Return the benchmark's JSON: the contract's keys, the protocol, and what was understood of the table."""
+    """Return the benchmark's JSON: the verdict, the contract's keys, the protocol, what was understood of the table."""
+    ends = np.array([[task.performance.min(), task.performance.max()] for task in table.tasks])
     described = {
         "tasks": len(table.tasks),
         "families": len(table.families),
@@ -60,9 +61,11 @@ def describe_benchmark(table: TrialTable, result: BenchmarkResult, protocol: dic
         "shared": table.is_shared,
         "meta_features": list(table.meta_feature_names),
         "space": table.space.to_json(),
+        "worst": float(ends[:, 0].min()),
+        "best": float(ends[:, 1].max()),
         "notes": list(table.notes),
     }
-    return {"table": described, "protocol": protocol, **result.to_json()}
+    return {"verdict": say_verdict(result.per_task), "table": described, "protocol": protocol, **result.to_json()}
 
 
 def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResult) -> list[Path]:
@@ -75,37 +78,33 @@ def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResul
     paths = [folder / "benchmark.json"]
     for name, frame in (("per_task", result.per_task), ("summary", result.summary)):
         paths.append(folder / f"{name}.csv")
-        _write_csv(paths[-1], frame)
+        write_csv(paths[-1], frame)
     paths.append(folder / "report.html")
-    page = render_benchmark(result.per_task, result.summary, _count(answer), result.seconds)
+    page = render_benchmark(
+        result.per_task, result.summary, _count(answer), result.seconds, answer["verdict"], answer["table"]["notes"]
+    )
     write_text(paths[-1], page)
     paths.append(folder / "regret.png")
-    _write_figure(paths[-1], plot_regret(result.summary))
+    write_figure(paths[-1], plot_regret(result.summary), _DPI)
     if len(result.seconds) > 1:
         for k, group in result.per_task.groupby("k"):
             regret = group.pivot_table(index="task_id", columns="recommender", values="regret")
             paths.append(folder / f"critical_difference_k{k}.png")
-            _write_figure(paths[-1], plot_critical_difference(compare(regret), f"k = {k}"))
+            write_figure(paths[-1], plot_critical_difference(compare(regret), f"k = {k}"), _DPI)
     return paths
 
 
 def _count(answer: dict[str, Any]) -> dict[str, str]:
     table, protocol = answer["table"], answer["protocol"]
     configurations = f"{table['configurations']:,} {'shared' if table['shared'] else 'not shared'}"
+    judged = "" if protocol["tasks"] == table["tasks"] else f", {protocol['tasks']} of them judged"
     return {
-        "tasks": f"{table['tasks']} of {table['families']} families",
+        "tasks": f"{table['tasks']} of {table['families']} families{judged}",
         "configurations": configurations,
         "trials": f"{table['trials']:,}",
+        "performance": f"higher is better, from {table['worst']:.4g} to {table['best']:.4g}",
         "hyperparameters": str(len(table["space"])),
         "meta-features": str(len(table["meta_features"])),
         "folds of families": str(protocol["folds"]),
         "seeds of random recommenders": str(protocol["seeds"]),
     }
-
-
-def _write_csv(path: Path, frame: pd.DataFrame) -> None:
-    write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False))
-
-
-def _write_figure(path: Path, figure: "Figure") -> None:
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=150))

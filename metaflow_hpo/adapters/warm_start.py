@@ -54,7 +54,6 @@ def choose_start(pipeline: Pipeline, trials: "MetaDataset", *, incremental: bool
     Raises:
         MetaflowHPOError: If `refit_from` names a version that is not registered.
     """
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
     from metaflow_hpo.surrogate.fit import WarmStart
 
     version = pipeline.settings.refit_from
@@ -65,7 +64,7 @@ def choose_start(pipeline: Pipeline, trials: "MetaDataset", *, incremental: bool
         version = champion.version
     if version is None:
         return Start(None, "From scratch, as asked for.")
-    served = ServedRecommender.load(pipeline.registry.download(version))
+    served = pipeline.registry.load(version)
     obstacle = _find_other_shape(pipeline, served, trials) or _find_change(pipeline, version, served, trials)
     if obstacle is not None:
         return Start(None, f"From scratch, not from version {version}: {obstacle}")

@@ -5,31 +5,22 @@ The one thing to know: nothing here may depend on the order of the rows; a shuff
 
 import hashlib
 import re
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.errors import InvalidTaskError, listed
 
 MIN_PARSED_FRACTION = 0.95
 """Text counts as numbers (or dates) when at least this fraction of the present values parse."""
 IDENTIFIER_MIN_ROWS = 50
-_SHOWN = 5
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
 _INDEX_NAME = re.compile(r"(unnamed: ?\d+|rownames?|row_?id|index|id|no|)", re.IGNORECASE)
 _MISSING_HASH = np.uint64(0x9E3779B97F4A7C15)
 _EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
 _DAY = pd.Timedelta(days=1)
-
-
-def listed(values: Sequence[Any], limit: int = _SHOWN) -> str:
-    """Return the first `limit` values for a message, and how many more there are."""
-    shown = ", ".join(repr(value) for value in values[:limit])
-    return shown if len(values) <= limit else f"{shown} and {len(values) - limit} more"
 
 
 def as_text(value: object) -> str:

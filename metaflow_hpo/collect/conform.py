@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from metaflow_hpo.collect.columns import as_text, clean_column, listed
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.collect.columns import as_text, clean_column
+from metaflow_hpo.errors import InvalidTableError, listed
 
 
 def conform_rows(frame: pd.DataFrame, names: Sequence[str], numeric: Collection[str]) -> pd.DataFrame:

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metaflow_hpo.collect.columns import clean_columns, listed
+from metaflow_hpo.collect.columns import clean_columns
 from metaflow_hpo.collect.rows import digest_content, hash_rows, split_rows, strata_of
 from metaflow_hpo.collect.target import AskedKind, PreparedTarget, prepare_target
-from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.task import METRICS, Kind, Metric, Task, TaskData
 
 _RECODING_MAX_VALUES = 1000

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from metaflow_hpo.collect.columns import as_text, listed
-from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.collect.columns import as_text
+from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.task import Kind
 
 MIN_ROWS = 20

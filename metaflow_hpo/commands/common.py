@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from metaflow_hpo.errors import MetaflowHPOError
-
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
 
@@ -57,18 +55,10 @@ def opened(learner: str | None = None) -> "Iterator[Pipeline]":
     Raises:
         MetaflowHPOError: If a setting is wrong.
     """
-    from pydantic import ValidationError
-
     from metaflow_hpo.adapters.pipeline import Pipeline
-    from metaflow_hpo.adapters.secrets import hide_passwords
     from metaflow_hpo.adapters.terminal import show_progress
     from metaflow_hpo.settings import Settings
 
-    try:
-        settings = Settings() if learner is None else Settings.model_validate({"learner": learner})
-    except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
-        found = hide_passwords(found)
-        raise MetaflowHPOError(f"A setting is wrong: {found}. Mend METAFLOW_HPO_* or [tool.metaflow_hpo].") from error
+    settings = Settings.load(**({} if learner is None else {"learner": learner}))
     with show_progress() as progress:
         yield Pipeline(settings, progress)

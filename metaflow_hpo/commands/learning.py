@@ -76,6 +76,9 @@ def benchmark(
     ] = None,
     k: Annotated[str, typer.Option("--k", help="Numbers of trials, with commas.")] = "1,3,5,10,25,50",
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions of random recommenders.")] = 3,
+    tasks: Annotated[
+        int, typer.Option(min=2, help="Tasks that are judged at most, drawn at random; all are learned from.")
+    ] = 200,
     recommenders: Annotated[
         str | None, typer.Option(help="Names, with commas; the surrogate and all baselines unless given.")
     ] = None,
@@ -99,15 +102,25 @@ def benchmark(
 
     chosen = None if recommenders is None else [n.strip() for n in recommenders.split(",") if n.strip()]
     names = choose_names(chosen, ablation=ablation, peers=peers)
-    plan = Plan(names=names, ks=_read_ks(k), seeds=seeds, folds=folds)
+    plan = Plan(names=names, ks=_read_ks(k), seeds=seeds, folds=folds, max_tasks=tasks)
+    if output is not None and output.is_file():
+        raise typer.BadParameter(f"--output must be a folder; {output} is a file.")
     trials = read_trial_table(table, space=space, lower_is_better=lower_is_better)
     for note in trials.notes:
         typer.echo(f"note: {note}", err=True)
+    smallest = min(len(task.positions) for task in trials.tasks)
+    if max(plan.ks) >= smallest:
+        typer.echo(
+            f"note: with k = {max(plan.ks)} all configurations of the smallest task ({smallest}) are tried.", err=True
+        )
+    if len(trials.tasks) > tasks:
+        typer.echo(f"note: {tasks} of {len(trials.tasks)} tasks are judged (--tasks).", err=True)
     with show_progress() as progress:
         result = run_benchmark(
             trials, plan, workers=workers, on_done=lambda done, total: progress("benchmark", done, total)
         )
-    protocol = {"folds": folds or len(trials.families), "k": list(plan.ks), "seeds": seeds}
+    judged = result.per_task["task_id"].nunique()
+    protocol = {"folds": folds or len(trials.families), "k": list(plan.ks), "seeds": seeds, "tasks": judged}
     answer = describe_benchmark(trials, result, protocol)
     if output is not None:
         written = write_benchmark(output, answer, result)

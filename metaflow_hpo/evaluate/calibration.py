@@ -7,14 +7,14 @@ References:
     Barber et al. 2021, arXiv:1905.02928 (CV+); Dunn, Wasserman, Ramdas 2022, arXiv:1809.07441 (groups).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSettings, NewTask
-from metaflow_hpo.recommend.interval import IntervalScale
+from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.recommend.table_recommender import TableRecommender
@@ -28,6 +28,8 @@ COUNTS = (1, 3, 10, 25)
 """Numbers of observed trials for which a scale is fitted; between them it is interpolated."""
 _NO_FOLD = -1
 """Stands for the fold of families that no network has seen."""
+MAX_PAST = 300
+"""Tasks of a table that are learned from when its intervals are fitted."""
 MAX_REPLAYED = 60
 """Tasks that are replayed to fit these scales: enough for a quantile, and seconds on any meta-data set."""
 _SHOWN = 5
@@ -48,8 +50,7 @@ def nonconformity(meta: MetaDataset, surrogate: Surrogate, orders: Mapping[str, 
         columns = list(orders[task_id])
         networks = surrogate.networks_blind_to(meta.families[t])
         prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded[columns], networks)
-        # As it is shown: outcomes lie in [0, 1].
-        errors = np.abs(meta.performance[t, columns] - np.clip(prediction.mean[0], 0.0, 1.0))
+        errors = np.abs(meta.performance[t, columns] - expect_performance(prediction.mean[0], prediction.spread[0]))
         scores[task_id] = np.asarray(errors / prediction.spread[0])
     return scores
 
@@ -107,7 +108,7 @@ def measure_adaptive(
     Args:
         meta: Tasks on the shared core, every configuration tried.
         surrogate: The surrogate.
-        trust: Share of its prediction in the scenarios.
+        trust: Weight of its prediction among the scenarios.
         counts: Numbers of observed trials n.
         max_tasks: Tasks that are replayed at most, spread evenly over their names.
 
@@ -128,8 +129,8 @@ def measure_adaptive(
             believe = partial(_first, prediction.positions[:, 0, :].mean(axis=0))
             weights = first.learned_similarity(meta.meta_features[t])
             task = recommender.begin(meta.meta_features[t], believe=believe, trust=trust, weights=weights)
-            before = np.clip(prediction.mean[0], 0.0, 1.0), prediction.spread[0]
-            for n, values in _replay(task, meta.performance[t], before, tuple(scores)).items():
+            before = prediction.mean[0], prediction.spread[0]
+            for n, values in _replay(task, meta.performance[t], before, tuple(scores), expect_performance).items():
                 scores[n][meta.task_ids[t]] = values
     return scores
 
@@ -159,27 +160,51 @@ def fit_table_interval(recommender: TableRecommender, *, max_tasks: int = MAX_RE
     Args:
         recommender: The recommender.
         max_tasks: Tasks that are replayed at most, spread evenly over their names.
+
+    Returns:
+        The scales. Of more than `MAX_PAST` tasks only so many are learned from here, for the sake of time: what is
+        learned from all is a little better than its intervals say.
     """
     size = len(recommender.past.configurations)
+    if len(recommender.task_ids) > MAX_PAST:
+        recommender = recommender.keep(_spread(len(recommender.task_ids), MAX_PAST))
     scores: dict[int, dict[str, Array]] = {n: {} for n in (0, *COUNTS) if n + _SHOWN < size}
+    if not scores:  # too few configurations to leave some out
+        return IntervalScale()
     for t in _spread(len(recommender.task_ids), max_tasks):
         others = recommender.without(recommender.families[t])
         row = recommender.past.meta_features[t]
-        replayed = _replay(others.adaptive.begin(row), recommender.performance[t], others.expect(row), tuple(scores))
+        begun, before = others.adaptive.begin(row), others.expect(row)
+        replayed = _replay(begun, recommender.performance[t], before, tuple(scores), lambda mean, _: mean)
         for n, values in replayed.items():
             scores[n][recommender.task_ids[t]] = values
-    return with_observed(fit_interval(scores[0]), scores) if scores else IntervalScale()
+    return with_observed(fit_interval(scores[0]), scores)
 
 
-def _replay(task: NewTask, performance: Array, before: tuple[Array, Array], counts: Sequence[int]) -> dict[int, Array]:
-    """Return scores by number of trials, with the surrogate's mean and spread `(C,)` before the first one."""
+def _replay(
+    task: NewTask,
+    performance: Array,
+    before: tuple[Array, Array],
+    counts: Sequence[int],
+    expect: Callable[[Array, Array], Array],
+) -> dict[int, Array]:
+    """Return scores by number of trials.
+
+    Args:
+        task: A new task.
+        performance: `(C,)` what each configuration gives on it.
+        before: Mean and spread `(C,)` before the first trial.
+        counts: Numbers of trials.
+        expect: Returns what is shown of means and spreads.
+    """
     found = {}
     observed = Observed.nothing()
     for n in range(max(counts) + 1):
         chosen = task.choose(observed, _SHOWN if n in counts else 1)
         if n in counts:
             mean, spread = before if n == 0 else task.predict(observed)
-            found[n] = np.asarray(np.abs(performance[chosen] - mean[chosen]) / np.maximum(spread[chosen], 1e-12))
+            errors = np.abs(performance[chosen] - expect(mean[chosen], spread[chosen]))
+            found[n] = np.asarray(errors / np.maximum(spread[chosen], 1e-12))
         observed = observed.with_trial(chosen[0], float(performance[chosen[0]]))
     return found
 

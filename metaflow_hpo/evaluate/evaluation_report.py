@@ -4,7 +4,7 @@ The one thing to know: everything in it is from meta-test families, but for the 
 meta-validation families.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ import pandas as pd
 from metaflow_hpo.evaluate import evaluation_plots, plots
 from metaflow_hpo.evaluate.comparison import compare_with_surrogate, list_tasks
 from metaflow_hpo.evaluate.page import Picture, format_number, render_page
+from metaflow_hpo.evaluate.realised import RIVALS
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.recommend.contenders import SURROGATE
 
@@ -83,7 +84,12 @@ def render_evaluation(found: Evaluated) -> str:
 
 
 def render_benchmark(
-    per_task: pd.DataFrame, summary: pd.DataFrame, facts: Mapping[str, str], seconds: Mapping[str, float]
+    per_task: pd.DataFrame,
+    summary: pd.DataFrame,
+    facts: Mapping[str, str],
+    seconds: Mapping[str, float],
+    verdict: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> str:
     """Return the report of a benchmark on somebody's table of trials as HTML.
 
@@ -92,6 +98,8 @@ def render_benchmark(
         summary: Mean regret with interval and rank, one line a (recommender, k).
         facts: What the table is: name and value.
         seconds: Processor seconds of each recommender.
+        verdict: From `say_verdict`.
+        notes: What is odd about the table, sentences.
     """
     names, all_ks = list(dict.fromkeys(per_task["recommender"])), sorted(set(per_task["k"]))
     ks = [k for k in SHOWN_KS if k in all_ks] or all_ks[:1]
@@ -102,6 +110,8 @@ def render_benchmark(
     return render_page(
         "benchmark_report.html",
         facts=facts,
+        verdict=verdict,
+        notes=notes,
         regret=tabulate_regret(summary),
         comparisons=compare_with_surrogate(per_task).to_dict("records") if is_compared else [],
         tasks=list_tasks(per_task, tuple(ks)).to_dict("records"),
@@ -164,19 +174,13 @@ def _say_headline(found: Evaluated, comparisons: pd.DataFrame) -> list[str]:
         said.append(f"Not told apart from {'; '.join(rivals).replace('_', ' ')} (Wilcoxon, Holm, 5 %).")
     for row in found.gains.to_dict("records"):
         if row["way"] == "first":
-            side, rival = "above" if row["mean_gain"] >= 0 else "below", _NAMES.get(row["rival"], row["rival"])
+            side = "above" if row["mean_gain"] >= 0 else "below"
             said.append(
-                f"Really trained, the first recommendation is {abs(row['mean_gain']):.3f} {side} {rival} on test rows "
+                f"Really trained, the first recommendation is {abs(row['mean_gain']):.3f} {side} "
+                f"{RIVALS[row['rival']]} on test rows "
                 f"({row['low']:+.3f} to {row['high']:+.3f}; {row['wins']} wins, {row['losses']} losses)."
             )
     return said
-
-
-_NAMES = {
-    "default": "the default",
-    "random_10": "the best of 10 random trials",
-    "random_50": "the best of 50 random trials",
-}
 
 
 def _list(ks: "pd.Series[int]") -> str:

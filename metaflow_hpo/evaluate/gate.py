@@ -1,6 +1,7 @@
 """The gate: a candidate is promoted only if it is not worse than the incumbent and the named baselines.
 
 The one thing to know: it is decided on meta-validation families, paired over tasks; meta-test ones are only reported.
+One veto comes from really training: all else is judged by the meta-data set, and a damaged one agrees with itself.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ KS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
-class Decision:
+class Verdict:
     """The gate's verdict.
 
     Attributes:
@@ -30,13 +31,20 @@ class Decision:
     comparisons: pd.DataFrame
 
 
-def decide(per_task: pd.DataFrame, incumbent: pd.DataFrame | None, name: str = "champion") -> Decision:
-    """Compare a candidate with the baselines and the incumbent.
+def decide(
+    per_task: pd.DataFrame,
+    incumbent: pd.DataFrame | None,
+    name: str = "champion",
+    realised: pd.DataFrame | None = None,
+) -> Verdict:
+    """Compare a candidate with the baselines and the incumbent, and its first recommendation really trained.
 
     Args:
         per_task: `Evaluation.per_task` of the candidate; only its meta-validation part is read.
         incumbent: `task_id, k, regret` of the incumbent on the same tasks and shared core; None where there is none.
         name: What the incumbent is called: `champion`, or `shipped` before the first one.
+        realised: `compare_realised` of the candidate on held-out tasks; its cross-validated `first` and `default` are
+            read, never a score on test rows.
     """
     validation = per_task.loc[per_task["part"] == "validation"]
     candidate = validation.loc[validation["recommender"] == "surrogate"]
@@ -45,9 +53,12 @@ def decide(per_task: pd.DataFrame, incumbent: pd.DataFrame | None, name: str = "
         rivals[name] = incumbent
     comparisons = pd.DataFrame([_compare(candidate, rival, called) for called, rival in rivals.items()])
     failed = comparisons.loc[~comparisons["passed"]]
+    veto = None if realised is None else _find_realised_harm(realised)
+    if failed.empty and veto is not None:
+        return Verdict(False, veto, comparisons)
     if failed.empty:
         names = ", ".join(rivals)
-        return Decision(
+        return Verdict(
             True, f"Not worse than {names} at k = {', '.join(map(str, KS))} on meta-validation families.", comparisons
         )
     worst = failed.sort_values("probability_of_harm").iloc[-1]
@@ -56,7 +67,7 @@ def decide(per_task: pd.DataFrame, incumbent: pd.DataFrame | None, name: str = "
         f"{worst['rival_regret']:.4f} over {worst['tasks']} meta-validation tasks "
         f"(probability of harm {worst['probability_of_harm']:.2f}, limit {MAX_HARM})."
     )
-    return Decision(False, reason, comparisons)
+    return Verdict(False, reason, comparisons)
 
 
 def _compare(candidate: pd.DataFrame, rival: pd.DataFrame, name: str) -> dict[str, object]:
@@ -74,3 +85,21 @@ def _compare(candidate: pd.DataFrame, rival: pd.DataFrame, name: str) -> dict[st
         "probability_of_harm": harm,
         "passed": harm < MAX_HARM,
     }
+
+
+def _find_realised_harm(realised: pd.DataFrame) -> str | None:
+    """Say that the first recommendation, really trained, does worse than the default, or return None.
+
+    A training that failed counts as the worst of all that did not.
+    """
+    both = realised[["first", "default"]]
+    first, default = (both[way].fillna(both.min().min()) for way in both)
+    losses = (default - first).dropna().to_numpy(dtype=float)
+    harm = probability_of_harm(losses) if len(losses) else 0.0
+    if harm < MAX_HARM:
+        return None
+    return (
+        f"Its first recommendation, really trained, is {losses.mean():.4f} worse than the default over {len(losses)} "
+        f"held-out tasks (probability of harm {harm:.2f}, limit {MAX_HARM}), although the meta-data set says "
+        "otherwise: look for damaged trials in it."
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from metaflow_hpo.evaluate.plots import new_figure
 from metaflow_hpo.space import Array, Categorical, Float, Hyperparameter, Integer, SearchSpace
 
 if TYPE_CHECKING:
@@ -20,14 +21,10 @@ _CORRELATIONS = np.linspace(-0.2, 1, 25).tolist()
 
 
 def _new(height: float, rows: int = 1, columns: int = 1, share: bool = False) -> "tuple[Figure, list[Axes]]":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
-    for one in axes.flat:
-        one.spines[["top", "right"]].set_visible(False)
+    figure, axes = new_figure(7.5, height, rows, columns, sharex=share, sharey=share)
+    for one in axes:
         one.tick_params(labelsize=8)
-    return figure, list(axes.flat)
+    return figure, axes
 
 
 def plot_performances(tasks: pd.DataFrame) -> "Figure":

@@ -21,7 +21,7 @@ _LOW_NOISE = 0.5
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class KnownTables:
     """The meta-data as plain tables, and what is derived from them once.
 
     Attributes:
@@ -59,7 +59,7 @@ class Derived:
     suspects: pd.DataFrame
 
 
-def derive(knowledge: Knowledge) -> Derived:
+def derive(knowledge: KnownTables) -> Derived:
     """Compute what the page shows.
 
     Raises:
@@ -88,7 +88,7 @@ def derive(knowledge: Knowledge) -> Derived:
     )
 
 
-def render_report(knowledge: Knowledge) -> str:
+def render_report(knowledge: KnownTables) -> str:
     """Return the page as HTML.
 
     Raises:
@@ -108,7 +108,7 @@ def render_report(knowledge: Knowledge) -> str:
     )
 
 
-def _count(knowledge: Knowledge, derived: Derived) -> dict[str, str]:
+def _count(knowledge: KnownTables, derived: Derived) -> dict[str, str]:
     tasks, trials = derived.tasks, knowledge.trials
     shown = trials.loc[trials["task_id"].isin(tasks["task_id"])]
     by_learner = shown["learner"].value_counts()
@@ -122,7 +122,7 @@ def _count(knowledge: Knowledge, derived: Derived) -> dict[str, str]:
     }
 
 
-def _draw(knowledge: Knowledge, derived: Derived) -> dict[str, Picture]:
+def _draw(knowledge: KnownTables, derived: Derived) -> dict[str, Picture]:
     """Draw every plot and say what one sees."""
     d, space = derived, knowledge.space
     shown = {

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from metaflow_hpo.evaluate.calibration import COVERAGE
-from metaflow_hpo.evaluate.gate import Decision
+from metaflow_hpo.evaluate.gate import Verdict
+from metaflow_hpo.evaluate.realised import RIVALS
 from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 
 MAX_LENGTH = 4000
@@ -32,7 +33,7 @@ class CardFacts:
         summary: `summarise` of the evaluation: mean regret with its interval, one line a (recommender, k).
         gains: `summarise_realised`: gains in test performance, one line a (way, rival).
         covered: Share of outcomes inside the interval, by held-out task.
-        decision: The gate's verdict.
+        verdict: The gate's verdict.
         degenerate: Tasks left out, as all configurations perform alike on them.
         lineage: `meta_dataset_md5`, `git_revision`, `mlflow_run_id`.
     """
@@ -44,7 +45,7 @@ class CardFacts:
     summary: pd.DataFrame
     gains: pd.DataFrame
     covered: Mapping[str, float]
-    decision: Decision
+    verdict: Verdict
     degenerate: Sequence[str]
     lineage: Mapping[str, str]
 
@@ -58,7 +59,7 @@ def write_card(facts: CardFacts) -> str:
         _describe_regret(facts.summary),
         _describe_gains(facts.gains),
         _describe_calibration(facts.covered),
-        _describe_gate(facts.decision),
+        _describe_gate(facts.verdict),
         _describe_limits(facts.past),
         "## Lineage\n" + "\n".join(f"- {name}: `{value}`" for name, value in sorted(facts.lineage.items())),
     ]
@@ -74,7 +75,7 @@ def card_tags(facts: CardFacts) -> dict[str, str]:
     tags["coverage_80"] = f"{_mean(facts.covered):.3f}"
     tags["learner"] = facts.learner
     tags["tasks"], tags["families"] = str(len(facts.past.task_ids)), str(len(set(facts.past.families)))
-    tags["gate"] = "passed" if facts.decision.promoted else "refused"
+    tags["gate"] = "passed" if facts.verdict.promoted else "refused"
     return tags
 
 
@@ -117,8 +118,7 @@ def _describe_regret(summary: pd.DataFrame) -> str:
 def _describe_gains(gains: pd.DataFrame) -> str:
     chosen = gains.loc[gains["way"] == "first"].to_dict("records")
     lines = [
-        f"- over {row['rival'].replace('_', ' of ') if row['rival'].startswith('random') else 'the ' + row['rival']}: "
-        f"{row['mean_gain']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}); "
+        f"- over {RIVALS[row['rival']]}: {row['mean_gain']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}); "
         f"{row['wins']} wins, {row['ties']} ties, {row['losses']} losses"
         for row in chosen
     ]
@@ -134,13 +134,13 @@ def _describe_calibration(covered: Mapping[str, float]) -> str:
     )
 
 
-def _describe_gate(decision: Decision) -> str:
-    verdict = "Passed" if decision.promoted else "Refused"
+def _describe_gate(verdict: Verdict) -> str:
+    word = "Passed" if verdict.promoted else "Refused"
     lines = [
         f"- {row['rival']}: difference {row['difference']:+.4f}, probability of harm {row['probability_of_harm']:.2f}"
-        for row in decision.comparisons.to_dict("records")
+        for row in verdict.comparisons.to_dict("records")
     ]
-    return f"## Gate\n{verdict}. {decision.reason}\n" + "\n".join(lines)
+    return f"## Gate\n{word}. {verdict.reason}\n" + "\n".join(lines)
 
 
 def _describe_limits(past: MetaDataset) -> str:

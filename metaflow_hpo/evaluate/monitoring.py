@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from metaflow_hpo.evaluate.plots import new_figure
 from metaflow_hpo.recommend.novelty import THRESHOLD
 
 if TYPE_CHECKING:
@@ -83,10 +84,7 @@ def plot_monitoring(outcomes: pd.DataFrame, novelty: pd.DataFrame) -> "Figure":
         outcomes: As for `monitor_outcomes`.
         novelty: `time` (ISO 8601) and `percentile` of each recommendation, oldest first.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, [left, right] = new_figure(10, 4.2, columns=2)
     ok = outcomes.loc[outcomes["realised"].notna()].tail(WINDOW)
     if not ok.empty:
         covered = is_covered(ok).to_numpy(dtype=bool)
@@ -105,6 +103,4 @@ def plot_monitoring(outcomes: pd.DataFrame, novelty: pd.DataFrame) -> "Figure":
     right.set_xlabel("recommendation, in the order of time")
     right.set_ylabel("novelty of the task (percentile)")
     right.legend(frameon=False, fontsize=8)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from metaflow_hpo.space import Array
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from metaflow_hpo.evaluate.significance import Comparison
@@ -32,27 +35,41 @@ COLOURS = {
 """One colour a recommender, the same in every plot."""
 
 
-def plot_regret(summary: pd.DataFrame) -> "Figure":
-    """Plot mean normalised regret over the number of trials with 95 % intervals; `summary` is from `summarise`."""
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, *, sharex: bool = False, sharey: bool = False
+) -> "tuple[Figure, list[Axes]]":
+    """Return a figure of so many inches and its empty plots, row by row."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).flat)
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def draw_lines(axes: "Axes", summary: pd.DataFrame, x: str) -> None:
+    """Draw `mean` with the band `low` to `high` over the column `x`, on a log scale, one line a `recommender`."""
     for name, group in summary.groupby("recommender", sort=False):
-        rows = group.sort_values("k")
+        rows = group.sort_values(x)
         colour = COLOURS.get(str(name), "black")
-        axes.plot(rows["k"], rows["mean"], marker="o", label=str(name).replace("_", " "), color=colour)
-        axes.fill_between(rows["k"], rows["low"], rows["high"], color=colour, alpha=0.12, linewidth=0)
+        axes.plot(rows[x], rows["mean"], marker="o", label=str(name).replace("_", " "), color=colour)
+        axes.fill_between(rows[x], rows["low"], rows["high"], color=colour, alpha=0.12, linewidth=0)
     axes.set_xscale("log")
-    ks = sorted(summary["k"].unique())
-    axes.set_xticks(ks, [str(k) for k in ks])
+    ticks = sorted(summary[x].unique())
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+
+
+def plot_regret(summary: pd.DataFrame) -> "Figure":
+    """Plot mean normalised regret over the number of trials with 95 % intervals; `summary` is from `summarise`."""
+    figure, [axes] = new_figure(7, 4.2)
+    draw_lines(axes, summary, "k")
     axes.set_xlabel("trials on the new task")
     axes.set_ylabel("normalised regret (lower is better)")
-    axes.set_ylim(bottom=0)
     axes.set_title(f"Held-out families, {int(summary['tasks'].max())} tasks; bands: 95 % over tasks", fontsize=10)
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -61,14 +78,11 @@ def plot_realised(table: pd.DataFrame) -> "Figure":
 
     With many tasks each is a point, above the diagonal where the first recommendation wins, instead of a line.
     """
-    from matplotlib.figure import Figure
-
     if len(table) > _MAX_LINES:
         return _plot_realised_points(table)
     rows = table.sort_values("default_test")
     y = np.arange(len(rows))
-    figure = Figure(figsize=(7, 1.4 + 0.26 * len(rows)), layout="constrained")
-    axes = figure.subplots()
+    figure, [axes] = new_figure(7, 1.4 + 0.26 * len(rows))
     for column, label, marker, colour in (
         ("default_test", "default", "|", "#9467bd"),
         ("random_50_test", "best of 50 random trials", "x", "#7f7f7f"),
@@ -80,15 +94,11 @@ def plot_realised(table: pd.DataFrame) -> "Figure":
     axes.set_xlabel("test performance (balanced accuracy or R2)")
     axes.legend(frameon=False, fontsize=8, loc="lower left")
     axes.grid(axis="y", alpha=0.2)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def _plot_realised_points(table: pd.DataFrame) -> "Figure":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure, panels = new_figure(8, 4, columns=2, sharey=True)
     for axes, (column, label) in zip(
         panels, (("default_test", "default"), ("random_50_test", "best of 50 random trials")), strict=True
     ):
@@ -96,14 +106,11 @@ def _plot_realised_points(table: pd.DataFrame) -> "Figure":
         axes.scatter(table[column], table["first_test"], s=14, alpha=0.6, color="#d62728", linewidth=0)
         axes.set_xlabel(f"test performance of the {label}")
         axes.set_aspect("equal")
-        axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("of the first recommendation")
     return figure
 
 
-def plot_search(
-    performance: "np.ndarray[tuple[int], np.dtype[np.float64]]", title: str, epochs: Sequence[int] | None = None
-) -> "Figure":
+def plot_search(performance: Array, title: str, epochs: Sequence[int] | None = None) -> "Figure":
     """Plot the performance of each trial of a search in order, and the incumbent.
 
     Args:
@@ -137,10 +144,7 @@ def plot_search(
 
 def plot_learning_curves(curves: Sequence[Sequence[float]], title: str) -> "Figure":
     """Plot the learning curve `(E,)` of each trial, one colour a number of epochs; trials without one are left out."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, [axes] = new_figure(6, 3.2)
     drawn = sorted((curve for curve in curves if len(curve)), key=len)
     rungs = sorted({len(curve) for curve in drawn})
     for curve in drawn:
@@ -160,16 +164,12 @@ def plot_learning_curves(curves: Sequence[Sequence[float]], title: str) -> "Figu
     axes.set_title(title, fontsize=10)
     if rungs:
         axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def plot_calibration(covered: dict[str, float], coverage: float) -> "Figure":
     """Plot the share of covered outcomes of each held-out task against the nominal coverage."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure, [axes] = new_figure(6, 3.2)
     values = np.sort(np.array(list(covered.values())))
     axes.bar(np.arange(len(values)), values, color="#1f77b4")
     axes.axhline(coverage, color="#d62728", linestyle="--", label=f"nominal {coverage:.0%}")
@@ -177,19 +177,15 @@ def plot_calibration(covered: dict[str, float], coverage: float) -> "Figure":
     axes.set_xlabel("held-out tasks, sorted")
     axes.set_ylabel("outcomes inside the interval")
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def plot_critical_difference(comparison: "Comparison", title: str) -> "Figure":
     """Plot mean ranks on a line; a bar joins recommenders that Wilcoxon-Holm tests cannot tell apart."""
-    from matplotlib.figure import Figure
-
     count = len(comparison.names)
     half = (count + 1) // 2
     cliques = comparison.cliques
-    figure = Figure(figsize=(8, 1.5 + 0.26 * half + 0.12 * len(cliques)), layout="constrained")
-    axes = figure.subplots()
+    figure, [axes] = new_figure(8, 1.5 + 0.26 * half + 0.12 * len(cliques))
     axes.set_xlim(count + 0.5, 0.5)  # the best at the right, as in Demsar's diagrams
     foot = -1.0 - 0.5 * len(cliques)
     for position, (name, rank) in enumerate(zip(comparison.names, comparison.ranks, strict=True)):

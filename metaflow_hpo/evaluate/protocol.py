@@ -6,7 +6,7 @@ a fold's meta-test families is chosen without any outcome of these families.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -146,9 +146,7 @@ def summarise(per_task: pd.DataFrame, part: Part = "test") -> pd.DataFrame:
             {
                 "recommender": recommender,
                 "k": k,
-                "mean": interval.mean,
-                "low": interval.low,
-                "high": interval.high,
+                **asdict(interval),
                 "rank": float(group["rank"].mean()),
                 "tasks": len(group),
             }

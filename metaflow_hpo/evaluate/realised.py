@@ -19,6 +19,8 @@ FRESH_SEED = 1_000
 RANDOM_SIZES = (10, 50)
 WAYS = {"first": 1, "best_of_5": 5}
 """Ways to use recommendations, and how many are trained."""
+RIVALS = {"default": "the default"} | {f"random_{size}": f"the best of {size} random trials" for size in RANDOM_SIZES}
+"""What they are compared with, as people call it."""
 _ROUNDING = 1e-12
 
 
@@ -127,7 +129,7 @@ def summarise_realised(table: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     for way in WAYS:
-        for rival in ("default", *(f"random_{size}" for size in RANDOM_SIZES)):
+        for rival in RIVALS:
             gain = (table[f"{way}_test"] - table[f"{rival}_test"]).dropna().to_numpy(dtype=np.float64)
             interval = bootstrap_mean(gain)
             lines.append(

@@ -176,9 +176,9 @@ def to_outcome(trained: Trained, recipe: Recipe, duration_s: float, limits: Limi
         return Outcome.failed(limits.describe_time(where), duration_s, curve)
     if recipe.regression:
         return Outcome(outputs[:, 0].copy(), curve, duration_s)
-    exponentials = np.exp(outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True))
-    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return Outcome(probabilities.astype(np.float32), curve, duration_s)
+    from scipy.special import softmax
+
+    return Outcome(softmax(outputs.astype(np.float64), axis=1).astype(np.float32), curve, duration_s)
 
 
 @dataclass(frozen=True)
@@ -217,12 +217,12 @@ class MLP:
             MetaflowHPOError: If `device` is `cuda` and there is none.
         """
         chosen = check_request(self.space, self.max_epochs, configurations, epochs)
-        recipes = [[make_recipe(configuration, fold, epochs) for fold in folds] for configuration in chosen]
+        recipes = _make_recipes(folds, chosen, epochs)
+        costs = _cost(folds, recipes)
 
         def draw(index: int, number: int) -> Start:
             return draw_start(recipes[index][number], len(folds[number].x_train), seed, chosen[index], number)
 
-        costs = self.measure_costs(folds, chosen, epochs)
         if self._find_engine() == "stacked":
             from metaflow_hpo.learners import mlp_stacked, mlp_torch
 
@@ -244,8 +244,7 @@ class MLP:
         self, folds: Sequence[Fold], configurations: Sequence[Configuration], epochs: int
     ) -> NDArray[np.float64]:
         """Return the expected relative cost of each training, `(N, F)`."""
-        costs = [[make_recipe(c, fold, epochs).cost * len(fold.x_train) for fold in folds] for c in configurations]
-        return np.array(costs, np.float64).reshape(len(configurations), len(folds))
+        return _cost(folds, _make_recipes(folds, configurations, epochs))
 
     def _find_engine(self) -> Engine:
         if self.engine != "auto":
@@ -269,6 +268,15 @@ class MLP:
 
         mlp_numba.warm_up()
         return mlp_numba.train_network, mlp_numba.measure_mb, self.workers
+
+
+def _make_recipes(folds: Sequence[Fold], configurations: Sequence[Configuration], epochs: int) -> list[list[Recipe]]:
+    return [[make_recipe(configuration, fold, epochs) for fold in folds] for configuration in configurations]
+
+
+def _cost(folds: Sequence[Fold], recipes: Sequence[Sequence[Recipe]]) -> NDArray[np.float64]:
+    costs = [[recipe.cost * len(fold.x_train) for fold, recipe in zip(folds, row, strict=True)] for row in recipes]
+    return np.array(costs, np.float64).reshape(len(recipes), len(folds))
 
 
 def _has_gpu() -> bool:

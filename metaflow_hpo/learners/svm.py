@@ -108,9 +108,10 @@ def squash(decisions: NDArray[np.float64]) -> FloatArray:
     Args:
         decisions: `(m,)` for two classes (positive for class 1), else `(m, classes)`.
     """
+    from scipy.special import softmax
+
     values = np.column_stack([-decisions / 2, decisions / 2]) if decisions.ndim == 1 else decisions
-    exponentials = np.exp(values - values.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+    return np.asarray(softmax(values, axis=1), np.float32)
 
 
 def _make_machine(regression: bool, configuration: Configuration) -> Any:

@@ -54,12 +54,13 @@ class TrainedNetwork:
             `prediction` (the name of the class, or the target in its own units), and for classification
             `probability_<class>` for each class; n rows, the index of `features`.
         """
+        from scipy.special import softmax
+
         outputs = self._pass(self.preprocessor.transform(features)).astype(np.float64)  # (n, outputs)
         if self.target is not None:
             values = self.target.inverse(outputs[:, 0].astype(np.float32))
             return pd.DataFrame({"prediction": values}, index=features.index)
-        exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        probabilities = softmax(outputs, axis=1)
         names = np.asarray(self.class_names, dtype=object)[probabilities.argmax(axis=1)]
         shares = {f"probability_{name}": probabilities[:, c] for c, name in enumerate(self.class_names)}
         return pd.DataFrame({"prediction": pd.Series(names, dtype="str"), **shares}).set_axis(features.index)
@@ -78,9 +79,10 @@ class TrainedNetwork:
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and description (JSON) into an existing folder."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
-        save_file({"parameters": np.ascontiguousarray(self.parameters)}, folder / WEIGHTS_FILE)
+        # `save_file` would make a file that only its owner may read.
+        (folder / WEIGHTS_FILE).write_bytes(save({"parameters": np.ascontiguousarray(self.parameters)}))
         description: dict[str, Any] = {
             "preprocessor": self.preprocessor.to_json(),
             "widths": list(self.widths),

@@ -21,6 +21,7 @@ from metaflow_hpo.settings import Settings
 MAX_RETRIES_TAG = "dagster/max_retries"
 MAX_ATTEMPTS = 3
 """How often the catalogue is read for the same deliveries, before a person has to look."""
+_INTERVAL_S = Settings.load().sensor_interval_s
 _FORGOTTEN_AFTER = timedelta(hours=6)
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -53,10 +54,15 @@ learn_job = dg.define_asset_job(
 FROM_SCRATCH = {"ops": {"surrogate": {"config": {"from_scratch": True}}}}
 
 
-@dg.schedule(job=learn_job, cron_schedule=Settings().retrain_cron, default_status=dg.DefaultScheduleStatus.STOPPED)
+@dg.schedule(
+    job=learn_job,
+    cron_schedule=Settings.load().retrain_cron,
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Retrains from scratch, and skips a meta-data set that the surrogate was trained on from scratch.",
+)
 def weekly_retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Retrain from scratch, weekly unless `retrain_cron` says otherwise, and not on a meta-data set that was."""
-    obstacle = _find_obstacle(Pipeline(Settings()))
+    obstacle = _find_obstacle(Pipeline(Settings.load()))
     return dg.SkipReason(obstacle) if obstacle else dg.RunRequest(run_key=None, run_config=FROM_SCRATCH)
 
 
@@ -68,10 +74,15 @@ def _find_obstacle(pipeline: Pipeline) -> str | None:
     return f"The surrogate was trained from scratch on this very meta-data set (md5 {md5})." if md5 else None
 
 
-@dg.sensor(job=learn_job, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.STOPPED)
+@dg.sensor(
+    job=learn_job,
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Retrains from scratch when the champion's intervals fail, where `retrain_on_drift` is set.",
+)
 def drift_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Where the setting `retrain_on_drift` is on: retrain from scratch, once a champion, when its intervals fail."""
-    pipeline = Pipeline(Settings())
+    pipeline = Pipeline(Settings.load())
     if not pipeline.settings.retrain_on_drift:
         return dg.SkipReason("The setting retrain_on_drift is off: the check `intervals_hold` only warns.")
     report = feedback.read_monitoring(pipeline)
@@ -87,14 +98,17 @@ def drift_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.Skip
 
 
 @dg.sensor(
-    jobs=[catalogue_job, collect_job], minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.STOPPED
+    jobs=[catalogue_job, collect_job],
+    minimum_interval_seconds=_INTERVAL_S,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Has the catalogue read when files come into `data/inbox/`, change or go; `automation` does the rest.",
 )
 def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Have the catalogue read, once for all files that came, changed or went; again after a run that was killed.
 
     Tasks of which the rows were replaced are collected again; `automation` only follows those that never were.
     """
-    store = Pipeline(Settings()).store
+    store = Pipeline(Settings.load()).store
     pending = intake.find_pending(store)
     # Accepted on the command line, where no partition can be added.
     known = set(context.instance.get_dynamic_partitions(TASKS))
@@ -142,7 +156,7 @@ automation = dg.AutomationConditionSensorDefinition(
     "automation",
     target=dg.AssetSelection.assets(*assets.ASSETS, *assets.MONITORING),
     default_status=dg.DefaultSensorStatus.STOPPED,
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=_INTERVAL_S,
     run_tags={"metaflow_hpo": "automation"},
     description="New tasks are searched and described in one run; then the surrogate is trained, evaluated and gated.",
 )

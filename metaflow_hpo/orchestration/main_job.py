@@ -58,20 +58,16 @@ def run_main_job(instance: dg.DagsterInstance, resource: PipelineResource) -> bo
     if not materialize([assets.search_results, assets.meta_features], instance, resource, partitions):
         return False
     learn = [assets.meta_dataset, assets.surrogate, assets.recommendation_evaluation, assets.champion]
-    return materialize(learn, instance, resource) or _was_refused(Pipeline(Settings()))
+    return materialize(learn, instance, resource) or _was_refused(Pipeline(Settings.load()))
 
 
 def _was_refused(pipeline: Pipeline) -> bool:
-    """Tell whether the gate refused the candidate: then a blocked champion is the right outcome."""
-    from metaflow_hpo.adapters.champion_steps import promote
+    """Tell whether the gate refused the candidate, and recorded it: then a blocked champion is the right outcome."""
     from metaflow_hpo.adapters.evaluation_files import read_results
     from metaflow_hpo.adapters.surrogate_steps import read_candidate
 
     results, candidate = read_results(pipeline.store), read_candidate(pipeline)
-    if results["promoted"] or results["version"] != candidate["version"]:
-        return False
-    promote(pipeline)  # the check blocked the asset: the rejection is recorded here
-    return True
+    return not results["promoted"] and bool(results["version"] == candidate["version"])
 
 
 def show_on_terminal(progress: Progress) -> PipelineResource:
@@ -79,7 +75,7 @@ def show_on_terminal(progress: Progress) -> PipelineResource:
 
     class TerminalResource(PipelineResource):
         def open(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Pipeline:
-            return Pipeline(Settings(), progress, context.run.run_id)
+            return Pipeline(Settings.load(), progress, context.run.run_id)
 
     return TerminalResource()
 
@@ -90,7 +86,7 @@ def main() -> int:
     home.mkdir(parents=True, exist_ok=True)
     with show_progress() as progress, dg.DagsterInstance.get() as instance:
         done = run_main_job(instance, show_on_terminal(progress))
-    root = Settings().root
+    root = Settings.load().root
     if done and is_dvc_repository(root):
         commit_stages(root, STAGES)
     return 0 if done else 1

@@ -19,4 +19,4 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
 
         # A retry is a run of its own whose root is the first one: it resumes that one's MLflow run.
         run = context.run
-        return Pipeline(Settings(), show, run.root_run_id or run.run_id)
+        return Pipeline(Settings.load(), show, run.root_run_id or run.run_id)

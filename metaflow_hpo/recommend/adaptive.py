@@ -1,8 +1,8 @@
 """One recommender from the first trial to the fiftieth: a portfolio that hands over to the mixture of past tasks.
 
-Without trials, configurations are picked that complement each other over past tasks, each bent towards the surrogate's
-prediction. With trials, past tasks (and that prediction, as one more) are experts weighted by how well they explain
-what was observed. Between the second and the fifth trial both have a say.
+Without trials, configurations are picked that complement each other over past tasks and the surrogate's prediction, as
+if it were one more. With trials, all of these are experts weighted by how well they explain what was observed. Between
+the third and the fifth trial both have a say.
 
 The one thing to know: several configurations are picked one after the other, each as if those before it had come out
 as expected, so trials that still run may be handed in as `pending`.
@@ -39,22 +39,14 @@ class AdaptiveSettings:
         portfolio_trials: Trials before the experts have a say.
         mixture_trials: Trials from which they decide alone.
         improvement_share: Their share in between, in [0, 1].
-        surrogate_share: Prior weight of the surrogate's prediction among the experts, in [0, 1).
-        task_forest: Whether past tasks may be weighed by a forest, where it has proved itself on them.
-        similarity: Without it, the share of the tasks' weights that follows the distance in meta-features; the rest is
-            uniform.
-        portfolio_width: Width of the similarity in the portfolio, in root median squared distances.
-        expert_width: The same among the experts.
+        task_forest: Whether past tasks may be weighed by a forest, where it has proved itself on them; else by their
+            distance.
     """
 
-    portfolio_trials: int = 2
+    portfolio_trials: int = 3
     mixture_trials: int = 5
     improvement_share: float = 0.3
-    surrogate_share: float = 0.25
     task_forest: bool = True
-    similarity: float = 0.5
-    portfolio_width: float = 1.0
-    expert_width: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -105,46 +97,36 @@ class AdaptiveRecommender:
             meta_features: `(M,)` raw, NaN where not known.
             more: Configurations beside the pool that were tried or may be.
             believe: The surrogate's prediction for this task, if there is a surrogate.
-            trust: How far each past task's regrets are bent towards that prediction, in [0, 1].
+            trust: Prior weight of that prediction, in [0, 1); at 0 it is not asked.
             is_novel: The task is unlike all past ones: by distance none of them is nearer, the surrogate is not asked,
                 and the default comes first.
             seconds: Returns expected seconds of training `(P,)` of encoded configurations `(P, D)`; gains are then
                 per second.
-            weights: `(T,)` of the past tasks, summing to 1, in the portfolio and among the experts; see `weigh` unless
-                given.
+            weights: `(T,)` of the past tasks, summing to 1; see `weigh` unless given.
         """
         past = self.kernel.extend(more) if more else self.past
         pool = len(self.past.configurations)
         known = None if is_novel else meta_features
-        if weights is None:
-            weights = self.weigh(known, self.settings.portfolio_width)
-            expert_weights = self.weigh(known, self.settings.expert_width)
-        else:
-            expert_weights = weights
-        regret = past.regret
-        if believe is not None and known is not None:
-            expected = believe(past.points)
-            regret = (1.0 - trust) * regret + trust * _believed_regret(expected, pool)
-            past = _with_surrogate(past, expected, known, pool)
-            share = self.settings.surrogate_share
-            expert_weights = np.append((1.0 - share) * expert_weights, share)
-        belief = Belief.of(Mixture.fit(past), expert_weights)
+        shares = self.weigh(known) if weights is None else weights
+        if believe is not None and known is not None and trust > 0:
+            past = _with_surrogate(past, believe(past.points), known, pool)
+            shares = np.append((1.0 - trust) * shares, trust)
+        belief = Belief.of(Mixture.fit(past), shares)
         first = (past.default,) if is_novel else ()
         duration = None if seconds is None else seconds(past.points)
-        return NewTask(past, belief, regret, weights, first, duration, self.settings)
+        return NewTask(past, belief, shares, first, duration, self.settings)
 
-    def weigh(self, meta_features: Array | None, width: float = 1.0) -> Array:
+    def weigh(self, meta_features: Array | None) -> Array:
         """Return weights `(T,)` of past tasks that sum to 1: the forest's, or by distance where it did not pass.
 
         Args:
             meta_features: `(M,)` of the new task, raw, NaN where not known; where none is, all tasks weigh the same.
-            width: Of the similarity by distance, in root median squared distances; smaller is more selective.
         """
         if meta_features is None or not np.isfinite(meta_features).any():
             return np.full(len(self.past.scores), 1.0 / len(self.past.scores))
         if self.settings.task_forest and self.forest.share > 0:
             return self.forest.weigh(self.distance.transform(meta_features))
-        return weigh_by_distance(self.distance.squared(meta_features), share=self.settings.similarity, width=width)
+        return weigh_by_distance(self.distance.squared(meta_features))
 
 
 def place(
@@ -170,23 +152,18 @@ def place(
     return beside, np.array([positions[configuration_id(c)] for c in observed], dtype=np.int64)
 
 
-def _believed_regret(expected: Array, pool: int) -> Array:
-    """Return the regret `(P,)` of expected positions, 0 at the one believed best in the pool."""
-    return np.asarray(np.maximum(expected[:pool].max() - expected, 0.0))
-
-
 def _with_surrogate(past: PastTasks, expected: Array, meta_features: Array, pool: int) -> PastTasks:
     """Return past tasks with the surrogate's prediction behind them, as if it were one more task."""
     scores = rank_scores(expected[None, :pool])
     if len(expected) > pool:
         scores = np.concatenate([scores, carry_over(expected[None, :pool], scores, expected[None, pool:])], axis=1)
-    believed = _believed_regret(expected, pool)
-    span = float(np.ptp(expected[:pool]))
+    # 0 at the one believed best; where little is believed to be at stake, it has little say.
+    believed = np.clip(expected[:pool].max() - expected, 0.0, 1.0)
     return replace(
         past,
         scores=np.concatenate([past.scores, scores]),
         deviation=np.concatenate([past.deviation, np.zeros_like(scores)]),
-        regret=np.concatenate([past.regret, np.clip(believed / max(span, 1e-12), 0.0, 1.0)[None, :]]),
+        regret=np.concatenate([past.regret, believed[None, :]]),
         scale=np.append(past.scale, np.exp(np.median(np.log(past.scale)))),
         meta_features=np.concatenate([past.meta_features, meta_features[None, :]]),
     )
@@ -199,8 +176,7 @@ class NewTask:
     Attributes:
         past: Past tasks on the pool, the surrogate's prediction last where there is one.
         belief: The experts on it.
-        regret: `(R, P)` scenarios of the portfolio.
-        weights: `(R,)` their weights.
+        weights: `(R,)` prior weights of these.
         first: Positions that come before all others while there are few trials.
         duration: `(P,)` what a trial costs, in any unit; None where all cost the same.
         settings: How the parts work together.
@@ -208,7 +184,6 @@ class NewTask:
 
     past: PastTasks
     belief: Belief
-    regret: Array
     weights: Array
     first: tuple[int, ...]
     duration: Array | None
@@ -245,19 +220,19 @@ class NewTask:
 
     def _pick(self, observed: Observed, taken: Sequence[int]) -> int | None:
         """Return one position that is not `taken`: observed (as it was or is assumed to come out) or waiting."""
-        if len(set(taken)) == self.regret.shape[1]:
+        regret, known = self.past.regret, len(taken)
+        if len(set(taken)) == regret.shape[1]:
             return None
-        known = len(taken)
         forced = [p for p in self.first if p not in taken]
         if forced and known < self.settings.mixture_trials:
             return forced[0]
         if not len(observed.positions) or known < self.settings.portfolio_trials:
-            return select_greedily(self.regret, self._evidence(observed), 1, taken, self.duration)[0]
+            return select_greedily(regret, self._evidence(observed), 1, taken, self.duration)[0]
         improvement = self._per_cost(self.belief.improvement(observed))
         if known >= self.settings.mixture_trials:
             return best_free(improvement, observed)
         shares = self._evidence(observed)
-        left = np.maximum(self.regret[:, taken].min(axis=1)[:, None] - self.regret, 0.0)  # (R, P)
+        left = np.maximum(regret[:, taken].min(axis=1)[:, None] - regret, 0.0)  # (R, P)
         gain = self._per_cost(shares @ left / shares.sum())
         own = self.settings.improvement_share
         return best_free(own * _relative(improvement, taken) + (1.0 - own) * _relative(gain, taken), observed)
@@ -269,7 +244,7 @@ class NewTask:
         """Return the scenarios' weights `(R,)`, by what they say of the observed trials."""
         if not len(observed.positions):
             return self.weights
-        return self.weights * weigh_by_evidence(self.regret[:, observed.positions], observed.performance)
+        return self.weights * weigh_by_evidence(self.past.regret[:, observed.positions], observed.performance)
 
 
 def _relative(gain: Array, taken: Sequence[int]) -> Array:

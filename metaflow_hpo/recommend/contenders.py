@@ -54,7 +54,7 @@ BASELINES: Mapping[str, Contender] = {
     "meta_gp": partial(
         Mixture.fit,
         settings=replace(
-            _FULL, portfolio_picks=0, task_experts=False, integrate_scale=False, similarity=0.0, task_forest=False
+            _FULL, portfolio_picks=0, task_experts=False, scale="fitted", similarity=0.0, task_forest=False
         ),
     ),
 }
@@ -68,11 +68,14 @@ PEERS: Mapping[str, Contender] = {
 }
 """Other people's recommenders, run with their own code."""
 
+LEARN_NOTHING = ("random", "default", "gp", "tpe", "optuna_gp", "hyperopt")
+"""Those that know of no other task; all the others learn from past ones."""
+
 ABLATIONS: Mapping[str, Contender] = {
     "surrogate-no-portfolio": partial(Mixture.fit, settings=replace(_FULL, portfolio_picks=0)),
     "surrogate-no-task_forest": partial(Mixture.fit, settings=replace(_FULL, task_forest=False)),
     "surrogate-no-task_experts": partial(Mixture.fit, settings=replace(_FULL, task_experts=False)),
-    "surrogate-no-scale_grid": partial(Mixture.fit, settings=replace(_FULL, integrate_scale=False)),
+    "surrogate-no-scale": partial(Mixture.fit, settings=replace(_FULL, scale="fixed")),
     "surrogate-no-similarity": partial(Mixture.fit, settings=replace(_FULL, similarity=0.0, task_forest=False)),
     "surrogate-no-past_covariance": partial(Mixture.fit, settings=replace(_FULL, past_share=0.0)),
     "surrogate-no-smooth_kernel": partial(Mixture.fit, settings=replace(_FULL, smooth_share=0.0)),

@@ -1,6 +1,7 @@
-"""Why a configuration is recommended: what the surrogate's prediction changes by when one thing is made ordinary.
+"""Why a configuration is recommended: what was best on the nearest past tasks, and what drives the prediction.
 
-The one thing to know: effects are of the surrogate, one change at a time; they do not add up and they are no causes.
+The one thing to know: an effect is what the prediction changes by when one thing is made ordinary. Effects do not add
+up, and they are no causes.
 
 References:
     Molnar 2022, Interpretable machine learning, on ceteris-paribus profiles.
@@ -11,10 +12,35 @@ from typing import Any
 import numpy as np
 
 from metaflow_hpo.space import Configuration
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Surrogate
 
 SHOWN = 5
+"""Past tasks, and meta-features, at most."""
+
+
+def find_nearest(past: MetaDataset, distances: Array, default: int) -> list[dict[str, Any]]:
+    """Return the nearest past tasks, nearest first, JSON-ready: what was best there, and how the default did.
+
+    Args:
+        past: T past tasks on the shared core.
+        distances: `(T,)` of the new task to each.
+        default: Position of the learner's default in the core.
+    """
+    found = []
+    for t in np.argsort(distances, kind="stable")[:SHOWN]:
+        best = int(np.nanargmax(past.performance[t]))
+        found.append(
+            {
+                "task_id": past.task_ids[t],
+                "family": past.families[t],
+                "distance": float(distances[t]),
+                "best_performance": float(past.performance[t, best]),
+                "default_performance": float(past.performance[t, default]),
+                "best_configuration": dict(past.configurations[best]),
+            }
+        )
+    return found
 
 
 def explain(

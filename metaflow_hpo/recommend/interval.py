@@ -9,8 +9,27 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
+
+from metaflow_hpo.surrogate.meta_dataset import Array
 
 _NORMAL_80 = 1.2816
+
+
+def expect_performance(mean: Array, spread: Array) -> Array:
+    """Return the expected performance, in [0, 1]: that of a normal distribution whose tails gather at 0 and 1.
+
+    Args:
+        mean: `(N,)` of the normal distribution, which knows no ends.
+        spread: `(N,)` its standard deviation, >= 0.
+    """
+    sd = np.maximum(spread, 1e-12)
+
+    def exceed(z: Array) -> Array:
+        """Return the mean of what exceeds 0, in standard deviations, of a normal distribution around z."""
+        return np.asarray(z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi))
+
+    return np.clip(sd * (exceed(mean / sd) - exceed((mean - 1.0) / sd)), 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,11 @@ class IntervalScale:
             return self.scale
         counts, scales = zip(*self.observed, strict=True)
         return float(np.interp(np.log(trials), np.log(counts), scales))
+
+    def around(self, mean: float, margin: float) -> dict[str, float]:
+        """Return `mean, low, high, coverage`; metrics end at 1 and are floored at 0, so nothing leaves [0, 1]."""
+        low, high = max(mean - margin, 0.0), min(mean + margin, 1.0)
+        return {"mean": float(mean), "low": float(low), "high": float(high), "coverage": self.coverage}
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-ready values; `from_json` inverts it."""

@@ -11,6 +11,7 @@ same unless a forest on their meta-features has proved itself; with no trials th
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -48,7 +49,8 @@ class MixtureSettings:
             is uniform, and so are the portfolio's weights.
         width: Width of that similarity, in root median squared distances.
         task_experts: Whether past tasks are experts; otherwise only their mean is.
-        integrate_scale: Whether the scale is integrated; otherwise its most probable value is taken.
+        scale: Whether the scale is integrated, fitted (its most probable value) or fixed at past tasks' median. Fixed
+            is worse; fitted, which the meta-learned GP does, is as good as integrated.
     """
 
     portfolio_picks: int = 2
@@ -61,7 +63,7 @@ class MixtureSettings:
     similarity: float = 0.5
     width: float = 0.5
     task_experts: bool = True
-    integrate_scale: bool = True
+    scale: Literal["integrated", "fitted", "fixed"] = "integrated"
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Mixture:
         log_scale = np.log(past.scale)
         sd = max(float(log_scale.std()), _MIN_LOG_SCALE_SD)
         count = int(np.clip(np.ceil(4.0 * sd / _LOG_SCALE_STEP), 7, _MAX_SCALES))
-        z = np.linspace(-2.0, 2.0, count)
+        z = np.zeros(1) if settings.scale == "fixed" else np.linspace(-2.0, 2.0, count)
         prior = np.exp(-0.5 * z**2)
         center = float(np.median(log_scale))
         return cls(past, TaskDistance.fit(past.meta_features), center + sd * z, prior / prior.sum(), settings)
@@ -194,29 +196,33 @@ class Belief:
         # A value far below the incumbent is only bad: scores do not reach further down.
         targets = np.maximum(observed.performance / scales[:, None], best / scales[:, None] - _SCORE_RANGE)  # (B, N)
         residual = targets[None, :, :] - self.means[:, None, at]  # (E, B, N)
-        # Experts share one covariance, unless scores were filled in: then each has its own.
-        noise = mixture.settings.noise
-        if len(self.unsure):
-            groups = [slice(e, e + 1) for e in range(len(self.means))]
-            parts = [_condition(self._own(g.start, cross, smooth, at), at, residual[g], noise) for g in groups]
+        noise, is_own = mixture.settings.noise, len(self.unsure) > 0
+        if is_own:  # scores were filled in: each expert has a covariance of its own
+            own = [self._own(e, cross[:, at], smooth[:, at], at, at) for e in range(len(self.means))]
+            parts = [_Conditioned.on(covariance, residual[e : e + 1], noise) for e, covariance in enumerate(own)]
         else:
-            parts = [_condition(cross, at, residual, noise)]
+            parts = [_Conditioned.on(cross[:, at], residual, noise)]
         # Flat in the offset of y, not of y / b: one power of b less.
         evidence = np.concatenate([part.log_evidence for part in parts]) - (len(at) - 1) * mixture.log_scales
         log_weight = evidence + self.log_weights[:, None] + np.log(mixture.scale_prior)
         experts, grid, share = self._prune(log_weight)
-        prior = self._prior_variance()
-        for e in np.unique(experts):
-            part, row = (parts[e], 0) if len(self.unsure) else (parts[0], e)
+        variance = self._prior_variance()
+        if not is_own:
+            variance = variance - parts[0].explain(cross)
+        for e in np.unique(experts):  # only what matters is worked out for the whole pool
             mine = experts == e
             b = grid[mine]
-            own = self.unsure[e] ** 2 if len(self.unsure) else 0.0
-            deviation = np.sqrt(np.maximum(prior + own - part.explained, 1e-10))
-            yield share[mine], scales[b], self.means[e] + part.solved[row, b] @ part.cross, deviation
+            if is_own:
+                covariance = self._own(e, cross, smooth, at, np.arange(cross.shape[1]))
+                left = variance + self.unsure[e] ** 2 - parts[e].explain(covariance)
+                mean = self.means[e] + parts[e].solved[0, b] @ covariance
+            else:
+                left, mean = variance, self.means[e] + parts[0].solved[e, b] @ cross
+            yield share[mine], scales[b], mean, np.sqrt(np.maximum(left, 1e-10))
 
-    def _own(self, e: int, cross: Array, smooth: Array, at: IntArray) -> Array:
-        """Return expert e's covariance `(N, P)`: where its scores were filled in it is less sure of them."""
-        return np.asarray(cross + smooth * self.unsure[e, at][:, None] * self.unsure[e][None, :])
+    def _own(self, e: int, cross: Array, smooth: Array, at: IntArray, to: IntArray) -> Array:
+        """Return expert e's covariance of positions `at` with `to`: where its scores were filled in it is less sure."""
+        return np.asarray(cross + smooth * self.unsure[e, at][:, None] * self.unsure[e, to][None, :])
 
     def _covariance(self, at: IntArray) -> tuple[Array, Array]:
         """Return prior covariance and smooth correlation `(N, P)` of observed positions with the pool."""
@@ -233,7 +239,7 @@ class Belief:
 
     def _prune(self, log_weight: Array) -> tuple[IntArray, IntArray, Array]:
         """Return experts, scales and shares of the (expert, scale) pairs that carry nearly all the weight."""
-        if not self.mixture.settings.integrate_scale:
+        if self.mixture.settings.scale == "fitted":
             best = log_weight == log_weight.max(axis=1, keepdims=True)
             log_weight = np.where(best, log_weight, -np.inf)
         flat = log_weight.ravel()
@@ -250,23 +256,26 @@ class _Conditioned:
     """Processes with one covariance, given the observed trials.
 
     Attributes:
-        cross: `(N, P)` prior covariance of the trials with the pool.
+        cholesky: `(N, N)` of the trials' covariance, noise included.
         solved: `(E, B, N)` covariance^-1 residual.
         log_evidence: `(E, B)` log marginal likelihood, up to a constant.
-        explained: `(P,)` variance that the trials take away.
     """
 
-    cross: Array
+    cholesky: Array
     solved: Array
     log_evidence: Array
-    explained: Array
 
+    @classmethod
+    def on(cls, covariance: Array, residual: Array, noise: float) -> "_Conditioned":
+        """Condition on residuals `(E, B, N)` of trials with covariance `(N, N)`."""
+        count = len(covariance)
+        cholesky: Array = np.linalg.cholesky(covariance + noise * np.eye(count)).astype(np.float64, copy=False)
+        half = solve_triangular(cholesky, residual.reshape(-1, count).T, lower=True, check_finite=False)
+        back = solve_triangular(cholesky, half, lower=True, trans="T", check_finite=False)
+        evidence = -0.5 * (half**2).sum(axis=0) - np.log(np.diag(cholesky)).sum()
+        return cls(cholesky, back.T.reshape(residual.shape), evidence.reshape(residual.shape[:2]))
 
-def _condition(cross: Array, at: IntArray, residual: Array, noise: float) -> _Conditioned:
-    """Condition on residuals `(E, B, N)` at positions `(N,)`."""
-    cholesky = np.linalg.cholesky(cross[:, at] + noise * np.eye(len(at)))
-    half = solve_triangular(cholesky, residual.reshape(-1, len(at)).T, lower=True, check_finite=False)
-    back = solve_triangular(cholesky, half, lower=True, trans="T", check_finite=False)
-    evidence = -0.5 * (half**2).sum(axis=0) - np.log(np.diag(cholesky)).sum()
-    explained = (solve_triangular(cholesky, cross, lower=True, check_finite=False) ** 2).sum(axis=0)
-    return _Conditioned(cross, back.T.reshape(residual.shape), evidence.reshape(residual.shape[:2]), explained)
+    def explain(self, cross: Array) -> Array:
+        """Return the variance `(P,)` that the trials take away, given their covariance with the pool `(N, P)`."""
+        half = solve_triangular(self.cholesky, cross, lower=True, check_finite=False)
+        return np.asarray((half**2).sum(axis=0))

@@ -1,7 +1,7 @@
 """Greedy portfolios: configurations that complement each other over scenarios.
 
 A scenario is one way the new task may behave: the regret of every configuration of the pool, `(C,)`. Past tasks are
-scenarios; so is what each member of the surrogate believes of the new task.
+scenarios; so is what the surrogate believes of the new task.
 """
 
 from collections.abc import Sequence

@@ -86,12 +86,15 @@ def propose_with_tpe(
 def propose_with_gp(space: SearchSpace, tried: Sequence[Configuration], performance: Array, seed: int) -> Configuration:
     """Ask Optuna's Gaussian process sampler with its default settings.
 
+    What depends on a condition it draws at random, which is its own code's way.
+
     References:
         Akiba et al. 2019, Optuna, arXiv:1907.10902 (`GPSampler`).
     """
     import optuna
 
-    return _ask_optuna(optuna.samplers.GPSampler, space, tried, performance, seed)
+    sampler = partial(optuna.samplers.GPSampler, warn_independent_sampling=False)
+    return _ask_optuna(sampler, space, tried, performance, seed)
 
 
 def _ask_optuna(

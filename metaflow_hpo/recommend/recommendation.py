@@ -17,8 +17,8 @@ from metaflow_hpo.recommend import sequential
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSettings, NewTask, place
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
-from metaflow_hpo.recommend.explanation import explain
-from metaflow_hpo.recommend.interval import IntervalScale
+from metaflow_hpo.recommend.explanation import explain, find_nearest
+from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.signal import lacks_signal
@@ -33,7 +33,6 @@ _ARRAYS_FILE = "past_tasks.safetensors"
 _DESCRIPTION_FILE = "past_tasks.json"
 _FOREST = "forest."
 """What the names of the forest's arrays begin with."""
-NEAREST = 5
 NOVEL_WIDENING = 2.0
 """Factor of the intervals' width on a task unlike all past ones."""
 
@@ -74,7 +73,7 @@ class ServedRecommender:
     Attributes:
         surrogate: The cross-fitted surrogate.
         past: Past tasks on the shared core.
-        trust: Weight of the surrogate's own scenarios, chosen on meta-validation families.
+        trust: Weight of the surrogate's prediction among the scenarios, chosen on meta-validation families.
         interval: Conformal width of intervals.
         lineage: Where it came from: `meta_dataset_md5`, `git_revision`, ...
         forest: Weights of past tasks, fitted on `past`; fitted here unless given.
@@ -185,7 +184,7 @@ class ServedRecommender:
             order = self._select(row, count, fallback=fallback, per_time=per_time, prediction=prediction)
             mean, spread = prediction.mean[0], prediction.spread[0]
             pool, is_new = self.past.configurations, True
-        mean = np.clip(mean, 0.0, 1.0)
+        mean = expect_performance(mean, spread)
         # The next trial alone may be a step into the unknown, or a cheap one; a set is what a person relies on.
         if is_new and (count > 1 or not (observed or per_time)):
             order = with_default(order, mean, self._default)
@@ -253,46 +252,24 @@ class ServedRecommender:
                 {
                     "rank": rank,
                     "configuration": dict(configuration),
-                    "performance": {"metric": metric, **self._interval(mean, width * spread)},
+                    "performance": {"metric": metric, **self.interval.around(mean, width * spread)},
                     "expected_gain_over_default": float(mean - chosen.default_mean),
                     "expected_duration_s": float(expected_s),
                 }
                 for rank, (configuration, mean, spread, expected_s) in enumerate(lines, start=1)
             ],
             "evidence": {
-                "nearest_tasks": self._nearest(row),
+                "nearest_tasks": find_nearest(self.past, self._novelty.distances(row), self._default),
                 "trust_in_surrogate": self.trust,
                 "observed_trials": len(observed),
-                **(self._explain(row, chosen.configurations) if explained else {}),
+                **(self._explain(row, chosen.configurations[0]) if explained else {}),
             },
             "novelty": {"percentile": chosen.percentile, "fallback": chosen.fallback},
             "lineage": dict(self.lineage),
         }
 
-    def _explain(self, row: Array, chosen: Sequence[Configuration]) -> dict[str, list[dict[str, Any]]]:
-        return explain(self.surrogate, row, self._recommender.standardiser.center, chosen[0])
-
-    def _interval(self, mean: float, margin: float) -> dict[str, float]:
-        """Both metrics end at 1 and the floor of each is 0, so an interval never leaves [0, 1]."""
-        low, high = max(mean - margin, 0.0), min(mean + margin, 1.0)
-        return {"mean": float(mean), "low": float(low), "high": float(high), "coverage": self.interval.coverage}
-
-    def _nearest(self, row: Array) -> list[dict[str, Any]]:
-        distances = self._novelty.distances(row)
-        found = []
-        for t in np.argsort(distances, kind="stable")[:NEAREST]:
-            best = int(np.nanargmax(self.past.performance[t]))
-            found.append(
-                {
-                    "task_id": self.past.task_ids[t],
-                    "family": self.past.families[t],
-                    "distance": float(distances[t]),
-                    "best_performance": float(self.past.performance[t, best]),
-                    "default_performance": float(self.past.performance[t, self._default]),
-                    "best_configuration": dict(self.past.configurations[best]),
-                }
-            )
-        return found
+    def _explain(self, row: Array, first: Configuration) -> dict[str, list[dict[str, Any]]]:
+        return explain(self.surrogate, row, self._recommender.standardiser.center, first)
 
     def save(self, folder: Path) -> None:
         """Write everything into an existing folder."""

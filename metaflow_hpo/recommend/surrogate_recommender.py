@@ -1,8 +1,8 @@
-"""The surrogate's recommender: a portfolio over past tasks, each bent towards what it believes of the new one.
+"""The surrogate's recommender: a portfolio over past tasks and what the surrogate believes of the new one.
 
-A past task is a scenario of how the new one may behave. Its regrets are mixed with those the surrogate predicts for the
-new task: `(1 - trust) * past + trust * predicted`. Scenarios of similar tasks weigh more: what makes tasks similar is
-learned by a forest, or is their distance in meta-features where the forest does not prove itself on the past tasks.
+A past task is a scenario of how the new one may behave; the surrogate's prediction is one more, whose weight is
+`trust`. Scenarios of similar tasks weigh more: what makes tasks similar is learned by a forest, or is their distance in
+meta-features where the forest does not prove itself on the past tasks.
 
 The one thing to know: with `trust = 0` and uniform similarity it is the greedy portfolio, so it has to earn every step
 away from it. `trust` is chosen on meta-validation families, never on the families that are reported.
@@ -20,7 +20,7 @@ from metaflow_hpo.surrogate.predict import Prediction, Surrogate
 from metaflow_hpo.surrogate.targets import Standardiser
 
 TRUSTS: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9)
-"""Shares of the surrogate's prediction in a scenario that are tried on meta-validation families."""
+"""Weights of the surrogate's prediction that are tried on meta-validation families."""
 FOREST_SHARE = 0.9
 """Part of the weights of past tasks that is the forest's, where it has a say; the rest is uniform."""
 
@@ -36,7 +36,7 @@ class SurrogateRecommender:
         past_regret: `(T, C)` normalised regret on past tasks.
         past_meta_features: `(T, M)` standardised.
         standardiser: Fitted on past tasks.
-        trust: Share of the surrogate's prediction in every scenario, in [0, 1].
+        trust: Weight of the surrogate's prediction among the scenarios, in [0, 1].
         forest: Learned weights of past tasks.
     """
 
@@ -65,7 +65,7 @@ class SurrogateRecommender:
         Args:
             surrogate: The fitted surrogate.
             past: Past tasks on the pool; must hold no family that is evaluated.
-            trust: Share of the surrogate's prediction in every scenario, in [0, 1].
+            trust: Weight of the surrogate's prediction among the scenarios, in [0, 1].
             networks: Networks that may be asked; all unless given.
             forest: Fitted on the very same past tasks; fitted here unless given.
             forest_share: Its share where that is decided already, on these past tasks or fewer.
@@ -99,7 +99,9 @@ class SurrogateRecommender:
         return select_greedily(regret, weights, count, duration=duration)
 
     def scenarios(self, meta_features: Array, prediction: Prediction | None = None) -> tuple[Array, Array]:
-        """Return regrets `(T, C)` and weights `(T,)` of a task's scenarios; NaN (never tried) is the prediction.
+        """Return regrets `(T + 1, C)` and weights `(T + 1,)` of a task's scenarios, the prediction last.
+
+        What a past task never tried (NaN) is predicted.
 
         Args:
             meta_features: `(M,)` of the task.
@@ -107,7 +109,8 @@ class SurrogateRecommender:
         """
         believed = self.believed_regret(meta_features, prediction)
         past = np.where(np.isfinite(self.past_regret), self.past_regret, believed)
-        return (1.0 - self.trust) * past + self.trust * believed, self.similarity(meta_features)
+        weights = (1.0 - self.trust) * self.similarity(meta_features)
+        return np.concatenate([past, believed[None, :]]), np.append(weights, self.trust)
 
     def believed_regret(self, meta_features: Array, prediction: Prediction | None = None) -> Array:
         """Return the normalised regret `(C,)` the surrogate predicts, 0 at the configuration it believes best."""

@@ -16,14 +16,15 @@ import numpy as np
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask, place
+from metaflow_hpo.recommend.explanation import SHOWN
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.novelty import THRESHOLD, square_to_nearest_family
 from metaflow_hpo.recommend.portfolio import with_default
-from metaflow_hpo.recommend.recommendation import NEAREST, NOVEL_WIDENING, Observed
+from metaflow_hpo.recommend.recommendation import NOVEL_WIDENING, Observed
 from metaflow_hpo.recommend.sequential import Observed as AtPositions
 from metaflow_hpo.recommend.table_pool import choose_pool, median_seconds
 from metaflow_hpo.space import SearchSpace
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import History, PastTasks
 from metaflow_hpo.surrogate.trial_table import TrialTable
 
@@ -81,7 +82,10 @@ class TableRecommender:
 
     def without(self, family: str) -> "TableRecommender":
         """Return the recommender without the tasks of a family; the pool stays."""
-        kept = np.flatnonzero(np.array(self.families) != family)
+        return self.keep(np.flatnonzero(np.array(self.families) != family))
+
+    def keep(self, kept: IntArray) -> "TableRecommender":
+        """Return the recommender with some of its tasks, by position `(K,)`; the pool stays."""
         past = self.past
         rows = {name: getattr(past, name)[kept] for name in _ARRAYS}
         families = tuple(self.families[t] for t in kept)
@@ -206,7 +210,7 @@ class TableRecommender:
             return []
         squared = self.adaptive.distance.squared(row)
         found = []
-        for t in np.argsort(squared, kind="stable")[:NEAREST]:
+        for t in np.argsort(squared, kind="stable")[:SHOWN]:
             best = int(np.argmin(self.past.regret[t]))
             found.append(
                 {

@@ -98,13 +98,15 @@ class SyneTuneZeroShot:
     configurations for each task.
 
     Attributes:
-        order: `(P,)` positions.
+        ask: Returns its next position, None at the end.
+        order: What it has answered so far; the same whatever is observed, so it is asked once for all tasks.
 
     References:
         Wistuba, Schilling, Schmidt-Thieme 2015, Sequential model-free hyperparameter tuning.
     """
 
-    order: IntArray
+    ask: Callable[[], int | None]
+    order: list[int]
     is_random: bool = False
 
     @classmethod
@@ -118,16 +120,29 @@ class SyneTuneZeroShot:
         evaluations = _evaluations(space, [(positions, regret) for regret in past.regret])
         with _quietly():
             scheduler = ZeroShotTransfer(space, _METRIC, evaluations, random_seed=0)
-            asked = [scheduler.get_config() for _ in range(min(len(positions), _MAX_ASKED))]
-        return cls(np.array([answer["position"] for answer in asked], dtype=np.int64))
+
+        def ask() -> int | None:
+            with _quietly():
+                answer = scheduler.get_config()
+            return None if answer is None else int(answer["position"])
+
+        return cls(ask, [])
 
     def start(self, meta_features: Array, seed: int) -> Picker:
-        """Go down the list."""
-        return in_order(self.order)
+        """Go down its list."""
+
+        def pick(observed: Observed) -> int | None:
+            tried = set(observed.positions.tolist())
+            following = next((p for p in self.order if p not in tried), None)
+            while following is None and (position := self.ask()) is not None:
+                self.order.append(position)
+                following = None if position in tried else position
+            return following
+
+        return pick
 
 
 _METRIC = "loss"
-_MAX_ASKED = 100
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ depends on the order of the lines. Configurations need not be shared by all task
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
+from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.space import Categorical, Configuration, SearchSpace, Value
@@ -19,6 +20,9 @@ from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 META_PREFIX = "mf_"
 _OPTIONAL = ("test_performance", "duration_s")
 _SHOWN = 5
+_ROUNDING = 1e-12
+"""Share of the largest performance up to which a range is rounding: means of equal repetitions differ by that."""
+_MANY_CHOICES = 20
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class TaskTrials:
     @property
     def is_degenerate(self) -> bool:
         """Whether all its configurations perform the same, so that no choice among them matters."""
-        return bool(self.performance.max() <= self.performance.min())
+        return bool(np.ptp(self.performance) <= _ROUNDING * np.abs(self.performance).max())
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def build_trial_table(
     Args:
         frame: One line a trial: `task_id`, `hp_*`, `performance`; optional `family` (the task's name unless given),
             `mf_*` (one value a task), `test_performance`, `duration_s`, `status` (anything but "ok" is failed).
-            Repetitions of a configuration on a task are averaged.
+            Repetitions of a configuration on a task are averaged; numbers written as text are read as numbers.
         lower_is_better: The performance is a loss or an error: flip its sign and that of the test performance.
         space: Search space; inferred from the columns unless given.
 
@@ -105,21 +109,24 @@ def build_trial_table(
         test_performance=(sign * rows["test_performance"]).where(ok),
         duration_s=rows["duration_s"].where(ok),
     )
-    space = infer_space(rows) if space is None else space
+    notes = _note_trials(rows, ok)
+    if space is None:
+        space = infer_space(rows)
+        notes += _note_choices(rows, space)
     columns = [PREFIX + name for name in space.names]
     # Numbered in the order of their values, not of their lines.
     rows = rows.assign(position=rows.groupby(columns, dropna=False, sort=True).ngroup())
     distinct = rows.drop_duplicates("position").sort_values("position")
-    configurations = tuple(_read_configuration(row, space) for row in distinct[columns].to_dict("records"))
-    tasks, notes = _read_tasks(rows)
+    configurations = tuple(read_configuration(row, space) for row in distinct[columns].to_dict("records"))
+    tasks, left_out = _read_tasks(rows)
     families = {task.family for task in tasks}
     if len(families) < 2:
         raise InvalidTableError(
             f"Expected tasks of at least two families whose trials differ; found {sorted(families) or 'none'} "
-            f"({'; '.join(notes) or 'nothing was left out'}). Add tasks, or correct the columns task_id and family."
+            f"({'; '.join(left_out) or 'nothing was left out'}). Add tasks, or correct the columns task_id and family."
         )
     names = tuple(sorted(str(c) for c in rows.columns if str(c).startswith(META_PREFIX)))
-    return TrialTable(space, configurations, space.encode(configurations), names, tasks, notes)
+    return TrialTable(space, configurations, space.encode(configurations), names, tasks, (*left_out, *notes))
 
 
 def _check_columns(frame: pd.DataFrame, space: SearchSpace | None) -> pd.DataFrame:
@@ -131,6 +138,9 @@ def _check_columns(frame: pd.DataFrame, space: SearchSpace | None) -> pd.DataFra
             f"{f'{missing[:_SHOWN]} are missing' if missing else 'there is no line'} "
             f"(found {[str(c) for c in frame.columns][:12]}). Rename the columns, or give another table."
         )
+    twice = list(dict.fromkeys(str(c) for c in frame.columns[frame.columns.duplicated()]))
+    if twice:
+        raise InvalidTableError(f"Expected every column once; found {twice[:_SHOWN]} repeatedly. Rename or drop them.")
     if frame["task_id"].isna().any():
         raise InvalidTableError(f"{int(frame['task_id'].isna().sum())} trials have no task_id. Fill it in.")
     rows = frame.copy()
@@ -149,15 +159,46 @@ def _check_columns(frame: pd.DataFrame, space: SearchSpace | None) -> pd.DataFra
         )
     for name in numeric:
         rows[name] = rows[name].astype(np.float64)
+    if "status" in rows and not rows["status"].eq("ok").any():
+        found = sorted(map(str, rows["status"].unique()))[:_SHOWN]
+        raise InvalidTableError(
+            f"Expected the status 'ok' of trials that worked; found only {found}. Rename it, or drop the column."
+        )
+    text = set() if space is None else {PREFIX + hp.name for hp in space.hyperparameters if isinstance(hp, Categorical)}
+    for name in rows.columns:
+        if str(name).startswith(PREFIX) and name not in text:
+            rows[name] = _read_numbers(rows[name])
     return rows
 
 
-def _read_configuration(row: Mapping[Hashable, Value], space: SearchSpace) -> Configuration:
-    """Missing cells are left out; choices are text whatever their column held."""
+def _read_numbers(column: pd.Series) -> pd.Series:
+    """Return a hyperparameter's values as numbers if all of them are written as such, else as they are."""
+    if is_numeric_dtype(column) or is_datetime64_any_dtype(column):
+        return column
+    present = column.dropna()
+    nested = next((value for value in present if not np.isscalar(value) and not isinstance(value, Decimal)), None)
+    if nested is not None:
+        raise InvalidTableError(
+            f"Expected numbers, text or true and false in {column.name}; found {nested!r}. Split it into columns."
+        )
+    if any(isinstance(value, bool | np.bool_) for value in present):
+        return column
+    numbers = pd.to_numeric(column, errors="coerce")
+    return column if numbers[present.index].isna().any() else numbers
+
+
+def read_configuration(row: Mapping[Hashable, Value], space: SearchSpace) -> Configuration:
+    """Return the configuration in the `hp_*` cells of a line; a missing cell or column says that it is not used.
+
+    Choices are text whatever their column held.
+
+    Raises:
+        SearchSpaceMismatchError: If it does not belong to the search space.
+    """
     values = {}
     for hp in space.hyperparameters:
-        value = row[PREFIX + hp.name]
-        if not pd.isna(value):
+        value = row.get(PREFIX + hp.name)
+        if value is not None and not pd.isna(value):
             values[hp.name] = str(value) if isinstance(hp, Categorical) else value
     return space.validate(values)
 
@@ -198,9 +239,37 @@ def _read_tasks(rows: pd.DataFrame) -> tuple[tuple[TaskTrials, ...], tuple[str, 
     return tuple(tasks), notes
 
 
+def _note_trials(rows: pd.DataFrame, ok: "pd.Series[bool]") -> list[str]:
+    """Say how many trials failed, and how many are repetitions."""
+    notes = []
+    failed, total = int((~ok).sum()), len(rows)
+    if failed:
+        notes.append(
+            f"{failed} of {total} trials failed or have no finite performance: each counts as its task's worst."
+        )
+    columns = ["task_id", *(c for c in rows.columns if str(c).startswith(PREFIX))]
+    repeated = int(rows.duplicated(columns).sum())
+    if repeated:
+        notes.append(f"{repeated} of {total} trials repeat a configuration on its task: their mean counts.")
+    return notes
+
+
+def _note_choices(rows: pd.DataFrame, space: SearchSpace) -> list[str]:
+    """Warn of text that differs in nearly every configuration, such as a name or a number with a unit."""
+    names = [PREFIX + hp.name for hp in space.hyperparameters if isinstance(hp, Categorical)]
+    counts = {name: int(rows[name].nunique()) for name in names}
+    configurations = len(rows[[PREFIX + name for name in space.names]].drop_duplicates())
+    return [
+        f"{name} holds {count} different texts in {configurations} configurations: nothing carries over from one to "
+        "another. Give numbers, or drop the column if it only names the configuration."
+        for name, count in counts.items()
+        if count > max(_MANY_CHOICES, configurations // 2)
+    ]
+
+
 def _note(task_ids: Sequence[str], what: str) -> list[str]:
-    shown = ", ".join(task_ids[:_SHOWN]) + (", ..." if len(task_ids) > _SHOWN else "")
-    return [f"{len(task_ids)} tasks {what}: {shown}."] if task_ids else []
+    shown = ", ".join(task_ids[:_SHOWN]) + (", ..." if len(task_ids) > _SHOWN else ".")
+    return [f"{len(task_ids)} tasks {what}: {shown}"] if task_ids else []
 
 
 def _check_constant(rows: pd.DataFrame) -> None:

@@ -18,4 +18,4 @@ def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tracking(tmp_path: Path, mlflow_template: Path) -> Tracking:
     (tmp_path / "data" / "mlflow").mkdir(parents=True)
     shutil.copy(mlflow_template, tmp_path / "data" / "mlflow" / "mlflow.db")
-    return Tracking.local(tmp_path / "data", {"git.revision": "abc"})
+    return Tracking.local(tmp_path / "data")

@@ -23,6 +23,7 @@ from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, NoChampionE
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.recommend.recommendation import Observed
 from metaflow_hpo.settings import Settings
+from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
 
 SPACE = get_learner("svm").space
 
@@ -292,6 +293,25 @@ def test_observed_trials_without_a_performance_are_left_out(tmp_path) -> None:
     observed = advise.read_observed(write_observed(tmp_path / "t.csv", [0.5, None, 0.7]), "svm")
     assert [o.performance for o in observed] == [0.5, 0.7]
     assert observed[0].configuration == SPACE.default
+
+
+def test_observed_trials_need_no_column_that_none_of_them_uses(tmp_path) -> None:
+    space = SearchSpace(
+        (
+            Categorical("optimizer", ("adam", "sgd"), "adam"),
+            Float("momentum", 0.0, 1.0, 0.5, condition=Condition("optimizer", ("sgd",))),
+            Integer("layers", 1, 4, 2),
+        )
+    )
+    path = tmp_path / "t.csv"
+    path.write_text("hp_optimizer,hp_layers,performance\nadam,2,0.5\n")
+    assert advise.read_observed_in(path, space)[0].configuration == {"optimizer": "adam", "layers": 2}
+    path.write_text("hp_optimizer,hp_layers,performance\nsgd,2,0.5\n")
+    with pytest.raises(SearchSpaceMismatchError, match="misses 'momentum'"):
+        advise.read_observed_in(path, space)
+    path.write_text("hp_optimizer,hp_layers,performance\nadam,2.7,0.5\n")
+    with pytest.raises(SearchSpaceMismatchError, match=r"layers must be .*got 2\.7"):
+        advise.read_observed_in(path, space)
 
 
 def test_observed_trials_that_cannot_be_used_are_refused(tmp_path) -> None:

@@ -1,7 +1,5 @@
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,7 +10,6 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.adapters.files import (
-    Journal,
     read_frame,
     read_json,
     replacing,
@@ -189,83 +186,6 @@ def test_a_missing_torn_or_damaged_table_is_named(tmp_path: Path) -> None:
         read_frame(path)
 
 
-def test_a_journal_keeps_records_in_order_with_nan_and_infinity(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "new" / "journal.jsonl")
-    assert journal.read() == []
-    journal.append({"performance": float("nan"), "n": np.int64(1), "curve": np.array([0.5, 1.0])})
-    journal.append({"performance": math.inf, "n": 2, "reason": "line\nbreak \x85"})
-    first, second = journal.read()
-    assert math.isnan(first.pop("performance"))
-    assert first == {"n": 1, "curve": [0.5, 1.0]}
-    assert second == {"performance": math.inf, "n": 2, "reason": "line\nbreak \x85"}
-    journal.remove()
-    journal.remove()
-    assert journal.read() == []
-
-
-@pytest.mark.parametrize("torn", [b'{"n": 3', b"\0" * 100, b'{"n": 3}', b"\xff", b'{"n"\n', b"[3]\n"])
-def test_a_torn_last_line_is_dropped_and_cut_off(tmp_path: Path, torn: bytes) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
-    journal.append({"n": 1})
-    journal.append({"n": 2})
-    with journal.path.open("ab") as file:
-        file.write(torn)
-    assert journal.read() == [{"n": 1}, {"n": 2}]
-    assert journal.path.read_bytes() == b'{"n": 1}\n{"n": 2}\n'
-
-
-@pytest.mark.parametrize("size", [1, 65536, 200_000])
-def test_appending_after_a_crash_cuts_the_unfinished_line_first(tmp_path: Path, size: int) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
-    journal.append({"n": 1})
-    with journal.path.open("ab") as file:
-        file.write(b"x" * size)
-    journal.append({"n": 2})
-    assert journal.read() == [{"n": 1}, {"n": 2}]
-    journal.path.write_bytes(b"y" * size)
-    journal.append({"n": 3})
-    assert journal.read() == [{"n": 3}]
-
-
-def test_a_torn_line_before_the_last_raises(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
-    journal.path.write_text('{"n": 1}\n{"n"\n{"n": 3}\n')
-    with pytest.raises(InvalidTableError, match="expected a JSON object on line 2 of 3"):
-        journal.read()
-
-
-def test_a_record_that_json_cannot_hold_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
-    with pytest.raises(TypeError, match="found object"):
-        journal.append({"n": object()})
-    assert not journal.path.exists()
-
-
-def test_after_kill_9_the_journal_holds_every_record_that_was_acknowledged(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
-    code = """
-import sys
-from pathlib import Path
-from metaflow_hpo.adapters.files import Journal
-journal, n = Journal(Path(sys.argv[1])), 0
-while True:
-    journal.append({"n": n, "curve": [0.5] * 2000})
-    print(n, flush=True)
-    n += 1
-"""
-    process = run_python(code, str(journal.path))
-    assert process.stdout is not None
-    acknowledged = [int(process.stdout.readline()) for _ in range(20)]
-    os.kill(process.pid, signal.SIGKILL)
-    rest, _ = process.communicate()
-    acknowledged += [int(line) for line in rest.splitlines()]
-    records = [record["n"] for record in journal.read()]
-    assert records[: len(acknowledged)] == acknowledged
-    assert len(records) <= len(acknowledged) + 1
-    journal.append({"n": "after"})
-    assert journal.read()[-1] == {"n": "after"}
-
-
 def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     folder = tmp_path / "deep" / "kept"
 
@@ -282,3 +202,22 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
         replace_by("third", fail=True)
     assert [file.name for file in folder.iterdir()] == ["second"]
     assert [entry.name for entry in folder.parent.iterdir()] == ["kept"]
+
+
+def test_a_folder_stays_whole_where_it_cannot_be_replaced(tmp_path, monkeypatch):
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    (folder / "old").write_text("old")
+
+    def refuse(path, target):
+        raise OSError(f"no {target}")
+
+    def replace_it():
+        with replacing(folder) as fresh:
+            (fresh / "new").write_text("new")
+            monkeypatch.setattr(Path, "rename", refuse)
+
+    with pytest.raises(OSError, match="no"):
+        replace_it()
+    monkeypatch.undo()
+    assert [file.name for file in folder.iterdir()] == ["old"]

@@ -81,6 +81,29 @@ def test_ten_good_and_three_bad_files_are_sorted_once(store: DataStore) -> None:
     assert len(before) == 13
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("cut.csv", "a,y\n1\n"),
+        ("empty.csv", ""),
+        ("noise.parquet", b"PAR1 and no more"),
+        ("binary.csv", b"\x00\x01" * 50),
+        ("beside.csv", None),
+    ],
+)
+def test_a_reason_names_the_file_without_the_folders_of_this_machine(
+    store: DataStore, name: str, content: str | bytes | None
+) -> None:
+    land(store, name, content)
+    if content is None:
+        land(store, "beside.yaml", "colour: red\n")
+    take_in(store, [])
+    reason = (store.quarantine / f"{name}.reason.txt").read_text()
+    assert reason.count(Path(name).stem) >= 2  # the heading and the reason
+    assert str(store.data) not in reason
+    assert str(store.data) not in read_ledger(store)[-1].reason
+
+
 def test_the_same_data_under_another_name_are_a_duplicate_whatever_the_order_of_rows(store: DataStore) -> None:
     land(store, "first.csv")
     assert ids(take_in(store, [])) == ["first"]

@@ -16,6 +16,7 @@ from metaflow_hpo.adapters import servers
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import MetaflowHPOError, NoChampionError
 from metaflow_hpo.settings import Settings
+from tests.live import free_ports
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),
@@ -33,14 +34,8 @@ STUBBORN = (
 DIES = "import time; time.sleep(0.5); raise SystemExit(7)"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def make_server(name: str, code: str) -> servers.Server:
-    port = free_port()
+    port = free_ports(1)[0]
     return servers.Server(name, [sys.executable, "-c", code, str(port)], port, "/")
 
 
@@ -144,7 +139,7 @@ def test_without_a_champion_there_is_nothing_to_serve(
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_orphans")
 def test_dagster_and_mlflow_start_together_and_one_ctrl_c_stops_both(tmp_path: Path, mlflow_template: Path) -> None:
-    home, data, ports = tmp_path / "home", tmp_path / "data", (free_port(), free_port())
+    home, data, ports = tmp_path / "home", tmp_path / "data", (free_ports(1)[0], free_ports(1)[0])
     home.mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
     (data / "mlflow").mkdir(parents=True)

@@ -22,9 +22,11 @@ import psutil
 import pytest
 
 import metaflow_hpo
+from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.recommend.recommendation import ServedRecommender
+from tests.live import free_ports
 
 pytestmark = [
     pytest.mark.integration,
@@ -97,9 +99,7 @@ def registry(
 @pytest.fixture(scope="module")
 def client(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_ports(1)[0]
     environment = {
         **os.environ,
         "METAFLOW_HPO_DATA": str(registry.cache.parents[1]),
@@ -283,6 +283,27 @@ def test_extreme_numbers_are_answered_with_finite_ones(client: Client, row: dict
         assert status == 200, answer
         numbers = [item["performance"]["mean"] for item in answer["predictions"][0]["recommendations"]]
         assert all(isinstance(number, float) for number in numbers)
+
+
+def test_numbers_that_no_table_has_are_refused_by_the_surrogate_that_ships(client: Client, registry: Registry) -> None:
+    knowledge = open_knowledge()
+    assert knowledge is not None
+    folder = knowledge.recommender_folder("mlp")
+    assert folder is not None
+    with registry.tracking.parent_run("surrogate", "shipped", {}) as run:
+        version = registry.register_surrogate(folder, run_id=run.run_id, input_example=example_for(folder))
+    registry.promote(version, "the shipped one")
+    try:
+        client.wait_for_version(version)
+        shipped = ServedRecommender.load(folder)
+        row = dict(zip(shipped.meta_feature_names, map(float, shipped.past.meta_features[0]), strict=True))
+        for value in (1e308, -1e308):
+            status, _, answer = client.post({"dataframe_records": [row, {**row, "mf_log_rows": value}]})
+            assert (status, answer["message"][:25]) == (400, "Task 1: its numbers are t")
+        assert client.post({"dataframe_records": [row]})[0] == 200
+    finally:
+        registry.promote(1, "back")
+        client.wait_for_version(1)
 
 
 def test_broken_and_slow_connections_hold_nobody_up(client: Client, row: dict[str, float]) -> None:

@@ -13,7 +13,7 @@ import torch
 from sklearn.datasets import load_breast_cancer
 
 from metaflow_hpo.adapters import champion_steps, collect_steps, evaluation_steps, surrogate_steps
-from metaflow_hpo.adapters.files import write_frame, write_json
+from metaflow_hpo.adapters.files import read_json, write_frame, write_json
 from metaflow_hpo.adapters.lineage import trace
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.versioning import data_md5
@@ -69,7 +69,7 @@ def test_the_seven_steps_leave_their_tables_version_plots_and_record(finished):
     assert (reports["fit"]["version"], reports["fit"]["reused"]) == (1, False)
     for name in ("regret.png", "realised.png", "calibration.png", "gate.csv", "regret_summary.csv", "results.json"):
         assert (store.evaluation_folder / name).stat().st_size > 0
-    record = store.read_champion()
+    record = read_json(store.champion_path)
     assert record == reports["champion"]
     assert (record["candidate"], record["meta_dataset_md5"]) == (1, md5)
 

@@ -155,9 +155,3 @@ def test_a_cut_table_of_trials_is_refused(store: DataStore) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(InvalidTableError, match="Delete it and search again"):
         store.read_trials(data.task)
-
-
-def test_the_champions_record_is_kept(store: DataStore) -> None:
-    assert store.read_champion() is None
-    store.write_champion({"version": 2, "reason": "Not worse."})
-    assert store.read_champion() == {"version": 2, "reason": "Not worse."}

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,17 +21,12 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.secrets import hide_passwords, keep_credentials_apart
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.settings import Settings
+from tests.live import free_ports
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "s3cret-word"  # noqa: S105
 BINARIES = [Path(p) for p in os.environ["PATH"].split(os.pathsep)] + sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 POSTGRES = next((folder for folder in reversed(BINARIES) if (folder / "initdb").exists()), None)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -49,6 +43,16 @@ def free_port() -> int:
         ("models:/name@champion", "models:/name@champion"),
         ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
         ("http://127.0.0.1:5000 and me@here.org", "http://127.0.0.1:5000 and me@here.org"),
+        ("host=db password=s3cret user=me", "host=db password=*** user=me"),
+        ("host=db password='s3 cret' user=me", "host=db password=*** user=me"),
+        (
+            "postgresql://db/x?user=me&password=s3cret&sslmode=require",
+            "postgresql://db/x?user=me&password=***&sslmode=require",
+        ),
+        ("AccountName=a;AccountKey=s3cret==;Suffix=x", "AccountName=a;AccountKey=***;Suffix=x"),
+        ("AWS_SECRET_ACCESS_KEY: s3cret", "AWS_SECRET_ACCESS_KEY: ***"),
+        ("{'token': 's3cret', 'n': 1}", "{'token': ***, 'n': 1}"),
+        ("no password was given; 3 tokens: see the key", "no password was given; 3 tokens: see the key"),
     ],
 )
 def test_the_password_of_an_address_is_hidden(text: str, shown: str) -> None:
@@ -75,7 +79,7 @@ def test_what_does_not_answer_is_named_without_its_password(
     monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
-    address = f"{scheme}://me:{PASSWORD}@127.0.0.1:{free_port()}/x"
+    address = f"{scheme}://me:{PASSWORD}@127.0.0.1:{free_ports(1)[0]}/x"
     pipeline = Pipeline(Settings(data=tmp_path, tracking_uri=address))
     with pytest.raises(MetaflowHPOError, match=r"Expected an MLflow tracking server or database at") as caught:
         pipeline.tracking.client()
@@ -122,7 +126,7 @@ def postgres() -> Iterator[str]:
             pytest.skip("needs `runuser` to start Postgres as another user than root")
         as_user = ["runuser", "-u", "postgres", "--"]
     # Not below tmp_path, which pytest closes to other users.
-    home, port = Path(tempfile.mkdtemp(prefix="metaflow_hpo_postgres_")), free_port()
+    home, port = Path(tempfile.mkdtemp(prefix="metaflow_hpo_postgres_")), free_ports(1)[0]
     (home / "pw").write_text(PASSWORD)
     if as_user:
         subprocess.run(["chown", "-R", "postgres", str(home)], check=True)
@@ -164,7 +168,7 @@ def listening(pid: int) -> set[str]:
 def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_nowhere_else(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home, data, ports = tmp_path / "home", tmp_path / "data", (free_port(), free_port())
+    home, data, ports = tmp_path / "home", tmp_path / "data", (free_ports(1)[0], free_ports(1)[0])
     home.mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
     small = {"METAFLOW_HPO_TASKS": '["iris"]', "METAFLOW_HPO_DATA": str(data), "PYTHONPATH": str(ROOT)}

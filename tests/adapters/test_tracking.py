@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from metaflow_hpo.adapters import tracking as tracking_module
 from metaflow_hpo.adapters.run import Run
-from metaflow_hpo.adapters.tracking import Tracking, lineage_tags
+from metaflow_hpo.adapters.tracking import EXPERIMENTS, Tracking
 from metaflow_hpo.errors import MetaflowHPOError
 
 pytestmark = [
@@ -72,10 +74,7 @@ def test_a_run_holds_what_was_logged(tracking: Tracking, tmp_path: Path) -> None
         (2, 1.5),
     ]
     assert found.data.params == {"layers": "2", "name": "x"}
-    assert (
-        found.data.tags.items()
-        >= {"dagster.run_id": "r1", "git.revision": "abc", "data.meta_dataset.md5": "0" * 32}.items()
-    )
+    assert found.data.tags.items() >= {"dagster.run_id": "r1", "data.meta_dataset.md5": "0" * 32}.items()
     assert artifacts_of(tracking, run.run_id) == ["a.txt", "plots", "surrogate", "tables"]
     assert artifacts_of(tracking, run.run_id, "tables") == ["tables/regret.csv", "tables/regret.parquet"]
     assert artifacts_of(tracking, run.run_id, "plots") == ["plots/regret.png"]
@@ -205,8 +204,13 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         Tracking.local(tmp_path).prepare()
 
 
-def test_lineage_tags_name_the_commit_and_the_data(tmp_path: Path) -> None:
-    tags = lineage_tags(tmp_path, dagster_run_id="r", partition="iris", data_md5={"meta_dataset": "0" * 32})
-    expected = {"dagster.run_id": "r", "dagster.partition": "iris", "data.meta_dataset.md5": "0" * 32}
-    assert tags == {"git.revision": "none", "git.dirty": "false", **expected}
-    assert lineage_tags(tmp_path) == {"git.revision": "none", "git.dirty": "false"}
+def test_every_experiment_has_a_group_and_says_what_is_seen_there() -> None:
+    package = Path(tracking_module.__file__).parents[1]
+    named = {
+        name
+        for path in package.rglob("*.py")
+        for name in re.findall(r"parent_run\(\s*\"(\w+)\"", path.read_text(encoding="utf-8"))
+    }
+    assert {"surrogate", "knowledge_report", "training"} <= named
+    assert sorted(named - EXPERIMENTS.keys()) == []
+    assert all(group[0].isdigit() and note.endswith(".") for group, note in EXPERIMENTS.values())

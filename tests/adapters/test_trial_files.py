@@ -44,7 +44,29 @@ def test_a_person_sees_a_table(csv):
         app, ["benchmark", str(csv), "--k", "1", "--recommenders", "surrogate,random", "--workers", "1"]
     )
     assert result.exit_code == 0, result.output
-    assert "4 tasks of 4 families, 11 configurations" in " ".join(result.stdout.split())
+    shown = " ".join(result.stdout.split())
+    assert "4 tasks of 4 families, 11 configurations" in shown
+    assert "Against those who learn nothing from other tasks the surrogate's mean regret is" in shown
+
+
+def test_the_page_says_the_verdict_and_what_is_odd_and_how_many_tasks_were_judged(csv, tmp_path):
+    frame = pd.read_csv(csv)
+    pd.concat([frame, frame.iloc[:3]]).to_csv(csv, index=False)
+    arguments = ["benchmark", str(csv), "--k", "1", "--recommenders", "surrogate,random", "--workers", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--tasks", "3", "--output", str(tmp_path / "report")])
+    assert result.exit_code == 0, result.output
+    assert "note: 3 of 4 tasks are judged" in result.stderr
+    page = (tmp_path / "report" / "report.html").read_text()
+    said = json.loads((tmp_path / "report" / "benchmark.json").read_text())["verdict"]
+    assert said[0].replace("'", "&#39;") in page
+    assert "3 of 47 trials repeat a configuration" in page
+    assert "4 of 4 families, 3 of them judged" in page
+    assert "higher is better, from 0 to 1" in page
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_computed(csv):
+    result = CliRunner().invoke(app, ["benchmark", str(csv), "--output", str(csv)])
+    assert result.exit_code == 2
 
 
 @pytest.mark.parametrize("ks", ["", "0,1", "one"])

@@ -13,9 +13,10 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import ui
+from tests.browser import ui
+from tests.live import Dagster, wait_for
 
 PICTURES = Path(__file__).with_name("screenshots")
 MAX_BYTES = 150_000
@@ -50,13 +51,13 @@ def save(page: Page, name: str) -> None:
     raise ValueError(f"{name}.png is larger than {MAX_BYTES} bytes.")
 
 
-def watch_a_file_land(page: Page, dagster: ui.Dagster, project: Path) -> None:
+def watch_a_file_land(page: Page, dagster: Dagster, project: Path) -> None:
     """Turn the sensors on, land a file, and take the automation page and the runs that follow."""
     page.set_viewport_size({"width": WIDTH, "height": 2 * HEIGHT // 3})
     before = dagster.materialised()["champion"]
     ui.turn_sensors_on(page, dagster)
     ui.land_a_file(project, LANDED)
-    ui.wait_for("a new champion", lambda: dagster.materialised()["champion"] != before, ui.WORK_S)
+    wait_for("a new champion", lambda: dagster.materialised()["champion"] != before, ui.WORK_S)
     page.goto(f"{dagster.url}/automation")
     page.get_by_text("inbox_sensor", exact=True).last.wait_for()
     save(page, "dagster_automation")

@@ -8,6 +8,7 @@ import pytest
 
 from tests.browser import ui
 from tests.browser.conftest import MARKS
+from tests.live import wait_for
 
 pytestmark = MARKS
 TASKS = ("iris", "wine", "zoo", "servo", "glass", "balance")
@@ -38,14 +39,14 @@ def page():
 def test_the_whole_pipeline_is_materialised_from_the_asset_graph_and_shows_its_plots(dagster, page):
     page.goto(dagster.url + "/assets/dataset_catalogue")
     page.get_by_role("button", name="Materialize").first.click()
-    ui.wait_for("the catalogue", lambda: "dataset_catalogue" in dagster.materialised(), ui.WORK_S)
+    wait_for("the catalogue", lambda: "dataset_catalogue" in dagster.materialised(), ui.WORK_S)
 
     page.goto(dagster.url + "/asset-groups")
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_role("button", name="All", exact=True).click()
     page.get_by_text("6 partitions").first.wait_for()
     page.get_by_role("button", name="Launch backfill").click()
-    ui.wait_for(
+    wait_for(
         "the backfill", lambda: bool(dagster.backfills()) and not {"REQUESTED"} & set(dagster.backfills()), ui.WORK_S
     )
 

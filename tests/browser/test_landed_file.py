@@ -4,6 +4,7 @@ import re
 
 from tests.browser import ui
 from tests.browser.conftest import MARKS
+from tests.live import Dagster, wait_for
 
 pytestmark = MARKS
 TASKS = ("iris", "zoo", "servo", "glass", "balance", "ecoli")
@@ -22,7 +23,7 @@ def test_a_landed_file_is_searched_learned_from_and_offered_as_a_new_version(tmp
             now = dagster.materialised()
             return all(now[name] != before[name] for name in LEARNED) and not _unfinished(dagster)
 
-        ui.wait_for("the file is learned from", has_learned, ui.WORK_S)
+        wait_for("the file is learned from", has_learned, ui.WORK_S)
 
         page.goto(f"{dagster.url}/runs")
         page.get_by_text("partition: cellar").first.wait_for()
@@ -45,5 +46,5 @@ def test_a_landed_file_is_searched_learned_from_and_offered_as_a_new_version(tmp
         page.get_by_text("Regret on held-out families").first.wait_for()
 
 
-def _unfinished(dagster: ui.Dagster) -> bool:
+def _unfinished(dagster: Dagster) -> bool:
     return any(run["status"] not in {"SUCCESS", "FAILURE", "CANCELED"} for run in dagster.runs())

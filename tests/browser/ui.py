@@ -8,15 +8,14 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tests.live import Dagster, answers, free_ports, wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -38,7 +37,7 @@ BUDGETS = {
     "METAFLOW_HPO_ACCELERATOR": "cpu",
     "DAGSTER_DISABLE_TELEMETRY": "true",
 }
-START_S, WORK_S = 240.0, 400.0
+START_S, WORK_S = 240.0, 900.0
 SENSORS = ("inbox_sensor", "automation")
 AUTOMATIONS = 4
 """Sensors and schedules on the page "Automation"."""
@@ -66,57 +65,6 @@ def call(environment: dict[str, str], *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=environment, check=True)
 
 
-def wait_for(what: str, is_so: Callable[[], bool], seconds: float) -> None:
-    """Wait until something is so.
-
-    Raises:
-        TimeoutError: If it is not within `seconds`.
-    """
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(1)
-
-
-class Dagster:
-    """A Dagster that runs, asked through GraphQL."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def ask(self, query: str) -> dict[str, Any]:
-        """Return the data of the answer."""
-        body = json.dumps({"query": query}).encode()
-        request = urllib.request.Request(self.url + "/graphql", body, {"content-type": "application/json"})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return dict(json.load(answer)["data"])
-
-    def runs(self) -> list[dict[str, Any]]:
-        """Return all runs, the latest first."""
-        query = "{runsOrError{... on Runs{results{runId status jobName assetSelection{path}}}}}"
-        return list(self.ask(query)["runsOrError"]["results"])
-
-    def backfills(self) -> list[str]:
-        """Return the statuses of all backfills."""
-        query = "{partitionBackfillsOrError{... on PartitionBackfills{results{status}}}}"
-        return [found["status"] for found in self.ask(query)["partitionBackfillsOrError"]["results"]]
-
-    def sensors(self) -> dict[str, str]:
-        """Return the status of each sensor by name."""
-        where = '{repositoryName: "__repository__", repositoryLocationName: "metaflow_hpo.definitions"}'
-        fields = "{... on Sensors{results{name sensorState{status}}}}"
-        found = self.ask(f"{{sensorsOrError(repositorySelector: {where}){fields}}}")["sensorsOrError"]["results"]
-        return {sensor["name"]: sensor["sensorState"]["status"] for sensor in found}
-
-    def materialised(self) -> dict[str, str]:
-        """Return the run of the latest materialisation of each asset that has one."""
-        query = "{assetNodes{assetKey{path} assetMaterializations(limit:1){runId}}}"
-        nodes = self.ask(query)["assetNodes"]
-        found = {n["assetKey"]["path"][0]: n["assetMaterializations"] for n in nodes}
-        return {name: events[0]["runId"] for name, events in found.items() if events}
-
-
 @contextmanager
 def make_ui(environment: dict[str, str], log: Path | None = None) -> Iterator[tuple[Dagster, str]]:
     """Run what `make ui` runs and yield Dagster and the address of MLflow."""
@@ -132,26 +80,6 @@ def make_ui(environment: dict[str, str], log: Path | None = None) -> Iterator[tu
                 yield Dagster(dagster), mlflow
             finally:
                 process.send_signal(signal.SIGINT)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
-def answers(url: str) -> bool:
-    """Tell whether a server answers there."""
-    try:
-        urllib.request.urlopen(url, timeout=5).close()  # noqa: S310
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager

@@ -59,6 +59,8 @@ def test_relatives_of_relatives_and_declared_families_are_merged() -> None:
 def test_one_shared_column_or_less_than_half_is_no_relation() -> None:
     one, other = table(0, 6), table(1, 6)
     assert assign_families([task("a", one), task("b", other.assign(c0=one["c0"]))]) == {"a": "a", "b": "b"}
+    half = {"a": table(0, 1), "b": table(1, 1).assign(c0=table(0, 1)["c0"])}  # the other half are towns
+    assert assign_families([task(name, frame) for name, frame in half.items()]) == {"a": "a", "b": "b"}
     less = other.assign(c0=one["c0"], c1=one["c1"])
     assert assign_families([task("a", one), task("b", less)]) == {"a": "a", "b": "b"}
 

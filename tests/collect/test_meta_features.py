@@ -244,3 +244,9 @@ def test_only_the_first_rows_are_measured():
     target = (frame["x"] > 0).to_numpy().astype(np.int64)
     changed = np.r_[target[:2000], 1 - target[2000:]]
     assert measure_landmarks(frame, target, "binary") == measure_landmarks(frame, changed, "binary")
+
+
+def test_a_network_landmark_is_taken_after_the_first_and_after_the_last_epoch():
+    x = np.random.default_rng(0).normal(size=300)
+    measured = measure_landmarks(pd.DataFrame({"x": x}), 5 * x, "regression")
+    assert measured["network_middle_1_epoch"] < measured["network_middle_5_epochs"]

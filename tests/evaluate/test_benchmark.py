@@ -92,6 +92,18 @@ def test_interval_rank_and_wins_are_over_tasks():
     assert summary.loc["other", ["wins", "ties", "losses"]].tolist() == [1, 1, 0]
 
 
+def test_a_part_of_the_tasks_is_judged_as_if_all_were():
+    """Which tasks depends on their names alone; what is not judged is still learned from."""
+    frame = make_frame()
+    everything = run_benchmark(build_trial_table(frame), Plan(FAST, ks=(1, 4), seeds=1)).per_task
+    table = build_trial_table(frame.sample(frac=1.0, random_state=1))
+    part = run_benchmark(table, Plan(FAST, ks=(1, 4), seeds=1, max_tasks=2)).per_task
+    chosen = set(part["task_id"])
+    assert len(chosen) == 2
+    expected = everything.loc[everything["task_id"].isin(chosen)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(part, expected, check_exact=True)
+
+
 def test_an_unknown_recommender_is_named():
     with pytest.raises(InvalidTableError, match=r"Unknown recommenders \['magic'\]; choose among surrogate"):
         Plan(("surrogate", "magic"))

@@ -1,16 +1,21 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
+from metaflow_hpo.evaluate import calibration
 from metaflow_hpo.evaluate.calibration import (
     fit_interval,
+    fit_table_interval,
     measure_adaptive,
     measure_coverage,
     nonconformity,
     summarise_coverage,
     with_observed,
 )
-from metaflow_hpo.recommend.interval import IntervalScale
+from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
+from metaflow_hpo.recommend.table_recommender import TableRecommender
+from metaflow_hpo.surrogate.trial_table import build_trial_table
 
 
 def test_the_scale_is_the_raised_quantile_over_tasks():
@@ -56,7 +61,8 @@ def test_scores_are_the_errors_of_the_network_that_never_saw_the_family(meta, su
     scores = nonconformity(meta, surrogate, {"task_02": [3, 0, 7]})
     network = surrogate.fold_of_family["family_02"]
     prediction = surrogate.predict(meta.meta_features[[2]], meta.encoded, [network])
-    expected = np.abs(meta.performance[2] - np.clip(prediction.mean[0], 0.0, 1.0)) / prediction.spread[0]
+    shown = expect_performance(prediction.mean[0], prediction.spread[0])
+    expected = np.abs(meta.performance[2] - shown) / prediction.spread[0]
     assert set(scores) == {"task_02"}
     np.testing.assert_allclose(scores["task_02"], expected[[3, 0, 7]], rtol=1e-4)
 
@@ -81,6 +87,42 @@ def test_intervals_after_trials_cover_what_they_promise_on_tasks_of_the_same_kin
     halves = [{n: dict(list(by.items())[part::2]) for n, by in scores.items()} for part in (0, 1)]
     interval = with_observed(IntervalScale(), halves[0])
     assert [n for n, _ in interval.observed] == [1, 3, 10]
-    covered = summarise_coverage(*halves)
-    assert all(0.6 <= covered[n]["coverage"] <= 0.95 for n in ("1", "3", "10"))
+    covered, back = summarise_coverage(*halves), summarise_coverage(*halves[::-1])
+    assert all(0.7 <= (covered[n]["coverage"] + back[n]["coverage"]) / 2 <= 0.9 for n in ("1", "3", "10"))
     assert covered["3"]["scale"] == interval.at(3)
+
+
+def test_intervals_of_a_long_table_are_fitted_on_a_part_of_it(monkeypatch):
+    rng = np.random.default_rng(0)
+    lines = [
+        {"task_id": f"t{t:02d}", "hp_x": x, "performance": -abs(x - at)}
+        for t, at in enumerate(rng.random(24))
+        for x in np.linspace(0.0, 1.0, 12)
+    ]
+    table = pd.DataFrame(lines)
+    monkeypatch.setattr(calibration, "MAX_PAST", 8)
+    found = fit_table_interval(TableRecommender.fit(build_trial_table(table)))
+    part = table.loc[table["task_id"].isin([f"t{t:02d}" for t in np.linspace(0, 23, 8).round().astype(int)])]
+    assert found == fit_table_interval(TableRecommender.fit(build_trial_table(part)))
+
+
+def test_the_interval_of_a_table_is_not_fitted_on_what_relatives_of_a_task_gave(forty_tasks):
+    def fit(spoiled):
+        lines = [
+            {"task_id": task_id, "family": "twins" if t < 2 else task_id, "hp_x": float(x), "performance": p}
+            for t, task_id in enumerate(forty_tasks.task_ids[:8])
+            for x, p in enumerate(forty_tasks.performance[t])
+        ]
+        frame = pd.DataFrame(lines)
+        # The first task alone is replayed; the second one is its twin, the third is not.
+        frame.loc[frame["task_id"] == spoiled, "performance"] *= -1.0
+        return fit_table_interval(TableRecommender.fit(build_trial_table(frame)), max_tasks=1)
+
+    assert fit("task_01") == fit("nothing")
+    assert fit("task_02") != fit("nothing")
+
+
+def test_a_table_of_too_few_configurations_keeps_the_plain_interval():
+    lines = [{"task_id": f"t{t}", "hp_x": x, "performance": abs(x - t / 3)} for t in range(3) for x in (0.0, 0.5, 1.0)]
+    recommender = TableRecommender.fit(build_trial_table(pd.DataFrame(lines)))
+    assert fit_table_interval(recommender) == IntervalScale()

@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -69,3 +70,23 @@ def test_a_champion_is_compared_on_the_tasks_both_know():
     rows = champion_of(0.2)
     decision = decide(table_of(EQUAL), rows.loc[rows["task_id"].isin(TASKS[:4])])
     assert decision.comparisons.set_index("rival")["tasks"].to_dict() == {**dict.fromkeys(RIVALS, 12), "champion": 4}
+
+
+@pytest.mark.parametrize(("loss", "promoted"), [(0.2, False), (0.0, True), (-0.2, True)])
+def test_what_is_worse_than_the_default_when_really_trained_is_refused_whatever_the_table_says(loss, promoted):
+    default = np.linspace(0.6, 0.9, 12)
+    noise = np.where(np.arange(12) % 2, 0.01, -0.01)
+    realised = pd.DataFrame({"task_id": TASKS, "default": default, "first": default - loss + noise})
+    decision = decide(table_of(EQUAL), None, realised=realised)
+    assert decision.promoted == promoted
+    if not promoted:
+        assert decision.reason.startswith(
+            "Its first recommendation, really trained, is 0.2000 worse than the default over 12 held-out tasks"
+        )
+
+
+def test_recommendations_whose_training_fails_are_refused_and_a_worse_rival_is_named_first():
+    realised = pd.DataFrame({"task_id": TASKS, "default": np.linspace(0.6, 0.9, 12), "first": float("nan")})
+    assert not decide(table_of(EQUAL), None, realised=realised).promoted
+    worse = decide(table_of({**EQUAL, "default": 0.1}), None, realised=realised)
+    assert worse.reason.startswith("Worse than default")

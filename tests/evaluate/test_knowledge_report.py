@@ -10,7 +10,7 @@ import pytest
 from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.knowledge_plots import plot_performances, plot_winners
-from metaflow_hpo.evaluate.knowledge_report import Knowledge, derive, render_report
+from metaflow_hpo.evaluate.knowledge_report import KnownTables, derive, render_report
 from metaflow_hpo.learners.mlp import SPACE
 from metaflow_hpo.tables import trials_to_frame
 from metaflow_hpo.trial import Trial
@@ -54,7 +54,7 @@ def knowledge():
     meta = pd.DataFrame(rng.random((10, 3)), columns=list(META_FEATURE_NAMES[:3]))
     meta = meta.assign(task_id=TASKS, duration_s=0.1, mf_landmark_stump=np.arange(10) / 9)
     frame = trials_to_frame(trials)
-    return Knowledge(pd.DataFrame(lines), frame, meta, "mlp", SPACE, provenance={"md5 of the catalogue": "abc123"})
+    return KnownTables(pd.DataFrame(lines), frame, meta, "mlp", SPACE, provenance={"md5 of the catalogue": "abc123"})
 
 
 @pytest.fixture(scope="module")

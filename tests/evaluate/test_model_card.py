@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from metaflow_hpo.evaluate.gate import Decision
+from metaflow_hpo.evaluate.gate import Verdict
 from metaflow_hpo.evaluate.model_card import MAX_LENGTH, CardFacts, card_tags, write_card
 
 
@@ -28,7 +28,7 @@ def facts(meta) -> CardFacts:
         summary=summary,
         gains=gains,
         covered={"a": 1.0, "b": 0.5},
-        decision=Decision(True, "Not worse than portfolio.", comparisons),
+        verdict=Verdict(True, "Not worse than portfolio.", comparisons),
         degenerate=("flat",),
         lineage={"meta_dataset_md5": "abc"},
     )
@@ -41,7 +41,7 @@ def test_the_card_says_what_was_measured(facts):
     assert "Left out, as all configurations perform alike: flat." in card
     assert "| surrogate | 0.108 (0.010 to 0.200) | 0.036 (0.010 to 0.200) | 0.022 (0.010 to 0.200) |" in card
     assert "- over the default: +0.011 (+0.004 to +0.018); 9 wins, 1 ties, 2 losses" in card
-    assert "- over random of 10: +0.011" in card
+    assert "- over the best of 10 random trials: +0.011" in card
     assert card.count("over the default") == 1
     assert "Intervals of nominal 80% covered 75% of the outcomes on 2 held-out tasks." in card
     assert "Passed. Not worse than portfolio.\n- portfolio: difference -0.0071, probability of harm 0.20" in card

@@ -9,6 +9,7 @@ from metaflow_hpo.errors import DegenerateTaskError
 from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, incumbent_regret, regret_of, summarise
 from metaflow_hpo.recommend.baselines import DefaultRecommender, RandomRecommender
 from metaflow_hpo.recommend.portfolio import task_regret
+from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.surrogate.splits import assign_folds, split_families
 
 KS = (1, 3, 10)
@@ -124,6 +125,28 @@ def test_outcomes_of_meta_test_families_do_not_change_their_order_at_a_given_tru
     for t in split.test:
         assert other.orders[meta.task_ids[t]] == plain.orders[meta.task_ids[t]]
     assert other.orders != plain.orders
+
+
+def test_what_is_reported_goes_by_the_trust_of_its_fold_and_the_gate_by_the_one_that_is_served(
+    meta, surrogate, monkeypatch
+):
+    def choose(validation):  # over all tasks, or over those of one fold
+        return 0.9 if validation["task"].nunique() == len(meta.task_ids) else 0.0
+
+    monkeypatch.setattr("metaflow_hpo.evaluate.protocol._choose_trust", choose)
+    evaluation = evaluate_leave_family_out(meta, surrogate, KS)
+    assert (evaluation.trusts, evaluation.trust) == ((0.0, 0.0, 0.0), 0.9)
+    rows = evaluation.per_task.loc[evaluation.per_task["recommender"] == "surrogate"]
+    for j, split in enumerate(split_families(meta.families, surrogate.fold_of_family)):
+        train = np.concatenate([split.train, split.validation])
+        for part, trust, past, tasks in (
+            ("test", 0.0, train, split.test),
+            ("validation", 0.9, split.train, split.validation),
+        ):
+            recommender = SurrogateRecommender.fit(surrogate, meta.subset(past), trust, networks=[j])
+            expected = regret_of(meta, recommender, tasks, KS)["regret"]
+            found = rows.loc[(rows["part"] == part) & rows["task_id"].isin([meta.task_ids[t] for t in tasks]), "regret"]
+            np.testing.assert_allclose(found, expected)
 
 
 def test_the_optimum_of_a_synthetic_family_is_approached_on_tasks_never_seen(evaluation):

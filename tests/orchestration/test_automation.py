@@ -191,3 +191,20 @@ def test_the_schedule_follows_its_setting_and_a_wrong_one_is_refused(monkeypatch
     assert importlib.reload(automation).weekly_retraining.cron_schedule == "30 1 * * *"
     monkeypatch.delenv("METAFLOW_HPO_RETRAIN_CRON")
     importlib.reload(automation)
+
+
+def test_whatever_is_shown_in_the_ui_says_what_it_is_for():
+    repository = defs.get_repository_def()
+    shown = [*repository.sensor_defs, *repository.schedule_defs, *repository.get_all_jobs()]
+    unsaid = {one.name for one in shown if not one.description} - {"__ASSET_JOB"}
+    unsaid |= {
+        key.to_user_string()
+        for key in repository.asset_graph.executable_asset_keys
+        if not repository.asset_graph.get(key).description or not repository.asset_graph.get(key).owners
+    }
+    unsaid |= {
+        key.name
+        for key in repository.asset_graph.asset_check_keys
+        if not repository.asset_graph.get_check_spec(key).description
+    }
+    assert unsaid == set()

@@ -25,7 +25,7 @@ def search(task, performance, count):
 
 def test_before_the_first_trial_it_is_the_portfolio(meta):
     task = begin(meta, 3)
-    assert task.choose(Observed.nothing(), 6) == select_greedily(task.regret, task.weights, 6)
+    assert task.choose(Observed.nothing(), 6) == select_greedily(task.past.regret, task.weights, 6)
 
 
 def test_it_finds_the_optimum_of_a_family_it_has_never_seen(meta):
@@ -35,7 +35,7 @@ def test_it_finds_the_optimum_of_a_family_it_has_never_seen(meta):
         regret = 1.0 - meta.normalised[t]
         task = begin(meta, t)
         found.append(regret[search(task, meta.performance[t], 7).positions].min())
-        static.append(regret[select_greedily(task.regret, task.weights, 7)].min())
+        static.append(regret[select_greedily(task.past.regret, task.weights, 7)].min())
     assert np.mean(found) < 0.04
     assert np.mean(found) < 0.8 * np.mean(static)
 
@@ -112,7 +112,7 @@ def test_on_a_task_unlike_all_others_the_default_comes_first_until_it_was_tried(
 def test_configurations_beside_the_pool_are_learned_from_and_may_be_chosen(meta):
     fresh = meta.space.from_unit(np.random.default_rng(1).random((6, 4)))
     task = begin(meta, 8, more=fresh)
-    assert task.regret.shape[1] == 30
+    assert task.past.regret.shape[1] == 30
     observed = Observed(np.array([24, 25, 0, 26, 1]), np.array([0.9, 0.5, 0.6, 0.4, 0.55]))
     assert set(task.choose(observed, 25)) == set(range(30)) - {24, 25, 0, 26, 1}
 

@@ -6,9 +6,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.novelty import THRESHOLD
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret
-from metaflow_hpo.recommend.recommendation import IntervalScale, ServedRecommender
+from metaflow_hpo.recommend.recommendation import ServedRecommender
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.predict import save_surrogate
@@ -77,11 +78,12 @@ def test_an_interval_is_the_predicted_spread_times_the_conformal_scale(served, s
     row = np.array(list(known.values()))
     order, _ = served.select(row, 3)
     prediction = surrogate.predict(row[None], meta.encoded)
+    expected = expect_performance(prediction.mean[0], prediction.spread[0])
     for c, item in zip(order, served.recommend(known, 3)["recommendations"], strict=True):
-        mean, half = prediction.mean[0, c], 1.5 * prediction.spread[0, c]
+        mean, half = expected[c], 1.5 * prediction.spread[0, c]
         assert item["performance"]["low"] == pytest.approx(np.clip(mean - half, 0, 1))
         assert item["performance"]["high"] == pytest.approx(np.clip(mean + half, 0, 1))
-        assert item["expected_gain_over_default"] == pytest.approx(mean - prediction.mean[0, 0])
+        assert item["expected_gain_over_default"] == pytest.approx(mean - expected[0])
 
 
 def test_the_nearest_past_tasks_are_the_evidence(served, meta, known):
@@ -129,7 +131,8 @@ def test_intervals_of_a_task_unlike_all_others_are_twice_as_wide(served, surroga
     narrow = ServedRecommender(served.surrogate, served.past, 0.5, IntervalScale(0.8, 0.01))
     prediction = surrogate.predict(np.full((1, 4), 1e6), meta.encoded)
     interval = narrow.recommend(far, 1)["recommendations"][0]["performance"]
-    mean, half = np.clip(prediction.mean[0, 0], 0, 1), 2.0 * 0.01 * prediction.spread[0, 0]
+    mean = expect_performance(prediction.mean[0, [0]], prediction.spread[0, [0]])[0]
+    half = 2.0 * 0.01 * prediction.spread[0, 0]
     assert interval["low"] == pytest.approx(np.clip(mean - half, 0, 1))
     assert interval["high"] == pytest.approx(np.clip(mean + half, 0, 1))
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 INSIDE = "SOAK_OWN_MOUNTS"
@@ -32,21 +33,31 @@ def mount_small_disk(folder: Path) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
-def fill(folder: Path, seconds: float) -> bool:
-    """Fill the disk to the last byte, keep it full so long, and empty it; return whether it was full."""
+def fill(folder: Path, seconds: tuple[float, float], was_felt: Callable[[], bool]) -> bool:
+    """Fill the disk to the last byte, and empty it when that was felt.
+
+    Args:
+        folder: The disk.
+        seconds: How long it is kept full at least, and at most.
+        was_felt: Whether somebody could not write.
+
+    Returns:
+        Whether it was full and that was felt.
+    """
     filler = folder / ".filler"
-    was_full = False
-    deadline = time.monotonic() + seconds
+    began, is_full = time.monotonic(), False
     try:
         with filler.open("wb", buffering=0) as file:
-            while time.monotonic() < deadline:
+            while (passed := time.monotonic() - began) < seconds[1]:
                 try:
                     file.write(b"\0" * 65_536)
                 except OSError as error:
                     if error.errno != errno.ENOSPC:
                         raise
-                    was_full = True
-                    time.sleep(0.2)  # what others free is taken, too
+                    is_full = True
+                    if passed >= seconds[0] and was_felt():
+                        break
+                    time.sleep(0.5)  # what others free is taken, too
+            return is_full and was_felt()
     finally:
         filler.unlink(missing_ok=True)
-    return was_full

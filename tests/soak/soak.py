@@ -1,10 +1,11 @@
 """The soak: the real daemon, deliveries in bursts, and kill -9, a dead server and a full disk while it works.
 
-    make soak                    about half an hour (SOAK_MINUTES=10 for less)
-    python tests/soak/soak.py --minutes 2 --good 4 --bad 3
+    make soak                            about half an hour (SOAK_MINUTES=10 for less)
+    python tests/soak/soak.py --quick    two minutes: what `make test` runs
 
 The one thing to know: faults stop after three quarters of the time, and the program then has to finish by itself; who
-looks after it is a supervisor that only starts what died again. Exit code 1 says that something did not hold.
+looks after it is a supervisor that only starts what died again. Exit code 1 says that something did not hold. The
+quick one is judged by the same verdict; it only waits less, as its sensors and its monitoring look every 5 s.
 """
 
 import argparse
@@ -12,13 +13,14 @@ import json
 import os
 import random
 import shutil
-import socket
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -30,13 +32,15 @@ import dagster as dg  # noqa: E402
 import deliveries  # noqa: E402
 import disk  # noqa: E402
 import verdict  # noqa: E402
+import yaml  # noqa: E402
 from supervisor import Killer, Supervisor  # noqa: E402
 
 from metaflow_hpo.adapters.intake import find_pending  # noqa: E402
 from metaflow_hpo.adapters.pipeline import Pipeline  # noqa: E402
-from metaflow_hpo.adapters.servers import HOST, ui_servers  # noqa: E402
+from metaflow_hpo.adapters.servers import ui_servers  # noqa: E402
 from metaflow_hpo.orchestration.partitions import TASKS  # noqa: E402
 from metaflow_hpo.settings import Settings  # noqa: E402
+from tests.live import Dagster, answers, free_ports, wait_for  # noqa: E402
 
 BUILTIN = ["iris", "wine", "zoo", "servo", "glass"]
 BUDGETS = {
@@ -48,19 +52,56 @@ BUDGETS = {
     "METAFLOW_HPO_ACCELERATOR": "cpu",
 }
 SENSORS = ("inbox_sensor", "automation")
-CALM_S, FULL_S, START_S, END_S = 20.0, 45.0, 600.0, 900.0
-"""Seconds of quiet before the end is believed, of a full disk, and limits of the start and of the recovery."""
+START_S, END_S, PATIENCE_S = 600.0, 900.0, 120.0
+"""Limits of the start and of the recovery, and how long something to hit is waited for."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a soak goes.
+
+    Attributes:
+        seconds: How long faults are inflicted.
+        faults: (second, what) in the order of time.
+        bursts: In how many bursts the files arrive.
+        full_s: Seconds for which the disk stays full at least, and at most where nobody feels it.
+        calm_s: Seconds of quiet before the end is believed; longer than a sensor's interval and a retry's start.
+        interval_s: Seconds between two looks of the sensors and of the monitoring; None: as shipped.
+    """
+
+    seconds: float
+    faults: Sequence[tuple[float, str]]
+    bursts: int
+    full_s: tuple[float, float]
+    calm_s: float
+    interval_s: int | None = None
+
+    @classmethod
+    def long(cls, minutes: float, seed: int) -> "Plan":
+        """Kill each about every six minutes, at random; once the disk is full, once all die."""
+        chance, times, seconds = random.Random(seed), max(1, round(minutes / 6)), 60 * minutes
+        kinds = [what for what in ("daemon", "worker", "mlflow") for _ in range(times)]
+        faults = [(chance.uniform(0.03, 0.75) * seconds, what) for what in kinds]
+        return cls(seconds, sorted([*faults, (0.4 * seconds, "disk"), (0.6 * seconds, "all")]), 5, (45.0, 90.0), 20.0)
+
+    @classmethod
+    def quick(cls, seed: int) -> "Plan":
+        """One fault of each kind, in an order that `seed` gives, while two bursts are at work."""
+        chance, kinds = random.Random(seed), ["daemon", "worker", "mlflow", "disk"]
+        chance.shuffle(kinds)
+        faults = [(10.0 * (i + 1) + chance.uniform(0, 5), what) for i, what in enumerate(kinds)]
+        return cls(45.0, faults, 2, (3.0, 60.0), 12.0, 5)
 
 
 class Project:
     """A project of its own on a small disk, with git, DVC, a remote, and servers under a supervisor."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, interval_s: int | None) -> None:
         self.folder = folder
         self.data = folder / "project" / "data"
         self.has_small_disk = disk.mount_small_disk(self.data)
         self.home = folder / "project" / "dagster_home"
-        ports = _free_ports(2)
+        ports = free_ports(2)
         self.environment = {
             **BUDGETS,
             "METAFLOW_HPO_DATA": str(self.data),
@@ -69,21 +110,28 @@ class Project:
             "PYTHONPATH": str(ROOT),
             "HOME": str(folder),
         }
+        if interval_s is not None:
+            self.environment["METAFLOW_HPO_SENSOR_INTERVAL_S"] = str(interval_s)
         os.environ.update(self.environment)
-        self._lay_out()
+        self._lay_out(interval_s)
         servers = dict(zip(("dagster", "mlflow"), ui_servers(Pipeline(Settings()), *ports), strict=True))
         # As in a team: runs reach MLflow through its server, which may be gone.
         os.environ["METAFLOW_HPO_TRACKING_URI"] = servers["mlflow"].address
         self.environment["METAFLOW_HPO_TRACKING_URI"] = servers["mlflow"].address
+        self.instance = dg.DagsterInstance.get()  # its databases are made by one process, not by three at once
+        self.dagster = Dagster(servers["dagster"].address)
         self.supervisor = Supervisor(servers, self.environment, folder)
-        self.instance = dg.DagsterInstance.get()
 
-    def _lay_out(self) -> None:
+    def _lay_out(self, interval_s: int | None) -> None:
         project = self.data.parent
         (self.data / "inbox").mkdir(parents=True, exist_ok=True)
         self.home.mkdir()
         (self.folder / "remote").mkdir()
-        shutil.copy(ROOT / "dagster_home" / "dagster.yaml", self.home)
+        instance = yaml.safe_load((ROOT / "dagster_home" / "dagster.yaml").read_text())
+        if interval_s is not None:
+            instance["run_monitoring"]["poll_interval_seconds"] = interval_s
+            instance["run_queue"] = {"dequeue_interval_seconds": 1}
+        (self.home / "dagster.yaml").write_text(yaml.safe_dump(instance))
         shutil.copy(ROOT / "dvc.yaml", project)
         shutil.copy(ROOT / "pyproject.toml", project)
         shutil.copytree(ROOT / "metaflow_hpo", project / "metaflow_hpo", ignore=shutil.ignore_patterns("knowledge"))
@@ -97,35 +145,23 @@ class Project:
     def pipeline(self) -> Pipeline:
         return Pipeline(Settings())
 
+    def learn_first(self) -> None:
+        """Make a first champion by the main job, while the servers start."""
+        command = [sys.executable, "-m", "metaflow_hpo.orchestration.main_job"]
+        done = subprocess.run(command, cwd=self.data.parent, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"the main job failed:\n{done.stderr[-4000:]}")
+
     def turn_on_sensors(self) -> None:
-        """Turn the sensors on, as a person does in the UI."""
-        command = [sys.executable, "-m", "dagster", "sensor", "start", "-m", "metaflow_hpo.definitions"]
-        for name in SENSORS:
-            subprocess.run([*command, name], check=True, capture_output=True)
+        """Turn the sensors on, as a person does in the UI, once it is there."""
+        wait_for("Dagster answers", lambda: answers(f"{self.dagster.url}/server_info"), START_S)
+        wait_for("the sensors are known", lambda: set(SENSORS) <= set(self.dagster.sensors()), START_S)
+        self.dagster.turn_on(SENSORS)
 
     def close(self) -> None:
         """Stop everything and leave the disk."""
         self.supervisor.close()
         self.instance.dispose()
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind((HOST, 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
-def wait_for(what: str, is_so: Callable[[], bool], seconds: float) -> None:
-    """Wait until something is so, with patience for servers that are just being killed."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(3)
 
 
 def say(text: str) -> None:
@@ -150,39 +186,36 @@ def _is_final(status: dg.DagsterRunStatus) -> bool:
     return status in {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
 
-def deliver(project: Project, goods: Sequence[int], bads: Sequence[deliveries.Bad], seconds: float) -> None:
-    """Land all files in five bursts over three fifths of the time, good and bad mixed."""
-    inbox, bursts = project.data / "inbox", 5
+def deliver(project: Project, goods: Sequence[int], bads: Sequence[deliveries.Bad], plan: Plan) -> None:
+    """Land all files in bursts over three fifths of the time, good and bad mixed."""
+    inbox, bursts = project.data / "inbox", plan.bursts
     for burst in range(bursts):
         for number in goods[burst::bursts]:
             deliveries.land(inbox, f"good_{number}.csv", deliveries.write_good(number))
         for bad in bads[burst::bursts]:
             deliveries.land(inbox, bad.name, bad.write)
         say(f"burst {burst + 1}: {len(goods[burst::bursts])} good and {len(bads[burst::bursts])} bad files")
-        time.sleep(0.6 * seconds / bursts)
+        time.sleep(0.6 * plan.seconds / bursts)
 
 
-def plan_faults(seconds: float, seed: int, *, with_disk: bool) -> list[tuple[float, str]]:
-    """Return (second, what): each kill about every six minutes, at random; once the disk is full, once all die."""
-    chance, times = random.Random(seed), max(1, round(seconds / 360))
-    faults = [
-        (chance.uniform(0.03, 0.75) * seconds, what) for what in ("daemon", "worker", "mlflow") for _ in range(times)
-    ]
-    faults.append((0.6 * seconds, "all"))
-    return sorted([*faults, (0.4 * seconds, "disk")] if with_disk else faults)
-
-
-def inflict(project: Project, faults: Sequence[tuple[float, str]], seed: int) -> dict[str, int]:
-    """Carry the faults out, each at its second or as soon as there is something to kill."""
-    killer, began, full = Killer(project.supervisor, project.instance, seed), time.monotonic(), 0
-    for second, what in faults:
+def inflict(project: Project, plan: Plan, seed: int) -> dict[str, int]:
+    """Carry the faults out, each at its second or as soon as there is something to hit; return how many did."""
+    killer, began = Killer(project.supervisor, project.instance, seed), time.monotonic()
+    hit = dict.fromkeys((what for _, what in plan.faults), 0)
+    for second, what in plan.faults:
         time.sleep(max(0.0, began + second - time.monotonic()))
+        if what in ("disk", "mlflow"):
+            killer.wait_for_work(PATIENCE_S)
         if what == "disk":
-            say(f"the disk is full for {FULL_S:.0f} s")
-            full += disk.fill(project.data, FULL_S)
+            say("the disk is full")
+            before = killer.count_failed_steps()
+            was_hit = disk.fill(project.data, plan.full_s, lambda before=before: killer.count_failed_steps() > before)
+            say("the disk is empty again" if was_hit else "the disk is empty again; nobody felt it")
         else:
-            say(f"kill -9 {what}" + ("" if killer.kill(what, 120) else ": none was there for two minutes"))
-    return {**killer.killed, "disk full": full}
+            was_hit = killer.kill(what, PATIENCE_S)
+            say(f"kill -9 {what}" + ("" if was_hit else ": none was there for two minutes"))
+        hit[what] += was_hit
+    return hit
 
 
 def judge(project: Project, goods: Sequence[str], bads: Sequence[deliveries.Bad], first: int) -> list[str]:
@@ -198,13 +231,14 @@ def judge(project: Project, goods: Sequence[str], bads: Sequence[deliveries.Bad]
     ]
 
 
-def soak(folder: Path, minutes: float, good: int, bad: int, seed: int) -> list[str]:
+def soak(folder: Path, plan: Plan, good: int, bad: int, seed: int) -> list[str]:
     """Run the soak; return what did not hold."""
-    project = Project(folder)
+    project = Project(folder, plan.interval_s)
     if not project.has_small_disk:
         say("this system lets nobody mount a disk here: the full disk is left out")
+        plan = replace(plan, faults=[fault for fault in plan.faults if fault[1] != "disk"])
     try:
-        wrong, report = _soak(project, minutes * 60, good, bad, seed)
+        wrong, report = _soak(project, plan, good, bad, seed)
     finally:
         project.close()
     wrong += verdict.check_processes(str(folder))
@@ -212,53 +246,57 @@ def soak(folder: Path, minutes: float, good: int, bad: int, seed: int) -> list[s
     return wrong
 
 
-def _soak(project: Project, seconds: float, good: int, bad: int, seed: int) -> tuple[list[str], dict[str, Any]]:
+def _soak(project: Project, plan: Plan, good: int, bad: int, seed: int) -> tuple[list[str], dict[str, Any]]:
+    say("making the first champion, undisturbed")
+    project.learn_first()
     project.turn_on_sensors()
-    deliveries.land(project.data / "inbox", "first.csv", deliveries.write_good(500))
-    say("waiting for the first champion, undisturbed")
-    wait_for("the first champion", lambda: project.pipeline.registry.champion() is not None, START_S)
-    wait_for("its run", lambda: is_done(project, BUILTIN), START_S)
     first = project.pipeline.registry.require_champion().version
     bads, goods = deliveries.bad_files(project.data / "inbox")[-bad:], range(good)
     names = [f"good_{number}" for number in goods]
-    faults = plan_faults(seconds, seed, with_disk=project.has_small_disk)
-    say(f"version {first} is the champion; {len(faults)} faults in {seconds / 60:.0f} minutes")
-    sender = Thread(target=deliver, args=(project, goods, bads, seconds), daemon=True)
+    say(f"version {first} is the champion; {len(plan.faults)} faults in {plan.seconds / 60:.1f} minutes")
+    sender = Thread(target=deliver, args=(project, goods, bads, plan), daemon=True)
     sender.start()
-    inflicted = inflict(project, faults, seed)
+    inflicted = inflict(project, plan, seed)
     sender.join()
     say("no more faults; waiting until everything is done")
     began = time.monotonic()
     wait_for("all runs", lambda: is_done(project, names), END_S)
-    time.sleep(CALM_S)
+    time.sleep(plan.calm_s)
     wait_for("calm", lambda: is_done(project, names), END_S)
+    say("judging")
     statuses = Counter(run.status.value for run in project.instance.get_runs())
     report = {
         "faults": inflicted,
+        "failed_steps": Killer(project.supervisor, project.instance, seed).count_failed_steps(),
         "restarts": project.supervisor.restarts,
         "runs": dict(statuses),
-        "recovery_s": round(time.monotonic() - began - CALM_S, 1),
+        "recovery_s": round(time.monotonic() - began - plan.calm_s, 1),
         "partitions": len(project.instance.get_dynamic_partitions(TASKS)),
         "versions": [f"{d.version} {d.outcome}" for d in verdict.read_decisions(project.pipeline)],
     }
-    return judge(project, [*names, "first"], bads, first), report
+    missed = [f"nothing was hit by the fault {what!r}" for what, times in inflicted.items() if not times]
+    return [*judge(project, names, bads, first), *missed], report
 
 
 def main() -> int:
     """Parse the command line and run; 1 where something did not hold."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("SOAK_MINUTES", "30")))
-    parser.add_argument("--good", type=int, default=20)
-    parser.add_argument("--bad", type=int, default=10)
+    parser.add_argument("--quick", action="store_true", help="two bursts, one fault of each kind, short intervals")
+    parser.add_argument("--good", type=int, help="good files: 20, or 4 in the quick one")
+    parser.add_argument("--bad", type=int, help="bad files: 10, or 3 in the quick one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave it there, to look at")
     chosen = parser.parse_args()
     disk.enter_namespace(sys.argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     folder = (chosen.keep or Path(tempfile.mkdtemp(prefix="metaflow_hpo_soak_"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     say(f"working in {folder}")
+    plan = Plan.quick(chosen.seed) if chosen.quick else Plan.long(chosen.minutes, chosen.seed)
+    good, bad = chosen.good or (4 if chosen.quick else 20), chosen.bad or (3 if chosen.quick else 10)
     try:
-        wrong = soak(folder, chosen.minutes, chosen.good, chosen.bad, chosen.seed)
+        wrong = soak(folder, plan, good, bad, chosen.seed)
     finally:
         if chosen.keep is None:
             shutil.rmtree(folder, ignore_errors=True)

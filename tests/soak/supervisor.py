@@ -65,7 +65,6 @@ class Killer:
     def __init__(self, supervisor: Supervisor, instance: dg.DagsterInstance, seed: int) -> None:
         self.supervisor, self.instance, self.random = supervisor, instance, random.Random(seed)
         self.find = {"daemon": self._daemon, "worker": self._worker, "mlflow": self._mlflow, "all": self._all}
-        self.killed = dict.fromkeys(self.find, 0)
 
     def kill(self, what: str, patience_s: float) -> bool:
         """Kill the daemon, a worker, the MLflow server or all at once, when it is there; return whether it was."""
@@ -74,17 +73,37 @@ class Killer:
             found = self.find[what]()
             if found and what in ("worker", "all"):
                 time.sleep(self.random.uniform(0.0, 4.0))  # in the middle of its work
+            running = self._running()
             hit = [process for process in found if self._shoot(process)]
-            if hit:
-                self.killed[what] += 1
+            if hit and (what != "worker" or self._is_cut_short(running)):
                 return True
             time.sleep(1.0)
         return False
 
+    def wait_for_work(self, patience_s: float) -> bool:
+        """Wait until a run is at work; return whether one is."""
+        deadline = time.monotonic() + patience_s
+        while not (at_work := bool(self._worker())) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return at_work
+
+    def count_failed_steps(self) -> int:
+        """Return how often a step has failed, to be tried again or not."""
+        kinds = {dg.DagsterEventType.STEP_UP_FOR_RETRY, dg.DagsterEventType.STEP_FAILURE}
+        return sum(len(self.instance.all_logs(run.run_id, of_type=kinds)) for run in self.instance.get_runs())
+
+    def _running(self) -> list[dg.DagsterRun]:
+        return self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+
+    def _is_cut_short(self, runs: list[dg.DagsterRun]) -> bool:
+        """Tell whether a run did not end well after all: a process may be killed when its work is done."""
+        ended = [self.instance.get_run_by_id(run.run_id) for run in runs]
+        return any(run is not None and run.status != dg.DagsterRunStatus.SUCCESS for run in ended)
+
     @staticmethod
     def _shoot(process: psutil.Process) -> bool:
         with suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE:
+            if _alive(process.pid):
                 process.send_signal(signal.SIGKILL)
                 return True
         return False
@@ -106,12 +125,19 @@ class Killer:
         return []
 
     def _worker(self) -> list[psutil.Process]:
-        for run in self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        for run in self._running():
             for event in reversed(self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)):
                 pid = event.get_dagster_event().engine_event_data.metadata.get("pid")
-                if pid is not None and psutil.pid_exists(int(str(pid.value))):
-                    return [psutil.Process(int(str(pid.value)))]
+                if pid is not None and (found := _alive(int(str(pid.value)))):
+                    return [found]
         return []
+
+
+def _alive(pid: int) -> psutil.Process | None:
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
+    return None
 
 
 def _command(process: psutil.Process) -> list[str]:

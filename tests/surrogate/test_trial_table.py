@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
-from metaflow_hpo.space import Float, SearchSpace
+from metaflow_hpo.space import Categorical, Float, SearchSpace
 from metaflow_hpo.surrogate.trial_table import build_trial_table
 
 
@@ -93,8 +93,50 @@ def test_a_given_space_is_used_and_checked():
         (lambda f: f.assign(mf_rows=np.inf), r"finite or missing; \['mf_rows'\]"),
         (lambda f: f.assign(family="same"), r"at least two families.*found \['same'\]"),
         (lambda f: f.assign(task_id=[None, *f["task_id"][1:]]), "1 trials have no task_id"),
+        (lambda f: f.assign(status="SUCCESS"), r"the status 'ok'.*found only \['SUCCESS'\]"),
+        (lambda f: f.assign(hp_layers=[[64, 32]] * 6), r"found \[64, 32\]\. Split it into columns"),
+        (lambda f: pd.concat([f, f[["hp_x"]]], axis=1), r"every column once; found \['hp_x'\]"),
     ],
 )
 def test_what_is_wrong_is_named_with_a_remedy(change, message):
     with pytest.raises(InvalidTableError, match=message):
         build_trial_table(change(make_frame()))
+
+
+def test_numbers_written_as_text_are_read_as_numbers():
+    frame = make_frame()
+    found = build_trial_table(frame.assign(hp_x=frame["hp_x"].astype(str) + " "))
+    assert found.space == build_trial_table(frame).space
+    assert found.configurations == build_trial_table(frame).configurations
+
+
+def test_text_stays_text_where_one_value_is_no_number_or_the_space_says_so():
+    mixed = build_trial_table(make_frame().assign(hp_x=["auto", "2", "3"] * 2))
+    assert mixed.space.hyperparameters[0].choices == ("2", "3", "auto")
+    space = SearchSpace((Categorical("x", ("1", "2", "3"), "1"),))
+    given = build_trial_table(make_frame().assign(hp_x=["1", "2", "3"] * 2), space=space)
+    assert [c["x"] for c in given.configurations] == ["1", "2", "3"]
+
+
+def test_true_and_false_are_choices():
+    table = build_trial_table(make_frame().assign(hp_x=np.array([True, False, True] * 2, dtype=object), hp_y=range(6)))
+    assert table.space.hyperparameters[0].choices == ("False", "True")
+
+
+def test_failed_and_repeated_trials_are_counted_in_the_notes():
+    notes = build_trial_table(pd.concat([make_frame(), make_frame().iloc[:2]])).notes
+    assert notes[0].startswith("1 of 8 trials failed")
+    assert notes[1].startswith("2 of 8 trials repeat")
+
+
+def test_text_that_only_names_the_configuration_is_pointed_out():
+    names = [f"run {i}" for i in range(30)]
+    frame = pd.DataFrame({"task_id": ["a"] * 30 + ["b"] * 30, "hp_id": names * 2, "performance": range(60)})
+    assert build_trial_table(frame).notes[0].startswith("hp_id holds 30 different texts in 30 configurations")
+
+
+def test_a_range_that_is_only_rounding_is_no_difference():
+    flat = make_frame().assign(task_id="c", mf_rows=1, performance=[0.1, 0.1, np.nextafter(0.1, 1.0)] * 2, status="ok")
+    table = build_trial_table(pd.concat([make_frame(), flat]))
+    assert [task.task_id for task in table.tasks] == ["a", "b"]
+    assert any("perform the same: c." in note for note in table.notes)

@@ -36,15 +36,15 @@ def import_taskset(path: Path) -> pd.DataFrame:
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise InvalidTableError(f"Expected the columns {needed} in {path}; {missing} are missing.")
-    cells = {task_id: _CELL.search(str(task_id)) for task_id in frame["task_id"].unique()}
-    unknown = [str(task_id) for task_id, cell in cells.items() if cell is None]
+    family = frame["task_id"].astype(str).str.extract(_CELL, expand=False)
+    unknown = frame.loc[family.isna(), "task_id"].unique().tolist()
     if unknown:
         raise InvalidTableError(f"Expected a cell type {_CELL.pattern} in every task_id; found {unknown[:5]}.")
     names = [c for c in frame.columns if c.startswith("hp_")]
     return pd.DataFrame(
         {
             "task_id": frame["task_id"],
-            "family": [cells[task_id].group(1) for task_id in frame["task_id"]],  # type: ignore[union-attr]
+            "family": family,
             **{name: frame[name] for name in names},
             "performance": -_final(frame["valid_loss_curve"]),
             "test_performance": -_final(frame["test_loss_curve"]),

@@ -26,7 +26,7 @@ def main() -> int:
     logging.getLogger("metaflow_hpo").setLevel(logging.INFO)
     torch.set_num_threads(1)  # the pool is what uses the processors
     try:
-        follower = ChampionFollower(Pipeline(Settings()).registry)
+        follower = ChampionFollower(Pipeline(Settings.load()).registry)
     except MetaflowHPOError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

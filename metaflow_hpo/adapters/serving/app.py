@@ -31,7 +31,7 @@ logger = logging.getLogger("metaflow_hpo")
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """What a client may ask of the service.
 
     Attributes:
@@ -56,8 +56,10 @@ class Service:
         limits: What a client may ask.
     """
 
-    def __init__(self, follower: ChampionFollower, poll_s: float = 2.0, limits: Limits | None = None) -> None:
-        self._follower, self._poll_s, self._limits = follower, poll_s, limits or Limits()
+    def __init__(
+        self, follower: ChampionFollower, poll_s: float = 2.0, limits: RequestLimits = RequestLimits()
+    ) -> None:
+        self._follower, self._poll_s, self._limits = follower, poll_s, limits
         self._pool = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="recommend")
         self._waiting = 0
 
@@ -114,7 +116,13 @@ class Service:
 
         async def work(first: int) -> None:
             for position in range(first, len(tasks), self._limits.threads):
-                found = await loop.run_in_executor(self._pool, served.recommender.recommend, tasks[position], k)
+                try:
+                    found = await loop.run_in_executor(self._pool, served.recommender.recommend, tasks[position], k)
+                except ArithmeticError as error:
+                    raise RefusedRequestError(
+                        f"Task {position}: its numbers are too large or too small to compute with ({error}). "
+                        "Describe it with `metaflow-hpo describe`."
+                    ) from error
                 answers[position] = {**found, "lineage": {**source, **found["lineage"]}}
 
         await asyncio.gather(*(work(first) for first in range(min(self._limits.threads, len(tasks)))))
@@ -140,7 +148,7 @@ class Service:
         return Response(VERSION, headers=version, media_type="application/json")  # as MLflow's server does
 
 
-async def _read_body(request: Request, limits: Limits) -> bytes:
+async def _read_body(request: Request, limits: RequestLimits) -> bytes:
     """Read a body of limited size in limited time.
 
     Raises:

@@ -79,7 +79,7 @@ class ChampionFollower:
         self.problem = text
 
     def _load(self, version: int) -> Served:
-        recommender = ServedRecommender.load(self._registry.download(version))
+        recommender = self._registry.load(version)
         # The golden request: a version that cannot answer never gets a request, and the first one is not slow.
         golden = recommender.past.meta_features[0].tolist()
         recommender.recommend(dict(zip(recommender.meta_feature_names, golden, strict=True)), 1)

@@ -14,10 +14,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from metaflow_hpo.adapters.sources.tables import read_table
-from metaflow_hpo.collect.columns import listed
 from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.collect.target import AskedKind
-from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.task import Metric, TaskData
 
 OWN_LICENCE = "unspecified (own data)"

@@ -1,0 +1,101 @@
+"""The stages of dvc.yaml depend on all the code that makes their outputs: compared with the real import graph."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+grimp = pytest.importorskip("grimp", reason="needs import-linter")
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "metaflow_hpo"
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+STARTS = {
+    "dataset_catalogue": {"adapters.sources", "adapters.intake", "collect.fingerprint", "collect.sample"},
+    "search_results": {"adapters.search_plan", "adapters.champion_start", "learners.registry"},
+    "meta_features": {"collect.meta_features"},
+    "meta_dataset": {"tables"},
+    "surrogate": {"adapters.surrogate_steps", "adapters.warm_start"},
+    "recommendation_evaluation": {
+        "adapters.evaluation_steps",
+        "adapters.evaluation_files",
+        "adapters.incumbent",
+        "learners.registry",
+    },
+    "champion": {"adapters.champion_steps"},
+}
+"""Where the code of a stage starts that decides what is in its outputs. From an adapter its own imports of nouns and
+steps count, not those of other adapters, which only keep and show."""
+
+NO_RESULT = {"errors", "settings"}
+"""Messages; and settings, the values of which are the stages' params."""
+
+DECIDE_BY_FILES = {"champion"}
+"""Stages that only read what others have found."""
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph(PACKAGE)
+
+
+def shorten(modules):
+    return {module.removeprefix(f"{PACKAGE}.") for module in modules} - {PACKAGE}
+
+
+def imported_by(graph, module):
+    """The nouns and steps that an adapter, or a package of them, imports."""
+    name = f"{PACKAGE}.{module}"
+    found = [graph.find_modules_directly_imported_by(m) for m in {name} | graph.find_descendants(name)]
+    return {m for m in shorten(set().union(*found)) if not is_adapter(m)}
+
+
+def is_adapter(module):
+    return module.startswith("adapters")
+
+
+def needed_by(graph, stage):
+    """All modules that decide what a stage writes."""
+    starts = STARTS[stage]
+    if stage in DECIDE_BY_FILES:
+        return starts
+    core = set().union(*(imported_by(graph, s) if is_adapter(s) else {s} for s in starts))
+    closure = core.union(*(shorten(graph.find_upstream_modules(f"{PACKAGE}.{module}")) for module in core))
+    return closure | starts
+
+
+def is_covered(module, dependencies):
+    path = Path(PACKAGE, *module.split("."))
+    names = {str(path.with_suffix(".py")), *map(str, [path, *path.parents])}
+    return bool(names & dependencies)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_all_code_that_decides_what_it_writes(graph, stage):
+    dependencies = set(STAGES[stage]["deps"])
+    missing = {module for module in needed_by(graph, stage) - NO_RESULT if not is_covered(module, dependencies)}
+    assert sorted(missing) == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_no_code_that_it_does_not_run(graph, stage):
+    needed = needed_by(graph, stage)
+    code = [Path(name) for name in STAGES[stage]["deps"] if name.startswith(f"{PACKAGE}/")]
+    idle = [str(path) for path in code if not any(is_covered(module, {str(path)}) for module in needed)]
+    assert idle == []
+
+
+def test_whatever_a_step_imports_belongs_to_a_stage(graph):
+    """A step that starts to use another module must say for which stage."""
+    steps = ("collect_steps", "task_search", "surrogate_steps", "evaluation_steps", "champion_steps")
+    imported = set().union(*(imported_by(graph, f"adapters.{step}") for step in steps))
+    drawn = {"evaluate.plots"}  # the picture of a search goes to MLflow and Dagster
+    known = set().union(*(needed_by(graph, stage) for stage in STAGES))
+    assert sorted(imported - drawn - NO_RESULT - known) == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_dependency_on_code_exists(stage):
+    code = [name for name in STAGES[stage]["deps"] if name.startswith(f"{PACKAGE}/")]
+    assert [name for name in code if not (ROOT / name).exists()] == []
