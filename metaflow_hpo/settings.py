@@ -205,10 +205,12 @@ _MAY_HOLD_SECRETS = {"tracking_uri", "ray_address", "dvc_remote"}
 
 
 def _describe(location: tuple[int | str, ...], problem: str, value: object) -> str:
-    """Say what is wrong with a setting, and its value unless that may be a secret, as may that of an unknown name."""
+    """Say what is wrong with a setting, and its value unless that may be or hold a secret."""
     name = ".".join(map(str, location))
     known = bool(location) and location[0] in Settings.model_fields and location[0] not in _MAY_HOLD_SECRETS
-    return f"{name}: {problem}" + (f" (got {value!r})" if known else "")
+    # An address or a connection string that got into the wrong setting.
+    is_plain = not any(sign in str(value) for sign in "@=")
+    return f"{name}: {problem}" + (f" (got {value!r})" if known and is_plain else "")
 
 
 def _check_spelling() -> None:
