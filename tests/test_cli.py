@@ -212,9 +212,7 @@ def test_a_password_in_a_wrong_setting_is_not_shown_in_a_traceback_either(monkey
     with pytest.raises(cli.MetaflowHPOError, match="postgres_url: Extra inputs") as raised:
         cli.main()
     shown = "".join(traceback.format_exception(raised.value))
-    assert "ValidationError" in shown
-    assert "postgresql://me:***@db/x" in shown
-    assert "http://me:***@h" in shown
+    assert "tracking_uri: " in shown
     assert "s3cret-word" not in shown
 
 
@@ -225,6 +223,5 @@ def test_a_wrong_setting_is_named_and_a_password_in_it_is_not_shown(monkeypatch,
         cli.main()
     shown = capsys.readouterr().err
     assert raised.value.code == 1
-    assert "folds" in shown
-    assert "http://user:***@host" in shown
+    assert "folds: Input should be a valid integer" in shown
     assert "s3cret-word" not in shown
