@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -202,15 +203,14 @@ class Settings(BaseSettings):
 
 
 _MAY_HOLD_SECRETS = {"tracking_uri", "ray_address", "dvc_remote"}
+_PLAIN = re.compile(r"[\w.+-]{1,20}")
 
 
 def _describe(location: tuple[int | str, ...], problem: str, value: object) -> str:
-    """Say what is wrong with a setting, and its value unless that may be or hold a secret."""
-    name = ".".join(map(str, location))
+    """Say what is wrong with a setting, and its value unless that may be a secret: an unknown name's, or an address."""
     known = bool(location) and location[0] in Settings.model_fields and location[0] not in _MAY_HOLD_SECRETS
-    # An address or a connection string that got into the wrong setting.
-    is_plain = not any(sign in str(value) for sign in "@=")
-    return f"{name}: {problem}" + (f" (got {value!r})" if known and is_plain else "")
+    shown = f" (got {value!r})" if known and _PLAIN.fullmatch(str(value)) else ""
+    return f"{'.'.join(map(str, location))}: {problem}{shown}"
 
 
 def _check_spelling() -> None:
