@@ -3,6 +3,7 @@
 The one thing to know: their rows are prepared like every other task's.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from metaflow_hpo.adapters.feedback import identify
 from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.inbox import load_file
-from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError
+from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError, listed
 from metaflow_hpo.space import Configuration, SearchSpace
 from metaflow_hpo.task import TaskData
 
@@ -82,7 +83,30 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
         raise InvalidTableError(
             f"No line of {path.name} has a number in `performance`; there is nothing to go on from."
         )
-    return [Observed(read_row(row, space), float(row["performance"])) for row in rows.to_dict("records")]
+    found = []
+    for position, row in zip(rows.index, rows.to_dict("records"), strict=True):
+        try:
+            configuration = read_row(row, space)
+        except SearchSpaceMismatchError as error:
+            raise SearchSpaceMismatchError(f"{path.name}, trial {int(position) + 1}: {error}") from error
+        found.append(Observed(configuration, float(row["performance"])))
+    return found
+
+
+def check_performances(observed: "Sequence[Observed]", metric: str) -> None:
+    """Check that performances can be of a task's metric: percents and losses would be believed otherwise.
+
+    Raises:
+        InvalidTableError: If one is above 1, or below 0 where the metric cannot be.
+    """
+    lowest = {"balanced_accuracy": 0.0, "accuracy": 0.0}.get(metric, -math.inf)
+    highest = math.inf if metric in {"log_loss", "rmse"} else 1.0
+    wrong = [o.performance for o in observed if not lowest <= o.performance <= highest]
+    if wrong:
+        raise InvalidTableError(
+            f"Expected {metric} in the column `performance` of the trials, between {lowest:g} and {highest:g} and "
+            f"higher is better; found {listed(wrong)}. Give that score itself: no percent and no loss."
+        )
 
 
 def recommend(
@@ -94,7 +118,9 @@ def recommend(
 
     Raises:
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
+        InvalidTableError: If an observed performance cannot be of the task's metric.
     """
+    check_performances(observed, described.data.task.metric)
     served, source = load_recommender(pipeline)
     return make_answer(served, source, described, k, observed, per_time=per_time)
 
@@ -163,8 +189,8 @@ def read_configuration(path: Path, learner: str) -> Configuration:
     if isinstance(values, dict) and "best" in values:
         values = values["best"]
     if isinstance(values, dict) and "recommendations" in values:
-        listed = values["recommendations"]
-        values = listed[0] if isinstance(listed, list) and listed else None
+        ranked = values["recommendations"]
+        values = ranked[0] if isinstance(ranked, list) and ranked else None
     if isinstance(values, dict) and "configuration" in values:
         values = values["configuration"]
     if not isinstance(values, dict):

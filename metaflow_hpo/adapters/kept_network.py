@@ -1,16 +1,22 @@
-"""Keep the network that `train` trained: logged to its MLflow run and registered, ready to predict a person's rows.
+"""Keep the network that `train` trained: logged to its MLflow run and registered; and predict a person's rows with it.
 
 The one thing to know: it is registered under the name of the task, one version a training.
 """
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from metaflow_hpo.adapters.logged_model import log_network
+import pandas as pd
+
+from metaflow_hpo.adapters.logged_model import NETWORK, fetch_surrogate, log_network
 from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
+
+_ADDRESS = re.compile(r"(?:models:/)?([^/]+)/(\d+)")
 
 
 def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) -> dict[str, Any] | None:
@@ -44,3 +50,55 @@ def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) 
         name, source=model.artifact_location, run_id=run_id, model_id=model.model_id, tags=tags
     )
     return {"name": name, "version": int(created.version), "uri": f"models:/{name}/{created.version}"}
+
+
+def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
+    """Predict the rows of a file with a registered network, whatever separator or format the file has.
+
+    Args:
+        pipeline: The surroundings.
+        path: csv or parquet with the columns of the table that was trained on; the target may be missing.
+        model: `models:/NAME/VERSION`, as `train` says it.
+
+    Returns:
+        One line a row, in the file's order: `prediction`, and `probability_<class>` for classification.
+
+    Raises:
+        MetaflowHPOError: If there is no such model.
+        InvalidTaskError: If the file cannot be read.
+        InvalidTableError: If a column is missing.
+    """
+    from metaflow_hpo.adapters.sources.tables import read_table
+    from metaflow_hpo.collect.conform import conform_rows
+    from metaflow_hpo.learners.trained import TrainedNetwork
+
+    rows = read_table(path)
+    with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
+        network = TrainedNetwork.load(_download(pipeline, model, temporary))
+    encoder = network.preprocessor
+    return network.predict(conform_rows(rows, encoder.column_names, encoder.numeric_names))
+
+
+def _download(pipeline: Pipeline, model: str, folder: str) -> Path:
+    from mlflow.exceptions import MlflowException
+
+    found, server = _ADDRESS.fullmatch(model), pipeline.tracking.tracking_uri
+    if found is None:
+        raise MetaflowHPOError(f"Expected models:/NAME/VERSION, as `metaflow-hpo train` says it; got {model!r}.")
+    try:
+        source = pipeline.tracking.client().get_model_version_download_uri(found[1], found[2])
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise MetaflowHPOError(
+            f"Expected a network in {pipeline.tracking.address}; there is no {model}. "
+            "Train it with `metaflow-hpo train`, which says its name."
+        ) from error
+    target = Path(folder, NETWORK)
+    try:
+        fetch_surrogate(server, source, target, model, NETWORK)
+    except (MlflowException, OSError) as error:
+        raise MetaflowHPOError(
+            f"Expected {model} to hold a network that `metaflow-hpo train` trained; found none ({error})."
+        ) from error
+    return target

@@ -141,14 +141,15 @@ def pip_requirements() -> list[str]:
     return pins
 
 
-def fetch_surrogate(tracking_uri: str, model: str, target: Path, what: str) -> None:
-    """Download the surrogate of a logged model into a folder, which is there as a whole or not at all.
+def fetch_surrogate(tracking_uri: str, model: str, target: Path, what: str, artifact: str = ARTIFACT) -> None:
+    """Download the surrogate, or the network, of a logged model into a folder, which is there as a whole or not at all.
 
     Args:
         tracking_uri: The tracking server, which is the registry as well.
         model: Address of the logged model.
         target: The folder.
         what: The version, for the message.
+        artifact: `ARTIFACT`, or `NETWORK`.
 
     Raises:
         MetaflowHPOError: If it holds files that may run code: pickles.
@@ -159,7 +160,7 @@ def fetch_surrogate(tracking_uri: str, model: str, target: Path, what: str) -> N
     with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as temporary:
         where = {"tracking_uri": tracking_uri}
         beside = [item.path for item in list_artifacts(artifact_uri=model, **where) if not item.is_dir]
-        uri = f"{model}/artifacts/{ARTIFACT}"
+        uri = f"{model}/artifacts/{artifact}"
         fetched = Path(download_artifacts(uri, dst_path=temporary, registry_uri=tracking_uri, **where))
         _refuse_code(fetched, beside, what)
         try:

@@ -190,8 +190,38 @@ def train(
         printing.print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
         print("configuration: " + json.dumps(dict(trial.configuration)))
         if model is not None:
-            command = f"mlflow models predict -m {model['uri']} -i {data} -t csv --env-manager local"
-            print(f"predict rows:  MLFLOW_TRACKING_URI={pipeline.tracking.address} {command}")
+            print(f"predict rows:  metaflow-hpo predict rows.csv --model {model['uri']}")
+            print(
+                f"serve it:      MLFLOW_TRACKING_URI={pipeline.tracking.address} mlflow models serve -m {model['uri']}"
+            )
+
+
+@app.command(
+    rich_help_panel=_PANEL,
+    epilog="Try: metaflow-hpo predict rows.csv --model models:/metaflow_hpo_surrogate_my/1 --output predictions.csv",
+)
+def predict(
+    data: Annotated[Path, typer.Argument(help="Rows with the columns that were trained on, csv or parquet.")],
+    model: Annotated[str, typer.Option(help="models:/NAME/VERSION, as train says it.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write a csv here, not to standard output.", dir_okay=False, callback=check_output),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict rows with a network that train registered: csv on standard output, one line a row."""
+    from metaflow_hpo.adapters.files import write_text
+    from metaflow_hpo.adapters.kept_network import predict_file
+
+    with opened() as pipeline:
+        predicted = predict_file(pipeline, data, model)
+    if output is not None:
+        write_text(output, predicted.to_csv(index=False))
+        typer.echo(f"wrote {len(predicted)} predictions to {output}", err=True)
+    if as_json:
+        printing.print_json({"model": model, "predictions": predicted.to_dict("records")})
+    elif output is None:
+        print(predicted.to_csv(index=False), end="")
 
 
 def _record_training(pipeline: "Pipeline", rows: "TaskData", trial: "Trial") -> str | None:

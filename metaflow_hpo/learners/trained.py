@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from metaflow_hpo.array_files import write_arrays
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.cross_validation import make_folds
 from metaflow_hpo.learners.learner import FloatArray
@@ -79,10 +80,7 @@ class TrainedNetwork:
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and description (JSON) into an existing folder."""
-        from safetensors.numpy import save
-
-        # `save_file` would make a file that only its owner may read.
-        (folder / WEIGHTS_FILE).write_bytes(save({"parameters": np.ascontiguousarray(self.parameters)}))
+        write_arrays(folder / WEIGHTS_FILE, {"parameters": self.parameters})
         description: dict[str, Any] = {
             "preprocessor": self.preprocessor.to_json(),
             "widths": list(self.widths),

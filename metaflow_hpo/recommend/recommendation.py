@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from metaflow_hpo.array_files import write_arrays
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend import sequential
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSettings, NewTask, place
@@ -273,8 +274,6 @@ class ServedRecommender:
 
     def save(self, folder: Path) -> None:
         """Write everything into an existing folder."""
-        from safetensors.numpy import save_file
-
         save_surrogate(self.surrogate, folder)
         arrays = {
             "meta_features": self.past.meta_features,
@@ -282,7 +281,7 @@ class ServedRecommender:
             "duration": self.past.duration,
         }
         arrays |= {_FOREST + name: value for name, value in self._recommender.forest.to_arrays().items()}
-        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, folder / _ARRAYS_FILE)
+        write_arrays(folder / _ARRAYS_FILE, arrays)
         description = {
             "task_ids": self.past.task_ids,
             "families": self.past.families,

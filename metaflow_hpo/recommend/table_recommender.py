@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from metaflow_hpo.array_files import write_arrays
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask, place
 from metaflow_hpo.recommend.explanation import SHOWN
@@ -248,11 +249,7 @@ class TableRecommender:
 
     def save(self, folder: Path) -> None:
         """Write arrays (safetensors) and description (JSON) into an existing folder."""
-        from safetensors.numpy import save
-
-        arrays = {name: np.ascontiguousarray(values) for name, values in self._to_arrays().items()}
-        # `save_file` would make a file that only its owner may read.
-        (folder / ARRAYS_FILE).write_bytes(save(arrays))
+        write_arrays(folder / ARRAYS_FILE, self._to_arrays())
         description = {**self._describe(), "lineage": dict(self.lineage)}
         (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, sort_keys=True))
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from metaflow_hpo.array_files import write_arrays
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.meta_dataset import Array
@@ -157,9 +158,7 @@ class Surrogate:
 
 def save_surrogate(surrogate: Surrogate, folder: Path) -> None:
     """Write weights (safetensors) and description (JSON) into an existing folder."""
-    from safetensors.torch import save_file
-
-    save_file(surrogate.to_tensors(), folder / WEIGHTS_FILE)
+    write_arrays(folder / WEIGHTS_FILE, {name: tensor.numpy() for name, tensor in surrogate.to_tensors().items()})
     (folder / DESCRIPTION_FILE).write_text(json.dumps(surrogate.to_json(), indent=1, sort_keys=True))
 
 

@@ -21,6 +21,7 @@ from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, NoChampionError, SearchSpaceMismatchError
 from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.recommend.recommendation import Observed
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
 
@@ -254,6 +255,7 @@ def test_a_configuration_is_read_from_each_form_that_is_printed(tmp_path) -> Non
         default,
         {"configuration": default, "performance": 0.5},
         {"recommendations": [{"rank": 1, "configuration": default}]},
+        {"strategy": "tpe", "best": {"configuration": default, "performance": 0.5}},
     ):
         path.write_text(json.dumps(printed))
         assert advise.read_configuration(path, "svm") == SPACE.default
@@ -331,3 +333,18 @@ def test_a_search_per_time_tries_cheaper_configurations_and_is_remembered_apart(
     assert seconds[1] < seconds[0]
     found = own_trials.search(made, data, strategy="recommended", trials=1, per_time=True)
     assert dict(found[0].configuration) == per_time["recommendations"][0]["configuration"]
+
+
+@pytest.mark.parametrize(("metric", "wrong"), [("balanced_accuracy", 98.5), ("balanced_accuracy", -0.2), ("r2", 1.5)])
+def test_observed_performances_that_cannot_be_of_the_metric_are_refused(metric, wrong) -> None:
+    observed = [Observed(SPACE.default, value) for value in (0.5, wrong)]
+    with pytest.raises(InvalidTableError, match=f"{metric} in the column `performance`.*found {wrong}"):
+        advise.check_performances(observed, metric)
+
+
+def test_a_wrong_observed_configuration_is_named_by_file_and_trial(tmp_path) -> None:
+    lines = [{"performance": 0.5, **{f"hp_{n}": SPACE.default.get(n) for n in SPACE.names}} for _ in range(3)]
+    lines[2][f"hp_{SPACE.names[0]}"] = -1.0
+    pd.DataFrame(lines).to_csv(tmp_path / "seen.csv", index=False)
+    with pytest.raises(SearchSpaceMismatchError, match=r"seen\.csv, trial 3: "):
+        advise.read_observed(tmp_path / "seen.csv", "svm")

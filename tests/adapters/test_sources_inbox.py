@@ -68,6 +68,19 @@ def test_decimal_commas_are_read_where_semicolons_separate(tmp_path: Path) -> No
     assert table.attrs["notes"] == ["Read decimal commas in 'a'."]
 
 
+def test_utf_16_is_read_and_noted(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("größe\ty\n1\t2\n", encoding="utf-16")
+    frame = read_table(path)
+    assert (list(frame.columns), frame.attrs["notes"]) == (["größe", "y"], ["Read as UTF-16."])
+
+
+def test_a_misspelt_file_is_answered_with_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "sales.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InvalidTaskError, match=r"there is no .*slaes\.csv\. Did you mean 'sales\.csv'\?"):
+        read_table(tmp_path / "slaes.csv")
+
+
 def test_windows_text_is_read_and_noted(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("town,y\nKöln,1\n".encode("cp1252"))
@@ -86,7 +99,8 @@ def test_windows_text_is_read_and_noted(tmp_path: Path) -> None:
         ("t.csv", b"a,b\n1,2,3\n4,5\n", "Expected 2 fields .* found 3 on line 2"),
         ("t.csv", b'a,b\n1,"x\n2,y\n', "begins on line 2"),
         ("t.csv", b"a,b\n1,\xff\x81\n", r"UTF-8; .* at line 2 \(byte 6, 0xff\)"),
-        ("t.csv", "a,b\n1,2\n".encode("utf-16"), "zero bytes"),
+        ("t.csv", "a,b\n1,2\n".encode("utf-16-le"), "zero bytes"),
+        ("t.csv", "a,b\n1,2\n".encode("utf-16")[:-1], "UTF-16 .* cut short"),
         ("t.xls", b"x", "Expected a file ending in .csv"),
         ("t.parquet", b"PAR1 and no more", "whole parquet file"),
     ],

@@ -1,5 +1,6 @@
 """The command line as people and programs call it: exit codes, JSON contracts, messages."""
 
+import io
 import json
 import subprocess
 import sys
@@ -133,6 +134,15 @@ def test_train_uses_the_first_recommendation_or_the_one_given(served, wine, tmp_
         answer = json.loads(done.stdout)
         jsonschema.validate(answer, TRAIN)
     assert answer["configuration"] == given
+    rows = tmp_path / "rows.csv"  # as a European spreadsheet writes it, and without the target
+    pd.read_csv(wine).drop(columns="y").to_csv(rows, index=False, sep=";", decimal=",")
+    done = run_cli(served.environment, "predict", rows, "--model", answer["model"]["uri"])
+    assert done.returncode == 0, done.stderr
+    predicted = pd.read_csv(io.StringIO(done.stdout))
+    assert (predicted["prediction"].astype(str) == pd.read_csv(wine)["y"].astype(str)).mean() > 0.9
+    done = run_cli(served.environment, "predict", rows, "--model", "models:/nobody/1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no models:/nobody/1" in done.stderr
 
 
 @pytest.mark.parametrize("strategy", ["random", "recommended"])

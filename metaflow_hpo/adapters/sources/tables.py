@@ -4,7 +4,9 @@ The one thing to know: a line with too few or too many fields is an error, never
 while it was copied must not become a smaller data set.
 """
 
+import codecs
 import csv
+import difflib
 import io
 import re
 from pathlib import Path
@@ -23,7 +25,7 @@ _BLANK_END = re.compile(r"(\r?\n *)+\Z")
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a csv file (separator `,`, `;`, tab or `|`; UTF-8, else Windows-1252) or a parquet file.
+    """Read a csv file (separator `,`, `;`, tab or `|`; UTF-8, UTF-16 or Windows-1252) or a parquet file.
 
     Args:
         path: File ending in .csv, .tsv, .txt, .parquet or .pq. A csv has its column names on the first line.
@@ -38,7 +40,10 @@ def read_table(path: Path) -> pd.DataFrame:
     if path.is_dir():
         raise InvalidTaskError(f"Expected a file; {path} is a folder. Give one of the files in it.")
     if not path.exists():
-        raise InvalidTaskError(f"Expected a csv or parquet file; there is no {path}. Check the name and the folder.")
+        beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = difflib.get_close_matches(path.name, beside, n=3)
+        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else "Check the name and the folder."
+        raise InvalidTaskError(f"Expected a csv or parquet file; there is no {path}. {hint}")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InvalidTaskError(
@@ -97,10 +102,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 def _decode(path: Path) -> tuple[str, list[str]]:
     content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return content.decode("utf-16"), ["Read as UTF-16."]
+        except UnicodeDecodeError as error:
+            raise InvalidTaskError(f"Expected UTF-16 in {path}; it is cut short. Save or copy it again.") from error
     if b"\x00" in content[:4096]:
-        raise InvalidTaskError(
-            f"Expected text; {path} holds zero bytes (a binary file or UTF-16). Save it as csv in UTF-8."
-        )
+        raise InvalidTaskError(f"Expected text; {path} holds zero bytes (a binary file). Save it as csv in UTF-8.")
     try:
         return content.decode("utf-8-sig"), []
     except UnicodeDecodeError as error:
