@@ -212,12 +212,8 @@ def test_a_password_in_a_wrong_setting_is_not_shown_in_a_traceback_either(monkey
     with pytest.raises(cli.MetaflowHPOError, match="postgres_url: Extra inputs") as raised:
         cli.main()
     shown = "".join(traceback.format_exception(raised.value))
-<<<<<<< HEAD
-    assert "tracking_uri: " in shown
-=======
     assert "Traceback" in shown
     assert "tracking_uri" in shown
->>>>>>> h_ops
     assert "s3cret-word" not in shown
 
 
