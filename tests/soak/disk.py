@@ -34,15 +34,15 @@ def mount_small_disk(folder: Path) -> bool:
 
 
 def fill(folder: Path, seconds: tuple[float, float], was_felt: Callable[[], bool]) -> bool:
-    """Fill the disk to the last byte, and empty it when that was felt.
+    """Fill the disk to the last byte, and empty it when a step failed for it.
 
     Args:
         folder: The disk.
         seconds: How long it is kept full at least, and at most.
-        was_felt: Whether somebody could not write.
+        was_felt: Whether a step failed.
 
     Returns:
-        Whether it was full and that was felt.
+        Whether it was full.
     """
     filler = folder / ".filler"
     began, is_full = time.monotonic(), False
@@ -58,6 +58,6 @@ def fill(folder: Path, seconds: tuple[float, float], was_felt: Callable[[], bool
                     if passed >= seconds[0] and was_felt():
                         break
                     time.sleep(0.5)  # what others free is taken, too
-            return is_full and was_felt()
+            return is_full
     finally:
         filler.unlink(missing_ok=True)

@@ -67,6 +67,7 @@ class Plan:
         full_s: Seconds for which the disk stays full at least, and at most where nobody feels it.
         calm_s: Seconds of quiet before the end is believed; longer than a sensor's interval and a retry's start.
         interval_s: Seconds between two looks of the sensors and of the monitoring; None: as shipped.
+        misses: Kinds of faults that may hit nothing: in a short soak the work may be over before its turn.
     """
 
     seconds: float
@@ -75,6 +76,7 @@ class Plan:
     full_s: tuple[float, float]
     calm_s: float
     interval_s: int | None = None
+    misses: int = 0
 
     @classmethod
     def long(cls, minutes: float, seed: int) -> "Plan":
@@ -90,7 +92,7 @@ class Plan:
         chance, kinds = random.Random(seed), ["daemon", "worker", "mlflow", "disk"]
         chance.shuffle(kinds)
         faults = [(10.0 * (i + 1) + chance.uniform(0, 5), what) for i, what in enumerate(kinds)]
-        return cls(45.0, faults, 2, (3.0, 60.0), 12.0, 5)
+        return cls(45.0, faults, 2, (3.0, 30.0), 12.0, 5, 1)
 
 
 class Project:
@@ -208,8 +210,11 @@ def inflict(project: Project, plan: Plan, seed: int) -> dict[str, int]:
             killer.wait_for_work(PATIENCE_S)
         if what == "disk":
             say("the disk is full")
-            before = killer.count_failed_steps()
-            was_hit = disk.fill(project.data, plan.full_s, lambda before=before: killer.count_failed_steps() > before)
+            failed, succeeded = killer.count_failed_steps(), killer.count_succeeded_steps()
+            is_full = disk.fill(project.data, plan.full_s, lambda failed=failed: killer.count_failed_steps() > failed)
+            # A step fails, or is held up by a server that cannot write and tries again.
+            has_failed = killer.count_failed_steps() > failed
+            was_hit = is_full and (has_failed or killer.count_succeeded_steps() == succeeded)
             say("the disk is empty again" if was_hit else "the disk is empty again; nobody felt it")
         else:
             was_hit = killer.kill(what, PATIENCE_S)
@@ -275,7 +280,7 @@ def _soak(project: Project, plan: Plan, good: int, bad: int, seed: int) -> tuple
         "versions": [f"{d.version} {d.outcome}" for d in verdict.read_decisions(project.pipeline)],
     }
     missed = [f"nothing was hit by the fault {what!r}" for what, times in inflicted.items() if not times]
-    return [*judge(project, names, bads, first), *missed], report
+    return [*judge(project, names, bads, first), *(missed if len(missed) > plan.misses else [])], report
 
 
 def main() -> int:

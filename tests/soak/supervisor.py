@@ -89,7 +89,13 @@ class Killer:
 
     def count_failed_steps(self) -> int:
         """Return how often a step has failed, to be tried again or not."""
-        kinds = {dg.DagsterEventType.STEP_UP_FOR_RETRY, dg.DagsterEventType.STEP_FAILURE}
+        return self._count({dg.DagsterEventType.STEP_UP_FOR_RETRY, dg.DagsterEventType.STEP_FAILURE})
+
+    def count_succeeded_steps(self) -> int:
+        """Return how many steps have succeeded."""
+        return self._count({dg.DagsterEventType.STEP_SUCCESS})
+
+    def _count(self, kinds: set[dg.DagsterEventType]) -> int:
         return sum(len(self.instance.all_logs(run.run_id, of_type=kinds)) for run in self.instance.get_runs())
 
     def _running(self) -> list[dg.DagsterRun]:
