@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
 
 _DRIVERS = 3
+SAME_TABLE = 1e-9
+"""Distance in meta-features below which two tables are taken to be one."""
 
 
 def print_json(value: Any) -> None:
@@ -60,11 +62,21 @@ def warn_if_novel(novelty: dict[str, Any]) -> None:
     typer.echo(f"warning: {reason}; the default and the portfolio are recommended.", err=True)
 
 
+def say_if_known(nearest: list[dict[str, Any]]) -> None:
+    """Say so where the table itself is among the past tasks: then nothing was predicted, but remembered."""
+    if nearest and nearest[0]["distance"] < SAME_TABLE:
+        same = nearest[0]["task_id"]
+        typer.echo(
+            f"note: This table is a past task itself, {same}; how unseen ones fare, an evaluation says.", err=True
+        )
+
+
 def show_recommendation(answer: dict[str, Any]) -> None:
     """Print what was recommended for a data set, and why."""
     task, novelty = answer["task"], answer["novelty"]
     show_notes(task["notes"])
     warn_if_novel(novelty)
+    say_if_known(answer["evidence"]["nearest_tasks"])
     print_recommendations(f"{task['task_id']}: {task['kind']}, {task['rows']} rows, {task['columns']} columns", answer)
     show_drivers(answer["evidence"])
     near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])
