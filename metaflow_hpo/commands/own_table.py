@@ -191,9 +191,9 @@ def train(
         print("configuration: " + json.dumps(dict(trial.configuration)))
         if model is not None:
             print(f"predict rows:  metaflow-hpo predict rows.csv --model {model['uri']}")
-            print(
-                f"serve it:      MLFLOW_TRACKING_URI={pipeline.tracking.address} mlflow models serve -m {model['uri']}"
-            )
+            # Without `local` MLflow would download an environment of its own first.
+            command = f"mlflow models serve -m {model['uri']} --env-manager local"
+            print(f"serve it:      MLFLOW_TRACKING_URI={pipeline.tracking.address} {command}")
 
 
 @app.command(
@@ -210,13 +210,13 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict rows with a network that train registered: csv on standard output, one line a row."""
-    from metaflow_hpo.adapters.files import write_text
+    from metaflow_hpo.adapters.files import write_csv
     from metaflow_hpo.adapters.kept_network import predict_file
 
     with opened() as pipeline:
         predicted = predict_file(pipeline, data, model)
     if output is not None:
-        write_text(output, predicted.to_csv(index=False))
+        write_csv(output, predicted)
         typer.echo(f"wrote {len(predicted)} predictions to {output}", err=True)
     if as_json:
         printing.print_json({"model": model, "predictions": predicted.to_dict("records")})
