@@ -11,13 +11,8 @@ import yaml
 from metaflow_hpo.adapters.files import write_atomically
 from metaflow_hpo.adapters.landed import mark_settled
 from metaflow_hpo.adapters.ledger import locked_inbox
-from metaflow_hpo.adapters.sources.inbox import (
-    INBOX_SUFFIXES,
-    SIDECAR_SUFFIX,
-    check_landed,
-    load_file,
-    read_sidecar,
-)
+from metaflow_hpo.adapters.sources.file_names import INBOX_ENDINGS, ending_of, sidecar_of
+from metaflow_hpo.adapters.sources.inbox import check_landed, load_file, read_sidecar
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.errors import InvalidTaskError
@@ -40,7 +35,7 @@ def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, repl
     """
     check_landed(source, source.parent)
     given = {name: value for name, value in sidecar.items() if value is not None}
-    values = read_sidecar(source.with_suffix(SIDECAR_SUFFIX)).model_dump(mode="json", exclude_unset=True) | given
+    values = read_sidecar(sidecar_of(source)).model_dump(mode="json", exclude_unset=True) | given
     target = store.inbox / source.name
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if values else ""
     _check_together(source, text)
@@ -53,7 +48,7 @@ def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, repl
                 f"Expected a new name; {', '.join(there)} is in {store.inbox} already, with other content. "
                 "Rename the file, or give --replace for a new version of the same task."
             )
-        beside = target.with_suffix(SIDECAR_SUFFIX)
+        beside = sidecar_of(target)
         if text:
             write_atomically(beside, lambda temporary: _write_text(temporary, text))
         else:
@@ -67,16 +62,16 @@ def _check_together(source: Path, sidecar: str) -> None:
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
         path = Path(folder) / source.name
         path.symlink_to(source.resolve())
-        path.with_suffix(SIDECAR_SUFFIX).write_text(sidecar, encoding="utf-8")
+        sidecar_of(path).write_text(sidecar, encoding="utf-8")
         load_file(path)
 
 
 def _makes_the_same_task(path: Path, target: Path) -> bool:
-    return path.is_file() and path.stem == target.stem and path.suffix.lower() in INBOX_SUFFIXES
+    return path.is_file() and sidecar_of(path) == sidecar_of(target) and ending_of(path) in INBOX_ENDINGS
 
 
 def _is_there(source: Path, target: Path, sidecar: str) -> bool:
-    beside = target.with_suffix(SIDECAR_SUFFIX)
+    beside = sidecar_of(target)
     written = beside.read_text(encoding="utf-8") if beside.is_file() else ""
     return written == sidecar and file_md5(source) == file_md5(target)
 

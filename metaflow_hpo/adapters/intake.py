@@ -24,7 +24,8 @@ from metaflow_hpo.adapters.ledger import (
 )
 from metaflow_hpo.adapters.pipeline import logger
 from metaflow_hpo.adapters.quarantine import drop_moved_sidecars, quarantine
-from metaflow_hpo.adapters.sources.inbox import SIDECAR_SUFFIX, check_landed, load_file
+from metaflow_hpo.adapters.sources.file_names import sidecar_of
+from metaflow_hpo.adapters.sources.inbox import check_landed, load_file
 from metaflow_hpo.adapters.sources.task_files import check_columns
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError
@@ -137,7 +138,7 @@ class _Judge:
         if task.task_id in self.digests:
             reason = (
                 f"Expected a new task_id; {task.task_id!r} is the name of another task with other rows. "
-                f"Rename the file, or write `task_id: <name>` into its sidecar {path.stem}{SIDECAR_SUFFIX}."
+                f"Rename the file, or write `task_id: <name>` into its sidecar {sidecar_of(path).name}."
             )
             return Delivery(path.name, QUARANTINED, stamp, md5, reason=reason), None
         self.digests[task.task_id] = task.sha256

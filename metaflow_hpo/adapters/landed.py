@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from metaflow_hpo.adapters.sources.inbox import INBOX_SUFFIXES, SIDECAR_SUFFIX
+from metaflow_hpo.adapters.sources.file_names import INBOX_ENDINGS, SIDECAR_SUFFIX, sidecar_of
 from metaflow_hpo.adapters.versioning import file_md5
 
 SETTLED_S = 5.0
@@ -63,11 +63,11 @@ def _stats(path: Path) -> list[os.stat_result]:
 
 
 def _with_sidecar(path: Path) -> tuple[Path, Path]:
-    return path, path.with_suffix(SIDECAR_SUFFIX)
+    return path, sidecar_of(path)
 
 
 def _is_looked_at(path: Path) -> bool:
     name = path.name.lower()
     if name.startswith(".") or name.endswith((SIDECAR_SUFFIX, *UNFINISHED)):
         return False
-    return not path.is_dir() or path.is_symlink() or name.endswith(INBOX_SUFFIXES)
+    return not path.is_dir() or path.is_symlink() or name.endswith(INBOX_ENDINGS)

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from metaflow_hpo.adapters.clock import now
 from metaflow_hpo.adapters.files import write_atomically
-from metaflow_hpo.adapters.sources.inbox import INBOX_SUFFIXES, SIDECAR_SUFFIX
+from metaflow_hpo.adapters.sources.file_names import (
+    INBOX_ENDINGS,
+    SIDECAR_SUFFIX,
+    ending_of,
+    sidecar_of,
+    stem_of,
+)
 from metaflow_hpo.adapters.versioning import file_md5
 
 REASON_SUFFIX = ".reason.txt"
@@ -36,9 +42,9 @@ def quarantine(path: Path, folder: Path, reason: str) -> Path:
     text = f"{path.name}, {now()}\n\n{reason}\n"
     content = text.encode("utf-8", errors="backslashreplace")
     write_atomically(folder / f"{target.name}{REASON_SUFFIX}", lambda temporary: _write(temporary, content))
-    sidecar = path.with_suffix(SIDECAR_SUFFIX)
+    sidecar = sidecar_of(path)
     if _is_plain(sidecar):
-        write_atomically(target.with_suffix(SIDECAR_SUFFIX), lambda temporary: _write(temporary, sidecar.read_bytes()))
+        write_atomically(sidecar_of(target), lambda temporary: _write(temporary, sidecar.read_bytes()))
     path.replace(target)
     if os.path.lexists(sidecar) and not _is_shared(sidecar):
         sidecar.unlink()
@@ -57,13 +63,14 @@ def drop_moved_sidecars(inbox: Path, folder: Path) -> None:
 
 
 def _free_name(path: Path, folder: Path) -> Path:
-    stem, suffix = (_UNSAFE.sub("_", part) for part in (path.stem, path.suffix))
+    name = stem_of(path)
+    stem, ending = (_UNSAFE.sub("_", part) for part in (name, path.name[len(name) :]))
     stem = stem.lstrip(".")[:_MAX_NAME] or "unnamed"
     number = 1
     while True:
-        target = folder / (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}")
+        target = folder / (f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}")
         # The sidecar goes by the stem: a.csv and a.parquet must not share one.
-        others = [folder / f"{target.stem}{other}" for other in INBOX_SUFFIXES if other != suffix.lower()]
+        others = [folder / f"{stem_of(target)}{other}" for other in INBOX_ENDINGS if other != ending.lower()]
         if not any(map(os.path.lexists, [target, *others])) or _is_same(path, target):
             return target
         number += 1
@@ -81,9 +88,7 @@ def _is_plain(path: Path) -> bool:
 
 def _is_shared(sidecar: Path) -> bool:
     """Tell whether a data file in the same folder goes by this sidecar."""
-    return any(
-        other.suffix.lower() in INBOX_SUFFIXES and other.stem == sidecar.stem for other in sidecar.parent.iterdir()
-    )
+    return any(ending_of(other) in INBOX_ENDINGS and sidecar_of(other) == sidecar for other in sidecar.parent.iterdir())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -86,7 +86,10 @@ def step(
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo add my.csv --target y")
 def add(
-    files: Annotated[list[Path], typer.Argument(help="Tables, csv or parquet, with their sidecars.", metavar="FILE")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Tables as recommend reads them, with their sidecars.", metavar="FILE"),
+    ],
     target: Target = None,
     kind: Annotated[str | None, typer.Option(help="binary, multiclass, classification or regression.")] = None,
     family: Annotated[str | None, typer.Option(help="Group of relatives of the task.")] = None,

@@ -1,5 +1,6 @@
 """What lands in the inbox: accepted once, refused with a reason, never followed out of its folder."""
 
+import gzip
 import os
 import threading
 import time
@@ -61,19 +62,19 @@ def test_ten_good_and_three_bad_files_are_sorted_once(store: DataStore) -> None:
         land(store, f"good_{number}.csv", seed=number)
     land(store, "cut.csv", "a,y\n1\n")
     land(store, "no_target.csv", "a,b\n" + "1,2\n3,4\n" * 20)
-    land(store, "archive.zip", b"PK\x03\x04")
+    land(store, "archive.tar", b"ustar")
     assert len(find_pending(store)) == 13
     assert len(ids(take_in(store, []))) == 10
     assert sorted(p.name for p in store.quarantine.iterdir()) == [
-        "archive.zip",
-        "archive.zip.reason.txt",
+        "archive.tar",
+        "archive.tar.reason.txt",
         "cut.csv",
         "cut.csv.reason.txt",
         "no_target.csv",
         "no_target.csv.reason.txt",
     ]
     assert "Expected 2 fields" in (store.quarantine / "cut.csv.reason.txt").read_text()
-    assert "was not opened" in (store.quarantine / "archive.zip.reason.txt").read_text()
+    assert "was not opened" in (store.quarantine / "archive.tar.reason.txt").read_text()
     assert find_pending(store) == []
     before = outcomes(store)
     assert len(ids(take_in(store, []))) == 10
@@ -333,3 +334,33 @@ def test_add_refuses_links_and_unknown_endings(store: DataStore, secret: Path) -
     other = secret.rename(secret.with_suffix(".xls"))
     with pytest.raises(InvalidTaskError, match="was not opened"):
         add_file(store, other, {})
+
+
+def test_packed_files_come_in_with_their_sidecar_and_bad_ones_leave_with_it(store: DataStore) -> None:
+    land(store, "good.csv.gz", gzip.compress(table().to_csv(index=False).encode()))
+    land(store, "good.yaml", "target: b\n")
+    land(store, "cut.csv.gz", gzip.compress(table(1).to_csv(index=False).encode())[:-9])
+    land(store, "cut.yaml", "target: b\n")
+    (data,) = take_in(store, []).tasks
+    assert (data.task.task_id, data.task.target) == ("good", "b")
+    assert sorted(path.name for path in store.quarantine.iterdir()) == [
+        "cut.csv.gz",
+        "cut.csv.gz.reason.txt",
+        "cut.yaml",
+    ]
+    assert "cut short" in (store.quarantine / "cut.csv.gz.reason.txt").read_text()
+    assert sorted(path.name for path in store.inbox.iterdir() if path.suffix != ".lock") == ["good.csv.gz", "good.yaml"]
+    assert find_pending(store) == []
+
+
+def test_a_packed_and_a_plain_file_of_one_name_are_one_task(store: DataStore, tmp_path: Path) -> None:
+    land(store, "my.csv", seed=1)
+    packed = tmp_path / "my.csv.gz"
+    packed.write_bytes(gzip.compress(table(2).to_csv(index=False).encode()))
+    with pytest.raises(InvalidTaskError, match=r"Expected a new name; my\.csv is in .* already"):
+        add_file(store, packed, {"target": "y"}, replace=True)
+    bad = land(store, "my.csv.gz", b"x")
+    land(store, "my.yaml", "target: y\n")
+    take_in(store, [])
+    assert not bad.exists()
+    assert (store.inbox / "my.yaml").exists()  # it is the sidecar of my.csv as well

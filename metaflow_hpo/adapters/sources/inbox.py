@@ -13,7 +13,17 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from metaflow_hpo.adapters.sources.file_names import (
+    INBOX_ENDINGS,
+    PARQUET,
+    SHOWN_ENDINGS,
+    SIDECAR_SUFFIX,
+    ending_of,
+    sidecar_of,
+    stem_of,
+)
 from metaflow_hpo.adapters.sources.tables import read_table
+from metaflow_hpo.adapters.sources.unpacking import MAX_UNPACKED_BYTES
 from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.collect.target import AskedKind
 from metaflow_hpo.errors import InvalidTaskError, listed
@@ -21,10 +31,8 @@ from metaflow_hpo.task import Metric, TaskData
 
 OWN_LICENCE = "unspecified (own data)"
 USUAL_TARGETS = ("target", "class", "label", "y")
-INBOX_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
-SIDECAR_SUFFIX = ".yaml"
 _SOURCE = "inbox/"
-MAX_FILE_BYTES = 2 * 1024**3
+MAX_FILE_BYTES = MAX_UNPACKED_BYTES
 MAX_CELLS = 200_000_000
 """Rows times columns of a parquet file: one kilobyte of parquet can announce billions of them."""
 MAX_SIDECAR_BYTES = 256 * 1024
@@ -32,7 +40,7 @@ MAX_SIDECAR_DEPTH = 4
 
 
 class Sidecar(BaseModel):
-    """What may stand in `<name>.yaml` beside `<name>.csv`.
+    """What may stand in `<name>.yaml` beside `<name>.csv` or `<name>.csv.gz`.
 
     Attributes:
         target: Column to predict.
@@ -67,7 +75,7 @@ def load_file(
     kind: AskedKind | None = None,
     metric: Metric | None = None,
 ) -> TaskData:
-    """Read and prepare a csv or parquet file.
+    """Read and prepare a person's table, see `read_table`.
 
     Args:
         path: The file; `<name>.yaml` beside it is read if there is one.
@@ -83,7 +91,7 @@ def load_file(
         InvalidTaskError: The file, the sidecar or the table cannot be used; the message says what to do.
     """
     frame = read_table(path)
-    sidecar = read_sidecar(path.with_suffix(SIDECAR_SUFFIX))
+    sidecar = read_sidecar(sidecar_of(path))
     notes = list(frame.attrs.pop("notes", []))
     target = target or sidecar.target
     if target is None:
@@ -149,12 +157,13 @@ def check_landed(path: Path, inbox: Path) -> None:
         raise InvalidTaskError(f"Expected a file directly in {inbox}; got {path}. Copy it there.")
     if not path.name.isprintable():
         raise InvalidTaskError(f"Expected a printable file name; found {path.name!r}. Rename the file.")
-    for one in (path, path.with_suffix(SIDECAR_SUFFIX)):
+    for one in (path, sidecar_of(path)):
         if os.path.lexists(one):
             _check_regular(one)
-    if path.suffix.lower() not in INBOX_SUFFIXES:
+    ending = ending_of(path)
+    if ending not in INBOX_ENDINGS:
         raise InvalidTaskError(
-            f"Expected a file ending in {', '.join(INBOX_SUFFIXES)}; found {path.name}, which was not opened. "
+            f"Expected a file ending in {SHOWN_ENDINGS}; found {path.name}, which was not opened. "
             f"Unpack it or save it as csv or parquet; a sidecar ends in {SIDECAR_SUFFIX}."
         )
     size = path.stat().st_size
@@ -162,7 +171,7 @@ def check_landed(path: Path, inbox: Path) -> None:
         raise InvalidTaskError(
             f"Expected at most {MAX_FILE_BYTES} bytes; {path.name} has {size}. Take a sample of its rows."
         )
-    if path.suffix.lower() in {".parquet", ".pq"}:
+    if ending in PARQUET:
         _check_unpacked_size(path)
 
 
@@ -213,7 +222,7 @@ def _check_yaml(path: Path, text: str) -> None:
 
 def task_id_of(path: Path) -> str:
     """Return a task id made from a file's name: lower case, anything but letters and digits becomes `_`."""
-    slug = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_")[:80]
+    slug = re.sub(r"[^a-z0-9]+", "_", stem_of(path).lower()).strip("_")[:80]
     if not slug:
         raise InvalidTaskError(
             f"Expected letters or digits in the name of {path.name}; found none. Rename it or give task_id."
@@ -227,5 +236,5 @@ def _usual_target(path: Path, names: list[str]) -> str:
         return usual[0]
     raise InvalidTaskError(
         f"Expected to be told which column of {path.name} to predict; it has {listed(names, 30)}. "
-        f"Give --target, or write `target: <column>` into {path.with_suffix(SIDECAR_SUFFIX).name}."
+        f"Give --target, or write `target: <column>` into {sidecar_of(path).name}."
     )

@@ -1,0 +1,145 @@
+"""Read a table from the first sheet of an Excel workbook that holds anything (.xlsx), with `openpyxl`.
+
+The one thing to know: a workbook is a zip of XML from anywhere: what it announces is looked at before it is opened, and
+cells are counted while they are read, as one cell in the last corner of a sheet announces billions of them.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from metaflow_hpo.adapters.sources.unpacking import MAX_UNPACKED_BYTES
+from metaflow_hpo.errors import InvalidTaskError, listed
+
+MAX_CELLS = 20_000_000
+"""Rows times columns of a sheet: each cell is an object in memory."""
+MAX_ROWS = 1_048_576
+"""Excel's own."""
+_ERRORS = frozenset(("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"))
+# openpyxl lets through whatever its parsers, zip and XML among them, raise on what is no workbook.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+Row = tuple[Any, ...]
+
+
+def read_workbook(path: Path) -> pd.DataFrame:
+    """Return the first sheet with content: names in its first row with content, cells that hold an error are missing.
+
+    Returns:
+        The table; `attrs["notes"]` names the other sheets, `attrs["sheet"]` and `attrs["header"]` say what was read:
+        the sheet, and the number of the row with the names, from 0.
+
+    Raises:
+        InvalidTaskError: `openpyxl` is missing, it is no workbook, it is empty, or it is too large.
+    """
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise InvalidTaskError(
+            f"Expected openpyxl, which reads {path.name}; it is not installed. Run: pip install openpyxl; or save the "
+            "table as csv."
+        ) from error
+    _check_announced(path)
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+    try:
+        for sheet in book.worksheets:
+            header, rows = _read_sheet(path, sheet)
+            if rows:
+                table = _make_table(path, rows)
+                others = [one.title for one in book.worksheets if one.title != sheet.title]
+                notes = [f"Read the sheet {sheet.title!r}, not {listed(others)}."] if others else []
+                table.attrs.update(notes=notes, sheet=sheet.title, header=header)
+                return table
+    finally:
+        book.close()
+    raise InvalidTaskError(f"Expected a table; no sheet of {path} holds anything. Save or copy it again.")
+
+
+def _check_announced(path: Path) -> None:
+    """Refuse what is no zip or unpacks to too much; a zip never gives more than it announces."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(one.file_size for one in archive.infolist())
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _damaged(path, error) from error
+    if size > MAX_UNPACKED_BYTES:
+        raise InvalidTaskError(
+            f"Expected at most {MAX_UNPACKED_BYTES} bytes unpacked; {path.name} announces {size}. Take a sample of its "
+            "rows, or save it as csv."
+        )
+
+
+def _damaged(path: Path, error: Exception) -> InvalidTaskError:
+    return InvalidTaskError(
+        f"Expected a whole Excel workbook (.xlsx); {path} cannot be read ({error}). It may be cut short or have a "
+        "password: save it again, or as csv."
+    )
+
+
+def _read_sheet(path: Path, sheet: Any) -> tuple[int, list[Row]]:
+    """Return the number of the first row with content and the rows from there to the last one, without empty ends."""
+    rows: list[Row] = []
+    header = width = 0
+    sheet.reset_dimensions()  # what a sheet says of its size is not believed
+    try:
+        for number, cells in enumerate(sheet.iter_rows(values_only=True)):
+            row = _without_empty_end(cells)
+            width = max(width, len(row))
+            if width * len(rows) > MAX_CELLS or number >= MAX_ROWS:
+                raise InvalidTaskError(
+                    f"Expected at most {MAX_CELLS} cells in a sheet; {path.name} has more ({number + 1} rows of up to "
+                    f"{width} columns and on). Save the table as csv or parquet, without what lies beside it."
+                )
+            if rows or row:
+                header = header if rows else number
+                rows.append(row)
+    except InvalidTaskError:
+        raise
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+    while rows and not rows[-1]:
+        rows.pop()
+    return header, rows
+
+
+def _without_empty_end(cells: Row) -> Row:
+    end = len(cells)
+    while end and (cells[end - 1] is None or cells[end - 1] == ""):
+        end -= 1
+    return cells[:end]
+
+
+def _make_table(path: Path, rows: list[Row]) -> pd.DataFrame:
+    width = max(map(len, rows))
+    if width < 2:
+        raise InvalidTaskError(f"Expected at least two columns; found one in {path}. Put the table into a sheet.")
+    names = [f"Unnamed: {i}" if name is None else str(name).strip() for i, name in enumerate(_pad(rows[0], width))]
+    values = [[None if _is_error(cell) else cell for cell in _pad(row, width)] for row in rows[1:] if row]
+    # Column by column, as pandas would otherwise guess one type for all of them.
+    columns = [pd.Series(list(column)) for column in zip(*values, strict=True)] or [pd.Series(dtype=object)] * width
+    return pd.concat(columns, axis="columns").set_axis(names, axis="columns")
+
+
+def _pad(row: Row, width: int) -> Row:
+    return row + (None,) * (width - len(row))
+
+
+def _is_error(cell: Any) -> bool:
+    return isinstance(cell, str) and cell in _ERRORS
