@@ -5,6 +5,7 @@ mini-batches do not depend on the order in which a file happened to list them.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.written_numbers import NumberStyle
 
 Kind = Literal["binary", "multiclass", "regression"]
 Metric = Literal["balanced_accuracy", "accuracy", "log_loss", "r2", "rmse"]
@@ -105,6 +107,7 @@ class TaskData:
         target: `(rows,)`; class numbers 0..classes-1 (int64), or float64 for regression.
         is_test: `(rows,)` booleans, True on the fixed test rows.
         class_names: Names of the classes by number; empty for regression.
+        styles: How the numbers of a column, or of the target, were written, where that was for people.
     """
 
     task: Task
@@ -112,6 +115,7 @@ class TaskData:
     target: NDArray[Any]
     is_test: NDArray[np.bool_]
     class_names: tuple[str, ...] = ()
+    styles: Mapping[str, NumberStyle] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows = self.task.rows

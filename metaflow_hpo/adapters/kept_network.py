@@ -57,7 +57,7 @@ def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
 
     Args:
         pipeline: The surroundings.
-        path: csv or parquet with the columns of the table that was trained on; the target may be missing.
+        path: A table, see `read_table`, with the columns of the table that was trained on; the target may be missing.
         model: `models:/NAME/VERSION`, as `train` says it.
 
     Returns:
@@ -72,11 +72,13 @@ def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
     from metaflow_hpo.collect.conform import conform_rows
     from metaflow_hpo.learners.trained import TrainedNetwork
 
-    rows = read_table(path)
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
         network = TrainedNetwork.load(_download(pipeline, model, temporary))
     encoder = network.preprocessor
-    return network.predict(conform_rows(rows, encoder.column_names, encoder.numeric_names))
+    # As in the training rows, and not as a few rows may look: `1.234` as written, `007` as text.
+    as_written = {name for name in encoder.column_names if name not in encoder.numeric_names or name in network.styles}
+    rows = read_table(path, as_written=as_written)
+    return network.predict(conform_rows(rows, encoder.column_names, encoder.numeric_names, network.styles))
 
 
 def _download(pipeline: Pipeline, model: str, folder: str) -> Path:

@@ -42,7 +42,7 @@ class TrainedModel(PythonModel):
         """
         encoder = self._network.preprocessor
         try:
-            features = conform_rows(model_input, encoder.column_names, encoder.numeric_names)
+            features = conform_rows(model_input, encoder.column_names, encoder.numeric_names, self._network.styles)
         except MetaflowHPOError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         return self._network.predict(features)

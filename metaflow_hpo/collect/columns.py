@@ -5,6 +5,8 @@ The one thing to know: nothing here may depend on the order of the rows; a shuff
 
 import hashlib
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.written_numbers import NumberStyle, find_style
 
 MIN_PARSED_FRACTION = 0.95
 """Text counts as numbers (or dates) when at least this fraction of the present values parse."""
@@ -23,6 +26,20 @@ _EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
 _DAY = pd.Timedelta(days=1)
 
 
+class Cleaned(NamedTuple):
+    """A cleaned column.
+
+    Attributes:
+        column: `(N,)` float64 or pandas `str`.
+        note: A sentence that says what was changed; empty if nothing worth saying was.
+        style: How its numbers were written, where that is not how programs write them.
+    """
+
+    column: pd.Series
+    note: str = ""
+    style: NumberStyle | None = None
+
+
 def as_text(value: object) -> str:
     """Return a value as stripped text; whole numbers lose their `.0`, so that 1 and 1.0 are the same category."""
     if isinstance(value, bool | np.bool_):
@@ -32,7 +49,9 @@ def as_text(value: object) -> str:
     return str(value).strip()
 
 
-def clean_columns(features: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def clean_columns(
+    features: pd.DataFrame, *, decimal_comma: bool = False
+) -> tuple[pd.DataFrame, tuple[str, ...], dict[str, NumberStyle]]:
     """Make every column numeric or text, and drop those that say nothing.
 
     Dropped are columns without values, constant columns, copies of an earlier column, row numbers and text columns in
@@ -40,9 +59,11 @@ def clean_columns(features: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]
 
     Args:
         features: `(N, columns)`, unique column names, any dtypes.
+        decimal_comma: Whether commas in numbers are decimal where nothing else tells, see `find_style`.
 
     Returns:
-        The cleaned columns (float64, or pandas `str`; NaN = missing) with a fresh index, and one sentence a change.
+        The cleaned columns (float64, or pandas `str`; NaN = missing) with a fresh index; one sentence a change; and the
+        style of the columns whose numbers were written for people.
 
     Raises:
         InvalidTaskError: No column is left.
@@ -51,8 +72,9 @@ def clean_columns(features: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]
     dropped: dict[str, list[str]] = {}
     kept: dict[str, pd.Series] = {}
     seen: set[bytes] = set()
+    styles: dict[str, NumberStyle] = {}
     for name in features.columns:
-        column, note = clean_column(features[name].reset_index(drop=True))
+        column, note, style = clean_column(features[name].reset_index(drop=True), decimal_comma=decimal_comma)
         notes += [note] if note else []
         reason = _reason_to_drop(str(name), column)
         digest = hashlib.sha256(hash_column(column).tobytes()).digest()
@@ -63,43 +85,45 @@ def clean_columns(features: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]
             continue
         seen.add(digest)
         kept[str(name)] = column
+        if style is not None:
+            styles[str(name)] = style
     notes += [f"Dropped {reason}: {listed(names)}." for reason, names in dropped.items()]
     if not kept:
         raise InvalidTaskError(
             f"Expected at least one usable feature column; found none of {len(features.columns)} "
             f"({' '.join(notes) or 'there is only the target'}). Add columns that vary from row to row."
         )
-    return pd.DataFrame(kept), tuple(notes)
+    return pd.DataFrame(kept), tuple(notes), styles
 
 
-def clean_column(column: pd.Series) -> tuple[pd.Series, str]:  # noqa: PLR0911 - one line a dtype
+def clean_column(  # noqa: PLR0911 - one line a dtype
+    column: pd.Series, *, decimal_comma: bool = False, finds_styles: bool = True
+) -> Cleaned:
     """Turn one column into float64 or pandas `str`.
 
     Args:
         column: `(N,)`, any dtype.
-
-    Returns:
-        The column, and a sentence that says what was changed; empty if nothing worth saying was.
+        decimal_comma: As in `clean_columns`.
+        finds_styles: Whether text is looked through for numbers that were written for people.
     """
     name, dtype = str(column.name), column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        return _categories(column), ""
+        return Cleaned(_categories(column))
     if types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
-        return _days(column), f"Column {name!r}: dates became days since 1970-01-01."
+        return Cleaned(_days(column), f"Column {name!r}: dates became days since 1970-01-01.")
     if types.is_timedelta64_dtype(dtype):
-        return pd.Series(
-            column.dt.total_seconds() / 86400.0, dtype="float64"
-        ), f"Column {name!r}: durations became days."
+        days = pd.Series(column.dt.total_seconds() / 86400.0, dtype="float64")
+        return Cleaned(days, f"Column {name!r}: durations became days.")
     if types.is_complex_dtype(dtype):
-        return pd.Series(np.nan, index=column.index), f"Column {name!r}: complex numbers became missing."
+        return Cleaned(pd.Series(np.nan, index=column.index), f"Column {name!r}: complex numbers became missing.")
     if types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype):
         return _numbers(column.astype("float64"), name)
     content = types.infer_dtype(column, skipna=True)
     if content in {"boolean", "integer", "floating", "mixed-integer-float", "decimal"}:
         return _numbers(pd.to_numeric(column.astype(object).where(column.notna(), np.nan)).astype("float64"), name)
     if content in {"date", "datetime", "datetime64"}:
-        return _days(column), f"Column {name!r}: dates became days since 1970-01-01."
-    return _text(column, name, content)
+        return Cleaned(_days(column), f"Column {name!r}: dates became days since 1970-01-01.")
+    return _text(column, name, content, decimal_comma=decimal_comma, finds_styles=finds_styles)
 
 
 def hash_column(column: pd.Series) -> NDArray[np.uint64]:
@@ -113,12 +137,12 @@ def hash_column(column: pd.Series) -> NDArray[np.uint64]:
     return np.append(hashes, _MISSING_HASH)[codes]
 
 
-def _numbers(values: NDArray[np.float64] | pd.Series, name: str) -> tuple[pd.Series, str]:
+def _numbers(values: NDArray[np.float64] | pd.Series, name: str) -> Cleaned:
     numbers = pd.Series(np.array(values, dtype="float64"), name=name)
     infinite = np.isinf(numbers)
     if not infinite.any():
-        return numbers, ""
-    return numbers.mask(infinite), f"Column {name!r}: {int(infinite.sum())} infinite values became missing."
+        return Cleaned(numbers)
+    return Cleaned(numbers.mask(infinite), f"Column {name!r}: {int(infinite.sum())} infinite values became missing.")
 
 
 def _days(column: pd.Series) -> pd.Series:
@@ -139,7 +163,7 @@ def _blank_to_missing(text: pd.Series) -> pd.Series:
     return text.mask(blank) if blank.any() else text
 
 
-def _text(column: pd.Series, name: str, content: str) -> tuple[pd.Series, str]:
+def _text(column: pd.Series, name: str, content: str, *, decimal_comma: bool, finds_styles: bool) -> Cleaned:
     """Turn text, or values of several types, into numbers, days or strings."""
     if content == "string":
         text = column.astype("str").str.strip()
@@ -150,21 +174,45 @@ def _text(column: pd.Series, name: str, content: str) -> tuple[pd.Series, str]:
     codes, categories = pd.factorize(text)
     counts = np.bincount(codes[codes >= 0], minlength=len(categories))
     if not counts.sum():
-        return pd.Series(np.nan, index=text.index, name=name), ""
+        return Cleaned(pd.Series(np.nan, index=text.index, name=name))
     numbers = pd.to_numeric(pd.Series(np.asarray(categories, dtype=object)), errors="coerce").to_numpy(dtype="float64")
-    unparsed = np.isnan(numbers)
+    unparsed, doubt, style = np.isnan(numbers), "", None
+    if finds_styles and unparsed.any():
+        (style, doubt), read = _as_written(list(categories), counts, decimal_comma=decimal_comma)
+        if style is not None and counts[~np.isnan(read)].sum() > counts[~unparsed].sum():
+            numbers, unparsed = read, np.isnan(read)
+        else:
+            style = None
     if counts[~unparsed].sum() >= MIN_PARSED_FRACTION * counts.sum():
-        cleaned, note = _numbers(np.append(numbers, np.nan)[codes], name)
+        cleaned, note, _ = _numbers(np.append(numbers, np.nan)[codes], name)
+        how = "" if style is None else describe_style(categories, numbers)
         examples = sorted(str(category) for category in np.asarray(categories)[unparsed])
-        text_note = (
-            f"Column {name!r}: read as numbers; {int(counts[unparsed].sum())} values that are none became missing"
-        )
-        return cleaned, " ".join(filter(None, [f"{text_note} ({listed(examples)})." if examples else "", note]))
+        missing = f"; {int(counts[unparsed].sum())} values that are none became missing ({listed(examples)})"
+        said = f"Column {name!r}: read as numbers{how}{missing if examples else ''}." if how or examples else ""
+        return Cleaned(cleaned, " ".join(filter(None, [said, note])), style)
     dates = np.array([bool(_ISO_DATE.fullmatch(category)) for category in categories])
     if counts[dates].sum() >= MIN_PARSED_FRACTION * counts.sum():
-        return _days(text), f"Column {name!r}: dates became days since 1970-01-01."
+        return Cleaned(_days(text), f"Column {name!r}: dates became days since 1970-01-01.")
     mixed = content != "string" and len({type(value) for value in column.dropna()}) > 1
-    return text, f"Column {name!r}: values of several types became text." if mixed else ""
+    if doubt:
+        return Cleaned(text, f"Column {name!r}: left as text although it looks like numbers: {doubt}.")
+    return Cleaned(text, f"Column {name!r}: values of several types became text." if mixed else "")
+
+
+def _as_written(
+    categories: list[str], counts: NDArray[np.int64], *, decimal_comma: bool
+) -> tuple[tuple[NumberStyle | None, str], NDArray[np.float64]]:
+    """Return the style of different texts and why there is none, and the numbers, NaN where there is none."""
+    found = find_style(categories, counts, MIN_PARSED_FRACTION, decimal_comma=decimal_comma)
+    values = np.full(len(categories), np.nan) if found.style is None else found.style.read(categories)
+    return (found.style, found.doubt), values
+
+
+def describe_style(texts: Iterable[str], numbers: NDArray[np.float64]) -> str:
+    """Return how numbers are written, by the longest example, as a clause that follows "numbers"."""
+    read = [(str(text), number) for text, number in zip(texts, numbers.tolist(), strict=True) if not np.isnan(number)]
+    text, number = max(read, key=lambda pair: (len(pair[0]), pair[0]))
+    return f" that were written for people ({text!r} is {number:.10g})"
 
 
 def _reason_to_drop(name: str, column: pd.Series) -> str:

@@ -35,6 +35,7 @@ def prepare_task(
     test_rows: Sequence[int] | None = None,
     simulated: bool = False,
     notes: Sequence[str] = (),
+    decimal_comma: bool = False,
 ) -> TaskData:
     """Turn a raw table into a task with clean columns and fixed test rows.
 
@@ -51,6 +52,7 @@ def prepare_task(
         test_rows: Positions (from 0) of the test rows in `frame`; about 20 % are chosen by content when None.
         simulated: True where the data are generated.
         notes: Sentences to put before those that are made here.
+        decimal_comma: Whether commas in numbers are decimal where the column does not tell, see `find_style`.
 
     Returns:
         The task: rows in the order of a hash of their content, `(N', columns')`.
@@ -60,9 +62,11 @@ def prepare_task(
     """
     frame = _with_plain_names(frame)
     target, dropped = _check_names(frame, target, drop)
-    prepared = prepare_target(frame[target], kind)
+    prepared = prepare_target(frame[target], kind, decimal_comma=decimal_comma)
     chosen_metric = _choose_metric(prepared.kind, metric)
-    features, values, is_test, column_notes = _prepare_rows(frame.drop(columns=[target, *dropped]), prepared, test_rows)
+    raw = frame.drop(columns=[target, *dropped]).iloc[prepared.keep]
+    columns, column_notes, styles = clean_columns(raw, decimal_comma=decimal_comma)
+    features, values, is_test = _order_rows(columns, prepared, test_rows, len(frame))
     said = (*notes, *([f"Dropped as asked: {listed(list(drop))}."] if drop else ()), *prepared.notes, *column_notes)
     task = Task(
         task_id=task_id,
@@ -80,7 +84,9 @@ def prepare_task(
         simulated=simulated,
         notes=(*said, *_leak_notes(features, values, prepared.kind)),
     )
-    return TaskData(task, features, values, is_test, prepared.class_names)
+    if prepared.style is not None:
+        styles[target] = prepared.style
+    return TaskData(task, features, values, is_test, prepared.class_names, styles)
 
 
 def check_columns(wanted: Sequence[str], columns: Sequence[str], what: str) -> None:
@@ -136,19 +142,18 @@ def _choose_metric(kind: Kind, metric: Metric | None) -> Metric:
     return metric or METRICS[kind][0]
 
 
-def _prepare_rows(
-    raw: pd.DataFrame, target: PreparedTarget, test_rows: Sequence[int] | None
-) -> tuple[pd.DataFrame, NDArray[Any], NDArray[np.bool_], tuple[str, ...]]:
-    """Return clean features, target and test rows in the order of a hash of each row's content, and notes."""
-    features, notes = clean_columns(raw.iloc[target.keep])
+def _order_rows(
+    features: pd.DataFrame, target: PreparedTarget, test_rows: Sequence[int] | None, rows: int
+) -> tuple[pd.DataFrame, NDArray[Any], NDArray[np.bool_]]:
+    """Return clean features, target and test rows in the order of a hash of each row's content."""
     row_hash, feature_hash = hash_rows(features, target.values)
     if test_rows is None:
         strata = strata_of(target.values, is_regression=target.kind == "regression")
         is_test = split_rows(row_hash, feature_hash, strata)
     else:
-        is_test = _given_split(test_rows, len(raw), target)
+        is_test = _given_split(test_rows, rows, target)
     order = np.lexsort((is_test, row_hash))
-    return features.iloc[order].reset_index(drop=True), target.values[order], is_test[order], notes
+    return features.iloc[order].reset_index(drop=True), target.values[order], is_test[order]
 
 
 def _given_split(test_rows: Sequence[int], rows: int, target: PreparedTarget) -> NDArray[np.bool_]:

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from metaflow_hpo.collect.columns import as_text
+from metaflow_hpo.collect.columns import as_text, describe_style
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.task import Kind
+from metaflow_hpo.written_numbers import NO_NUMBERS, NumberStyle, Reading, find_style
 
 MIN_ROWS = 20
 MAX_CLASSES = 100
@@ -36,6 +37,7 @@ class PreparedTarget:
         keep: `(n,)` positions of its rows in the table.
         class_names: Names of the classes by number; empty for regression.
         notes: What was inferred and changed, one sentence each.
+        style: How its numbers were written, where that is not how programs write them.
     """
 
     kind: Kind
@@ -43,14 +45,16 @@ class PreparedTarget:
     keep: NDArray[np.int64]
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
+    style: NumberStyle | None = None
 
 
-def prepare_target(column: pd.Series, kind: AskedKind | None) -> PreparedTarget:
+def prepare_target(column: pd.Series, kind: AskedKind | None, *, decimal_comma: bool = False) -> PreparedTarget:
     """Find the kind of a target, drop the rows that cannot be used, and code its values.
 
     Args:
         column: `(N,)`, any dtype.
         kind: What to predict; `classification` leaves binary or multiclass to the number of classes; None infers it.
+        decimal_comma: Whether commas in numbers are decimal where the column does not tell, see `find_style`.
 
     Returns:
         The values that can be used and the positions of their rows.
@@ -62,8 +66,13 @@ def prepare_target(column: pd.Series, kind: AskedKind | None) -> PreparedTarget:
         expected = ", ".join(get_args(AskedKind))
         raise InvalidTaskError(f"Expected kind to be one of {expected}; got {kind!r}. Choose one of these.")
     values, is_numeric = _as_values(column)
-    keep = np.flatnonzero(values.notna().to_numpy())
     notes: list[str] = []
+    written = NO_NUMBERS
+    if not is_numeric and kind in {None, "regression"} and not isinstance(column.dtype, pd.CategoricalDtype):
+        values, written, note = _read_written(values, kind, decimal_comma=decimal_comma)
+        notes += [note] if note else []
+        is_numeric = written.style is not None
+    keep = np.flatnonzero(values.notna().to_numpy())
     if missing := len(values) - len(keep):
         notes.append(f"Dropped {missing} rows without a target.")
     values = values.iloc[keep]
@@ -81,8 +90,9 @@ def prepare_target(column: pd.Series, kind: AskedKind | None) -> PreparedTarget:
         kind, reason = _infer_kind(values, is_numeric=is_numeric)
         notes.append(reason)
     if kind == "regression":
-        return PreparedTarget("regression", _regression_values(values, is_numeric=is_numeric), keep, (), tuple(notes))
-    return _classes(values, keep, kind, notes, is_numeric=is_numeric)
+        numbers = _regression_values(values, written.doubt, is_numeric=is_numeric)
+        return PreparedTarget("regression", numbers, keep, (), tuple(notes), written.style)
+    return _classes(values, keep, kind, notes, written.doubt)
 
 
 def _as_values(column: pd.Series) -> tuple[pd.Series, bool]:
@@ -103,6 +113,22 @@ def _as_values(column: pd.Series) -> tuple[pd.Series, bool]:
     return (numbers, True) if numbers.notna().equals(text.notna()) else (text, False)
 
 
+def _read_written(text: pd.Series, kind: AskedKind | None, *, decimal_comma: bool) -> tuple[pd.Series, Reading, str]:
+    """Read a target whose numbers were written for people; `10%` and `20%` on many rows stay classes of these names."""
+    codes, labels = pd.factorize(text)
+    counts = np.bincount(codes[codes >= 0], minlength=len(labels))
+    found = find_style([str(label) for label in labels], counts, 1.0, decimal_comma=decimal_comma)
+    if found.doubt:
+        return text, found, f"Target {text.name!r}: left as text although it looks like numbers: {found.doubt}."
+    if found.style is None:
+        return text, found, ""
+    read = found.style.read(labels)
+    values = pd.Series(np.append(read, np.nan)[codes], name=text.name)
+    if kind is None and _infer_kind(values.dropna(), is_numeric=True)[0] == "classification":
+        return text, NO_NUMBERS, ""
+    return values, found, f"Target {text.name!r}: read as numbers{describe_style(labels, read)}."
+
+
 def _infer_kind(values: pd.Series, *, is_numeric: bool) -> tuple[AskedKind, str]:
     distinct = values.nunique()
     if not is_numeric:
@@ -117,12 +143,12 @@ def _infer_kind(values: pd.Series, *, is_numeric: bool) -> tuple[AskedKind, str]
     return "regression", f"Read as regression: the target is numeric with {distinct} values (`kind` overrides this)."
 
 
-def _regression_values(values: pd.Series, *, is_numeric: bool) -> NDArray[np.float64]:
+def _regression_values(values: pd.Series, doubt: str, *, is_numeric: bool) -> NDArray[np.float64]:
     if not is_numeric:
         bad = values[pd.to_numeric(values, errors="coerce").isna()]
         raise InvalidTaskError(
             f"Expected a numeric target for regression; {len(bad)} values of {values.name!r} are not numbers "
-            f"({listed(sorted(bad.unique()))}). Clean them, or choose classification."
+            f"({listed(sorted(bad.unique()))}{f'; {doubt}' if doubt else ''}). Clean them, or choose classification."
         )
     infinite = int(np.isinf(values).sum())
     if infinite:
@@ -134,12 +160,13 @@ def _regression_values(values: pd.Series, *, is_numeric: bool) -> NDArray[np.flo
 
 
 def _classes(
-    values: pd.Series, keep: NDArray[np.int64], kind: AskedKind, notes: list[str], *, is_numeric: bool
+    values: pd.Series, keep: NDArray[np.int64], kind: AskedKind, notes: list[str], doubt: str
 ) -> PreparedTarget:
     name, counts = values.name, values.value_counts()
     if len(counts) > MAX_CLASSES:
         parsed = float(pd.to_numeric(values, errors="coerce").notna().mean())
         hint = f"{parsed:.0%} of the values are numbers: choose regression" if parsed > 0.5 else "Group rare classes"
+        hint = f"They look like numbers, but {doubt}: write them without separators" if doubt else hint
         raise InvalidTaskError(
             f"Expected at most {MAX_CLASSES} classes; {name!r} has {len(counts)}. {hint}, or choose another target."
         )

@@ -4,7 +4,8 @@ The one thing to know: it is the refit on all training rows whose test performan
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from metaflow_hpo.learners.mlp import MAX_LOSS, draw_start, make_recipe
 from metaflow_hpo.learners.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
+from metaflow_hpo.written_numbers import NumberStyle
 
 WEIGHTS_FILE = "network.safetensors"
 DESCRIPTION_FILE = "network.json"
@@ -36,6 +38,7 @@ class TrainedNetwork:
         parameters: Flat float32: for each layer the weights `(in, out)` row by row, then the bias `(out,)`.
         class_names: Names of the classes by number; empty for regression.
         target: Units of the target; None for classification.
+        styles: How the numbers of a column were written, where that was for people.
     """
 
     preprocessor: Preprocessor
@@ -44,6 +47,7 @@ class TrainedNetwork:
     parameters: FloatArray
     class_names: tuple[str, ...]
     target: TargetScaler | None
+    styles: Mapping[str, NumberStyle] = field(default_factory=dict)
 
     def predict(self, features: pd.DataFrame) -> pd.DataFrame:
         """Predict rows.
@@ -87,6 +91,7 @@ class TrainedNetwork:
             "activation": self.activation,
             "class_names": list(self.class_names),
             "target": None if self.target is None else asdict(self.target),
+            "styles": {name: asdict(style) for name, style in self.styles.items()},
         }
         (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
 
@@ -111,6 +116,8 @@ class TrainedNetwork:
             parameters=load_file(folder / WEIGHTS_FILE)["parameters"],
             class_names=tuple(description["class_names"]),
             target=None if description["target"] is None else TargetScaler(**description["target"]),
+            # Networks kept before there were styles have none.
+            styles={name: NumberStyle(**style) for name, style in description.get("styles", {}).items()},
         )
 
 
@@ -146,4 +153,5 @@ def fit_network(data: TaskData, configuration: Configuration, *, seed: int, epoc
         parameters=start.parameters,
         class_names=data.class_names,
         target=TargetScaler.fit(data.train_target.astype(np.float64)) if regression else None,
+        styles={name: style for name, style in data.styles.items() if name in data.features.columns},
     )

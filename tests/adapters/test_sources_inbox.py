@@ -68,6 +68,25 @@ def test_decimal_commas_are_read_where_semicolons_separate(tmp_path: Path) -> No
     assert table.attrs["notes"] == ["Read decimal commas in 'a'."]
 
 
+def test_columns_are_returned_as_written_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a; b;c;a2\n1.234;007;1,5;2\n5;1,5;;3\n")
+    table = read_table(path, as_written=["a", "b"])
+    assert table["a"].tolist() == ["1.234", "5"]
+    assert table["b"].tolist() == ["007", "1,5"]
+    assert (table["c"].tolist()[0], table["a2"].tolist()) == (1.5, [2, 3])
+    assert read_table(path, reads_commas=False)["c"].tolist()[0] == "1,5"
+
+
+def test_commas_of_a_file_with_semicolons_are_decimal_unless_the_column_says_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = [f"{n},{n:03d};{'950' if n % 2 else f'{n},250'};{n % 7}" for n in range(1, 41)]
+    path.write_text("\n".join(["open;grouped;y", *rows]))
+    data = load_file(path, kind="regression")
+    assert data.features["open"].max() == pytest.approx(40.04)
+    assert data.features["grouped"].max() == 40_250
+
+
 def test_utf_16_is_read_and_noted(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("größe\ty\n1\t2\n", encoding="utf-16")

@@ -1,5 +1,6 @@
 """Prepared tasks as files: they round-trip exactly, and equal tasks are equal bytes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from metaflow_hpo.adapters.sources.task_files import read_task, write_task
 from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.task import TaskData
+from metaflow_hpo.written_numbers import NumberStyle
 
 
 def small_task(target: str = "y", name: str = "text") -> TaskData:
@@ -31,6 +33,13 @@ def test_a_task_round_trips_exactly(tmp_path: Path, target: str) -> None:
     np.testing.assert_array_equal(read.is_test, data.is_test)
     assert (read.target.dtype, read.is_test.dtype) == (data.target.dtype, data.is_test.dtype)
     assert read.target.flags.writeable
+    assert read.styles == {}
+
+
+def test_how_numbers_were_written_is_kept(tmp_path: Path) -> None:
+    data = replace(small_task(), styles={"number": NumberStyle(",", ".")})
+    write_task(tmp_path / "t.parquet", data)
+    assert read_task(tmp_path / "t.parquet").styles == data.styles
 
 
 def test_equal_tasks_are_equal_bytes_and_leave_no_temporary_file(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.task import TaskData
+from metaflow_hpo.written_numbers import NumberStyle
 
 GOLDEN_TEST_ROWS = [4.0, 8.0, 12.0, 25.0, 31.0, 33.0, 35.0, 36.0]
 GOLDEN_DIGEST = "7d581093c1a99a67787ea31e1889441e760878c7f2b800d0aeed8869ca887323"
@@ -305,3 +306,59 @@ def test_many_categories_and_many_rows_are_fast() -> None:
     start = time.perf_counter()
     assert prepare(frame).task.columns == 21
     assert time.perf_counter() - start < 15
+
+
+def written_frame(rows: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    price = rng.integers(100, 9_000, rows) * 10
+    frame = pd.DataFrame(
+        {"price": [f"${p:,}.50" for p in price], "share": [f"{s:.1f}%" for s in rng.random(rows) * 100]}
+    )
+    return frame.assign(open=[f"{p // 1000 + 1},{p % 999:03d}" for p in price], y=np.arange(rows) * 1.5)
+
+
+def test_numbers_written_for_people_are_numbers_and_that_is_said() -> None:
+    frame = written_frame()
+    frame.loc[3, "price"] = "on request"
+    frame.loc[5, "open"] = frame.loc[4, "open"]  # or it would be an identifier
+    data = prepare(frame)
+    assert set(data.styles) == {"price", "share"}
+    assert data.features.dtypes.astype(str).to_dict() == {"price": "float64", "share": "float64", "open": "str"}
+    assert data.features["price"].isna().sum() == 1
+    assert data.features["share"].between(0, 100).all()
+    notes = " ".join(data.task.notes)
+    assert "Column 'price': read as numbers that were written for people ('$8" in notes
+    assert "; 1 values that are none became missing ('on request')." in notes
+    assert "Column 'open': left as text although it looks like numbers: " in notes
+
+
+def test_plain_numbers_beside_written_ones_are_not_lost() -> None:
+    frame = written_frame()
+    frame["price"] = [*map(str, range(100, 158)), "1,500", "1,250"]
+    data = prepare(frame)
+    assert data.features["price"].max() == 1500
+
+
+def test_a_target_in_euros_is_a_regression_and_percents_on_many_rows_are_classes() -> None:
+    frame = written_frame().assign(y=[f"{1000 + 37 * i / 4:,.2f} €" for i in range(60)])
+    data = prepare(frame)
+    assert data.task.kind == "regression"
+    assert sorted(data.target) == [round(1000 + 37 * i / 4, 2) for i in range(60)]
+    assert data.styles["y"] == NumberStyle(".", ",")
+    assert any(
+        note.startswith("Target 'y': read as numbers that were written for people (") for note in data.task.notes
+    )
+    classes = prepare(frame.assign(y=["10%", "20%"] * 30))
+    assert classes.class_names == ("10%", "20%")
+    asked = prepare(frame.assign(y=["10%", "20%"] * 30), kind="regression")
+    assert set(asked.target) == {10.0, 20.0}
+
+
+def test_a_target_that_may_be_read_in_two_ways_is_refused_with_both() -> None:
+    frame = written_frame(200)
+    with pytest.raises(
+        InvalidTaskError, match=r"look like numbers, but 1\d*,\d+ may be 1\d+ or 1\d*\.\d+: write them without"
+    ):
+        prepare(frame.drop(columns="y"), "open")
+    with pytest.raises(InvalidTaskError, match=r"are not numbers \(.*; 1\d*,\d+ may be"):
+        prepare(frame, "open", kind="regression")

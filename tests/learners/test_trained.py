@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +12,7 @@ from metaflow_hpo.learners.cross_validation import evaluate_configurations
 from metaflow_hpo.learners.mlp import MLP
 from metaflow_hpo.learners.scores import score
 from metaflow_hpo.learners.trained import WEIGHTS_FILE, TrainedNetwork, fit_network
+from metaflow_hpo.written_numbers import NumberStyle
 
 EPOCHS = 5
 
@@ -69,3 +73,25 @@ def test_a_missing_column_is_named():
 def test_a_folder_without_a_network_is_refused(tmp_path):
     with pytest.raises(InvalidTableError, match="metaflow-hpo train"):
         TrainedNetwork.load(tmp_path)
+
+
+def test_new_rows_are_read_in_the_style_of_the_training_rows() -> None:
+    german = NumberStyle(",", ".")
+    rows = pd.DataFrame({"price": ["1.234", "950 €", "5,5", "?"], "plain": ["1,234", "2", "3.5", "$4"]})
+    conformed = conform_rows(rows, ["price", "plain"], {"price", "plain"}, {"price": german})
+    np.testing.assert_array_equal(conformed["price"], [1234, 950, 5.5, np.nan])
+    np.testing.assert_array_equal(conformed["plain"], [np.nan, 2, 3.5, np.nan])  # not what a few rows may suggest
+    mixed = pd.DataFrame({"price": [1.5, "1.500", None]})
+    np.testing.assert_array_equal(
+        conform_rows(mixed, ["price"], {"price"}, {"price": german})["price"], [1.5, 1500, np.nan]
+    )
+
+
+def test_styles_are_kept_with_the_network(tmp_path: Path) -> None:
+    data = make_task("regression")
+    data = replace(
+        data, styles={data.features.columns[0]: NumberStyle(",", "."), data.task.target: NumberStyle(".", "")}
+    )
+    network = fit_network(data, MLP.space.default, seed=0, epochs=1)
+    network.save(tmp_path)
+    assert TrainedNetwork.load(tmp_path).styles == {data.features.columns[0]: NumberStyle(",", ".")}

@@ -90,7 +90,7 @@ def load_file(
     Raises:
         InvalidTaskError: The file, the sidecar or the table cannot be used; the message says what to do.
     """
-    frame = read_table(path)
+    frame = read_table(path, reads_commas=False)
     sidecar = read_sidecar(sidecar_of(path))
     notes = list(frame.attrs.pop("notes", []))
     target = target or sidecar.target
@@ -110,6 +110,7 @@ def load_file(
         test_rows=sidecar.test_rows,
         simulated=sidecar.simulated,
         notes=notes,
+        decimal_comma=frame.attrs.get("decimal_comma", False),
     )
 
 

@@ -4,6 +4,7 @@ The one thing to know: the same task gives the same bytes, so that the md5 of a 
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 from metaflow_hpo.adapters.files import write_atomically
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.task import Task, TaskData
+from metaflow_hpo.written_numbers import NumberStyle
 
 TARGET_COLUMN = "__target__"
 SPLIT_COLUMN = "__is_test__"
@@ -36,7 +38,9 @@ def write_task(path: Path, data: TaskData) -> None:
     names = [*data.features.columns, TARGET_COLUMN, SPLIT_COLUMN]
     columns = [_to_arrow(data.features[name]) for name in data.features.columns]
     table = pa.Table.from_arrays([*columns, pa.array(data.target), pa.array(data.is_test)], names=names)
-    described = {"task": data.task.to_dict(), "class_names": list(data.class_names)}
+    described: dict[str, Any] = {"task": data.task.to_dict(), "class_names": list(data.class_names)}
+    if data.styles:
+        described["styles"] = {name: asdict(style) for name, style in data.styles.items()}
     table = table.replace_schema_metadata({_KEY: json.dumps(described, ensure_ascii=False, sort_keys=True).encode()})
     write_atomically(
         path, lambda temporary: parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
@@ -94,6 +98,7 @@ def read_task(path: Path) -> TaskData:
         target=np.array(table[TARGET_COLUMN].to_numpy()),
         is_test=np.array(table[SPLIT_COLUMN].to_numpy(), dtype=bool),
         class_names=tuple(described["class_names"]),
+        styles={name: NumberStyle(**style) for name, style in described.get("styles", {}).items()},
     )
 
 
