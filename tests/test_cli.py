@@ -226,3 +226,26 @@ def test_a_wrong_setting_is_named_and_a_password_in_it_is_not_shown(monkeypatch,
     assert raised.value.code == 1
     assert "folds: Input should be a valid integer" in shown
     assert "s3cret-word" not in shown
+
+
+def test_a_script_is_written_and_never_over_another_file_unless_asked(capsys, monkeypatch, table, tmp_path, data):
+    script = tmp_path / "train.py"
+    asked = ("recommend", table, "--target", "y", "--learner", "svm", "--json", "--script", script)
+    code, out, err = call(capsys, monkeypatch, *asked)
+    best = json.loads(out)["recommendations"][0]["configuration"]
+    assert code == 0
+    assert f"wrote {script}" in err
+    assert f"C = {best['C']}" in script.read_text()
+    script.write_text("# my own")
+    code, out, err = call(capsys, monkeypatch, *asked)
+    assert (code, out) == (2, "")
+    assert "--force" in err
+    assert script.read_text() == "# my own"
+    assert call(capsys, monkeypatch, *asked, "--force")[0] == 0
+    assert f"C = {best['C']}" in script.read_text()
+
+
+@pytest.mark.parametrize("arguments", [("--force",), ("--script", ".")])
+def test_a_script_that_cannot_be_meant_is_wrong_usage(capsys, monkeypatch, table, data, arguments):
+    assert call(capsys, monkeypatch, "recommend", table, "--target", "y", *arguments)[0] == 2
+    assert not data.exists()

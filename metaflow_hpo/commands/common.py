@@ -11,7 +11,8 @@ import typer
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
 
-Data = Annotated[Path, typer.Argument(help="Your table, csv or parquet.", metavar="DATA")]
+TABLE_HELP = "Your table: csv, JSON lines, Excel or parquet; .gz, .bz2, .xz and .zip are unpacked."
+Data = Annotated[Path, typer.Argument(help=TABLE_HELP, metavar="DATA")]
 Target = Annotated[str | None, typer.Option("--target", help="Column to predict.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Learner = Annotated[Literal["mlp", "svm"] | None, typer.Option("--learner", help="The setting's unless given.")]
@@ -32,6 +33,29 @@ def check_output(path: Path | None) -> Path | None:
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise typer.BadParameter(f"{path} cannot be written: {folder} is no folder that may be written to.")
     return path
+
+
+Script = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write a Python script that trains it on your table without this package.",
+        dir_okay=False,
+        callback=check_output,
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the script of --script if there is one.")]
+
+
+def check_script(path: Path | None, force: bool) -> None:
+    """Refuse to replace a script before any work: a person may have gone on with it, or `train.py` be their own.
+
+    Raises:
+        BadParameter: If there is a file, and `force` is not given.
+    """
+    if path is not None and os.path.lexists(path) and not force:
+        raise typer.BadParameter(f"{path} is there already; choose another name for --script, or give --force.")
+    if force and path is None:
+        raise typer.BadParameter("--force goes with --script FILE.")
 
 
 def check_seconds(seconds: float | None) -> float | None:

@@ -7,10 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from metaflow_hpo.adapters import printing
-from metaflow_hpo.commands.common import Data, Json, Kind, Learner, Target, check_output, check_seconds, opened
+from metaflow_hpo.commands.common import (
+    TABLE_HELP,
+    Data,
+    Force,
+    Json,
+    Kind,
+    Learner,
+    Script,
+    Target,
+    check_output,
+    check_script,
+    check_seconds,
+    opened,
+)
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
+    from metaflow_hpo.space import Configuration
     from metaflow_hpo.task import TaskData
     from metaflow_hpo.trial import Trial
 
@@ -20,7 +34,7 @@ _PANEL = "Your table"
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo recommend my.csv --target y --json")
 def recommend(
-    data: Annotated[Path | None, typer.Argument(help="Your table, csv or parquet.", metavar="DATA")] = None,
+    data: Annotated[Path | None, typer.Argument(help=TABLE_HELP, metavar="DATA")] = None,
     target: Target = None,
     kind: Kind = None,
     k: Annotated[int, typer.Option("--k", min=1, max=50, help="How many configurations.")] = 5,
@@ -35,27 +49,42 @@ def recommend(
     task_meta_features: Annotated[
         Path | None, typer.Option(help="With --recommender: one line of the table's mf_* columns for the new task.")
     ] = None,
+    script: Script = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Recommend configurations for your table, or from a recommender of your own, without training anything."""
     from metaflow_hpo.adapters import advise
     from metaflow_hpo.adapters.feedback import remember
 
+    check_script(script, force)
     if data is None and recommender is not None:
-        if per_time:
-            raise typer.BadParameter("--per-time goes with DATA.")
+        if per_time or script is not None:
+            raise typer.BadParameter("--per-time and --script go with DATA.")
         _recommend_from_folder(recommender, k, trials, task_meta_features, as_json=as_json)
         return
     if data is None or recommender is not None:
         raise typer.BadParameter("give either DATA, or --recommender FOLDER.")
     with opened(learner) as pipeline:
         observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
-        answer = advise.recommend(pipeline, advise.describe_file(data, target, kind), k, observed, per_time=per_time)
+        described = advise.describe_file(data, target, kind)
+        answer = advise.recommend(pipeline, described, k, observed, per_time=per_time)
         remember(pipeline, answer)
+        if script is not None:
+            _write_script(pipeline, script, data, described.data, answer["recommendations"][0]["configuration"])
     if as_json:
         printing.print_json(answer)
     else:
         printing.show_recommendation(answer)
+
+
+def _write_script(
+    pipeline: "Pipeline", script: Path, table: Path, rows: "TaskData", configuration: "Configuration", seed: int = 0
+) -> None:
+    from metaflow_hpo.adapters.script import write_script
+
+    write_script(pipeline, script, table, rows, configuration, seed=seed)
+    typer.echo(f"wrote {script}; run it with: python {script}", err=True)
 
 
 def _recommend_from_folder(
@@ -160,6 +189,8 @@ def train(
     ] = None,
     learner: Learner = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
+    script: Script = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Train one configuration on your table: cross-validated, and refitted and scored on the test rows."""
@@ -167,6 +198,7 @@ def train(
     from metaflow_hpo.adapters.feedback import remember
     from metaflow_hpo.adapters.sources.inbox import load_file
 
+    check_script(script, force)
     with opened(learner) as pipeline:
         if configuration is None:
             described = advise.describe_file(data, target, kind)
@@ -181,6 +213,8 @@ def train(
         printing.show_notes(rows.task.notes)
         trial, model = own_trials.train_and_keep(pipeline, rows, chosen, seed=seed)
         recommendation = _record_training(pipeline, rows, trial)
+        if script is not None:
+            _write_script(pipeline, script, data, rows, trial.configuration, seed)
         result = {**_describe_trial(trial, rows.task.metric), "recommendation_id": recommendation, "model": model}
     if as_json:
         printing.print_json(result)
@@ -201,7 +235,7 @@ def train(
     epilog="Try: metaflow-hpo predict rows.csv --model models:/metaflow_hpo_surrogate_my/1 --output predictions.csv",
 )
 def predict(
-    data: Annotated[Path, typer.Argument(help="Rows with the columns that were trained on, csv or parquet.")],
+    data: Annotated[Path, typer.Argument(help="Rows with the columns that were trained on.")],
     model: Annotated[str, typer.Option(help="models:/NAME/VERSION, as train says it.")],
     output: Annotated[
         Path | None,

@@ -1,0 +1,94 @@
+"""A configuration as a Python script of its own: the recipe of a learner in plain PyTorch or scikit-learn.
+
+The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp.py` and `svm.py` in
+other words; whoever changes one changes the other, and the tests compare their scores.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from metaflow_hpo import __version__
+from metaflow_hpo.space import Configuration
+from metaflow_hpo.written_numbers import NumberStyle
+
+_LINE = 100
+_RECIPES = {
+    "mlp": ("a multi-layer perceptron", "torch, numpy, pandas and scikit-learn", "preparation of columns, network, "
+            "loss, optimizer,\nlearning rates, mini-batches and epochs are the same"),
+    "svm": ("a support vector machine", "numpy, pandas and scikit-learn", "preparation of columns and libsvm's\n"
+            "machine are the same"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScriptTable:
+    """How a table is read, and what its columns are.
+
+    Attributes:
+        path: The file.
+        read: Python expression of `path` that reads it with pandas.
+        missing: What stands for a missing value in `read`, as `MISSING`; empty where it is not used.
+        target: Column to predict.
+        classes: Names of the classes; empty for a regression.
+        numeric: Columns of numbers.
+        dates: Columns of dates, used as days since 1970.
+        categorical: Columns of categories.
+        styles: How the numbers of a column, or of the target, were written, where that was for people.
+    """
+
+    path: str
+    read: str
+    missing: Sequence[str]
+    target: str
+    classes: Sequence[str]
+    numeric: Sequence[str]
+    dates: Sequence[str]
+    categorical: Sequence[str]
+    styles: Mapping[str, NumberStyle]
+
+
+def render_script(table: ScriptTable, learner: str, configuration: Configuration, *, epochs: int, seed: int) -> str:
+    """Return a script that trains one configuration on a table and scores it on rows that it holds out.
+
+    Args:
+        table: The table; its names end up in the script as quoted text only.
+        learner: `mlp` or `svm`.
+        configuration: A valid configuration of the learner.
+        epochs: Epochs of the `mlp`.
+        seed: Seed of the split and of the training.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(  # noqa: S701 - Python, not HTML; names go through `literal`
+        loader=PackageLoader("metaflow_hpo.learners", "scripts"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["literal"] = to_literal
+    what, needs, recipe = _RECIPES[learner]
+    return environment.get_template(f"{learner}.py.jinja").render(
+        what=what,
+        needs=needs,
+        recipe=recipe,
+        version=__version__,
+        is_regression=not table.classes,
+        table=table,
+        configuration=configuration,
+        epochs=epochs,
+        seed=seed,
+    )
+
+
+def to_literal(value: Any) -> str:
+    """Return text, a number or a list of them as Python writes it, a long list with one entry a line."""
+    if isinstance(value, list | tuple):
+        entries = [to_literal(one) for one in value]
+        line = f"[{', '.join(entries)}]"
+        return line if len(line) <= _LINE else "[\n" + "".join(f"    {entry},\n" for entry in entries) + "]"
+    if not isinstance(value, str) or ('"' in value and "'" not in value):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False)  # Python's as well: in double quotes, which nothing in it can end
