@@ -13,7 +13,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.feedback import identify
 from metaflow_hpo.adapters.files import read_json
-from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.pipeline import Pipeline, Progress, show_nothing
 from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError, listed
 from metaflow_hpo.space import Configuration, SearchSpace
@@ -35,13 +35,18 @@ class Described:
     meta_features: dict[str, float]
 
 
-def describe_file(path: Path, target: str | None, kind: "AskedKind | None" = None) -> Described:
-    """Read, prepare and describe a file, see `load_file`.
+def describe_file(
+    path: Path, target: str | None, kind: "AskedKind | None" = None, progress: Progress = show_nothing
+) -> Described:
+    """Read, prepare and describe a file, see `load_file`; a large one takes seconds, and `progress` shows with what.
 
     Raises:
         InvalidTaskError: If it cannot become a task.
     """
-    return describe_data(load_file(path, target, kind=kind))
+    progress(f"reading {path.name}", 0, 0)
+    data = load_file(path, target, kind=kind)
+    progress(f"describing {data.task.rows} rows", 0, 0)
+    return describe_data(data)
 
 
 def describe_data(data: TaskData) -> Described:

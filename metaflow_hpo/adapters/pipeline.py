@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from metaflow_hpo.learners.learner import Learner
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what, done, total)."""
+"""Called with (what, done, total); a total of 0: how long it takes is not known, it lasts until the next call."""
 
 Metadata = dict[str, Any]
 """What a step reports of its work, to be shown with an asset."""

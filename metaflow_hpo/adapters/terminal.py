@@ -8,11 +8,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
 
 from metaflow_hpo.adapters import pipeline
 
 _PLAIN_EVERY_S = 5.0
+
+
+class _Count(MofNCompleteColumn):
+    """`3/20`; nothing where the length is not known."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
 
 
 @contextmanager
@@ -26,13 +44,19 @@ def show_progress() -> Iterator[pipeline.Progress]:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Count(),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         bars: dict[str, TaskID] = {}
+        unknown: list[TaskID] = []
 
         def show(what: str, done: int, total: int) -> None:
+            while unknown:
+                progress.remove_task(unknown.pop())
+            if total == 0:
+                unknown.append(progress.add_task(escape(what), total=None))
+                return
             if what not in bars:
                 bars[what] = progress.add_task(what, total=total)
             progress.update(bars[what], completed=done, total=total, visible=done < total)
@@ -45,8 +69,8 @@ def _plain_lines(console: Console) -> pipeline.Progress:
 
     def show(what: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if done == total or now - last["time"] >= _PLAIN_EVERY_S:
+        if (done == total and total > 0) or now - last["time"] >= _PLAIN_EVERY_S:
             last["time"] = now
-            console.print(f"{what}: {done}/{total}", highlight=False)
+            console.print(f"{what}: {done}/{total}" if total else f"{what} ...", highlight=False)
 
     return show

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -70,19 +70,20 @@ def check_seconds(seconds: float | None) -> float | None:
 
 
 @contextmanager
-def opened(learner: str | None = None) -> "Iterator[Pipeline]":
+def opened(learner: str | None = None, *, quiet: bool = False) -> "Iterator[Pipeline]":
     """Open the surroundings that the settings describe, and show progress on standard error.
 
     Args:
         learner: Learner in place of the setting's.
+        quiet: Show no progress.
 
     Raises:
         MetaflowHPOError: If a setting is wrong.
     """
-    from metaflow_hpo.adapters.pipeline import Pipeline
+    from metaflow_hpo.adapters.pipeline import Pipeline, show_nothing
     from metaflow_hpo.adapters.terminal import show_progress
     from metaflow_hpo.settings import Settings
 
     settings = Settings.load(**({} if learner is None else {"learner": learner}))
-    with show_progress() as progress:
+    with nullcontext(show_nothing) if quiet else show_progress() as progress:
         yield Pipeline(settings, progress)

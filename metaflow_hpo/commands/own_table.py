@@ -65,9 +65,10 @@ def recommend(
         return
     if data is None or recommender is not None:
         raise typer.BadParameter("give either DATA, or --recommender FOLDER.")
-    with opened(learner) as pipeline:
+    with opened(learner, quiet=as_json) as pipeline:
         observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
-        described = advise.describe_file(data, target, kind)
+        described = advise.describe_file(data, target, kind, pipeline.progress)
+        pipeline.progress("asking what past tasks teach", 0, 0)
         answer = advise.recommend(pipeline, described, k, observed, per_time=per_time)
         remember(pipeline, answer)
         if script is not None:
@@ -201,7 +202,7 @@ def train(
     check_script(script, force)
     with opened(learner) as pipeline:
         if configuration is None:
-            described = advise.describe_file(data, target, kind)
+            described = advise.describe_file(data, target, kind, pipeline.progress)
             rows = described.data
             answer = advise.recommend(pipeline, described, 1)
             printing.warn_if_novel(answer["novelty"])
@@ -279,8 +280,8 @@ def describe(data: Data, target: Target = None, kind: Kind = None) -> None:
     """Print your table's meta-features as a request for the served model."""
     from metaflow_hpo.adapters.advise import describe_file
 
-    with opened():
-        described = describe_file(data, target, kind)
+    with opened() as pipeline:
+        described = describe_file(data, target, kind, pipeline.progress)
     printing.show_notes(described.data.task.notes)
     printing.print_json({"dataframe_records": [described.meta_features], "params": {"k": 5}})
 
