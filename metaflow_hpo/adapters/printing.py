@@ -5,6 +5,7 @@ needed, and only when a table is drawn: `--help` stays fast.
 """
 
 import json
+import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -92,13 +93,19 @@ def print_recommendations(title: str, answer: dict[str, Any]) -> None:
             r["performance"]["mean"],
             f"{r['performance']['low']:.3f} - {r['performance']['high']:.3f}",
             f"{r['expected_gain_over_default']:+.4f}",
-            "" if r["expected_duration_s"] is None else f"{r['expected_duration_s']:.1f}",
+            "" if r["expected_duration_s"] is None else format_seconds(r["expected_duration_s"]),
         ]
         for r in answer["recommendations"]
     ]
     metric = answer["recommendations"][0]["performance"]["metric"]
     header = ["rank", "configuration", f"expected {metric}", "80 % interval", "gain over default", "seconds"]
     print_table(title, header, rows)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration with two digits that count: 0.0043, 0.43, 4.3, 43, 430."""
+    digits = 1 - math.floor(math.log10(seconds)) if seconds > 0 else 0
+    return f"{seconds:.{min(max(digits, 0), 6)}f}"
 
 
 def show_drivers(evidence: dict[str, Any]) -> None:
