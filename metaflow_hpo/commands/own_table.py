@@ -216,6 +216,8 @@ def train(
         recommendation = _record_training(pipeline, rows, trial)
         if script is not None:
             _write_script(pipeline, script, data, rows, trial.configuration, seed)
+        if model is None:
+            typer.echo(f"note: {_explain_no_model(trial, script)}", err=True)
         result = {**_describe_trial(trial, rows.task.metric), "recommendation_id": recommendation, "model": model}
     if as_json:
         printing.print_json(result)
@@ -257,6 +259,16 @@ def predict(
         printing.print_json({"model": model, "predictions": predicted.to_dict("records")})
     elif output is None:
         print(predicted.to_csv(index=False), end="")
+
+
+def _explain_no_model(trial: "Trial", script: Path | None) -> str:
+    if trial.status == "failed" or trial.learner == "mlp":
+        return "No model was kept: the training failed."
+    again = "run the script" if script is not None else "--script FILE writes a script that does"
+    return (
+        f"No model was kept, and there is nothing to predict with: a trained {trial.learner} could only be stored as a "
+        f"pickle, which runs code when it is opened and is refused here. To train it again on your own: {again}."
+    )
 
 
 def _record_training(pipeline: "Pipeline", rows: "TaskData", trial: "Trial") -> str | None:

@@ -145,6 +145,17 @@ def test_train_uses_the_first_recommendation_or_the_one_given(served, wine, tmp_
     assert "there is no models:/nobody/1" in done.stderr
 
 
+def test_train_of_a_machine_says_that_no_model_is_kept_and_what_to_do(served, wine, tmp_path):
+    script = tmp_path / "again.py"
+    done = run_cli(served.environment, "train", wine, "--target", "y", "--learner", "svm", "--json", "--script", script)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["model"] is None
+    assert "note: No model was kept" in done.stderr
+    assert "pickle" in done.stderr
+    assert f"C = {answer['configuration']['C']}" in script.read_text()
+
+
 @pytest.mark.parametrize("strategy", ["random", "recommended"])
 def test_search_writes_a_table_of_trials(served, wine, tmp_path, strategy):
     output = tmp_path / "trials.parquet"
