@@ -43,7 +43,8 @@ def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) 
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
         network.save(Path(temporary))
         example = data.train_features[network.preprocessor.column_names].head(2)
-        model = log_network(client, Path(temporary), run_id=run_id, name=name, example=example)
+        outputs = [str(column) for column in network.predict(example).columns]
+        model = log_network(client, Path(temporary), run_id=run_id, name=name, example=example, outputs=outputs)
     pipeline.tracking.ensure_registered(name, f"Predicts {data.task.target!r} of {data.task.source}.")
     tags = {"task_sha256": data.task.sha256, "configuration_id": trial.configuration_id}
     created = client.create_model_version(

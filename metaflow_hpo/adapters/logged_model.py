@@ -104,7 +104,7 @@ def _log_model(
 
 
 def log_network(
-    client: "MlflowClient", folder: Path, *, run_id: str, name: str, example: pd.DataFrame
+    client: "MlflowClient", folder: Path, *, run_id: str, name: str, example: pd.DataFrame, outputs: Sequence[str]
 ) -> "LoggedModel":
     """Log a trained network to its run as a served model that predicts rows.
 
@@ -114,6 +114,7 @@ def log_network(
         run_id: The run that trained it.
         name: Name of the logged model.
         example: A few rows; their columns are what a row needs.
+        outputs: Columns of the predictions.
 
     Returns:
         The logged model, ready to be registered.
@@ -123,8 +124,9 @@ def log_network(
     from mlflow.types.schema import AnyType
 
     anything = AnyType()  # type: ignore[no-untyped-call]
-    # Types are not enforced: the network reads a column as its training rows were read, and says what is missing.
-    signature = ModelSignature(inputs=Schema([ColSpec(anything, str(column), required=False) for column in example]))
+    # No inputs: the network reads a column as its training rows were read, and says what is missing. MLflow would
+    # refuse csv where a column may hold anything, and numbers written as text where it is a number.
+    signature = ModelSignature(outputs=Schema([ColSpec(anything, column) for column in outputs]))
     return _log_model(
         client, {NETWORK: folder}, "trained_model.py", signature, run_id=run_id, name=name, example=(example, {})
     )

@@ -31,18 +31,23 @@ class TrainedModel(PythonModel):
 
         Args:
             context: Not used.
-            model_input: `(n, columns)` rows as in the table that was trained on; the target may be missing.
+            model_input: `(n, columns)` rows as in the table that was trained on; the target may be missing. MLflow's
+                server gives a dictionary of columns where `inputs` or `instances` were sent.
             params: Not used.
 
         Returns:
             One line a row: `prediction`, and `probability_<class>` for classification.
 
         Raises:
-            MlflowException: With `INVALID_PARAMETER_VALUE` (status 400) if a column is missing.
+            MlflowException: With `INVALID_PARAMETER_VALUE` (status 400) if a column is missing, or these are no rows.
         """
         encoder = self._network.preprocessor
         try:
-            features = conform_rows(model_input, encoder.column_names, encoder.numeric_names, self._network.styles)
+            rows = pd.DataFrame(model_input)
+        except (ValueError, TypeError) as error:
+            raise MlflowException.invalid_parameter_value(f"Expected rows of a table; found: {error}.") from error
+        try:
+            features = conform_rows(rows, encoder.column_names, encoder.numeric_names, self._network.styles)
         except MetaflowHPOError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         return self._network.predict(features)

@@ -46,6 +46,9 @@ def conform_rows(
 
 
 def _conform(column: pd.Series, is_numeric: bool, style: NumberStyle | None) -> pd.Series:
+    if not is_numeric and types.infer_dtype(column, skipna=True) == "string":
+        text = column.astype("str").str.strip()
+        return text.mask(text == "")  # `007` is a category even where no other row shows that it is no number
     if style is not None and not types.is_numeric_dtype(column.dtype):
         column = _read_written(column, style)
     cleaned = clean_column(column, finds_styles=False).column

@@ -65,6 +65,13 @@ def test_new_rows_are_read_as_the_training_rows_were():
     assert conformed["colour"].tolist() == ["1", "2"]
 
 
+def test_text_stays_text_where_it_looks_like_a_number():
+    rows = pd.DataFrame({"code": ["007", " 1.0 ", " ", None]})
+    conformed = conform_rows(rows, ["code"], set())["code"]
+    assert conformed.tolist()[:2] == ["007", "1.0"]
+    assert conformed.isna().tolist() == [False, False, True, True]
+
+
 def test_a_missing_column_is_named():
     with pytest.raises(InvalidTableError, match="missing columns: 'colour'"):
         conform_rows(pd.DataFrame({"a": [1.0]}), ["a", "colour"], {"a"})
