@@ -43,7 +43,8 @@ class Trial:
         seed: Seed of initialisation, mini-batch order and dropout.
         fidelity_epochs: Epochs trained (1 for learners without epochs).
         performance: Cross-validated performance, higher is better; NaN where `status` is `failed`.
-        test_performance: Performance of the network refitted on all training rows, on the test rows. Never selected on.
+        test_performance: Performance of the network refitted on all training rows, on the test rows; NaN where it was
+            not refitted. Never selected on.
         duration_s: Seconds of training, over all folds and the refit.
         status: `ok`, or `failed`: a diverged or crashed training, which is data.
         reason: Why it failed; empty otherwise.

@@ -12,6 +12,7 @@ from typing import Any
 from metaflow_hpo.adapters.advise import describe_data, load_recommender, make_answer
 from metaflow_hpo.adapters.feedback import record_outcomes, remember
 from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.collect.search import Refit
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
 from metaflow_hpo.recommend.recommendation import Observed
 from metaflow_hpo.space import Configuration, configuration_id
@@ -52,7 +53,9 @@ class ClosedLoop:
         return name
 
 
-def open_loop(pipeline: Pipeline, data: TaskData, seed: int, *, per_time: bool = False) -> ClosedLoop:
+def open_loop(
+    pipeline: Pipeline, data: TaskData, seed: int, *, per_time: bool = False, refit: Refit = "all"
+) -> ClosedLoop:
     """Begin a search with the champion, or with what ships.
 
     Args:
@@ -60,6 +63,7 @@ def open_loop(pipeline: Pipeline, data: TaskData, seed: int, *, per_time: bool =
         data: The task.
         seed: Seed of configurations that are proposed beside the shared core.
         per_time: Choose by expected gain per second of training instead of per trial.
+        refit: Which trials the search refits.
 
     Raises:
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
@@ -73,7 +77,7 @@ def open_loop(pipeline: Pipeline, data: TaskData, seed: int, *, per_time: bool =
     def choose(observed: Sequence[Observed], fresh: Sequence[Configuration], count: int) -> tuple[Configuration, ...]:
         return served.choose(row, count, observed, fresh, per_time=per_time).configurations
 
-    members = count_folds(len(data.train_target)) + 1
+    members = count_folds(len(data.train_target)) + (refit == "all")
     strategy = RecommendedStrategy(choose, served.surrogate.space, batch_size=choose_batch_size(members), seed=seed)
     return ClosedLoop(pipeline, strategy, make_answer(served, source, described, REMEMBERED, per_time=per_time))
 
@@ -82,7 +86,7 @@ def choose_batch_size(members: int, workers: int | None = None) -> int:
     """Return how many configurations are trained at once, so that no processor waits for long.
 
     Args:
-        members: Trainings a configuration: its folds and the refit.
+        members: Trainings a configuration: its folds, and the refit where there is one.
         workers: Processors; those of this machine unless given.
     """
     processors = workers or os.cpu_count() or 1

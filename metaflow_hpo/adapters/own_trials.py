@@ -7,7 +7,7 @@ well, and goes on from them.
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.adapters.advise import RECOMMENDED
 from metaflow_hpo.adapters.files import write_frame
@@ -16,6 +16,9 @@ from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
+
+if TYPE_CHECKING:
+    from metaflow_hpo.collect.search import Refit
 
 
 def train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], *, seed: int = 0) -> list[Trial]:
@@ -77,6 +80,7 @@ def search(
     per_time: bool = False,
     seed: int = 0,
     output: Path | None = None,
+    refit: "Refit" = "best",
 ) -> list[Trial]:
     """Search a person's data set; the same call goes on where a killed one stopped.
 
@@ -89,6 +93,7 @@ def search(
         per_time: Have `recommended` choose by expected gain per second of training instead of per trial.
         seed: Seed of the strategy and the trainings.
         output: Where to write the table of trials (parquet); kept in the data folder as well.
+        refit: Whether `all` trials or only the `best` is trained on all training rows too, for its test performance.
     """
     from metaflow_hpo.adapters.closed_loop import open_loop
     from metaflow_hpo.collect.search import search as search_space
@@ -104,7 +109,7 @@ def search(
         pipeline.progress("trials", count, trials)
 
     started = time.monotonic()
-    loop = open_loop(pipeline, data, seed, per_time=per_time) if strategy == RECOMMENDED else None
+    loop = open_loop(pipeline, data, seed, per_time=per_time, refit=refit) if strategy == RECOMMENDED else None
     found = search_space(
         data,
         learner,
@@ -116,6 +121,7 @@ def search(
         known=known,
         on_trial=keep,
         proposer=None if loop is None else loop.strategy,
+        refit=refit,
     )
     if count < len(found):
         logger.info("%d of %d trials were known from earlier searches of these rows.", len(found) - count, len(found))

@@ -94,6 +94,10 @@ def search(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of strategy and trainings.")] = 0,
+    refit: Annotated[
+        Literal["best", "all"],
+        typer.Option(help="Which trials are trained on all training rows too and scored on the test rows."),
+    ] = "best",
     output: Annotated[
         Path | None, typer.Option(help="Write the trials here, as parquet.", dir_okay=False, callback=check_output)
     ] = None,
@@ -121,6 +125,7 @@ def search(
                 per_time=counts_time,
                 seed=seed,
                 output=output,
+                refit=refit,
             )
         except KeyboardInterrupt:
             typer.echo("stopped; finished trials are kept, and the same command goes on from them", err=True)

@@ -36,6 +36,7 @@ class Fold:
         y_valid: `(m,)`, in the same coding as `y_train`.
         classes: Number of classes; 0 for regression.
         target_scale: Target units in one unit of `y_train` (the standard deviation of its training rows).
+        number: Place among the splits of a task, from 0; trainings on different splits draw different numbers.
     """
 
     x_train: FloatArray
@@ -44,6 +45,7 @@ class Fold:
     y_valid: NDArray[Any]
     classes: int
     target_scale: float = 1.0
+    number: int = 0
 
 
 @dataclass(frozen=True)

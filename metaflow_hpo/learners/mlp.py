@@ -221,7 +221,8 @@ class MLP:
         costs = _cost(folds, recipes)
 
         def draw(index: int, number: int) -> Start:
-            return draw_start(recipes[index][number], len(folds[number].x_train), seed, chosen[index], number)
+            fold = folds[number]
+            return draw_start(recipes[index][number], len(fold.x_train), seed, chosen[index], fold.number)
 
         if self._find_engine() == "stacked":
             from metaflow_hpo.learners import mlp_stacked, mlp_torch

@@ -129,10 +129,9 @@ def fit_network(data: TaskData, configuration: Configuration, *, seed: int, epoc
     from metaflow_hpo.learners import mlp_numba
     from metaflow_hpo.learners.learner import single_threaded_blas
 
-    folds = make_folds(data)
-    fold, number = folds[-1], len(folds) - 1
+    fold = make_folds(data)[-1]
     recipe = make_recipe(configuration, fold, epochs)
-    start = draw_start(recipe, len(fold.x_train), seed, configuration, number)
+    start = draw_start(recipe, len(fold.x_train), seed, configuration, fold.number)
     mlp_numba.warm_up()
     with single_threaded_blas():
         _, _, losses = mlp_numba.train_parameters(start.parameters, fold, recipe, start)

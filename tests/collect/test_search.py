@@ -54,7 +54,7 @@ class Trainer:
         self.clock = clock
         self.stop_after = stop_after
 
-    def __call__(self, data, learner, configurations, *, strategy, seed, fidelity_epochs=None, folds=None):
+    def __call__(self, data, learner, configurations, *, strategy, seed, fidelity_epochs=None, folds=None, refit=True):
         self.calls += 1
         assert folds
         try:
@@ -75,7 +75,7 @@ class Trainer:
                     seed,
                     fidelity_epochs,
                     performance,
-                    0.5,
+                    0.5 if refit else float("nan"),
                     len(self.trained),
                 )
                 failed = {"performance": float("nan"), "status": "failed", "reason": "diverged"}
@@ -266,6 +266,64 @@ def test_halving_stops_when_time_is_up_and_goes_on_later(clock, seconds):
     whole = run(strategy="halving", trials=9)
     assert {trial.key for trial in trials} <= {trial.key for trial in whole[: len(trials) + 2]}
     assert strip(run(strategy="halving", trials=9, known=journal)) == strip(whole)
+
+
+@pytest.fixture
+def refitted(monkeypatch):
+    """Names of the configurations that were refitted; the refit of the best of all fails."""
+    names = []
+
+    def refit_trial(data, learner, trial, folds):
+        assert folds
+        names.append(trial.configuration_id)
+        if trial.configuration == BEST.configuration:
+            return replace(trial, performance=float("nan"), status="failed", reason="diverged (on the refit)")
+        return replace(trial, test_performance=0.25)
+
+    monkeypatch.setattr(search_module, "refit_trial", refit_trial)
+    return names
+
+
+BEST = find_best(run())
+
+
+def test_only_the_best_is_refitted_and_the_next_best_where_that_fails(refitted):
+    seen = []
+    trials = run(refit="best", on_trial=seen.append)
+    second = find_best(trials)
+    assert refitted == [BEST.configuration_id, second.configuration_id]
+    assert second.test_performance == 0.25
+    assert sorted(t.performance for t in run() if t.status == "ok")[-2] == second.performance
+    assert [t.configuration_id for t in trials] == [t.configuration_id for t in run()]
+    assert sum(math.isfinite(trial.test_performance) for trial in trials) == 1
+    assert len(seen) == 10
+
+
+def test_a_best_that_was_refitted_before_is_not_refitted_again(refitted):
+    first = run(refit="best")
+    refitted.clear()
+    trainer = Trainer()
+    assert strip(run(trainer, refit="best", known=first)) == strip(first)
+    assert (trainer.calls, refitted) == (0, [])
+
+
+def test_what_another_search_left_out_is_made_up_for_where_all_are_wanted(refitted):
+    first = run(refit="best")
+    refitted.clear()
+    trainer, seen = Trainer(), []
+    trials = run(trainer, refit="all", known=first, on_trial=seen.append)
+    assert all(math.isfinite(trial.test_performance) for trial in trials if trial.status == "ok")
+    assert trainer.calls == 0
+    assert sorted(refitted) == sorted(t.configuration_id for t in seen)
+    assert len(refitted) == sum(trial.status == "ok" for trial in trials) - 1
+
+
+def test_a_search_without_a_good_trial_refits_nothing(refitted):
+    class Failing(FakeLearner):
+        space = SearchSpace((Float("x", 0.0, 1.0, 0.5), Categorical("n", (9,), 9)))
+
+    trials = search(DATA, Failing(), strategy="random", trials=3, evaluate=Trainer(), refit="best")
+    assert ({trial.status for trial in trials}, refitted) == ({"failed"}, [])
 
 
 def test_the_best_is_chosen_among_the_trials_of_the_most_epochs():

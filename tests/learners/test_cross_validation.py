@@ -9,11 +9,19 @@ from sklearn.datasets import load_diabetes, load_iris
 
 from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import SearchSpaceMismatchError
-from metaflow_hpo.learners.cross_validation import assign_folds, count_folds, evaluate_configurations, make_folds
+from metaflow_hpo.learners.cross_validation import (
+    assign_folds,
+    count_folds,
+    evaluate_configurations,
+    make_folds,
+    refit_trial,
+)
+from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Fold, Outcome
 from metaflow_hpo.learners.mlp import MLP
 from metaflow_hpo.learners.svm import SVM
 from metaflow_hpo.space import Float, SearchSpace
+from metaflow_hpo.tables import trial_to_record
 from metaflow_hpo.task import Task, TaskData
 
 
@@ -167,6 +175,28 @@ def test_prepared_folds_give_the_same_trial():
     data = make_data()
     one, other = evaluate(data), evaluate(data, folds=make_folds(data))
     assert replace(one, duration_s=0) == replace(other, duration_s=0)
+
+
+@pytest.mark.parametrize("learner", [MLP(), IsolatedLearner(MLP()), SVM()], ids=["mlp", "mlp in processes", "svm"])
+@pytest.mark.parametrize("regression", [False, True], ids=["classification", "regression"])
+def test_a_refit_made_up_for_gives_the_same_trial(learner, regression):
+    data = make_data(regression)
+    whole, validated = evaluate(data, learner), evaluate(data, learner, refit=False)
+    assert math.isnan(validated.test_performance)
+    assert not any(name.startswith("test_") for name in validated.scores)
+    assert validated.performance == whole.performance
+    assert validated.learning_curve == whole.learning_curve
+    refitted = refit_trial(data, learner, validated)
+    assert refitted.duration_s > validated.duration_s
+    assert replace(refitted, duration_s=0) == replace(whole, duration_s=0)
+
+
+def test_a_refit_that_fails_makes_the_trial_a_failed_one():
+    data = make_data()
+    trial = refit_trial(data, Stub(fails_on=0), evaluate(data, Stub(), refit=False))
+    whole = evaluate(data, Stub(fails_on=count_folds(112)))
+    assert trial.reason == whole.reason == "diverged: on purpose (on the refit)"
+    assert trial_to_record(trial) == trial_to_record(whole)
 
 
 def test_bad_requests_are_refused_before_anything_is_trained():
