@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters import advise, own_trials
-from metaflow_hpo.adapters.closed_loop import choose_batch_size
-from metaflow_hpo.adapters.feedback import read_outcomes, read_recommendations
+from metaflow_hpo.actions import advise, own_trials
+from metaflow_hpo.actions.closed_loop import choose_batch_size
+from metaflow_hpo.actions.feedback import read_outcomes, read_recommendations
 from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from metaflow_hpo.adapters import feedback
+from metaflow_hpo.actions import feedback
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.recommend.recommendation import Observed

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metaflow_hpo.adapters.advise import describe_data, load_recommender, make_answer
-from metaflow_hpo.adapters.feedback import record_outcomes, remember
+from metaflow_hpo.actions.advise import describe_data, load_recommender, make_answer
+from metaflow_hpo.actions.feedback import record_outcomes, remember
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
 from metaflow_hpo.recommend.recommendation import Observed
