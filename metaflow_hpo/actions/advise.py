@@ -21,7 +21,7 @@ from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
     from metaflow_hpo.collect.target import AskedKind
-    from metaflow_hpo.recommend.recommendation import Observed, ServedRecommender
+    from metaflow_hpo.recommend.recommendation import ObservedTrial, ServedRecommender
 
 RECOMMENDED = "recommended"
 """Strategy of trials whose configurations a recommender chose."""
@@ -51,14 +51,14 @@ def describe_data(data: TaskData) -> Described:
     return Described(data, describe(data))
 
 
-def read_observed(path: Path, learner: str) -> "list[Observed]":
+def read_observed(path: Path, learner: str) -> "list[ObservedTrial]":
     """Read a person's own trials of a learner, see `read_observed_in`."""
     from metaflow_hpo.learners.registry import get_learner
 
     return read_observed_in(path, get_learner(learner).space)
 
 
-def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
+def read_observed_in(path: Path, space: SearchSpace) -> "list[ObservedTrial]":
     """Read a person's own trials: a table with `performance` and `hp_<name>` columns.
 
     Lines without a performance (failed trials) are left out. The column of a hyperparameter that depends on another one
@@ -69,7 +69,7 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
         SearchSpaceMismatchError: If a configuration does not belong to the search space.
     """
     from metaflow_hpo.adapters.sources.tables import read_table
-    from metaflow_hpo.recommend.recommendation import Observed
+    from metaflow_hpo.recommend.recommendation import ObservedTrial
     from metaflow_hpo.surrogate.trial_table import read_configuration as read_row
 
     frame = read_table(path)
@@ -89,11 +89,11 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
             configuration = read_row(row, space)
         except SearchSpaceMismatchError as error:
             raise SearchSpaceMismatchError(f"{path.name}, trial {int(position) + 1}: {error}") from error
-        found.append(Observed(configuration, float(row["performance"])))
+        found.append(ObservedTrial(configuration, float(row["performance"])))
     return found
 
 
-def check_performances(observed: "Sequence[Observed]", metric: str) -> None:
+def check_performances(observed: "Sequence[ObservedTrial]", metric: str) -> None:
     """Check that performances can be of a task's metric: percents and losses would be believed otherwise.
 
     Raises:
@@ -110,7 +110,12 @@ def check_performances(observed: "Sequence[Observed]", metric: str) -> None:
 
 
 def recommend(
-    pipeline: Pipeline, described: Described, k: int, observed: "Sequence[Observed]" = (), *, per_time: bool = False
+    pipeline: Pipeline,
+    described: Described,
+    k: int,
+    observed: "Sequence[ObservedTrial]" = (),
+    *,
+    per_time: bool = False,
 ) -> dict[str, Any]:
     """Return recommendations for a described task, as in the CLI's contract.
 
@@ -130,7 +135,7 @@ def make_answer(
     source: dict[str, Any],
     described: Described,
     k: int,
-    observed: "Sequence[Observed]" = (),
+    observed: "Sequence[ObservedTrial]" = (),
     *,
     per_time: bool = False,
 ) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from metaflow_hpo.actions.advise import describe_data, load_recommender, make_an
 from metaflow_hpo.actions.feedback import record_outcomes, remember
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
-from metaflow_hpo.recommend.recommendation import Observed
+from metaflow_hpo.recommend.recommendation import ObservedTrial
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
@@ -70,7 +70,9 @@ def open_loop(pipeline: Pipeline, data: TaskData, seed: int, *, per_time: bool =
     described = describe_data(data)
     row = served.read_meta_features(described.meta_features)
 
-    def choose(observed: Sequence[Observed], fresh: Sequence[Configuration], count: int) -> tuple[Configuration, ...]:
+    def choose(
+        observed: Sequence[ObservedTrial], fresh: Sequence[Configuration], count: int
+    ) -> tuple[Configuration, ...]:
         return served.choose(row, count, observed, fresh, per_time=per_time).configurations
 
     members = count_folds(len(data.train_target)) + 1

@@ -14,7 +14,6 @@ import numpy as np
 
 from metaflow_hpo.array_files import write_arrays
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.recommend import sequential
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSettings, NewTask, place
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
@@ -22,6 +21,7 @@ from metaflow_hpo.recommend.explanation import explain, find_nearest
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
+from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.signal import lacks_signal
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.recommend.task_forest import TaskForest
@@ -39,7 +39,7 @@ NOVEL_WIDENING = 2.0
 
 
 @dataclass(frozen=True)
-class Observed:
+class ObservedTrial:
     """A trial made on the new task: a configuration of the learner and its performance, higher is better."""
 
     configuration: Configuration
@@ -161,7 +161,7 @@ class ServedRecommender:
         self,
         row: Array,
         count: int,
-        observed: Sequence[Observed] = (),
+        observed: Sequence[ObservedTrial] = (),
         more: Sequence[Configuration] = (),
         *,
         per_time: bool = False,
@@ -193,8 +193,14 @@ class ServedRecommender:
         return Chosen(chosen, mean[order], spread[order], float(mean[self._default]), percentile, fallback)
 
     def _begin(
-        self, row: Array, observed: Sequence[Observed], more: Sequence[Configuration], *, is_novel: bool, per_time: bool
-    ) -> tuple[NewTask, sequential.Observed]:
+        self,
+        row: Array,
+        observed: Sequence[ObservedTrial],
+        more: Sequence[Configuration],
+        *,
+        is_novel: bool,
+        per_time: bool,
+    ) -> tuple[NewTask, Observed]:
         """Return the task on a pool that holds what was or may be tried, and the observed trials by position."""
         beside, at = place(self.past.configurations, [trial.configuration for trial in observed], more)
         task = self._adaptive.begin(
@@ -207,7 +213,7 @@ class ServedRecommender:
             weights=self._recommender.learned_similarity(row),
         )
         performance = np.array([trial.performance for trial in observed], dtype=np.float64)
-        return task, sequential.Observed(at, performance)
+        return task, Observed(at, performance)
 
     @cached_property
     def _adaptive(self) -> AdaptiveRecommender:
@@ -219,7 +225,7 @@ class ServedRecommender:
         self,
         meta_features: Mapping[str, float],
         k: int = 5,
-        observed: Sequence[Observed] = (),
+        observed: Sequence[ObservedTrial] = (),
         *,
         per_time: bool = False,
         explained: bool = False,

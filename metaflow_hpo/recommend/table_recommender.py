@@ -21,8 +21,8 @@ from metaflow_hpo.recommend.explanation import SHOWN
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.novelty import THRESHOLD, square_to_nearest_family
 from metaflow_hpo.recommend.portfolio import with_default
-from metaflow_hpo.recommend.recommendation import NOVEL_WIDENING, Observed
-from metaflow_hpo.recommend.sequential import Observed as AtPositions
+from metaflow_hpo.recommend.recommendation import NOVEL_WIDENING, ObservedTrial
+from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.table_pool import choose_pool, median_seconds
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
@@ -122,7 +122,7 @@ class TableRecommender:
         return row
 
     def recommend(
-        self, meta_features: Mapping[str, float] | None = None, k: int = 5, observed: Sequence[Observed] = ()
+        self, meta_features: Mapping[str, float] | None = None, k: int = 5, observed: Sequence[ObservedTrial] = ()
     ) -> dict[str, Any]:
         """Recommend k complementary configurations.
 
@@ -165,11 +165,11 @@ class TableRecommender:
             "lineage": {**self.lineage, "content_sha256": self.content_sha256},
         }
 
-    def _begin(self, row: Array, observed: Sequence[Observed], *, is_novel: bool) -> tuple[NewTask, AtPositions]:
+    def _begin(self, row: Array, observed: Sequence[ObservedTrial], *, is_novel: bool) -> tuple[NewTask, Observed]:
         more, at = place(self.past.configurations, [trial.configuration for trial in observed])
         task = self.adaptive.begin(row, more=more, is_novel=is_novel)
         performance = np.array([self.sign * trial.performance for trial in observed], dtype=np.float64)
-        return task, AtPositions(at, performance)
+        return task, Observed(at, performance)
 
     @cached_property
     def adaptive(self) -> AdaptiveRecommender:
