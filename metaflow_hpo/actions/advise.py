@@ -70,7 +70,7 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[ObservedTrial]":
     """
     from metaflow_hpo.adapters.sources.tables import read_table
     from metaflow_hpo.recommend.recommendation import ObservedTrial
-    from metaflow_hpo.surrogate.trial_table import read_configuration as read_row
+    from metaflow_hpo.tables import read_configuration as read_row
 
     frame = read_table(path)
     needed = ["performance", *(f"hp_{hp.name}" for hp in space.hyperparameters if hp.condition is None)]
