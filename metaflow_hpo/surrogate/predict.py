@@ -14,11 +14,11 @@ import torch
 
 from metaflow_hpo.array_files import write_arrays
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.learners.threads import one_thread
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.meta_dataset import Array
 from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.targets import Standardiser
-from metaflow_hpo.surrogate.threads import one_thread
 
 WEIGHTS_FILE = "surrogate.safetensors"
 DESCRIPTION_FILE = "surrogate.json"
