@@ -276,7 +276,7 @@ class ServedRecommender:
         }
 
     def _explain(self, row: Array, first: Configuration) -> dict[str, list[dict[str, Any]]]:
-        return explain(self.surrogate, row, self._recommender.standardiser.center, first)
+        return explain(self.surrogate, row, self._recommender.distance.standardiser.center, first)
 
     def save(self, folder: Path) -> None:
         """Write everything into an existing folder."""
