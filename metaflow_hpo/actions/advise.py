@@ -21,7 +21,8 @@ from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
     from metaflow_hpo.collect.target import AskedKind
-    from metaflow_hpo.recommend.recommendation import ObservedTrial, ServedRecommender
+    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.sequential import ObservedTrial
 
 RECOMMENDED = "recommended"
 """Strategy of trials whose configurations a recommender chose."""
@@ -69,7 +70,7 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[ObservedTrial]":
         SearchSpaceMismatchError: If a configuration does not belong to the search space.
     """
     from metaflow_hpo.adapters.sources.tables import read_table
-    from metaflow_hpo.recommend.recommendation import ObservedTrial
+    from metaflow_hpo.recommend.sequential import ObservedTrial
     from metaflow_hpo.tables import read_configuration as read_row
 
     frame = read_table(path)

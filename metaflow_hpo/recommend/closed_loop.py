@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from metaflow_hpo.collect.strategies import Strategy, performances_with_failures
-from metaflow_hpo.recommend.recommendation import ObservedTrial
+from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.space import Categorical, Configuration, SearchSpace, configuration_id
 from metaflow_hpo.trial import Trial
 

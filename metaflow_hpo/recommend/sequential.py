@@ -12,13 +12,22 @@ import numpy as np
 
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.task_distance import TaskDistance
+from metaflow_hpo.space import Configuration
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 
 @dataclass(frozen=True)
+class ObservedTrial:
+    """A trial made on the new task: a configuration of the learner and its performance, higher is better."""
+
+    configuration: Configuration
+    performance: float
+
+
+@dataclass(frozen=True)
 class Observed:
-    """What was tried on the new task.
+    """What was tried on the new task, by position in a pool.
 
     Attributes:
         positions: `(N,)` positions in the pool, in the order of trying.

@@ -6,9 +6,10 @@ fewer epochs than the learner's longest (low rungs of a halving search) are left
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,6 +95,40 @@ class MetaDataset:
     def informative(self) -> IntArray:
         """Positions of the tasks on which configurations differ by at least `MIN_SPAN`."""
         return np.flatnonzero(self.best - self.worst >= MIN_SPAN)
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Return the numbers by name, for safetensors."""
+        return {"meta_features": self.meta_features, "performance": self.performance, "duration": self.duration}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the tasks' and configurations' names and values, JSON-ready."""
+        return {
+            "task_ids": self.task_ids,
+            "families": self.families,
+            "configurations": [dict(c) for c in self.configurations],
+            "configuration_ids": self.configuration_ids,
+        }
+
+    @classmethod
+    def from_parts(
+        cls,
+        description: Mapping[str, Any],
+        arrays: Mapping[str, Array],
+        space: SearchSpace,
+        meta_feature_names: tuple[str, ...],
+    ) -> "MetaDataset":
+        """Build a meta-data set from what `to_json` and `to_arrays` returned, and what they leave to the surrogate."""
+        return cls(
+            space=space,
+            task_ids=tuple(description["task_ids"]),
+            families=tuple(description["families"]),
+            meta_feature_names=meta_feature_names,
+            meta_features=arrays["meta_features"],
+            configurations=tuple(description["configurations"]),
+            configuration_ids=tuple(description["configuration_ids"]),
+            performance=arrays["performance"],
+            duration=arrays["duration"],
+        )
 
     def subset(self, tasks: Sequence[int] | IntArray) -> "MetaDataset":
         """Return the rows of some tasks; configurations stay, tried or not."""

@@ -21,7 +21,7 @@ from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, NoChampionError, SearchSpaceMismatchError
 from metaflow_hpo.learners.registry import get_learner
-from metaflow_hpo.recommend.recommendation import ObservedTrial
+from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
 

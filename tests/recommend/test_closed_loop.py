@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy, fresh_configurations
-from metaflow_hpo.recommend.recommendation import ObservedTrial
+from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.space import configuration_id
 from metaflow_hpo.trial import Trial
 

@@ -8,7 +8,8 @@ from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.collect.meta_features import describe
 from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTaskError
-from metaflow_hpo.recommend.recommendation import ObservedTrial, ServedRecommender
+from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.sequential import ObservedTrial
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.evaluate.calibration import fit_table_interval
-from metaflow_hpo.recommend.recommendation import ObservedTrial
+from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.recommend.table_recommender import TableRecommender
 from metaflow_hpo.surrogate.trial_table import build_trial_table
 
