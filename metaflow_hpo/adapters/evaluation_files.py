@@ -20,13 +20,12 @@ from metaflow_hpo.adapters.files import (
     write_json,
     write_text,
 )
-from metaflow_hpo.adapters.incumbent import Incumbent
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import MetaflowHPOError
 
 if TYPE_CHECKING:
     from metaflow_hpo.evaluate.evaluation_report import Evaluated
-    from metaflow_hpo.evaluate.gate import Verdict
+    from metaflow_hpo.evaluate.gate import Incumbent, Verdict
     from metaflow_hpo.evaluate.protocol import Evaluation
 
 REPORT_FILE = "report.html"
@@ -59,7 +58,7 @@ class Findings:
     effort: pd.DataFrame
     noise_floor: pd.DataFrame
     verdict: "Verdict"
-    incumbent: Incumbent
+    incumbent: "Incumbent"
 
     @property
     def covered(self) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from metaflow_hpo.adapters import printing
+from metaflow_hpo.commands import printing
 from metaflow_hpo.commands.common import Data, Json, Kind, Learner, Target, check_output, check_seconds, opened
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Recommend configurations for your table, or from a recommender of your own, without training anything."""
-    from metaflow_hpo.adapters import advise
-    from metaflow_hpo.adapters.feedback import remember
+    from metaflow_hpo.actions import advise
+    from metaflow_hpo.actions.feedback import remember
 
     if data is None and recommender is not None:
         if per_time:
@@ -61,7 +61,7 @@ def recommend(
 def _recommend_from_folder(
     folder: Path, k: int, trials: Path | None, meta_features: Path | None, *, as_json: bool
 ) -> None:
-    from metaflow_hpo.adapters.table_steps import recommend_from_table
+    from metaflow_hpo.actions.own_recommender import recommend_from_table
 
     answer = recommend_from_table(folder, k=k, observed=trials, meta_features=meta_features)
     if as_json:
@@ -105,7 +105,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search your table; the same command goes on where a killed one stopped."""
-    from metaflow_hpo.adapters import advise, own_trials
+    from metaflow_hpo.actions import advise, own_trials
     from metaflow_hpo.adapters.sources.inbox import load_file
     from metaflow_hpo.collect.search import find_best
 
@@ -168,8 +168,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one configuration on your table: cross-validated, and refitted and scored on the test rows."""
-    from metaflow_hpo.adapters import advise, own_trials
-    from metaflow_hpo.adapters.feedback import remember
+    from metaflow_hpo.actions import advise, own_trials
+    from metaflow_hpo.actions.feedback import remember
     from metaflow_hpo.adapters.sources.inbox import load_file
 
     with opened(learner) as pipeline:
@@ -215,8 +215,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict rows with a network that train registered: csv on standard output, one line a row."""
+    from metaflow_hpo.actions.kept_network import predict_file
     from metaflow_hpo.adapters.files import write_csv
-    from metaflow_hpo.adapters.kept_network import predict_file
 
     with opened() as pipeline:
         predicted = predict_file(pipeline, data, model)
@@ -231,7 +231,7 @@ def predict(
 
 def _record_training(pipeline: "Pipeline", rows: "TaskData", trial: "Trial") -> str | None:
     """Record what a recommended configuration came to; return the id of the recommendation, if it was one."""
-    from metaflow_hpo.adapters.feedback import find_recommendation, record_outcomes
+    from metaflow_hpo.actions.feedback import find_recommendation, record_outcomes
 
     found = find_recommendation(pipeline, rows.task.sha256, trial.configuration, rows.task.metric)
     if found is not None:
@@ -248,7 +248,7 @@ def _describe_trial(trial: "Trial", metric: str) -> dict[str, Any]:
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo describe my.csv --target y > request.json")
 def describe(data: Data, target: Target = None, kind: Kind = None) -> None:
     """Print your table's meta-features as a request for the served model."""
-    from metaflow_hpo.adapters.advise import describe_file
+    from metaflow_hpo.actions.advise import describe_file
 
     with opened():
         described = describe_file(data, target, kind)
@@ -264,8 +264,8 @@ def feedback(
     as_json: Json = False,
 ) -> None:
     """Record what came of a recommendation, beside what was predicted with it."""
-    from metaflow_hpo.adapters.advise import read_observed
-    from metaflow_hpo.adapters.feedback import record_outcomes
+    from metaflow_hpo.actions.advise import read_observed
+    from metaflow_hpo.actions.feedback import record_outcomes
 
     with opened(learner) as pipeline:
         observed = [(o.configuration, o.performance) for o in read_observed(trials, pipeline.settings.learner)]

@@ -4,7 +4,7 @@ The one thing to know: tasks, configurations and trials are put into an order of
 depends on the order of the lines. Configurations need not be shared by all tasks.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -13,9 +13,10 @@ import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.space import Categorical, Configuration, SearchSpace, Value
-from metaflow_hpo.surrogate.infer_space import PREFIX, infer_space
+from metaflow_hpo.space import Categorical, Configuration, SearchSpace
+from metaflow_hpo.surrogate.infer_space import infer_space
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
+from metaflow_hpo.tables import HP_PREFIX, read_configuration
 
 META_PREFIX = "mf_"
 _OPTIONAL = ("test_performance", "duration_s")
@@ -113,7 +114,7 @@ def build_trial_table(
     if space is None:
         space = infer_space(rows)
         notes += _note_choices(rows, space)
-    columns = [PREFIX + name for name in space.names]
+    columns = [HP_PREFIX + name for name in space.names]
     # Numbered in the order of their values, not of their lines.
     rows = rows.assign(position=rows.groupby(columns, dropna=False, sort=True).ngroup())
     distinct = rows.drop_duplicates("position").sort_values("position")
@@ -130,11 +131,11 @@ def build_trial_table(
 
 
 def _check_columns(frame: pd.DataFrame, space: SearchSpace | None) -> pd.DataFrame:
-    needed = ["task_id", "performance"] + ([] if space is None else [PREFIX + name for name in space.names])
+    needed = ["task_id", "performance"] + ([] if space is None else [HP_PREFIX + name for name in space.names])
     missing = [name for name in needed if name not in frame.columns]
     if missing or frame.empty:
         raise InvalidTableError(
-            f"Expected one line a trial with the columns {needed[:_SHOWN]} and {PREFIX}<name>; "
+            f"Expected one line a trial with the columns {needed[:_SHOWN]} and {HP_PREFIX}<name>; "
             f"{f'{missing[:_SHOWN]} are missing' if missing else 'there is no line'} "
             f"(found {[str(c) for c in frame.columns][:12]}). Rename the columns, or give another table."
         )
@@ -164,9 +165,11 @@ def _check_columns(frame: pd.DataFrame, space: SearchSpace | None) -> pd.DataFra
         raise InvalidTableError(
             f"Expected the status 'ok' of trials that worked; found only {found}. Rename it, or drop the column."
         )
-    text = set() if space is None else {PREFIX + hp.name for hp in space.hyperparameters if isinstance(hp, Categorical)}
+    text = (
+        set() if space is None else {HP_PREFIX + hp.name for hp in space.hyperparameters if isinstance(hp, Categorical)}
+    )
     for name in rows.columns:
-        if str(name).startswith(PREFIX) and name not in text:
+        if str(name).startswith(HP_PREFIX) and name not in text:
             rows[name] = _read_numbers(rows[name])
     return rows
 
@@ -185,22 +188,6 @@ def _read_numbers(column: pd.Series) -> pd.Series:
         return column
     numbers = pd.to_numeric(column, errors="coerce")
     return column if numbers[present.index].isna().any() else numbers
-
-
-def read_configuration(row: Mapping[Hashable, Value], space: SearchSpace) -> Configuration:
-    """Return the configuration in the `hp_*` cells of a line; a missing cell or column says that it is not used.
-
-    Choices are text whatever their column held.
-
-    Raises:
-        SearchSpaceMismatchError: If it does not belong to the search space.
-    """
-    values = {}
-    for hp in space.hyperparameters:
-        value = row.get(PREFIX + hp.name)
-        if value is not None and not pd.isna(value):
-            values[hp.name] = str(value) if isinstance(hp, Categorical) else value
-    return space.validate(values)
 
 
 def _read_tasks(rows: pd.DataFrame) -> tuple[tuple[TaskTrials, ...], tuple[str, ...]]:
@@ -247,7 +234,7 @@ def _note_trials(rows: pd.DataFrame, ok: "pd.Series[bool]") -> list[str]:
         notes.append(
             f"{failed} of {total} trials failed or have no finite performance: each counts as its task's worst."
         )
-    columns = ["task_id", *(c for c in rows.columns if str(c).startswith(PREFIX))]
+    columns = ["task_id", *(c for c in rows.columns if str(c).startswith(HP_PREFIX))]
     repeated = int(rows.duplicated(columns).sum())
     if repeated:
         notes.append(f"{repeated} of {total} trials repeat a configuration on its task: their mean counts.")
@@ -256,9 +243,9 @@ def _note_trials(rows: pd.DataFrame, ok: "pd.Series[bool]") -> list[str]:
 
 def _note_choices(rows: pd.DataFrame, space: SearchSpace) -> list[str]:
     """Warn of text that differs in nearly every configuration, such as a name or a number with a unit."""
-    names = [PREFIX + hp.name for hp in space.hyperparameters if isinstance(hp, Categorical)]
+    names = [HP_PREFIX + hp.name for hp in space.hyperparameters if isinstance(hp, Categorical)]
     counts = {name: int(rows[name].nunique()) for name in names}
-    configurations = len(rows[[PREFIX + name for name in space.names]].drop_duplicates())
+    configurations = len(rows[[HP_PREFIX + name for name in space.names]].drop_duplicates())
     return [
         f"{name} holds {count} different texts in {configurations} configurations: nothing carries over from one to "
         "another. Give numbers, or drop the column if it only names the configuration."

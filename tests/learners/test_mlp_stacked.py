@@ -9,7 +9,7 @@ from metaflow_hpo.learners.mlp import MLP, SPACE, draw_start, make_recipe
 from metaflow_hpo.learners.mlp_kernel import hash32 as kernel_hash32
 from metaflow_hpo.learners.mlp_population import Member, Population, Rows, hash32
 from metaflow_hpo.learners.mlp_stacked import measure_mb, plan_groups, train_population
-from metaflow_hpo.learners.mlp_torch import single_threaded_torch
+from metaflow_hpo.learners.threads import one_thread
 
 CPU = torch.device("cpu")
 
@@ -92,7 +92,7 @@ def test_padding_stays_zero():
     starts = [draw_start(member.recipe, 90, 0, configurations[member.index], 0) for member in members]
     rows = [Rows.gather([fold], CPU, validation=validation) for validation in (False, True)]
     population = Population(members, starts, *rows)
-    with single_threaded_torch():
+    with one_thread():
         population.train_epoch(0, lambda: True)
     for number in range(3):
         weights, bias = population.layer(population.parameters, number)

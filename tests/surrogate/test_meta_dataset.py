@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError
-from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
-from metaflow_hpo.surrogate.meta_dataset import build_meta_dataset, read_configuration
+from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.space import Categorical, Integer, SearchSpace
+from metaflow_hpo.surrogate.meta_dataset import build_meta_dataset
 
 SPACE = SearchSpace((Integer("layers", 1, 4, 2), Categorical("optimizer", ("sgd", "adam"), "adam")))
 
@@ -149,16 +149,7 @@ def test_arrays_of_another_shape_are_refused(built, field, message):
         replace(built, **{field: getattr(built, field)[:, :1]})
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
-def test_an_inactive_hyperparameter_is_left_out_of_its_configuration(missing):
-    space = SearchSpace(
-        (
-            Categorical("optimizer", ("sgd", "adam"), "adam"),
-            Float("momentum", 0.0, 0.99, 0.9, condition=Condition("optimizer", ("sgd",))),
-            Integer("width", 1, 9, 2),
-        )
-    )
-    row = {"hp_optimizer": "adam", "hp_momentum": missing, "hp_width": 3.0}
-    configuration = read_configuration(row, space)
-    assert configuration == {"optimizer": "adam", "width": 3}
-    assert isinstance(configuration["width"], int)
+def test_a_whole_number_with_a_fraction_is_refused_and_named_instead_of_being_cut():
+    trials = [(*t[:2], 2.7, *t[3:]) if t[1] == "three" else t for t in TRIALS]
+    with pytest.raises(SearchSpaceMismatchError, match=r"Configuration three of mlp.*task iris: layers must.*got 2\.7"):
+        build_meta_dataset(frame_of(trials), SPACE, "mlp")

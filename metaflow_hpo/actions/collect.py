@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import pandas as pd
 
+from metaflow_hpo.actions.plan_searches import plan_searches
+from metaflow_hpo.actions.task_search import search_task, start_recommended
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.ray_search import Searched, search_on_ray
 from metaflow_hpo.adapters.run import Run
-from metaflow_hpo.adapters.search_plan import plan_searches
 from metaflow_hpo.adapters.sources.inbox import is_landed
-from metaflow_hpo.adapters.task_search import search_task, start_recommended
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.task import TaskData
@@ -44,7 +44,7 @@ def build_catalogue(pipeline: Pipeline) -> Metadata:
     Raises:
         InvalidTaskError: If the built-in data are damaged. A bad file of the inbox goes to quarantine, with a warning.
     """
-    from metaflow_hpo.adapters.intake import take_in
+    from metaflow_hpo.actions.intake import take_in
     from metaflow_hpo.adapters.sources.chosen import load_chosen
 
     others = list(load_chosen(pipeline.settings, pipeline.progress))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.advise import read_observed_in
+from metaflow_hpo.actions.advise import read_observed_in
 from metaflow_hpo.adapters.files import replacing
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.tables import read_table

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from metaflow_hpo.actions.lineage import log_inputs
+from metaflow_hpo.actions.warm_start import SCRATCH, choose_start
 from metaflow_hpo.adapters.files import read_json, replacing, write_json
-from metaflow_hpo.adapters.lineage import log_inputs
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.versioning import data_md5
-from metaflow_hpo.adapters.warm_start import SCRATCH, choose_start
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.settings import Settings
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
+    from metaflow_hpo.actions.warm_start import Start
     from metaflow_hpo.adapters.run import Run
-    from metaflow_hpo.adapters.warm_start import Start
     from metaflow_hpo.recommend.recommendation import ServedRecommender
     from metaflow_hpo.surrogate.fit import FitSettings
     from metaflow_hpo.surrogate.meta_dataset import MetaDataset

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from metaflow_hpo.adapters import feedback
+from metaflow_hpo.actions import feedback
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.recommend.recommendation import Observed
+from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.settings import Settings
 
 SHA256 = "5" * 64
@@ -39,7 +39,7 @@ def name_of(given: dict[str, Any]) -> str:
 
 
 def test_an_id_depends_on_task_version_and_observed_trials_only() -> None:
-    seen = [Observed({"width": 1}, 0.5), Observed({"width": 2}, 0.6)]
+    seen = [ObservedTrial({"width": 1}, 0.5), ObservedTrial({"width": 2}, 0.6)]
     first = feedback.identify(SHA256, MADE_BY, seen)
     assert first == feedback.identify(SHA256, {**MADE_BY, "other": 1}, seen[::-1])
     others = [

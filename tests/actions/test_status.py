@@ -2,10 +2,10 @@
 
 import pytest
 
+from metaflow_hpo.actions.status import read_status
 from metaflow_hpo.adapters.files import write_frame
 from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.adapters.status import read_status
 from metaflow_hpo.settings import Settings
 
 

@@ -7,8 +7,8 @@ otherwise a network could have seen what it is later judged on. Every reason to 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from metaflow_hpo.adapters.incumbent import find_mismatch
-from metaflow_hpo.adapters.lineage import read_inputs
+from metaflow_hpo.actions.incumbent import find_mismatch
+from metaflow_hpo.actions.lineage import read_inputs
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.versioning import file_md5
 

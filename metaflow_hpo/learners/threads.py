@@ -1,14 +1,14 @@
-"""One thread for torch: the surrogate's matrices are tiny, and a second thread costs more than it brings."""
+"""One thread for torch: networks and matrices this small lose with more, and bits must not depend on their number."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Cap torch at one thread while the block runs."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

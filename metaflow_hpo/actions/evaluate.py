@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from metaflow_hpo.adapters.advise import RECOMMENDED
+from metaflow_hpo.actions.advise import RECOMMENDED
+from metaflow_hpo.actions.fit import make_fit_settings, read_candidate, read_core_and_trials
+from metaflow_hpo.actions.incumbent import find_incumbent
+from metaflow_hpo.actions.model_card import describe_version
 from metaflow_hpo.adapters.evaluation_files import Findings, write_findings, write_learning_curve
-from metaflow_hpo.adapters.incumbent import find_incumbent
 from metaflow_hpo.adapters.journal import Journal
-from metaflow_hpo.adapters.model_card import describe_version
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
-from metaflow_hpo.adapters.surrogate_steps import make_fit_settings, read_candidate, read_core_and_trials
 from metaflow_hpo.space import configuration_id
 from metaflow_hpo.tables import record_to_trial, trial_to_record
 from metaflow_hpo.trial import Trial

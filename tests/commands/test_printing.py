@@ -1,4 +1,4 @@
-from metaflow_hpo.adapters.printing import say_if_known
+from metaflow_hpo.commands.printing import say_if_known
 
 
 def test_a_table_that_was_learned_from_is_said_to_be_known(capsys):

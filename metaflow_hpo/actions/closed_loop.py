@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metaflow_hpo.adapters.advise import describe_data, load_recommender, make_answer
-from metaflow_hpo.adapters.feedback import record_outcomes, remember
+from metaflow_hpo.actions.advise import describe_data, load_recommender, make_answer
+from metaflow_hpo.actions.feedback import record_outcomes, remember
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.collect.search import Refit
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
-from metaflow_hpo.recommend.recommendation import Observed
+from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
@@ -74,7 +74,9 @@ def open_loop(
     described = describe_data(data)
     row = served.read_meta_features(described.meta_features)
 
-    def choose(observed: Sequence[Observed], fresh: Sequence[Configuration], count: int) -> tuple[Configuration, ...]:
+    def choose(
+        observed: Sequence[ObservedTrial], fresh: Sequence[Configuration], count: int
+    ) -> tuple[Configuration, ...]:
         return served.choose(row, count, observed, fresh, per_time=per_time).configurations
 
     members = count_folds(len(data.train_target)) + (refit == "all")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaflow_hpo.adapters.feedback import read_recommendation
+from metaflow_hpo.actions.feedback import read_recommendation
 from metaflow_hpo.adapters.files import read_json, write_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.secrets import hide_passwords

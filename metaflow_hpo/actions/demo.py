@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from metaflow_hpo.adapters import advise, own_trials
+from metaflow_hpo.actions import advise, own_trials
 from metaflow_hpo.adapters.files import write_csv
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters import advise, own_trials
-from metaflow_hpo.adapters.closed_loop import choose_batch_size
-from metaflow_hpo.adapters.feedback import read_outcomes, read_recommendations
+from metaflow_hpo.actions import advise, own_trials
+from metaflow_hpo.actions.closed_loop import choose_batch_size
+from metaflow_hpo.actions.feedback import read_outcomes, read_recommendations
 from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
@@ -21,7 +21,7 @@ from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, NoChampionError, SearchSpaceMismatchError
 from metaflow_hpo.learners.registry import get_learner
-from metaflow_hpo.recommend.recommendation import Observed
+from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
 
@@ -337,7 +337,7 @@ def test_a_search_per_time_tries_cheaper_configurations_and_is_remembered_apart(
 
 @pytest.mark.parametrize(("metric", "wrong"), [("balanced_accuracy", 98.5), ("balanced_accuracy", -0.2), ("r2", 1.5)])
 def test_observed_performances_that_cannot_be_of_the_metric_are_refused(metric, wrong) -> None:
-    observed = [Observed(SPACE.default, value) for value in (0.5, wrong)]
+    observed = [ObservedTrial(SPACE.default, value) for value in (0.5, wrong)]
     with pytest.raises(InvalidTableError, match=f"{metric} in the column `performance`.*found {wrong}"):
         advise.check_performances(observed, metric)
 

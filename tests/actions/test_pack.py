@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from metaflow_hpo.actions.pack import MAX_BYTES, pack, unpack
 from metaflow_hpo.adapters.files import write_frame
 from metaflow_hpo.adapters.knowledge import CURVE_TOLERANCE, Knowledge, open_knowledge, shipped_folder
-from metaflow_hpo.adapters.pack import MAX_BYTES, pack, unpack
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES

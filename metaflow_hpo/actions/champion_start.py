@@ -7,7 +7,7 @@ started again.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from metaflow_hpo.adapters.advise import RECOMMENDED
+from metaflow_hpo.actions.advise import RECOMMENDED
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.space import configuration_id
 from metaflow_hpo.task import TaskData

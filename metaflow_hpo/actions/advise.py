@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.feedback import identify
+from metaflow_hpo.actions.feedback import identify
 from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.inbox import load_file
@@ -21,7 +21,8 @@ from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
     from metaflow_hpo.collect.target import AskedKind
-    from metaflow_hpo.recommend.recommendation import Observed, ServedRecommender
+    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.sequential import ObservedTrial
 
 RECOMMENDED = "recommended"
 """Strategy of trials whose configurations a recommender chose."""
@@ -51,14 +52,14 @@ def describe_data(data: TaskData) -> Described:
     return Described(data, describe(data))
 
 
-def read_observed(path: Path, learner: str) -> "list[Observed]":
+def read_observed(path: Path, learner: str) -> "list[ObservedTrial]":
     """Read a person's own trials of a learner, see `read_observed_in`."""
     from metaflow_hpo.learners.registry import get_learner
 
     return read_observed_in(path, get_learner(learner).space)
 
 
-def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
+def read_observed_in(path: Path, space: SearchSpace) -> "list[ObservedTrial]":
     """Read a person's own trials: a table with `performance` and `hp_<name>` columns.
 
     Lines without a performance (failed trials) are left out. The column of a hyperparameter that depends on another one
@@ -69,8 +70,8 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
         SearchSpaceMismatchError: If a configuration does not belong to the search space.
     """
     from metaflow_hpo.adapters.sources.tables import read_table
-    from metaflow_hpo.recommend.recommendation import Observed
-    from metaflow_hpo.surrogate.trial_table import read_configuration as read_row
+    from metaflow_hpo.recommend.sequential import ObservedTrial
+    from metaflow_hpo.tables import read_configuration as read_row
 
     frame = read_table(path)
     needed = ["performance", *(f"hp_{hp.name}" for hp in space.hyperparameters if hp.condition is None)]
@@ -89,11 +90,11 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[Observed]":
             configuration = read_row(row, space)
         except SearchSpaceMismatchError as error:
             raise SearchSpaceMismatchError(f"{path.name}, trial {int(position) + 1}: {error}") from error
-        found.append(Observed(configuration, float(row["performance"])))
+        found.append(ObservedTrial(configuration, float(row["performance"])))
     return found
 
 
-def check_performances(observed: "Sequence[Observed]", metric: str) -> None:
+def check_performances(observed: "Sequence[ObservedTrial]", metric: str) -> None:
     """Check that performances can be of a task's metric: percents and losses would be believed otherwise.
 
     Raises:
@@ -110,7 +111,12 @@ def check_performances(observed: "Sequence[Observed]", metric: str) -> None:
 
 
 def recommend(
-    pipeline: Pipeline, described: Described, k: int, observed: "Sequence[Observed]" = (), *, per_time: bool = False
+    pipeline: Pipeline,
+    described: Described,
+    k: int,
+    observed: "Sequence[ObservedTrial]" = (),
+    *,
+    per_time: bool = False,
 ) -> dict[str, Any]:
     """Return recommendations for a described task, as in the CLI's contract.
 
@@ -130,7 +136,7 @@ def make_answer(
     source: dict[str, Any],
     described: Described,
     k: int,
-    observed: "Sequence[Observed]" = (),
+    observed: "Sequence[ObservedTrial]" = (),
     *,
     per_time: bool = False,
 ) -> dict[str, Any]:

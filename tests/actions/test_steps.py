@@ -12,9 +12,9 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 
-from metaflow_hpo.adapters import champion_steps, collect_steps, evaluation_steps, surrogate_steps
+from metaflow_hpo.actions import collect, evaluate, fit, promote
+from metaflow_hpo.actions.lineage import trace
 from metaflow_hpo.adapters.files import read_json, write_frame, write_json
-from metaflow_hpo.adapters.lineage import trace
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, UnknownTaskError
@@ -40,13 +40,13 @@ def finished(tmp_path_factory):
     )
     pipeline = Pipeline(settings)
     reports = {
-        "catalogue": collect_steps.build_catalogue(pipeline),
-        "searches": collect_steps.search_tasks(pipeline, pipeline.store.task_ids()),
-        "descriptions": collect_steps.describe_tasks(pipeline, pipeline.store.task_ids()),
-        "join": collect_steps.join_tasks(pipeline),
-        "fit": surrogate_steps.fit(pipeline),
-        "evaluation": evaluation_steps.evaluate(pipeline),
-        "champion": champion_steps.promote(pipeline),
+        "catalogue": collect.build_catalogue(pipeline),
+        "searches": collect.search_tasks(pipeline, pipeline.store.task_ids()),
+        "descriptions": collect.describe_tasks(pipeline, pipeline.store.task_ids()),
+        "join": collect.join_tasks(pipeline),
+        "fit": fit.fit(pipeline),
+        "evaluation": evaluate.evaluate(pipeline),
+        "champion": promote.promote(pipeline),
     }
     return pipeline, reports
 
@@ -78,12 +78,12 @@ def test_a_second_pass_trains_nothing_and_leaves_every_byte(finished):
     pipeline, reports = finished
     before = digest(pipeline)
     again = Pipeline(pipeline.settings)
-    collect_steps.build_catalogue(again)
-    searches = collect_steps.search_tasks(again, again.store.task_ids())
-    collect_steps.describe_tasks(again, again.store.task_ids())
+    collect.build_catalogue(again)
+    searches = collect.search_tasks(again, again.store.task_ids())
+    collect.describe_tasks(again, again.store.task_ids())
     assert {r["fresh_trials"] for r in searches.values()} == {0}
-    assert collect_steps.join_tasks(again)["md5"] == reports["join"]["md5"]
-    assert surrogate_steps.fit(again)["reused"]
+    assert collect.join_tasks(again)["md5"] == reports["join"]["md5"]
+    assert fit.fit(again)["reused"]
     assert digest(again) == before
 
 
@@ -111,9 +111,9 @@ def test_a_retry_of_a_dagster_run_resumes_its_mlflow_run(finished):
 
     first = run_ids()
     under_dagster = replace(pipeline, dagster_run_id="run-1")
-    collect_steps.search_tasks(under_dagster, ["iris"])
+    collect.search_tasks(under_dagster, ["iris"])
     once = run_ids()
-    collect_steps.search_tasks(under_dagster, ["iris"])
+    collect.search_tasks(under_dagster, ["iris"])
     assert len(once - first) == 1
     assert run_ids() == once
 
@@ -126,7 +126,7 @@ def test_the_trials_of_changed_rows_are_searched_again(finished):
     frame = pd.read_parquet(path)
     frame.assign(task_sha256="0" * 64).to_parquet(path, index=False)
     try:
-        report = collect_steps.search_tasks(pipeline, ["iris"])["iris"]
+        report = collect.search_tasks(pipeline, ["iris"])["iris"]
         searched = pd.read_parquet(path)
     finally:
         path.write_bytes(kept)
@@ -144,7 +144,7 @@ def test_a_search_reports_its_own_fidelity_and_keeps_the_trials_of_another(finis
     kept = path.read_bytes()
     shorter = Pipeline(pipeline.settings.model_copy(update={"fidelity_epochs": 1}))
     try:
-        report = collect_steps.search_tasks(shorter, ["iris"])["iris"]
+        report = collect.search_tasks(shorter, ["iris"])["iris"]
         table = pd.read_parquet(path)
     finally:
         path.write_bytes(kept)
@@ -161,7 +161,7 @@ def test_a_bad_file_of_the_inbox_goes_to_quarantine_with_a_warning(finished, cap
     bad = inbox / "bad.csv"
     bad.write_text("a,y\n1\n")
     os.utime(bad, (0, 0))
-    report = collect_steps.build_catalogue(pipeline)
+    report = collect.build_catalogue(pipeline)
     assert report["tasks"] == 6
     assert report["deliveries"] == {"quarantined": 1}
     assert "bad.csv is left out of the catalogue" in caplog.text
@@ -180,17 +180,17 @@ def test_a_landed_task_is_searched_from_what_the_champion_recommends(finished):
     os.utime(landed, (0, 0))
     before = digest(pipeline)
     try:
-        assert collect_steps.build_catalogue(pipeline)["deliveries"] == {"accepted": 1}
+        assert collect.build_catalogue(pipeline)["deliveries"] == {"accepted": 1}
         # Not searched yet: it must not hold up the others.
-        assert collect_steps.join_tasks(pipeline)["waiting_tasks"] == 1
-        report = collect_steps.search_tasks(pipeline, ["landed"])["landed"]
+        assert collect.join_tasks(pipeline)["waiting_tasks"] == 1
+        report = collect.search_tasks(pipeline, ["landed"])["landed"]
         trials = pd.read_parquet(pipeline.store.search_results_path("landed"))
-        again = collect_steps.search_tasks(pipeline, ["landed"])["landed"]
+        again = collect.search_tasks(pipeline, ["landed"])["landed"]
     finally:
         landed.unlink()
-        collect_steps.build_catalogue(pipeline)
+        collect.build_catalogue(pipeline)
         pipeline.store.search_results_path("landed").unlink()
-        collect_steps.join_tasks(pipeline)
+        collect.join_tasks(pipeline)
     assert list(trials["strategy"]) == ["recommended"] * 5 + ["sobol"] * 8 + ["random"] * 4
     recommended, core = (set(trials.loc[trials["strategy"] == s, "configuration_id"]) for s in ("recommended", "sobol"))
     assert recommended <= core
@@ -210,10 +210,10 @@ def test_a_refused_candidate_keeps_the_champion_and_the_registry_says_why(finish
     try:
         write_json(candidate, {**json.loads(kept[candidate]), "version": second})
         with pytest.raises(MetaflowHPOError, match=f"Version {second} has not been evaluated, version 1 has"):
-            champion_steps.promote(pipeline)
+            promote.promote(pipeline)
         refused = {"version": second, "promoted": False, "reason": "Worse than portfolio."}
         write_json(results, {**json.loads(kept[results]), **refused})
-        record = champion_steps.promote(pipeline)
+        record = promote.promote(pipeline)
     finally:
         for path, content in kept.items():
             path.write_bytes(content)
@@ -227,23 +227,23 @@ def test_the_champion_answers_a_golden_request(finished):
     pipeline, _ = finished
     if pipeline.registry.champion() is None:
         pipeline.registry.promote(1, "for this test")
-    answer = champion_steps.answer_golden_request(pipeline)
+    answer = promote.answer_golden_request(pipeline)
     assert len({str(r["configuration"]) for r in answer["recommendations"]}) == 5
 
 
 def test_steps_out_of_order_name_the_one_to_run_first(tmp_path):
     pipeline = Pipeline(Settings(data=tmp_path / "data"))
     with pytest.raises(InvalidTableError, match="dataset_catalogue"):
-        collect_steps.join_tasks(pipeline)
+        collect.join_tasks(pipeline)
     with pytest.raises(MetaflowHPOError, match="metaflow-hpo fit"):
-        evaluation_steps.evaluate(pipeline)
+        evaluate.evaluate(pipeline)
     with pytest.raises(MetaflowHPOError, match="metaflow-hpo evaluate"):
-        champion_steps.promote(pipeline)
+        promote.promote(pipeline)
 
 
 def test_an_unknown_task_of_the_settings_is_named(tmp_path):
     with pytest.raises(UnknownTaskError, match="nothing_like_it"):
-        collect_steps.build_catalogue(Pipeline(Settings(data=tmp_path / "data", tasks=("nothing_like_it",))))
+        collect.build_catalogue(Pipeline(Settings(data=tmp_path / "data", tasks=("nothing_like_it",))))
 
 
 def test_a_fit_goes_on_from_the_champion_only_where_nothing_it_saw_has_changed(finished):
@@ -256,15 +256,15 @@ def test_a_fit_goes_on_from_the_champion_only_where_nothing_it_saw_has_changed(f
     store.inbox.mkdir(exist_ok=True)
     load_breast_cancer(as_frame=True).frame.head(120).to_csv(landed, index=False)
     os.utime(landed, (0, 0))
-    collect_steps.build_catalogue(pipeline)
-    collect_steps.search_tasks(pipeline, ["landed"])
-    collect_steps.describe_tasks(pipeline, ["landed"])
-    collect_steps.join_tasks(pipeline)
+    collect.build_catalogue(pipeline)
+    collect.search_tasks(pipeline, ["landed"])
+    collect.describe_tasks(pipeline, ["landed"])
+    collect.join_tasks(pipeline)
 
-    warm = surrogate_steps.fit(pipeline, incremental=True)
+    warm = fit.fit(pipeline, incremental=True)
     assert (warm["start"], warm["reused"]) == (f"version {first}", False)
     assert "new tasks: landed (1 in all)" in warm["start_reason"]
-    assert surrogate_steps.fit(pipeline, incremental=True)["reused"]
+    assert fit.fit(pipeline, incremental=True)["reused"]
     old, new = (ServedRecommender.load(registry.download(version)) for version in (first, warm["version"]))
     assert old.surrogate.fold_of_family.items() <= new.surrogate.fold_of_family.items()
     assert set(new.past.task_ids) - set(old.past.task_ids) == {"landed"}
@@ -273,13 +273,13 @@ def test_a_fit_goes_on_from_the_champion_only_where_nothing_it_saw_has_changed(f
     assert trace(pipeline, str(warm["version"]))["version"]["trained_from"] == f"version {first}"
 
     # Asked for from scratch, what was trained on is not what is wanted; then the schedule has nothing to do.
-    assert surrogate_steps.find_learned_md5(pipeline) != warm["meta_dataset_md5"]
-    scratch = surrogate_steps.fit(pipeline)
+    assert fit.find_learned_md5(pipeline) != warm["meta_dataset_md5"]
+    scratch = fit.fit(pipeline)
     assert (scratch["start"], scratch["reused"]) == ("scratch", False)
-    assert surrogate_steps.find_learned_md5(pipeline) == scratch["meta_dataset_md5"]
+    assert fit.find_learned_md5(pipeline) == scratch["meta_dataset_md5"]
 
     again = Pipeline(pipeline.settings.model_copy(update={"refit_from": first}))
-    repeated = surrogate_steps.fit(again)
+    repeated = fit.fit(again)
     assert repeated["start"] == f"version {first}"
     same = ServedRecommender.load(registry.download(repeated["version"])).surrogate.to_tensors()
     assert all(torch.equal(value, same[name]) for name, value in new.surrogate.to_tensors().items())
@@ -287,8 +287,8 @@ def test_a_fit_goes_on_from_the_champion_only_where_nothing_it_saw_has_changed(f
     path = store.search_results_path("iris")
     frame = pd.read_parquet(path)
     frame.assign(duration_s=frame["duration_s"] + 1.0).to_parquet(path)
-    collect_steps.join_tasks(pipeline)
-    changed = surrogate_steps.fit(pipeline, incremental=True)
+    collect.join_tasks(pipeline)
+    changed = fit.fit(pipeline, incremental=True)
     assert changed["start"] == "scratch"
     assert "1 of its tasks have other trials: iris" in changed["start_reason"]
 
@@ -300,11 +300,11 @@ def test_a_task_that_makes_relatives_of_two_families_moves_them_in_the_meta_data
     kept = store.catalogue_path.read_bytes()
     try:
         write_frame(store.catalogue_path, catalogue.assign(family=catalogue["family"].replace({"wine": "iris"})))
-        collect_steps.join_tasks(pipeline)
+        collect.join_tasks(pipeline)
         families = store.read_meta_dataset().groupby("task_id")["family"].agg(set)
     finally:
         store.catalogue_path.write_bytes(kept)
-        collect_steps.join_tasks(pipeline)
+        collect.join_tasks(pipeline)
     assert families["wine"] == families["iris"] == {"iris"}
 
 
@@ -315,10 +315,10 @@ def test_one_task_that_cannot_be_searched_does_not_hold_up_the_others(finished):
     kept = path.read_bytes()
     try:
         path.write_bytes(kept[: len(kept) // 2])
-        with pytest.raises(collect_steps.TasksFailedError, match="1 of 3 tasks could not be searched: servo") as failed:
-            collect_steps.search_tasks(pipeline, ["iris", "servo", "zoo"])
-        with pytest.raises(collect_steps.TasksFailedError, match="could not be described"):
-            collect_steps.describe_tasks(pipeline, ["servo"])
+        with pytest.raises(collect.TasksFailedError, match="1 of 3 tasks could not be searched: servo") as failed:
+            collect.search_tasks(pipeline, ["iris", "servo", "zoo"])
+        with pytest.raises(collect.TasksFailedError, match="could not be described"):
+            collect.describe_tasks(pipeline, ["servo"])
     finally:
         path.write_bytes(kept)
     assert failed.value.done == ("iris", "zoo")

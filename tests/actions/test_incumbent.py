@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from metaflow_hpo.adapters.incumbent import find_incumbent
+from metaflow_hpo.actions.incumbent import find_incumbent
 from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.evaluate.gate import decide

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo import cli
+from metaflow_hpo.actions.report import read_knowledge, write_report
 from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.adapters.report_step import read_knowledge, write_report
 from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.registry import get_learner

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaflow_hpo.adapters.advise import RECOMMENDED
+from metaflow_hpo.actions.advise import RECOMMENDED
 from metaflow_hpo.adapters.files import write_frame
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.store import DataStore
@@ -33,7 +33,7 @@ def train_and_keep(
     pipeline: Pipeline, data: TaskData, configuration: Configuration, *, seed: int = 0
 ) -> tuple[Trial, dict[str, Any] | None]:
     """Train one configuration and register the network, see `keep_network`."""
-    from metaflow_hpo.adapters.kept_network import keep_network
+    from metaflow_hpo.actions.kept_network import keep_network
 
     trial = _train(pipeline, data, [configuration], seed)[0]
     return trial, keep_network(pipeline, data, trial, _log_training(pipeline, data, trial))
@@ -95,7 +95,7 @@ def search(
         output: Where to write the table of trials (parquet); kept in the data folder as well.
         refit: Whether `all` trials or only the `best` is trained on all training rows too, for its test performance.
     """
-    from metaflow_hpo.adapters.closed_loop import open_loop
+    from metaflow_hpo.actions.closed_loop import open_loop
     from metaflow_hpo.collect.search import search as search_space
 
     store, learner = DataStore(pipeline.settings.data / "own"), pipeline.learner

@@ -6,36 +6,21 @@ was trained on, so those are left out, and where too few are left the reason is 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.evaluate.gate import CHAMPION, SHIPPED, Incumbent
 
 if TYPE_CHECKING:
     from metaflow_hpo.recommend.recommendation import ServedRecommender
     from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
     from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 
-CHAMPION, SHIPPED = "champion", "shipped"
 MIN_TASKS = 5
 """Fewer tasks of both cannot tell two recommenders apart."""
-
-
-@dataclass(frozen=True)
-class Incumbent:
-    """Whom the candidate is compared with.
-
-    Attributes:
-        name: `champion` or `shipped`.
-        regret: `task_id, k, regret` on the present tasks and shared core; None where there is no honest comparison.
-        note: Why there is none; empty otherwise.
-    """
-
-    name: str
-    regret: pd.DataFrame | None
-    note: str = ""
 
 
 def find_incumbent(pipeline: Pipeline, meta: "MetaDataset", candidate: int) -> Incumbent:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from metaflow_hpo.actions.add_file import add_file
+from metaflow_hpo.actions.intake import Intake, find_pending, take_in
 from metaflow_hpo.adapters import landed
-from metaflow_hpo.adapters.add_file import add_file
-from metaflow_hpo.adapters.intake import Intake, find_pending, take_in
 from metaflow_hpo.adapters.ledger import read_ledger
 from metaflow_hpo.adapters.quarantine import drop_moved_sidecars
 from metaflow_hpo.adapters.sources import inbox as inbox_source

@@ -6,10 +6,10 @@ The one thing to know: what is promoted is the registered version that was evalu
 from collections.abc import Sequence
 from typing import Any
 
+from metaflow_hpo.actions.fit import read_candidate
 from metaflow_hpo.adapters.evaluation_files import read_results
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline
 from metaflow_hpo.adapters.registry import CHAMPION
-from metaflow_hpo.adapters.surrogate_steps import read_candidate
 from metaflow_hpo.errors import MetaflowHPOError
 
 GOLDEN_COUNT = 5

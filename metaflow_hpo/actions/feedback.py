@@ -25,7 +25,7 @@ from metaflow_hpo.space import Configuration, configuration_id
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from metaflow_hpo.recommend.recommendation import Observed
+    from metaflow_hpo.recommend.sequential import ObservedTrial
 
 _ID = re.compile(r"[0-9a-f]{16}")
 OUTCOME_COLUMNS = (
@@ -35,7 +35,7 @@ OUTCOME_COLUMNS = (
 
 
 def identify(
-    sha256: str, lineage: Mapping[str, Any], observed: "Sequence[Observed]" = (), *, per_time: bool = False
+    sha256: str, lineage: Mapping[str, Any], observed: "Sequence[ObservedTrial]" = (), *, per_time: bool = False
 ) -> str:
     """Return the `recommendation_id`, 16 hexadecimal digits that depend on task, surrogate, observed trials and aim."""
     made_by = [str(lineage.get(name)) for name in ("surrogate_name", "surrogate_version", "mlflow_run_id")]

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from metaflow_hpo.adapters.champion_start import search_recommended
+from metaflow_hpo.actions.champion_start import search_recommended
+from metaflow_hpo.actions.plan_searches import plan_searches
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline
 from metaflow_hpo.adapters.ray_search import Searched
 from metaflow_hpo.adapters.run import Run
-from metaflow_hpo.adapters.search_plan import count_trials, plan_searches, run_plan
 from metaflow_hpo.adapters.sources.inbox import is_landed
 from metaflow_hpo.adapters.versioning import file_md5
+from metaflow_hpo.collect.search_plan import count_trials, run_plan
 from metaflow_hpo.task import Task
 from metaflow_hpo.trial import Trial
 
