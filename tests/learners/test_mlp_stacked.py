@@ -49,7 +49,9 @@ def assert_close(one, other):
 
 @pytest.mark.parametrize("classes", [0, 2, 3])
 def test_networks_follow_the_reference_whatever_they_are_stacked_with(classes):
-    folds = [make_fold(classes, rows, seed=rows, number=number) for number, rows in enumerate((90, 91, 135))]  # the last, incomplete batch differs
+    folds = [
+        make_fold(classes, rows, seed=rows, number=number) for number, rows in enumerate((90, 91, 135))
+    ]  # the last, incomplete batch differs
     configurations = spread(8, dropout=0.0, learning_rate=0.003)
     stacked = train(folds, configurations, engine="stacked", device="cpu")
     reference = train(folds, configurations, engine="torch", device="cpu")
