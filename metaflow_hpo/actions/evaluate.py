@@ -58,6 +58,7 @@ def evaluate(pipeline: Pipeline, *, learning_curve: bool = False) -> Metadata:
 def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) -> Findings:
     from metaflow_hpo.evaluate.ablation import ablate
     from metaflow_hpo.evaluate.calibration import measure_reliability, nonconformity
+    from metaflow_hpo.evaluate.early_stopping import measure_stopping
     from metaflow_hpo.evaluate.effort import measure_effort
     from metaflow_hpo.evaluate.gate import decide
     from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
@@ -84,6 +85,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
         ablation=ablate(meta, surrogate, evaluation.trusts),
         effort=measure_effort(meta, surrogate, evaluation.trusts),
         noise_floor=measure_noise_floor(trials, meta, surrogate.learner, evaluation.orders),
+        stopping=measure_stopping(trials, meta, surrogate, evaluation.trusts),
         verdict=decide(evaluation.per_task, incumbent.regret, incumbent.name, realised),
         incumbent=incumbent,
     )

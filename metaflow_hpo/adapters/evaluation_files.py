@@ -45,6 +45,7 @@ class Findings:
         ablation: Regret of each variant on meta-test families.
         effort: Regret over time on meta-test families.
         noise_floor: From `measure_noise_floor`.
+        stopping: From `measure_stopping`.
         verdict: The gate's verdict.
         incumbent: Whom the gate compared the candidate with.
     """
@@ -57,6 +58,7 @@ class Findings:
     ablation: pd.DataFrame
     effort: pd.DataFrame
     noise_floor: pd.DataFrame
+    stopping: pd.DataFrame
     verdict: "Verdict"
     incumbent: "Incumbent"
 
@@ -104,6 +106,7 @@ def _write_tables(folder: Path, findings: Findings) -> None:
         "regret_over_time": findings.effort,
         "ablation_per_task": findings.ablation,
         "noise_floor_per_task": findings.noise_floor,
+        "stopping_per_task": findings.stopping,
         "realised_per_task": findings.realised,
         "realised_summary": findings.gains,
         "gate": findings.verdict.comparisons,
@@ -159,6 +162,7 @@ def _describe(folder: Path, findings: Findings, candidate: dict[str, Any]) -> "E
         effort=summarise_effort(findings.effort),
         ablation=summarise_ablation(findings.ablation),
         noise_floor=findings.noise_floor,
+        stopping=findings.stopping,
         realised=findings.realised,
         gains=findings.gains,
         covered=findings.covered,

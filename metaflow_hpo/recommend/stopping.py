@@ -5,6 +5,8 @@ it says. It is linear in a few features of the curve; boosted trees that know th
 for the same loss.
 """
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +26,10 @@ _SHARES = (0.06, 0.12, 0.2, 0.3, 0.44, 0.64)
 _MIN_CURVES = 200
 _MAX_CURVES = 4000
 _SEED = 0
+_ALPHA = 1e-6
+"""Penalty of the weights: next to nothing, but one solution where curves are so alike that there would be many."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,13 @@ class StoppingRule:
             quantile: Of what is still to come, in (0, 1).
 
         Returns:
-            The rule; None where there are fewer than 200 curves, or so few epochs that checkpoints coincide.
+            The rule; None where there are fewer than 200 curves, or so few epochs that checkpoints coincide, or (with a
+            warning) where the curves are so odd that the regression finds no solution.
 
         References:
             Quantile regression: Koenker and Bassett 1978. Stopping by extrapolated curves: Domhan et al. 2015.
         """
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import QuantileRegressor
 
         count, epochs = curves.shape
@@ -63,10 +71,16 @@ class StoppingRule:
         rng = np.random.default_rng(_SEED)
         drawn = curves[np.sort(rng.choice(count, min(count, _MAX_CURVES), replace=False))].astype(np.float64)
         coefficients = []
-        for epoch in checkpoints:
-            model = QuantileRegressor(quantile=quantile, alpha=0.0, solver="highs")
-            model.fit(_describe(drawn[:, :epoch]), drawn[:, -1] - drawn[:, epoch - 1])
-            coefficients.append([model.intercept_, *model.coef_])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            for epoch in checkpoints:
+                model = QuantileRegressor(quantile=quantile, alpha=_ALPHA, solver="highs")
+                try:
+                    model.fit(_describe(drawn[:, :epoch]), drawn[:, -1] - drawn[:, epoch - 1])
+                except ConvergenceWarning as warning:
+                    _log.warning("No trial will be stopped by its learning curve: %s", str(warning).split("\n")[0])
+                    return None
+                coefficients.append([model.intercept_, *model.coef_])
         return cls(epochs, checkpoints, np.array(coefficients))
 
     def bound(self, curves: NDArray[np.floating[Any]]) -> Array:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.actions import advise, own_trials
-from metaflow_hpo.actions.closed_loop import choose_batch_size
+from metaflow_hpo.actions.closed_loop import choose_batch_size, open_loop
 from metaflow_hpo.actions.feedback import read_outcomes, read_recommendations
 from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
@@ -146,6 +146,37 @@ def test_a_killed_closed_loop_goes_on_with_the_same_decisions(tmp_path, tracking
     assert [(t.configuration_id, t.performance) for t in again] == [(t.configuration_id, t.performance) for t in found]
     assert trained == [1, 2]
     assert len({t.configuration_id for t in found}) == 6
+
+
+def test_a_loop_stops_what_will_not_win(tmp_path, tracking: Tracking) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 6))
+    y = np.where(x[:, 0] * x[:, 1] + 0.5 * x[:, 2] > 0.1, "p", "q")
+    frame = pd.DataFrame(x, columns=list("abcdef")).assign(y=y)
+    rows = prepare_task(frame, task_id="mine", target="y", source="test", licence="none")
+    made = Pipeline(Settings(data=tmp_path / "data"))
+    made.__dict__["tracking"] = tracking
+    found = own_trials.search(made, rows, strategy="recommended", trials=10)
+    stopped = [trial for trial in found if trial.status == "stopped"]
+    best = max((trial for trial in found if trial.status == "ok"), key=lambda trial: trial.performance)
+    assert stopped
+    assert all(len(trial.learning_curve) in served_checkpoints(made) for trial in stopped)
+    assert all(trial.reason.startswith("stopped: after epoch") for trial in stopped)
+    assert [trial for trial in found if np.isfinite(trial.test_performance)] == [best]
+    assert set(read_outcomes(made)["realised"]) <= {t.performance for t in found if t.status == "ok"}
+    # What is stopped would not have won.
+    store = DataStore(made.settings.data / "own")
+    whole = own_trials.search(made, rows, strategy="recommended", trials=10, stop=False)
+    assert {trial.status for trial in whole} <= {"ok", "failed"}
+    ends = {trial.configuration_id: trial.performance for trial in whole}
+    assert all(ends.get(trial.configuration_id, 0.0) < best.performance for trial in stopped)
+    assert {trial.status for trial in store.read_trials(rows.task)} <= {"ok", "failed", "stopped"}
+    accuracy = replace(rows, task=replace(rows.task, metric="accuracy"))
+    assert open_loop(made, accuracy, 0).stopping is None
+
+
+def served_checkpoints(pipeline):
+    return advise.load_recommender(pipeline)[0].stopping.checkpoints
 
 
 def test_what_came_of_the_first_recommendations_of_a_loop_is_recorded_once(tmp_path, tracking: Tracking, data) -> None:

@@ -54,9 +54,11 @@ class Trainer:
         self.clock = clock
         self.stop_after = stop_after
 
-    def __call__(self, data, learner, configurations, *, strategy, seed, fidelity_epochs=None, folds=None, refit=True):
+    def __call__(self, data, learner, configurations, *, strategy, seed, fidelity_epochs=None, folds=None, **options):
         self.calls += 1
+        refit, judge = options.pop("refit", True), options.pop("judge", None)
         assert folds
+        assert not options
         try:
             for index in reversed(range(len(configurations))):
                 if self.stop_after is not None and len(self.trained) >= self.stop_after:
@@ -78,6 +80,9 @@ class Trainer:
                     0.5 if refit else float("nan"),
                     len(self.trained),
                 )
+                if judge is not None and performance < judge:
+                    reason = {"status": "stopped", "reason": "stopped: too low", "learning_curve": (0.1,)}
+                    trial = replace(trial, performance=float("nan"), **reason)
                 failed = {"performance": float("nan"), "status": "failed", "reason": "diverged"}
                 yield index, replace(trial, **failed) if configuration["n"] == 9 else trial
         finally:
@@ -316,6 +321,38 @@ def test_what_another_search_left_out_is_made_up_for_where_all_are_wanted(refitt
     assert trainer.calls == 0
     assert sorted(refitted) == sorted(t.configuration_id for t in seen)
     assert len(refitted) == sum(trial.status == "ok" for trial in trials) - 1
+
+
+def stop_below_best(trials):
+    """Stop what is worse than the best of the trials before; the judge of `Trainer` is a number."""
+    best = find_best(trials)
+    return None if best is None else best.performance
+
+
+def test_later_trials_are_stopped_by_what_earlier_batches_reached(refitted):
+    trials = run(strategy="tpe", trials=12, refit="best", stopping=stop_below_best)
+    for position, trial in enumerate(trials):
+        if trial.status == "stopped":
+            assert trial.configuration["x"] < find_best(trials[:position]).performance
+    assert {trial.status for trial in trials} >= {"ok", "stopped"}
+
+
+def test_a_killed_search_that_stops_trials_goes_on_with_the_same_decisions(refitted):
+    options = {"strategy": "tpe", "trials": 12, "refit": "best", "stopping": stop_below_best}
+    whole, journal = run(**options), []
+    with pytest.raises(KeyboardInterrupt):
+        run(Trainer(stop_after=5), on_trial=journal.append, **options)
+    trainer = Trainer()
+    assert strip(run(trainer, known=journal, **options)) == strip(whole)
+    assert len(trainer.trained) == 7
+
+
+def test_a_search_that_stops_nothing_trains_stopped_trials_to_the_end(refitted):
+    options = {"strategy": "tpe", "trials": 6, "refit": "best"}
+    known = run(stopping=stop_below_best, **options)
+    again = run(known=known, **options)
+    assert "stopped" in {trial.status for trial in known}
+    assert "stopped" not in {trial.status for trial in again}
 
 
 def test_a_search_without_a_good_trial_refits_nothing(refitted):

@@ -61,6 +61,13 @@ def test_a_failed_trial_counts_as_the_worst_of_its_task_and_seeds_are_averaged(b
     np.testing.assert_allclose(built.performance, [[0.3, 0.9, 0.3], [0.5, 0.7, np.nan]])
 
 
+def test_a_stopped_trial_is_left_out_as_what_it_would_have_reached_is_not_known(built):
+    stopped = ("wine", "three", 3, "adam", 0, np.nan, 1.0, "stopped")
+    found = build_meta_dataset(frame_of([*TRIALS, stopped]), SPACE, "mlp")
+    np.testing.assert_array_equal(found.performance, built.performance)
+    assert np.isnan(found.performance[1, 2])
+
+
 def test_a_failed_trial_has_no_duration(built):
     np.testing.assert_allclose(built.duration, [[np.nan, 3.0, 5.0], [1.0, 3.0, np.nan]])
 
