@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.errors import InvalidTableError, listed
-from metaflow_hpo.space import SearchSpace, Value
-from metaflow_hpo.trial import Trial
+from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError, listed
+from metaflow_hpo.space import Categorical, Configuration, SearchSpace, Value
+from metaflow_hpo.trial import STATUSES, Trial
+
+HP_PREFIX = "hp_"
+"""What the names of columns of hyperparameters begin with."""
 
 TRIAL_KEY = ("task_id", "learner", "configuration_id", "strategy", "seed", "fidelity_epochs")
 """Columns that identify a trial."""
@@ -70,8 +73,27 @@ def trials_to_frame(trials: Iterable[Trial]) -> pd.DataFrame:
     curves = [np.asarray(trial.learning_curve, dtype=np.float32) for trial in rows]
     columns["learning_curve"] = pd.Series(curves, dtype="object")
     for name in dict.fromkeys(name for trial in rows for name in trial.configuration):
-        columns[f"hp_{name}"] = _hyperparameter_column([trial.configuration.get(name) for trial in rows])
+        columns[HP_PREFIX + name] = _hyperparameter_column([trial.configuration.get(name) for trial in rows])
     return pd.DataFrame(columns)
+
+
+def read_configuration(row: Mapping[Hashable, Any], space: SearchSpace) -> Configuration:
+    """Return the configuration in the `hp_*` cells of a line; a missing cell or column says that it is not used.
+
+    Args:
+        row: The line, by column; columns of hyperparameters that `space` does not have are left out.
+        space: Search space, which says what is a whole number and what is active. Choices are text whatever their
+            column holds.
+
+    Raises:
+        SearchSpaceMismatchError: If it does not belong to the search space, say for 2.7 where a whole number belongs.
+    """
+    values: dict[str, Any] = {}
+    for hp in space.hyperparameters:
+        value = row.get(HP_PREFIX + hp.name)
+        if not _is_missing(value):
+            values[hp.name] = str(value) if isinstance(hp, Categorical) else value
+    return space.validate(values)
 
 
 def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
@@ -93,10 +115,14 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
         raise InvalidTableError(
             f"A table of trials needs the columns {', '.join(TRIAL_COLUMNS)}; {missing} are missing."
         )
-    names = [name for name in frame.columns if str(name).startswith("hp_")]
+    filled = [str(name) for name in frame.columns[frame.notna().any()]]
+    used = {name.removeprefix(HP_PREFIX) for name in filled if name.startswith(HP_PREFIX)}
+    unknown = sorted(used - set(space.names))
+    if unknown:
+        raise SearchSpaceMismatchError(f"Unknown hyperparameters {unknown}; the search space has {list(space.names)}.")
     trials = []
     for row in frame.to_dict("records"):
-        configuration = space.validate({name[3:]: row[name] for name in names if not _is_missing(row[name])})
+        configuration = read_configuration(row, space)
         curve = row.get("learning_curve")
         fields: dict[Hashable, Any] = {name: _plain(name, row[name]) for name in TRIAL_COLUMNS}
         del fields["configuration_id"]
@@ -144,12 +170,12 @@ def validate_trials(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table of trials with the right column types.
 
     Raises:
-        InvalidTableError: If a column is missing, a status is neither `ok` nor `failed`, a trial is listed twice, a
-            performance is not finite where the trial is ok (or given where it failed), or a task has two families.
+        InvalidTableError: If a column is missing, a status is not one of `STATUSES`, a trial is listed twice, a
+            performance is not finite where the trial is ok (or given where it is not), or a task has two families.
     """
     import pandera.pandas as pa
 
-    filled, status = pa.Check.str_length(min_value=1), pa.Check.isin(["ok", "failed"])
+    filled, status = pa.Check.str_length(min_value=1), pa.Check.isin(STATUSES)
     columns = {name: pa.Column(str, checks=[filled]) for name in _TEXT if name not in ("status", "reason")}
     columns |= {"status": pa.Column(str, checks=[status]), "reason": pa.Column(str)}
     columns |= {"seed": pa.Column("int64"), "fidelity_epochs": pa.Column("int64", checks=[pa.Check.ge(1)])}
@@ -165,7 +191,7 @@ def validate_trials(frame: pd.DataFrame) -> pd.DataFrame:
     shown = [*key, "status", "performance"]
     _refuse("trials listed twice", valid.loc[valid.duplicated(key), shown])
     _refuse("ok trials without a finite performance", valid.loc[ok & ~finite, shown])
-    _refuse("failed trials with a performance", valid.loc[~ok & valid["performance"].notna(), shown])
+    _refuse("trials that are not ok with a performance", valid.loc[~ok & valid["performance"].notna(), shown])
     families = valid[["task_id", "family"]].drop_duplicates()
     _refuse("tasks with more than one family", families.loc[families.duplicated("task_id", keep=False)])
     return valid
@@ -264,7 +290,7 @@ def _hyperparameter_column(values: list[Value | None]) -> "pd.Series[Any]":
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float | np.floating) and math.isnan(value))
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -1,9 +1,10 @@
-"""Shared fixtures: a synthetic meta-data set whose optimum is known in closed form, and a surrogate fitted on it.
+"""Shared fixtures: a synthetic meta-data set whose optimum is known in closed form, a surrogate fitted on it, MLflow.
 
 Fixtures of session scope are never changed by a test: take a copy with `dataclasses.replace`.
 """
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
 from metaflow_hpo.recommend.recommendation import IntervalScale, ServedRecommender
 from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace, configuration_id
@@ -114,3 +116,18 @@ def served_folder(served: ServedRecommender, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("served")
     served.save(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database: making one takes four seconds, copying it none."""
+    data = tmp_path_factory.mktemp("mlflow_template")
+    Tracking.local(data).prepare()
+    return data / "mlflow" / "mlflow.db"
+
+
+@pytest.fixture
+def tracking(tmp_path: Path, mlflow_template: Path) -> Tracking:
+    (tmp_path / "data" / "mlflow").mkdir(parents=True)
+    shutil.copy(mlflow_template, tmp_path / "data" / "mlflow" / "mlflow.db")
+    return Tracking.local(tmp_path / "data")

@@ -12,21 +12,21 @@ PACKAGE = "metaflow_hpo"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 STARTS = {
-    "dataset_catalogue": {"adapters.sources", "adapters.intake", "collect.fingerprint", "collect.sample"},
-    "search_results": {"adapters.search_plan", "adapters.champion_start", "learners.registry"},
+    "dataset_catalogue": {"adapters.sources", "actions.intake", "collect.fingerprint", "collect.sample"},
+    "search_results": {"actions.plan_searches", "actions.champion_start", "collect.search_plan", "learners.registry"},
     "meta_features": {"collect.meta_features"},
     "meta_dataset": {"tables"},
-    "surrogate": {"adapters.surrogate_steps", "adapters.warm_start"},
+    "surrogate": {"actions.fit", "actions.warm_start"},
     "recommendation_evaluation": {
-        "adapters.evaluation_steps",
+        "actions.evaluate",
         "adapters.evaluation_files",
-        "adapters.incumbent",
+        "actions.incumbent",
         "learners.registry",
     },
-    "champion": {"adapters.champion_steps"},
+    "champion": {"actions.promote"},
 }
-"""Where the code of a stage starts that decides what is in its outputs. From an adapter its own imports of nouns and
-steps count, not those of other adapters, which only keep and show."""
+"""Where the code of a stage starts that decides what is in its outputs. From an action or
+an adapter its own imports of nouns and steps count, not those of others of them, which only keep and show."""
 
 NO_RESULT = {"errors", "settings"}
 """Messages; and settings, the values of which are the stages' params."""
@@ -45,14 +45,14 @@ def shorten(modules):
 
 
 def imported_by(graph, module):
-    """The nouns and steps that an adapter, or a package of them, imports."""
+    """The nouns and steps that an action or an adapter, or a package of them, imports."""
     name = f"{PACKAGE}.{module}"
     found = [graph.find_modules_directly_imported_by(m) for m in {name} | graph.find_descendants(name)]
-    return {m for m in shorten(set().union(*found)) if not is_adapter(m)}
+    return {m for m in shorten(set().union(*found)) if not is_edge(m)}
 
 
-def is_adapter(module):
-    return module.startswith("adapters")
+def is_edge(module):
+    return module.startswith(("actions", "adapters"))
 
 
 def needed_by(graph, stage):
@@ -60,7 +60,7 @@ def needed_by(graph, stage):
     starts = STARTS[stage]
     if stage in DECIDE_BY_FILES:
         return starts
-    core = set().union(*(imported_by(graph, s) if is_adapter(s) else {s} for s in starts))
+    core = set().union(*(imported_by(graph, s) if is_edge(s) else {s} for s in starts))
     closure = core.union(*(shorten(graph.find_upstream_modules(f"{PACKAGE}.{module}")) for module in core))
     return closure | starts
 
@@ -88,8 +88,8 @@ def test_a_stage_depends_on_no_code_that_it_does_not_run(graph, stage):
 
 def test_whatever_a_step_imports_belongs_to_a_stage(graph):
     """A step that starts to use another module must say for which stage."""
-    steps = ("collect_steps", "task_search", "surrogate_steps", "evaluation_steps", "champion_steps")
-    imported = set().union(*(imported_by(graph, f"adapters.{step}") for step in steps))
+    steps = ("collect", "task_search", "fit", "evaluate", "promote")
+    imported = set().union(*(imported_by(graph, f"actions.{step}") for step in steps))
     drawn = {"evaluate.plots"}  # the picture of a search goes to MLflow and Dagster
     known = set().union(*(needed_by(graph, stage) for stage in STAGES))
     assert sorted(imported - drawn - NO_RESULT - known) == []

@@ -12,6 +12,7 @@ from metaflow_hpo.tables import (
     TRIAL_COLUMNS,
     frame_to_trials,
     join_meta_dataset,
+    read_configuration,
     record_to_trial,
     trial_to_record,
     trials_to_frame,
@@ -231,3 +232,30 @@ def test_a_task_without_meta_features_is_named():
 def test_a_task_with_two_rows_of_meta_features_is_named():
     with pytest.raises(InvalidTableError, match=r"two rows of meta-features.*task_id=iris"):
         join_meta_dataset(trials_to_frame(TRIALS), pd.concat([META, META]))
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_an_inactive_hyperparameter_is_left_out_of_its_configuration(missing):
+    space = SearchSpace(
+        (
+            Categorical("optimizer", ("sgd", "adam"), "adam"),
+            Float("momentum", 0.0, 0.99, 0.9, condition=Condition("optimizer", ("sgd",))),
+            Integer("width", 1, 9, 2),
+        )
+    )
+    row = {"hp_optimizer": "adam", "hp_momentum": missing, "hp_width": 3.0}
+    configuration = read_configuration(row, space)
+    assert configuration == {"optimizer": "adam", "width": 3}
+    assert isinstance(configuration["width"], int)
+
+
+def test_a_whole_number_may_come_as_a_real_one_but_is_never_cut():
+    row = {"hp_learning_rate": 0.1, "hp_optimizer": "adam", "hp_layers": 2.0}
+    assert read_configuration(row, SPACE)["layers"] == 2
+    with pytest.raises(SearchSpaceMismatchError, match=r"layers must be a whole number in \[1, 4\]; got 2\.7"):
+        read_configuration({**row, "hp_layers": 2.7}, SPACE)
+
+
+def test_columns_that_the_space_does_not_have_are_left_out():
+    row = {"hp_learning_rate": 0.1, "hp_optimizer": "adam", "hp_layers": 2, "hp_comment": "good", "seed": 1}
+    assert read_configuration(row, SPACE) == {"learning_rate": 0.1, "optimizer": "adam", "layers": 2}

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters.pack import MAX_BYTES
+from metaflow_hpo.actions.pack import MAX_BYTES
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 

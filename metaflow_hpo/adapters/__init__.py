@@ -1,4 +1,5 @@
-"""Edge: the files of `data/`, task sources, MLflow tracking and registry, DVC.
+"""Edge: files of `data/`, task sources, MLflow tracking and registry, DVC, Ray, servers, secrets, terminal.
 
-The one thing to know: nothing to the left of this folder does I/O, and nothing here decides anything about learning.
+The one thing to know: an adapter reads or writes one outside thing and decides nothing; what is done with it is said in
+`actions`.
 """

@@ -20,13 +20,12 @@ from metaflow_hpo.adapters.files import (
     write_json,
     write_text,
 )
-from metaflow_hpo.adapters.incumbent import Incumbent
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import MetaflowHPOError
 
 if TYPE_CHECKING:
     from metaflow_hpo.evaluate.evaluation_report import Evaluated
-    from metaflow_hpo.evaluate.gate import Verdict
+    from metaflow_hpo.evaluate.gate import Incumbent, Verdict
     from metaflow_hpo.evaluate.protocol import Evaluation
 
 REPORT_FILE = "report.html"
@@ -46,6 +45,7 @@ class Findings:
         ablation: Regret of each variant on meta-test families.
         effort: Regret over time on meta-test families.
         noise_floor: From `measure_noise_floor`.
+        stopping: From `measure_stopping`.
         verdict: The gate's verdict.
         incumbent: Whom the gate compared the candidate with.
     """
@@ -58,8 +58,9 @@ class Findings:
     ablation: pd.DataFrame
     effort: pd.DataFrame
     noise_floor: pd.DataFrame
+    stopping: pd.DataFrame
     verdict: "Verdict"
-    incumbent: Incumbent
+    incumbent: "Incumbent"
 
     @property
     def covered(self) -> dict[str, float]:
@@ -105,6 +106,7 @@ def _write_tables(folder: Path, findings: Findings) -> None:
         "regret_over_time": findings.effort,
         "ablation_per_task": findings.ablation,
         "noise_floor_per_task": findings.noise_floor,
+        "stopping_per_task": findings.stopping,
         "realised_per_task": findings.realised,
         "realised_summary": findings.gains,
         "gate": findings.verdict.comparisons,
@@ -160,6 +162,7 @@ def _describe(folder: Path, findings: Findings, candidate: dict[str, Any]) -> "E
         effort=summarise_effort(findings.effort),
         ablation=summarise_ablation(findings.ablation),
         noise_floor=findings.noise_floor,
+        stopping=findings.stopping,
         realised=findings.realised,
         gains=findings.gains,
         covered=findings.covered,

@@ -16,7 +16,7 @@ from typing import Any
 
 from metaflow_hpo import __version__
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
-from metaflow_hpo.adapters.search_plan import Plan, count_trials, run_plan
+from metaflow_hpo.collect.search_plan import Plan, count_trials, run_plan
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.settings import Settings

@@ -2,7 +2,7 @@
 
 The one thing to know: the alias `champion` is moved as the last step of a promotion, so that whoever follows it never
 sees a half-promoted version. What was decided last, and why, stands in the tags of the versions; every decision is a
-run of the experiment `metaflow_hpo/decisions` (read it with `adapters.audit`).
+run of the experiment `metaflow_hpo/decisions` (read it with `actions.audit`).
 """
 
 from collections.abc import Iterator, Mapping

@@ -161,8 +161,9 @@ class DataStore:
     def write_trials(self, task: Task, trials: Sequence[Trial], known: Sequence[Trial] = ()) -> pd.DataFrame:
         """Write the finished table, with the trials known from other searches behind it, and drop the journal."""
         keys = {trial.key for trial in trials}
-        others = [trial for trial in known if trial.key not in keys]
-        frame = validate_trials(trials_to_frame([*trials, *others])).assign(**{_SHA256: task.sha256})
+        # Of a trial known twice, without its refit and with it, the later one counts.
+        others = {trial.key: trial for trial in known if trial.key not in keys}
+        frame = validate_trials(trials_to_frame([*trials, *others.values()])).assign(**{_SHA256: task.sha256})
         write_frame(self.search_results_path(task.task_id), frame)
         self._journal(task.task_id).remove()
         return frame

@@ -215,6 +215,7 @@ def _open_run(
         run.set_tags(tags)
     try:
         yield run
+    # Whatever ends the block, Ctrl-C included, ends the run; nothing is swallowed.
     except BaseException as error:
         run.set_tags({_FAILURE_TAG: hide_passwords(f"{type(error).__name__}: {error}")[:500]})
         client.set_terminated(run.run_id, status="FAILED")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from metaflow_hpo.adapters import printing
+from metaflow_hpo.commands import printing
 from metaflow_hpo.commands.common import Json, Learner, opened
 from metaflow_hpo.errors import MetaflowHPOError
 
@@ -16,7 +16,7 @@ _PANEL = "What is known"
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo status --json")
 def status(as_json: Json = False) -> None:
     """Say what is known, what is served and where the data are."""
-    from metaflow_hpo.adapters.status import read_status
+    from metaflow_hpo.actions.status import read_status
 
     with opened() as pipeline:
         report = read_status(pipeline)
@@ -34,7 +34,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a page that shows what is known: tasks, performances, best configurations, importance, noise."""
-    from metaflow_hpo.adapters.report_step import write_report
+    from metaflow_hpo.actions.report import write_report
 
     with opened(learner) as pipeline:
         written = write_report(pipeline, output, stability)
@@ -47,7 +47,7 @@ def report(
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo unpack && metaflow-hpo fit")
 def unpack(as_json: Json = False) -> None:
     """Start a data folder of your own from the shipped trials; what it holds already is kept."""
-    from metaflow_hpo.adapters.pack import unpack as unpack_knowledge
+    from metaflow_hpo.actions.pack import unpack as unpack_knowledge
 
     with opened() as pipeline:
         if pipeline.knowledge is None:
@@ -68,8 +68,8 @@ def pack(
     target: Annotated[Path | None, typer.Option(help="Folder to write; the package's own unless given.")] = None,
 ) -> None:
     """Turn a data folder into the knowledge that ships with the package (for its maintainers)."""
+    from metaflow_hpo.actions.pack import pack as pack_knowledge
     from metaflow_hpo.adapters.knowledge import shipped_folder
-    from metaflow_hpo.adapters.pack import pack as pack_knowledge
 
     with opened() as pipeline:
         source = pipeline.settings.data if data is None else data

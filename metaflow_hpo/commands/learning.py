@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from metaflow_hpo.adapters import printing
+from metaflow_hpo.commands import printing
 from metaflow_hpo.commands.common import Json, opened
 
 app = typer.Typer()
@@ -23,8 +23,8 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Train the surrogate on the meta-data set and register it as candidate, or a recommender on your own table."""
-    from metaflow_hpo.adapters.surrogate_steps import fit as fit_step
-    from metaflow_hpo.adapters.table_steps import fit_table
+    from metaflow_hpo.actions.fit import fit as fit_step
+    from metaflow_hpo.actions.own_recommender import fit_table
 
     if trials is None:
         if lower_is_better or space is not None:
@@ -54,8 +54,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate the candidate on held-out families, train what it recommends there, and decide the gate."""
+    from metaflow_hpo.actions.evaluate import evaluate as evaluate_step
     from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
-    from metaflow_hpo.adapters.evaluation_steps import evaluate as evaluate_step
 
     with opened() as pipeline:
         report = evaluate_step(pipeline, learning_curve=learning_curve)

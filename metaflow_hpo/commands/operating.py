@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from metaflow_hpo.adapters import printing
+from metaflow_hpo.commands import printing
 from metaflow_hpo.commands.common import Json, Target, opened
 from metaflow_hpo.errors import MetaflowHPOError
 
@@ -28,7 +28,7 @@ STEPS = (
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo demo")
 def demo() -> None:
     """Run the main job on real tasks that ship with the dependencies, then recommend for a table it has never seen."""
-    from metaflow_hpo.adapters.demo import compare_on_held_out, write_held_out
+    from metaflow_hpo.actions.demo import compare_on_held_out, write_held_out
     from metaflow_hpo.adapters.evaluation_files import read_results
 
     with opened() as pipeline:
@@ -59,7 +59,10 @@ def step(
     ] = None,
 ) -> None:
     """Run one step of the pipeline, as the asset of the same name does (the stages of dvc.yaml)."""
-    from metaflow_hpo.adapters import champion_steps, collect_steps, evaluation_steps, surrogate_steps
+    from metaflow_hpo.actions import collect
+    from metaflow_hpo.actions.evaluate import evaluate
+    from metaflow_hpo.actions.fit import fit
+    from metaflow_hpo.actions.promote import promote as promote_candidate
 
     if name not in STEPS:
         raise typer.BadParameter(f"expected one of {', '.join(STEPS)}; got {name!r}.")
@@ -68,19 +71,19 @@ def step(
     with opened() as pipeline:
         match name:
             case "dataset_catalogue":
-                collect_steps.build_catalogue(pipeline)
+                collect.build_catalogue(pipeline)
             case "search_results":
-                collect_steps.search_tasks(pipeline, pipeline.store.task_ids(max_task_rows))
+                collect.search_tasks(pipeline, pipeline.store.task_ids(max_task_rows))
             case "meta_features":
-                collect_steps.describe_tasks(pipeline, pipeline.store.task_ids())
+                collect.describe_tasks(pipeline, pipeline.store.task_ids())
             case "meta_dataset":
-                collect_steps.join_tasks(pipeline)
+                collect.join_tasks(pipeline)
             case "surrogate":
-                surrogate_steps.fit(pipeline)
+                fit(pipeline)
             case "recommendation_evaluation":
-                evaluation_steps.evaluate(pipeline)
+                evaluate(pipeline)
             case _:
-                record = champion_steps.promote(pipeline)
+                record = promote_candidate(pipeline)
                 typer.echo(record["reason"], err=True)
 
 
@@ -98,7 +101,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Put tables into the inbox, from which the next reading of the catalogue makes tasks."""
-    from metaflow_hpo.adapters.add_file import add_file
+    from metaflow_hpo.actions.add_file import add_file
 
     sidecar = {"target": target, "kind": kind, "family": family, "licence": licence}
     with opened() as pipeline:
@@ -121,7 +124,7 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Make a version the champion by hand: the way back to an earlier one. The gate does not undo it."""
-    from metaflow_hpo.adapters.audit import promote_by_hand
+    from metaflow_hpo.actions.audit import promote_by_hand
 
     with opened() as pipeline:
         record = promote_by_hand(pipeline, version, reason)
@@ -134,7 +137,7 @@ def promote(
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo audit --json")
 def audit(as_json: Json = False) -> None:
     """Show every promotion and rejection: when, by whom and why."""
-    from metaflow_hpo.adapters.audit import audit as read_audit
+    from metaflow_hpo.actions.audit import audit as read_audit
 
     with opened() as pipeline:
         report = read_audit(pipeline)
@@ -157,7 +160,7 @@ def lineage(
     name: Annotated[str, typer.Argument(help="A version, or a recommendation_id.", metavar="ID")], as_json: Json = False
 ) -> None:
     """Walk back from a version or a recommendation to its run, code, meta-data, trials and raw files."""
-    from metaflow_hpo.adapters.lineage import trace
+    from metaflow_hpo.actions.lineage import trace
 
     with opened() as pipeline:
         report = trace(pipeline, name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from metaflow_hpo.adapters import printing
+from metaflow_hpo.commands import printing
 from metaflow_hpo.commands.common import (
     TABLE_HELP,
     Data,
@@ -54,8 +54,8 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Recommend configurations for your table, or from a recommender of your own, without training anything."""
-    from metaflow_hpo.adapters import advise
-    from metaflow_hpo.adapters.feedback import remember
+    from metaflow_hpo.actions import advise
+    from metaflow_hpo.actions.feedback import remember
 
     check_script(script, force)
     if data is None and recommender is not None:
@@ -82,7 +82,7 @@ def recommend(
 def _write_script(
     pipeline: "Pipeline", script: Path, table: Path, rows: "TaskData", configuration: "Configuration", seed: int = 0
 ) -> None:
-    from metaflow_hpo.adapters.script import write_script
+    from metaflow_hpo.actions.script import write_script
 
     write_script(pipeline, script, table, rows, configuration, seed=seed)
     typer.echo(f"wrote {script}; run it with: python {script}", err=True)
@@ -91,7 +91,7 @@ def _write_script(
 def _recommend_from_folder(
     folder: Path, k: int, trials: Path | None, meta_features: Path | None, *, as_json: bool
 ) -> None:
-    from metaflow_hpo.adapters.table_steps import recommend_from_table
+    from metaflow_hpo.actions.own_recommender import recommend_from_table
 
     answer = recommend_from_table(folder, k=k, observed=trials, meta_features=meta_features)
     if as_json:
@@ -124,6 +124,16 @@ def search(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of strategy and trainings.")] = 0,
+    refit: Annotated[
+        Literal["best", "all"],
+        typer.Option(help="Which trials are trained on all training rows too and scored on the test rows."),
+    ] = "best",
+    stop: Annotated[
+        bool,
+        typer.Option(
+            "--stop/--no-stop", help="Whether recommended stops trials whose learning curve will not reach the best."
+        ),
+    ] = True,
     output: Annotated[
         Path | None, typer.Option(help="Write the trials here, as parquet.", dir_okay=False, callback=check_output)
     ] = None,
@@ -131,7 +141,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search your table; the same command goes on where a killed one stopped."""
-    from metaflow_hpo.adapters import advise, own_trials
+    from metaflow_hpo.actions import advise, own_trials
     from metaflow_hpo.adapters.sources.inbox import load_file
     from metaflow_hpo.collect.search import find_best
 
@@ -151,6 +161,8 @@ def search(
                 per_time=counts_time,
                 seed=seed,
                 output=output,
+                refit=refit,
+                stop=stop,
             )
         except KeyboardInterrupt:
             typer.echo("stopped; finished trials are kept, and the same command goes on from them", err=True)
@@ -161,6 +173,7 @@ def search(
         "strategy": strategy,
         "trials": len(found),
         "failed": sum(trial.status == "failed" for trial in found),
+        "stopped": sum(trial.status == "stopped" for trial in found),
         "best": None if best is None else _describe_trial(best, rows.task.metric),
         "output": None if output is None else str(output),
     }
@@ -195,8 +208,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one configuration on your table: cross-validated, and refitted and scored on the test rows."""
-    from metaflow_hpo.adapters import advise, own_trials
-    from metaflow_hpo.adapters.feedback import remember
+    from metaflow_hpo.actions import advise, own_trials
+    from metaflow_hpo.actions.feedback import remember
     from metaflow_hpo.adapters.sources.inbox import load_file
 
     check_script(script, force)
@@ -247,8 +260,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict rows with a network that train registered: csv on standard output, one line a row."""
+    from metaflow_hpo.actions.kept_network import predict_file
     from metaflow_hpo.adapters.files import write_csv
-    from metaflow_hpo.adapters.kept_network import predict_file
 
     with opened() as pipeline:
         predicted = predict_file(pipeline, data, model)
@@ -273,7 +286,7 @@ def _explain_no_model(trial: "Trial", script: Path | None) -> str:
 
 def _record_training(pipeline: "Pipeline", rows: "TaskData", trial: "Trial") -> str | None:
     """Record what a recommended configuration came to; return the id of the recommendation, if it was one."""
-    from metaflow_hpo.adapters.feedback import find_recommendation, record_outcomes
+    from metaflow_hpo.actions.feedback import find_recommendation, record_outcomes
 
     found = find_recommendation(pipeline, rows.task.sha256, trial.configuration, rows.task.metric)
     if found is not None:
@@ -290,7 +303,7 @@ def _describe_trial(trial: "Trial", metric: str) -> dict[str, Any]:
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo describe my.csv --target y > request.json")
 def describe(data: Data, target: Target = None, kind: Kind = None) -> None:
     """Print your table's meta-features as a request for the served model."""
-    from metaflow_hpo.adapters.advise import describe_file
+    from metaflow_hpo.actions.advise import describe_file
 
     with opened() as pipeline:
         described = describe_file(data, target, kind, pipeline.progress)
@@ -306,8 +319,8 @@ def feedback(
     as_json: Json = False,
 ) -> None:
     """Record what came of a recommendation, beside what was predicted with it."""
-    from metaflow_hpo.adapters.advise import read_observed
-    from metaflow_hpo.adapters.feedback import record_outcomes
+    from metaflow_hpo.actions.advise import read_observed
+    from metaflow_hpo.actions.feedback import record_outcomes
 
     with opened(learner) as pipeline:
         observed = [(o.configuration, o.performance) for o in read_observed(trials, pipeline.settings.learner)]

@@ -47,7 +47,7 @@ class _WithoutMetaFeatures(_WithoutSimilarity):
     """The networks are told of a task in the middle of all past ones, whichever it is."""
 
     def believed_regret(self, meta_features: Array, prediction: Prediction | None = None) -> Array:
-        return super().believed_regret(self.standardiser.center)
+        return super().believed_regret(self.distance.standardiser.center)
 
 
 def _without_forest(full: SurrogateRecommender) -> SurrogateRecommender:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from metaflow_hpo.evaluate import evaluation_plots, plots
 from metaflow_hpo.evaluate.comparison import compare_with_surrogate, list_tasks
+from metaflow_hpo.evaluate.early_stopping import summarise_stopping
 from metaflow_hpo.evaluate.page import Picture, format_number, render_page
 from metaflow_hpo.evaluate.realised import RIVALS
 from metaflow_hpo.evaluate.significance import compare
@@ -31,6 +32,7 @@ class Evaluated:
         effort: From `summarise_effort`; empty where durations are not known.
         ablation: From `summarise_ablation`.
         noise_floor: From `measure_noise_floor`; empty where no task has a second seed.
+        stopping: From `measure_stopping`; empty where there are no learning curves.
         realised: From `compare_realised`.
         gains: From `summarise_realised`.
         covered: Share of outcomes inside their 80 % interval, by task.
@@ -47,6 +49,7 @@ class Evaluated:
     effort: pd.DataFrame
     ablation: pd.DataFrame
     noise_floor: pd.DataFrame
+    stopping: pd.DataFrame
     realised: pd.DataFrame
     gains: pd.DataFrame
     covered: Mapping[str, float]
@@ -69,6 +72,8 @@ def render_evaluation(found: Evaluated) -> str:
         headline=_say_headline(found, comparisons),
         regret=tabulate_regret(found.summary),
         floor=tabulate_noise_floor(found.noise_floor),
+        stopping=summarise_stopping(found.stopping),
+        stopped_tasks=len(found.stopping),
         comparisons=comparisons.to_dict("records"),
         tasks=list_tasks(found.per_task, tuple(ks)).to_dict("records"),
         names=names,

@@ -14,6 +14,23 @@ MAX_HARM = 0.95
 """A candidate is refused when the bootstrap probability that it is worse than a rival reaches this value."""
 RIVALS = ("default", "random", "nearest_task", "portfolio")
 KS = (1, 5, 10)
+CHAMPION, SHIPPED = "champion", "shipped"
+"""Names of incumbents: what is served, and before the first one what ships with the package."""
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """Whom the candidate is compared with.
+
+    Attributes:
+        name: `champion` or `shipped`.
+        regret: `task_id, k, regret` on the present tasks and shared core; None where there is no honest comparison.
+        note: Why there is none; empty otherwise.
+    """
+
+    name: str
+    regret: pd.DataFrame | None
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.space import SearchSpace, configuration_id
-from metaflow_hpo.surrogate.meta_dataset import MIN_SPAN, read_configuration
+from metaflow_hpo.surrogate.meta_dataset import MIN_SPAN
+from metaflow_hpo.tables import read_configuration
 
 WINNERS = 5
 """How many of the best configurations of a task stand for "where the best one is": one alone is mostly luck."""
@@ -165,7 +166,7 @@ def place_configurations(full: pd.DataFrame, space: SearchSpace, names: Sequence
     rows = full.drop_duplicates("configuration_id").set_index("configuration_id").loc[list(names)]
     # A table lists only hyperparameters that were active somewhere.
     rows = rows.reindex(columns=[f"hp_{name}" for name in space.names])
-    found = [read_configuration({str(k): v for k, v in row.items()}, space) for row in rows.to_dict("records")]
+    found = [read_configuration(row, space) for row in rows.to_dict("records")]
     active = np.array([[space.is_active(name, c) for name in space.names] for c in found], dtype=bool)
     units = space.to_unit(found)
     placed = np.where(active.reshape(units.shape), units, np.nan)

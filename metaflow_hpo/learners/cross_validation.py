@@ -1,19 +1,23 @@
 """Evaluate configurations of a learner on a task: folds, out-of-fold performance, refit scored on the test rows.
 
-The one thing to know: the last fold is not a cross-validation fold. It trains on all training rows and predicts the
-test rows; its score is reported as test performance and nothing is ever selected on it.
+The one thing to know: the last fold is not a cross-validation fold but the refit. It trains on all training rows and
+predicts the test rows; its score is reported as test performance and nothing is ever selected on it, so a search may
+leave it out and make it up for the best (`refit_trial`).
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import Fold, Learner, Outcome, check_request
 from metaflow_hpo.learners.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.learners.scores import score
+from metaflow_hpo.learners.stages import Judge, JudgedLearner
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import Task, TaskData
 from metaflow_hpo.trial import Trial, orient
@@ -48,7 +52,7 @@ def make_folds(data: TaskData, seed: int = 0) -> list[Fold]:
         for k in range(int(number.max()) + 1)
     ]
     splits.append((features, target, data.test_features, data.test_target))
-    return [_prepare_fold(data.task, *split) for split in splits]
+    return [_prepare_fold(data.task, number, *split) for number, split in enumerate(splits)]
 
 
 def assign_folds(
@@ -111,6 +115,8 @@ def evaluate_configurations(
     seed: int,
     fidelity_epochs: int | None = None,
     folds: Sequence[Fold] | None = None,
+    refit: bool = True,
+    judge: Judge | None = None,
 ) -> Iterator[tuple[int, Trial]]:
     """Train configurations on every fold of a task and score them.
 
@@ -125,27 +131,73 @@ def evaluate_configurations(
         seed: Seed of initialisation, mini-batch order and dropout.
         fidelity_epochs: Epochs; None for the full fidelity.
         folds: What `make_folds(data)` returned, to prepare the rows once for several calls.
+        refit: Train on all training rows as well; without it trials have no test performance (NaN).
+        judge: Stops what is not worth going on with, where the learner can; only without the refit, since no test row
+            may decide.
 
     Returns:
         An iterator over `(position in configurations, trial)`, in the order in which configurations are finished.
 
     Raises:
         SearchSpaceMismatchError: If a configuration or the fidelity is outside the search space.
+        MetaflowHPOError: If there is a judge and a refit.
     """
+    if refit and judge is not None:
+        raise MetaflowHPOError("A judge would see the test rows in the refit: pass refit=False.")
     epochs = learner.max_epochs if fidelity_epochs is None else fidelity_epochs
     chosen = check_request(learner.space, learner.max_epochs, configurations, epochs)
     prepared = make_folds(data) if folds is None else folds
+    wanted = prepared if refit else prepared[:-1]
 
     def evaluate() -> Iterator[tuple[int, Trial]]:
-        for index, outcomes in learner.train(prepared, chosen, seed=seed, epochs=epochs):
+        if judge is not None and isinstance(learner, JudgedLearner):
+            finished = learner.train_judged(wanted, chosen, seed=seed, epochs=epochs, judge=judge)
+        else:
+            finished = learner.train(wanted, chosen, seed=seed, epochs=epochs)
+        for index, outcomes in finished:
             common = (data.task.task_id, data.task.family, learner.name, chosen[index], strategy, seed, epochs)
             yield index, _make_trial(common, data.task, prepared, outcomes)
 
     return evaluate()
 
 
+def refit_trial(data: TaskData, learner: Learner, trial: Trial, folds: Sequence[Fold] | None = None) -> Trial:
+    """Train the configuration of a trial on all training rows and add its test performance.
+
+    Args:
+        data: The task of the trial.
+        learner: Its learner.
+        trial: A trial that is ok and was evaluated without its refit.
+        folds: What `make_folds(data)` returned.
+
+    Returns:
+        The trial as `evaluate_configurations` would have made it with its refit: failed where that fails.
+    """
+    fold = (make_folds(data) if folds is None else folds)[-1]
+    [(_, [outcome])] = learner.train([fold], [trial.configuration], seed=trial.seed, epochs=trial.fidelity_epochs)
+    duration = trial.duration_s + outcome.duration_s
+    if outcome.reason:
+        return replace(
+            trial,
+            performance=math.nan,
+            duration_s=duration,
+            status="failed",
+            reason=_describe_refit(outcome),
+            scores={},
+            learning_curve=(),
+        )
+    scores = _score_fold(data.task, fold, outcome)
+    return replace(
+        trial,
+        test_performance=orient(data.task.metric, scores[data.task.metric]),
+        duration_s=duration,
+        scores={**trial.scores, **_name_test_scores(scores)},
+    )
+
+
 def _prepare_fold(
     task: Task,
+    number: int,
     train: pd.DataFrame,
     y_train: NDArray[np.generic],
     valid: pd.DataFrame,
@@ -154,10 +206,10 @@ def _prepare_fold(
     preprocessor = Preprocessor.fit(train)
     x_train, x_valid = preprocessor.transform(train), preprocessor.transform(valid)
     if not task.is_regression:
-        return Fold(x_train, y_train.astype(np.int64), x_valid, y_valid.astype(np.int64), task.classes)
+        return Fold(x_train, y_train.astype(np.int64), x_valid, y_valid.astype(np.int64), task.classes, number=number)
     scaler = TargetScaler.fit(y_train.astype(np.float64))
     y = scaler.transform(y_train.astype(np.float64)), scaler.transform(y_valid.astype(np.float64))
-    return Fold(x_train, y[0], x_valid, y[1], 0, scaler.scale)
+    return Fold(x_train, y[0], x_valid, y[1], 0, scaler.scale, number)
 
 
 def _make_trial(
@@ -166,22 +218,32 @@ def _make_trial(
     folds: Sequence[Fold],
     outcomes: Sequence[Outcome],
 ) -> Trial:
+    """Make a trial of the outcomes on all folds, or on all but the refit."""
+    count = len(folds) - 1
     duration = sum(outcome.duration_s for outcome in outcomes)
+    if outcomes[0].stopped:
+        curve = _average_curves(outcomes)
+        return Trial(*common, math.nan, math.nan, duration, "stopped", outcomes[0].reason, learning_curve=curve)
     failed = [(number, outcome.reason) for number, outcome in enumerate(outcomes) if outcome.reason]
     if failed:
         number, reason = failed[0]
-        where = "on the refit" if number == len(folds) - 1 else f"in fold {number + 1} of {len(folds) - 1}"
-        return Trial(*common, math.nan, math.nan, duration, "failed", f"{reason} ({where})")
-    scores = [_score_fold(task, fold, outcome) for fold, outcome in zip(folds, outcomes, strict=True)]
-    curves = np.array([outcome.learning_curve for outcome in outcomes[:-1]], np.float64)  # (folds, E)
+        where = f"{reason} (in fold {number + 1} of {count})" if number < count else _describe_refit(outcomes[number])
+        return Trial(*common, math.nan, math.nan, duration, "failed", where)
+    scores = [_score_fold(task, fold, outcome) for fold, outcome in zip(folds, outcomes, strict=False)]
+    validated, refitted = scores[:count], scores[count:]
     return Trial(
         *common,
-        performance=float(np.mean([orient(task.metric, fold[task.metric]) for fold in scores[:-1]])),
-        test_performance=orient(task.metric, scores[-1][task.metric]),
+        performance=float(np.mean([orient(task.metric, fold[task.metric]) for fold in validated])),
+        test_performance=orient(task.metric, refitted[0][task.metric]) if refitted else math.nan,
         duration_s=duration,
-        scores=_merge_scores(scores),
-        learning_curve=tuple(np.maximum(curves, 0).mean(axis=0).tolist()),
+        scores=_average_scores(validated) | (_name_test_scores(refitted[0]) if refitted else {}),
+        learning_curve=_average_curves(outcomes[:count]),
     )
+
+
+def _average_curves(outcomes: Sequence[Outcome]) -> tuple[float, ...]:
+    curves = np.array([outcome.learning_curve for outcome in outcomes], np.float64)  # (folds, E)
+    return tuple(np.maximum(curves, 0).mean(axis=0).tolist())
 
 
 def _score_fold(task: Task, fold: Fold, outcome: Outcome) -> dict[str, float]:
@@ -190,6 +252,13 @@ def _score_fold(task: Task, fold: Fold, outcome: Outcome) -> dict[str, float]:
     return score(task.kind, fold.y_valid * scale if task.is_regression else fold.y_valid, outcome.predictions * scale)
 
 
-def _merge_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    averaged = {name: float(np.mean([fold[name] for fold in scores[:-1]])) for name in scores[0]}
-    return averaged | {f"test_{name}": value for name, value in scores[-1].items()}
+def _average_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([fold[name] for fold in scores])) for name in scores[0]}
+
+
+def _name_test_scores(scores: Mapping[str, float]) -> dict[str, float]:
+    return {f"test_{name}": value for name, value in scores.items()}
+
+
+def _describe_refit(outcome: Outcome) -> str:
+    return f"{outcome.reason} (on the refit)"

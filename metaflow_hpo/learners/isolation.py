@@ -88,7 +88,7 @@ class IsolatedLearner:
             return
         with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
             _write_folds(Path(folder), folds)
-            start = _Start(self.learner, folder, [(fold.classes, fold.target_scale) for fold in folds], seed, epochs)
+            start = _Start(self.learner, folder, [(f.classes, f.target_scale, f.number) for f in folds], seed, epochs)
             pool = _Pool(start, min(self.workers or os.cpu_count() or 1, len(order)), self.limits)
             try:
                 for index, outcomes in pool.train(chosen, order):
@@ -103,25 +103,25 @@ class _Start:
 
     learner: Learner
     folder: str
-    folds: list[tuple[int, float]]
+    folds: list[tuple[int, float, int]]
     seed: int
     epochs: int
 
 
 def _write_folds(folder: Path, folds: Sequence[Fold]) -> None:
-    for number, fold in enumerate(folds):
+    for position, fold in enumerate(folds):
         for name in _ARRAYS:
-            np.save(folder / f"{number}_{name}.npy", getattr(fold, name))
+            np.save(folder / f"{position}_{name}.npy", getattr(fold, name))
 
 
 def _read_folds(start: _Start) -> list[Fold]:
     """Map the arrays into memory: all workers share the pages, as nobody writes."""
     folds = []
-    for number, (classes, scale) in enumerate(start.folds):
+    for position, (classes, scale, number) in enumerate(start.folds):
         # Copy on write: engines that want writable arrays would copy read-only ones.
-        paths = [Path(start.folder) / f"{number}_{name}.npy" for name in _ARRAYS]
+        paths = [Path(start.folder) / f"{position}_{name}.npy" for name in _ARRAYS]
         x_train, y_train, x_valid, y_valid = (np.asarray(np.load(path, mmap_mode="c")) for path in paths)
-        folds.append(Fold(x_train, y_train, x_valid, y_valid, classes, scale))
+        folds.append(Fold(x_train, y_train, x_valid, y_valid, classes, scale, number))
     return folds
 
 

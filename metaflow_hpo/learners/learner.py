@@ -36,6 +36,7 @@ class Fold:
         y_valid: `(m,)`, in the same coding as `y_train`.
         classes: Number of classes; 0 for regression.
         target_scale: Target units in one unit of `y_train` (the standard deviation of its training rows).
+        number: Place among the splits of a task, from 0; trainings on different splits draw different numbers.
     """
 
     x_train: FloatArray
@@ -44,6 +45,7 @@ class Fold:
     y_valid: NDArray[Any]
     classes: int
     target_scale: float = 1.0
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,15 @@ class Outcome:
         learning_curve: `(E,)` balanced accuracy (classification) or R2 (regression) on the validation rows after
             each epoch; empty for learners without epochs.
         duration_s: Seconds of training.
-        reason: Why it failed (`diverged: ...`, `time: ...`, `memory: ...`, `crashed: ...`); empty when it did not.
+        reason: Why it failed (`diverged: ...`, `time: ...`, `memory: ...`, `crashed: ...`) or was stopped; else empty.
+        stopped: A judge gave it up for its learning curve, see `stages.py`.
     """
 
     predictions: FloatArray
     learning_curve: FloatArray
     duration_s: float
     reason: str = ""
+    stopped: bool = False
 
     @classmethod
     def failed(cls, reason: str, duration_s: float, learning_curve: FloatArray | None = None) -> "Outcome":

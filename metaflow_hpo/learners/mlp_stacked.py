@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import FloatArray, Fold, Outcome, describe_memory_error
 from metaflow_hpo.learners.limits import POLL_S, Limits, Stopwatch
-from metaflow_hpo.learners.mlp import MAX_LOSS, Recipe, Start, Trained, to_outcome
 from metaflow_hpo.learners.mlp_population import CHUNK, Member, Population, Rows
-from metaflow_hpo.learners.mlp_torch import memory_errors, single_threaded_torch
+from metaflow_hpo.learners.mlp_recipe import MAX_LOSS, Recipe, Start, Trained, to_outcome
+from metaflow_hpo.learners.mlp_torch import memory_errors
+from metaflow_hpo.learners.threads import one_thread
 
 GRID = 1.19
 """Networks whose batch and widths round up to the same powers of this are trained together."""
@@ -141,7 +142,7 @@ class _Trainer:
         while groups:
             group, *groups = groups
             try:
-                with memory_errors(), single_threaded_torch():
+                with memory_errors(), one_thread():
                     outcomes = _Run(self, group).train()
             except MemoryError as error:
                 if len(group) > 1:

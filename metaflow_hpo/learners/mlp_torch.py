@@ -13,7 +13,8 @@ import numpy as np
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import Device, FloatArray, Fold
 from metaflow_hpo.learners.limits import Flag
-from metaflow_hpo.learners.mlp import MAX_LOSS, Recipe, Start, Trained, score_weights
+from metaflow_hpo.learners.mlp_recipe import MAX_LOSS, Recipe, Start, Trained, score_weights
+from metaflow_hpo.learners.threads import one_thread
 
 if TYPE_CHECKING:
     import torch
@@ -100,19 +101,6 @@ def memory_errors() -> Iterator[None]:
         raise MemoryError(str(error).partition("\n")[0]) from error
 
 
-@contextmanager
-def single_threaded_torch() -> Iterator[None]:
-    """Keep PyTorch on one thread: networks this small lose with more."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def train_network(
     fold: Fold, recipe: Recipe, start: Start, device: "torch.device", stop: Flag | None = None
 ) -> Trained:
@@ -121,7 +109,7 @@ def train_network(
 
     # Dropout masks of this network, without touching the caller's stream; and bits that no number of threads changes.
     devices = [device] if device.type == "cuda" else []
-    with memory_errors(), single_threaded_torch(), torch.random.fork_rng(devices=devices):
+    with memory_errors(), one_thread(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(start.dropout_seed)
         return _train_epochs(fold, recipe, start, device, np.zeros(1, np.int64) if stop is None else stop)
 

@@ -1,7 +1,7 @@
 """A configuration as a Python script of its own: the recipe of a learner in plain PyTorch or scikit-learn.
 
-The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp.py` and `svm.py` in
-other words; whoever changes one changes the other, and the tests compare their scores.
+The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp_recipe.py` and `svm.py`
+in other words; whoever changes one changes the other, and the tests compare their scores.
 """
 
 import json

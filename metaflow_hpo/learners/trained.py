@@ -17,7 +17,7 @@ from metaflow_hpo.array_files import write_arrays
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.cross_validation import make_folds
 from metaflow_hpo.learners.learner import FloatArray
-from metaflow_hpo.learners.mlp import MAX_LOSS, draw_start, make_recipe
+from metaflow_hpo.learners.mlp_recipe import MAX_LOSS, draw_start, make_recipe
 from metaflow_hpo.learners.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
@@ -136,10 +136,9 @@ def fit_network(data: TaskData, configuration: Configuration, *, seed: int, epoc
     from metaflow_hpo.learners import mlp_numba
     from metaflow_hpo.learners.learner import single_threaded_blas
 
-    folds = make_folds(data)
-    fold, number = folds[-1], len(folds) - 1
+    fold = make_folds(data)[-1]
     recipe = make_recipe(configuration, fold, epochs)
-    start = draw_start(recipe, len(fold.x_train), seed, configuration, number)
+    start = draw_start(recipe, len(fold.x_train), seed, configuration, fold.number)
     mlp_numba.warm_up()
     with single_threaded_blas():
         _, _, losses = mlp_numba.train_parameters(start.parameters, fold, recipe, start)

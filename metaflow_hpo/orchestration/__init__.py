@@ -1,1 +1,1 @@
-"""Edge: Dagster only. Assets on one page, checks, partitions, resources, automation."""
+"""Edge: Dagster only. Assets on one page, checks, partitions, resources, automation; the work is done in `actions`."""

@@ -8,7 +8,10 @@ import warnings
 
 import dagster as dg
 
-from metaflow_hpo.adapters import champion_steps, collect_steps, evaluation_steps, feedback, surrogate_steps
+from metaflow_hpo.actions import collect, feedback
+from metaflow_hpo.actions.evaluate import evaluate
+from metaflow_hpo.actions.fit import fit
+from metaflow_hpo.actions.promote import promote
 from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
 from metaflow_hpo.adapters.pipeline import record_stages
 from metaflow_hpo.orchestration import metadata as show
@@ -43,7 +46,7 @@ class SurrogateConfig(dg.Config):
 def dataset_catalogue(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """All tasks: data set, target, metric and fixed row splits. One prepared file a task, one partition a task."""
     work = pipeline.open(context)
-    report = collect_steps.build_catalogue(work)
+    report = collect.build_catalogue(work)
     sync_partitions(context.instance, work.store.task_ids())
     shown = {"catalogue": show.show_table(report["table"])}
     shown |= {name: report[name] for name in ("kinds", "deliveries", "refused")}
@@ -64,7 +67,7 @@ def dataset_catalogue(context: dg.AssetExecutionContext, pipeline: PipelineResou
 def search_results(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
     """Trials of each task: the shared core and random search, cross-validated. Finished trials are never repeated."""
     with keep_done_tasks(context):
-        reports = collect_steps.search_tasks(pipeline.open(context), list(context.partition_keys))
+        reports = collect.search_tasks(pipeline.open(context), list(context.partition_keys))
     for task_id, report in reports.items():
         plot = {"search": show.show_png(report["plot"])}
         context.add_asset_metadata(show.keep_plain(report) | plot, partition_key=task_id)
@@ -84,7 +87,7 @@ def search_results(context: dg.AssetExecutionContext, pipeline: PipelineResource
 def meta_features(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> None:
     """The numbers that describe each task, from its training rows only, cheap landmarks included."""
     with keep_done_tasks(context):
-        reports = collect_steps.describe_tasks(pipeline.open(context), list(context.partition_keys))
+        reports = collect.describe_tasks(pipeline.open(context), list(context.partition_keys))
     for task_id, report in reports.items():
         context.add_asset_metadata(show.keep_plain(report) | {"values": report["values"]}, partition_key=task_id)
 
@@ -104,7 +107,7 @@ def meta_features(context: dg.AssetExecutionContext, pipeline: PipelineResource)
 def meta_dataset(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """Trials joined with meta-features over all tasks, recorded by DVC. Its md5 names it everywhere downstream."""
     work = pipeline.open(context)
-    report = collect_steps.join_tasks(work)
+    report = collect.join_tasks(work)
     recorded = record_stages(work, COLLECTED)
     return dg.MaterializeResult(metadata=report | recorded, data_version=dg.DataVersion(report["md5"]))
 
@@ -118,7 +121,7 @@ def meta_dataset(context: dg.AssetExecutionContext, pipeline: PipelineResource) 
 )
 def knowledge_report(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """The page on which people see the meta-data: tasks, performances, heat maps, importance, noise, suspects."""
-    from metaflow_hpo.adapters.report_step import publish_report
+    from metaflow_hpo.actions.report import publish_report
 
     report = publish_report(pipeline.open(context))
     return dg.MaterializeResult(metadata=report | {"page": dg.MetadataValue.path(str(report["output"]))})
@@ -138,7 +141,7 @@ def surrogate(
 ) -> dg.MaterializeResult[None]:
     """f(T, theta) -> p, cross-fitted over task families on a GPU where there is one; registered as candidate."""
     work = pipeline.open(context)
-    report = surrogate_steps.fit(work, incremental=not config.from_scratch)
+    report = fit(work, incremental=not config.from_scratch)
     recorded = record_stages(work, ["surrogate"])
     return dg.MaterializeResult(metadata=show.keep_plain(report) | report["metrics"] | recorded)
 
@@ -157,7 +160,7 @@ def recommendation_evaluation(
 ) -> dg.MaterializeResult[None]:
     """The candidate on held-out families against every baseline, by regret and by really training; decides the gate."""
     work = pipeline.open(context)
-    report = evaluation_steps.evaluate(work)
+    report = evaluate(work)
     folder = work.store.evaluation_folder
     tables = {name: show.show_table(report[name]) for name in ("summary", "gains", "realised")}
     names = ("regret", "realised", "calibration", "ablation")
@@ -180,7 +183,7 @@ def recommendation_evaluation(
 def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
     """The served version: the alias `champion` on the candidate that passed the gate."""
     work = pipeline.open(context)
-    report = champion_steps.promote(work)
+    report = promote(work)
     recorded = record_stages(work, ["champion"])
     return dg.MaterializeResult(metadata=show.keep_plain(report) | recorded)
 

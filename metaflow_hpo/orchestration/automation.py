@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from metaflow_hpo.adapters import feedback, intake, surrogate_steps
+from metaflow_hpo.actions import feedback, fit, intake
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
@@ -70,7 +70,7 @@ def _find_obstacle(pipeline: Pipeline) -> str | None:
     """Say why a training from scratch would bring nothing, or return None."""
     if not any(pipeline.store.data.glob("search_results/*.parquet")):
         return "No task has been searched yet; materialize search_results first."
-    md5 = surrogate_steps.find_learned_md5(pipeline)
+    md5 = fit.find_learned_md5(pipeline)
     return f"The surrogate was trained from scratch on this very meta-data set (md5 {md5})." if md5 else None
 
 

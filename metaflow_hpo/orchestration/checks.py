@@ -4,7 +4,8 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.adapters import champion_steps, evaluation_files, feedback, surrogate_steps
+from metaflow_hpo.actions import feedback, fit, promote
+from metaflow_hpo.adapters import evaluation_files
 from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.versioning import data_md5, is_dvc_repository, recorded_md5
 from metaflow_hpo.orchestration import assets
@@ -62,7 +63,7 @@ def families_are_on_one_side(context: dg.AssetCheckExecutionContext, pipeline: P
     from metaflow_hpo.surrogate.splits import assign_folds, split_families
 
     work = pipeline.open(context)
-    core = surrogate_steps.read_core(work)
+    core = fit.read_core(work)
     families = np.array(core.families)
     shared: set[str] = set()
     for split in split_families(core.families, assign_folds(core.families, work.settings.folds)):
@@ -88,7 +89,7 @@ def version_is_recorded(context: dg.AssetCheckExecutionContext, pipeline: Pipeli
 @dg.asset_check(asset=assets.surrogate)
 def surrogate_has_learned(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
     """The loss is finite and the order of configurations on meta-validation families is better than chance."""
-    metrics = surrogate_steps.read_candidate(pipeline.open(context))["metrics"]
+    metrics = fit.read_candidate(pipeline.open(context))["metrics"]
     loss, correlation = metrics["validation_loss"], metrics["validation_rank_correlation"]
     passed = bool(np.isfinite(loss)) and correlation > MIN_RANK_CORRELATION
     return dg.AssetCheckResult(
@@ -101,8 +102,8 @@ def gate(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> 
     """Not worse than the champion and the named baselines on meta-validation families; blocks the promotion."""
     work = pipeline.open(context)
     results = evaluation_files.read_results(work.store)
-    if not results["promoted"] and results["version"] == surrogate_steps.read_candidate(work)["version"]:
-        champion_steps.promote(work)  # this check blocks the asset `champion`: the refusal is recorded here
+    if not results["promoted"] and results["version"] == fit.read_candidate(work)["version"]:
+        promote.promote(work)  # this check blocks the asset `champion`: the refusal is recorded here
     return dg.AssetCheckResult(
         passed=bool(results["promoted"]), description=results["reason"], metadata={"version": results["version"]}
     )
@@ -111,9 +112,9 @@ def gate(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> 
 @dg.asset_check(asset=assets.champion)
 def champion_answers(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
     """The champion, downloaded from the registry, answers a golden request with five distinct valid configurations."""
-    answer = champion_steps.answer_golden_request(pipeline.open(context))
+    answer = promote.answer_golden_request(pipeline.open(context))
     found = [str(r["configuration"]) for r in answer["recommendations"]]
-    passed = len(set(found)) == champion_steps.GOLDEN_COUNT
+    passed = len(set(found)) == promote.GOLDEN_COUNT
     return dg.AssetCheckResult(passed=passed, metadata={"first": found[0]})
 
 

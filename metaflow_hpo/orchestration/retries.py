@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from metaflow_hpo.adapters.collect_steps import TasksFailedError
+from metaflow_hpo.actions.collect import TasksFailedError
 
 RETRY = dg.RetryPolicy(max_retries=4, delay=20, backoff=dg.Backoff.EXPONENTIAL)
 """After 20, 40, 80 and 160 s: five minutes for a full disk to be emptied or a server to come back."""

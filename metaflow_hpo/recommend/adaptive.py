@@ -20,7 +20,8 @@ import numpy as np
 from metaflow_hpo.recommend.mixture import Belief, Mixture
 from metaflow_hpo.recommend.pool_kernel import PoolKernel, carry_over
 from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance, weigh_by_evidence
-from metaflow_hpo.recommend.sequential import Observed, TaskDistance, best_free
+from metaflow_hpo.recommend.sequential import Observed, best_free
+from metaflow_hpo.recommend.task_distance import TaskDistance
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray

@@ -6,8 +6,8 @@ import numpy as np
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret
+from metaflow_hpo.recommend.task_distance import StandardDistance
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
-from metaflow_hpo.surrogate.targets import Standardiser
 
 
 @dataclass(frozen=True)
@@ -63,26 +63,22 @@ class NearestTaskRecommender:
     """The order of the past task whose meta-features are nearest.
 
     Attributes:
-        standardiser: Fitted on past tasks.
-        meta_features: `(T, M)` standardised meta-features of past tasks.
+        distance: To the past tasks.
         performance: `(T, C)` their performances.
     """
 
-    standardiser: Standardiser
-    meta_features: Array
+    distance: StandardDistance
     performance: Array
     name: str = "nearest_task"
 
     @classmethod
     def fit(cls, past: MetaDataset) -> "NearestTaskRecommender":
         """Learn from past tasks."""
-        standardiser = Standardiser.fit(past.meta_features)
-        return cls(standardiser, standardiser.transform(past.meta_features), past.performance)
+        return cls(StandardDistance.fit(past.meta_features), past.performance)
 
     def select(self, meta_features: Array, count: int) -> list[int]:
         """Return the nearest past task's best `count` configurations, best first."""
-        query = self.standardiser.transform(meta_features)
-        nearest = int(np.argmin(((self.meta_features - query) ** 2).sum(axis=1)))
+        nearest = int(np.argmin(self.distance.squared(meta_features)))
         order = np.argsort(-np.nan_to_num(self.performance[nearest], nan=-np.inf), kind="stable")
         return [int(i) for i in order[:count]]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from metaflow_hpo.collect.strategies import Strategy, performances_with_failures
-from metaflow_hpo.recommend.recommendation import Observed
+from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.space import Categorical, Configuration, SearchSpace, configuration_id
 from metaflow_hpo.trial import Trial
 
-Choose = Callable[[Sequence[Observed], Sequence[Configuration], int], Sequence[Configuration]]
+Choose = Callable[[Sequence[ObservedTrial], Sequence[Configuration], int], Sequence[Configuration]]
 """Returns at most so many configurations to try next, given the trials so far and new configurations to consider."""
 
 FRESH_FROM = 15
@@ -53,7 +53,7 @@ class RecommendedStrategy(Strategy):
     def ask(self, count: int) -> list[Configuration]:
         """Return the next configurations, at most `count`."""
         performance = performances_with_failures(self._told)
-        observed = [Observed(t.configuration, p) for t, p in zip(self._told, performance, strict=True)]
+        observed = [ObservedTrial(t.configuration, p) for t, p in zip(self._told, performance, strict=True)]
         fresh: list[Configuration] = []
         if len(observed) >= self._fresh_from:
             fresh = fresh_configurations(self._space, observed, seed=self._seed)
@@ -64,7 +64,7 @@ class RecommendedStrategy(Strategy):
         self._told += trials
 
 
-def fresh_configurations(space: SearchSpace, observed: Sequence[Observed], *, seed: int) -> list[Configuration]:
+def fresh_configurations(space: SearchSpace, observed: Sequence[ObservedTrial], *, seed: int) -> list[Configuration]:
     """Return new configurations: half near the best observed ones, half anywhere in the space.
 
     Args:

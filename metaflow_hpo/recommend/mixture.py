@@ -17,7 +17,8 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance
-from metaflow_hpo.recommend.sequential import Observed, Picker, TaskDistance, best_free
+from metaflow_hpo.recommend.sequential import Observed, Picker, best_free
+from metaflow_hpo.recommend.task_distance import TaskDistance
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.gaussian_process import expected_improvement, matern, squared_distances
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray

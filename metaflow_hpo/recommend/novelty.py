@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metaflow_hpo.recommend.task_distance import StandardDistance, square_distances
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
-from metaflow_hpo.surrogate.targets import Standardiser
 
 THRESHOLD = 95.0
 """Percentile above which a recommendation falls back to the portfolio, the learner's default first."""
@@ -26,15 +26,13 @@ class Novelty:
     """Reference distances.
 
     Attributes:
-        standardiser: Fitted on past tasks.
-        meta_features: `(T, M)` standardised meta-features of past tasks.
+        distance: To the past tasks.
         reference: `(T,)` sorted distance of each past task to its nearest task of another family.
         names: `(M,)` names of the meta-features.
         sizes: `(2, S)` least and greatest size that counts as known.
     """
 
-    standardiser: Standardiser
-    meta_features: Array
+    distance: StandardDistance
     reference: Array
     names: tuple[str, ...]
     sizes: Array
@@ -42,18 +40,16 @@ class Novelty:
     @classmethod
     def fit(cls, meta: MetaDataset) -> "Novelty":
         """Measure past tasks against each other, leaving each one's family out."""
-        standardiser = Standardiser.fit(meta.meta_features)
-        points = standardiser.transform(meta.meta_features)
+        distance = StandardDistance.fit(meta.meta_features)
         sizes = _sizes(meta.meta_features, meta.meta_feature_names)  # (T, S)
         margin = _MARGIN * sizes.std(axis=0)
         known = np.stack([sizes.min(axis=0) - margin, sizes.max(axis=0) + margin])
-        reference = np.sort(np.sqrt(square_to_nearest_family(points, meta.families)))
-        return cls(standardiser, points, reference, meta.meta_feature_names, known)
+        reference = np.sort(np.sqrt(square_to_nearest_family(distance.standardised, meta.families)))
+        return cls(distance, reference, meta.meta_feature_names, known)
 
     def distances(self, meta_features: Array) -> Array:
         """Return the distance `(T,)` of a task `(M,)` to every past task."""
-        query = self.standardiser.transform(meta_features)
-        return np.asarray(np.sqrt(((self.meta_features - query) ** 2).sum(axis=1)))
+        return np.asarray(np.sqrt(self.distance.squared(meta_features)))
 
     def percentile(self, meta_features: Array) -> float:
         """Return the share of past tasks, in percent, that are nearer to their nearest relative than this task is.
@@ -78,7 +74,7 @@ def square_to_nearest_family(points: Array, families: Sequence[str]) -> Array:
     own = np.array(families)
     squared = np.empty(len(points))
     for t, point in enumerate(points):
-        squared[t] = ((points - point) ** 2).sum(axis=1).min(initial=np.inf, where=own != own[t])
+        squared[t] = square_distances(points, point).min(initial=np.inf, where=own != own[t])
     return squared
 
 

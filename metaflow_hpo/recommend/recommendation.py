@@ -3,7 +3,6 @@
 The one thing to know: everything here is read from one folder of safetensors and JSON; nothing is unpickled.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -12,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from metaflow_hpo.array_files import write_arrays
+from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.recommend import sequential
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSettings, NewTask, place
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
@@ -22,7 +20,9 @@ from metaflow_hpo.recommend.explanation import explain, find_nearest
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
+from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
 from metaflow_hpo.recommend.signal import lacks_signal
+from metaflow_hpo.recommend.stopping import StoppingRule
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.space import Configuration
@@ -30,20 +30,11 @@ from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.past_tasks import see_core
 from metaflow_hpo.surrogate.predict import Prediction, Surrogate, load_surrogate, save_surrogate
 
-_ARRAYS_FILE = "past_tasks.safetensors"
-_DESCRIPTION_FILE = "past_tasks.json"
+_FILES = "past_tasks"
 _FOREST = "forest."
 """What the names of the forest's arrays begin with."""
 NOVEL_WIDENING = 2.0
 """Factor of the intervals' width on a task unlike all past ones."""
-
-
-@dataclass(frozen=True)
-class Observed:
-    """A trial made on the new task: a configuration of the learner and its performance, higher is better."""
-
-    configuration: Configuration
-    performance: float
 
 
 @dataclass(frozen=True)
@@ -78,6 +69,8 @@ class ServedRecommender:
         interval: Conformal width of intervals.
         lineage: Where it came from: `meta_dataset_md5`, `git_revision`, ...
         forest: Weights of past tasks, fitted on `past`; fitted here unless given.
+        stopping: When to stop a training by its learning curve; None for learners without epochs, and in versions that
+            were made before there were rules.
     """
 
     surrogate: Surrogate
@@ -86,6 +79,7 @@ class ServedRecommender:
     interval: IntervalScale
     lineage: Mapping[str, str] = field(default_factory=dict)
     forest: TaskForest | None = field(default=None, repr=False)
+    stopping: StoppingRule | None = None
     _recommender: SurrogateRecommender = field(init=False, repr=False)
     _novelty: Novelty = field(init=False, repr=False)
     _durations: DurationModel = field(init=False, repr=False)
@@ -161,7 +155,7 @@ class ServedRecommender:
         self,
         row: Array,
         count: int,
-        observed: Sequence[Observed] = (),
+        observed: Sequence[ObservedTrial] = (),
         more: Sequence[Configuration] = (),
         *,
         per_time: bool = False,
@@ -193,8 +187,14 @@ class ServedRecommender:
         return Chosen(chosen, mean[order], spread[order], float(mean[self._default]), percentile, fallback)
 
     def _begin(
-        self, row: Array, observed: Sequence[Observed], more: Sequence[Configuration], *, is_novel: bool, per_time: bool
-    ) -> tuple[NewTask, sequential.Observed]:
+        self,
+        row: Array,
+        observed: Sequence[ObservedTrial],
+        more: Sequence[Configuration],
+        *,
+        is_novel: bool,
+        per_time: bool,
+    ) -> tuple[NewTask, Observed]:
         """Return the task on a pool that holds what was or may be tried, and the observed trials by position."""
         beside, at = place(self.past.configurations, [trial.configuration for trial in observed], more)
         task = self._adaptive.begin(
@@ -207,7 +207,7 @@ class ServedRecommender:
             weights=self._recommender.learned_similarity(row),
         )
         performance = np.array([trial.performance for trial in observed], dtype=np.float64)
-        return task, sequential.Observed(at, performance)
+        return task, Observed(at, performance)
 
     @cached_property
     def _adaptive(self) -> AdaptiveRecommender:
@@ -219,7 +219,7 @@ class ServedRecommender:
         self,
         meta_features: Mapping[str, float],
         k: int = 5,
-        observed: Sequence[Observed] = (),
+        observed: Sequence[ObservedTrial] = (),
         *,
         per_time: bool = False,
         explained: bool = False,
@@ -270,28 +270,16 @@ class ServedRecommender:
         }
 
     def _explain(self, row: Array, first: Configuration) -> dict[str, list[dict[str, Any]]]:
-        return explain(self.surrogate, row, self._recommender.standardiser.center, first)
+        return explain(self.surrogate, row, self._recommender.distance.standardiser.center, first)
 
     def save(self, folder: Path) -> None:
         """Write everything into an existing folder."""
         save_surrogate(self.surrogate, folder)
-        arrays = {
-            "meta_features": self.past.meta_features,
-            "performance": self.past.performance,
-            "duration": self.past.duration,
-        }
-        arrays |= {_FOREST + name: value for name, value in self._recommender.forest.to_arrays().items()}
-        write_arrays(folder / _ARRAYS_FILE, arrays)
-        description = {
-            "task_ids": self.past.task_ids,
-            "families": self.past.families,
-            "configurations": [dict(c) for c in self.past.configurations],
-            "configuration_ids": self.past.configuration_ids,
-            "trust": self.trust,
-            "interval": self.interval.to_json(),
-            "lineage": dict(self.lineage),
-        }
-        (folder / _DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, sort_keys=True))
+        forest = {_FOREST + name: value for name, value in self._recommender.forest.to_arrays().items()}
+        kept = {"trust": self.trust, "interval": self.interval.to_json(), "lineage": dict(self.lineage)}
+        if self.stopping is not None:
+            kept["stopping"] = self.stopping.to_json()
+        write_described(folder, _FILES, {**self.past.to_arrays(), **forest}, {**self.past.to_json(), **kept})
 
     @classmethod
     def load(cls, folder: Path) -> "ServedRecommender":
@@ -300,28 +288,12 @@ class ServedRecommender:
         Raises:
             InvalidTableError: If the folder does not hold one.
         """
-        from safetensors.numpy import load_file
-
         surrogate = load_surrogate(folder)
-        if not (folder / _ARRAYS_FILE).is_file() or not (folder / _DESCRIPTION_FILE).is_file():
-            raise InvalidTableError(
-                f"Expected {_ARRAYS_FILE} and {_DESCRIPTION_FILE} in {folder}; run `metaflow-hpo fit`."
-            )
-        description = json.loads((folder / _DESCRIPTION_FILE).read_text())
-        arrays = load_file(folder / _ARRAYS_FILE)
-        past = MetaDataset(
-            space=surrogate.space,
-            task_ids=tuple(description["task_ids"]),
-            families=tuple(description["families"]),
-            meta_feature_names=surrogate.meta_feature_names,
-            meta_features=arrays["meta_features"],
-            configurations=tuple(description["configurations"]),
-            configuration_ids=tuple(description["configuration_ids"]),
-            performance=arrays["performance"],
-            duration=arrays["duration"],
-        )
+        arrays, description = read_described(folder, _FILES, "run `metaflow-hpo fit`.")
+        past = MetaDataset.from_parts(description, arrays, surrogate.space, surrogate.meta_feature_names)
         interval = IntervalScale.from_json(description["interval"])
         kept = {name.removeprefix(_FOREST): value for name, value in arrays.items() if name.startswith(_FOREST)}
         # A recommender of an older version has no forest and goes on to weigh past tasks by distance.
         forest = TaskForest.from_arrays(kept) if kept else TaskForest.without_say(len(past.task_ids))
-        return cls(surrogate, past, description["trust"], interval, description["lineage"], forest)
+        stopping = StoppingRule.from_json(description["stopping"]) if "stopping" in description else None
+        return cls(surrogate, past, description["trust"], interval, description["lineage"], forest, stopping)

@@ -9,16 +9,25 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metaflow_hpo.recommend.portfolio import select_greedily
+from metaflow_hpo.recommend.task_distance import TaskDistance
+from metaflow_hpo.space import Configuration
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 
 @dataclass(frozen=True)
+class ObservedTrial:
+    """A trial made on the new task: a configuration of the learner and its performance, higher is better."""
+
+    configuration: Configuration
+    performance: float
+
+
+@dataclass(frozen=True)
 class Observed:
-    """What was tried on the new task.
+    """What was tried on the new task, by position in a pool.
 
     Attributes:
         positions: `(N,)` positions in the pool, in the order of trying.
@@ -173,7 +182,7 @@ class NearestTask:
         arXiv:2202.09927, for picking the configurations of the nearest task.
     """
 
-    space: "TaskDistance"
+    distance: TaskDistance
     scores: Array
     is_random: bool = False
 
@@ -184,63 +193,9 @@ class NearestTask:
 
     def start(self, meta_features: Array, seed: int) -> Picker:
         """Follow the nearest past task."""
-        squared = self.space.squared(meta_features)
+        squared = self.distance.squared(meta_features)
         nearest = self.scores[int(np.argmin(squared))] if len(meta_features) else self.scores.mean(axis=0)
         return in_order(np.argsort(-nearest, kind="stable"))
-
-
-@dataclass(frozen=True)
-class TaskDistance:
-    """Distances in standardised, clipped meta-features; long-tailed positive ones are taken on a log scale.
-
-    Attributes:
-        log: `(M,)` which are taken on a log scale.
-        center: `(M,)` medians, which also stand in for missing values.
-        width: `(M,)` standard deviations; 0 where a meta-feature is constant and therefore ignored.
-        standardised: `(T, M)` past tasks.
-    """
-
-    log: NDArray[np.bool_]
-    center: Array
-    width: Array
-    standardised: Array
-
-    @classmethod
-    def fit(cls, meta_features: Array) -> "TaskDistance":
-        """Fit on `(T, M)` raw meta-features of past tasks."""
-        known = np.isfinite(meta_features)
-        low = np.where(known, meta_features, np.inf).min(axis=0)
-        high = np.where(known, meta_features, -np.inf).max(axis=0)
-        log = (low > 0) & (high > _LONG_TAIL * low)
-        values = _with_logs(meta_features, log)
-        empty = ~known.any(axis=0)
-        center = np.nanmedian(np.where(empty, 0.0, values), axis=0) if values.shape[1] else np.empty(0)
-        filled = np.where(np.isfinite(values), values, center)
-        width = filled.std(axis=0)
-        width = np.where(width > 1e-9 * np.maximum(1.0, np.abs(center)), width, 0.0)
-        return cls(log, center, width, _standardise(filled, center, width))
-
-    def transform(self, meta_features: Array) -> Array:
-        """Return the new task's `(M,)` standardised meta-features."""
-        values = _with_logs(meta_features, self.log)
-        return _standardise(np.where(np.isfinite(values), values, self.center), self.center, self.width)
-
-    def squared(self, meta_features: Array) -> Array:
-        """Return squared distances `(T,)` of a new task to the past ones."""
-        return np.asarray(((self.standardised - self.transform(meta_features)) ** 2).sum(axis=1))
-
-
-_LONG_TAIL = 100.0
-_CLIP = 4.0
-
-
-def _with_logs(values: Array, log: NDArray[np.bool_]) -> Array:
-    # A new task may have a value that is not positive where all past ones were.
-    return np.asarray(np.where(log, np.log(np.maximum(values, 1e-12)), values))
-
-
-def _standardise(values: Array, center: Array, width: Array) -> Array:
-    return np.asarray(np.clip((values - center) / np.where(width > 0, width, np.inf), -_CLIP, _CLIP))
 
 
 def rank_losses(past: PastTasks) -> Array:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_distance
+from metaflow_hpo.recommend.task_distance import StandardDistance
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Prediction, Surrogate
-from metaflow_hpo.surrogate.targets import Standardiser
 
 TRUSTS: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9)
 """Weights of the surrogate's prediction that are tried on meta-validation families."""
@@ -34,8 +34,7 @@ class SurrogateRecommender:
         networks: Which of its networks may be asked.
         encoded: `(C, D)` encoded pool.
         past_regret: `(T, C)` normalised regret on past tasks.
-        past_meta_features: `(T, M)` standardised.
-        standardiser: Fitted on past tasks.
+        distance: To the past tasks.
         trust: Weight of the surrogate's prediction among the scenarios, in [0, 1].
         forest: Learned weights of past tasks.
     """
@@ -44,8 +43,7 @@ class SurrogateRecommender:
     networks: tuple[int, ...]
     encoded: Array
     past_regret: Array
-    past_meta_features: Array
-    standardiser: Standardiser
+    distance: StandardDistance
     trust: float
     forest: TaskForest
     name: str = "surrogate"
@@ -71,17 +69,15 @@ class SurrogateRecommender:
             forest_share: Its share where that is decided already, on these past tasks or fewer.
         """
         regret = task_regret(past.performance)
-        standardiser = Standardiser.fit(past.meta_features)
-        points = standardiser.transform(past.meta_features)
+        distance = StandardDistance.fit(past.meta_features)
         return cls(
             surrogate=surrogate,
             networks=tuple(range(len(surrogate.networks)) if networks is None else networks),
             encoded=past.encoded,
             past_regret=regret,
-            past_meta_features=points,
-            standardiser=standardiser,
+            distance=distance,
             trust=trust,
-            forest=_fit_forest(points, regret, past, forest_share) if forest is None else forest,
+            forest=_fit_forest(distance.standardised, regret, past, forest_share) if forest is None else forest,
         )
 
     def select(
@@ -124,16 +120,11 @@ class SurrogateRecommender:
         Where it has no say they are half uniform, half a softmax of the distance.
         """
         learned = self.learned_similarity(meta_features)
-        return weigh_by_distance(self.squared_distances(meta_features)) if learned is None else learned
+        return weigh_by_distance(self.distance.squared(meta_features)) if learned is None else learned
 
     def learned_similarity(self, meta_features: Array) -> Array | None:
         """Return weights `(T,)` of past tasks that sum to 1, by the forest; None where it has no say."""
-        return self.forest.weigh(self.standardiser.transform(meta_features)) if self.forest.share > 0 else None
-
-    def squared_distances(self, meta_features: Array) -> Array:
-        """Return squared distances `(T,)` to past tasks in standardised, clipped meta-features."""
-        query = self.standardiser.transform(meta_features)
-        return np.asarray(((self.past_meta_features - query) ** 2).sum(axis=1))
+        return self.forest.weigh(self.distance.transform(meta_features)) if self.forest.share > 0 else None
 
 
 def _fit_forest(points: Array, regret: Array, past: MetaDataset, share: float | None) -> TaskForest:

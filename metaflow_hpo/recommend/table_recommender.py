@@ -14,23 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from metaflow_hpo.array_files import write_arrays
+from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask, place
 from metaflow_hpo.recommend.explanation import SHOWN
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.novelty import THRESHOLD, square_to_nearest_family
 from metaflow_hpo.recommend.portfolio import with_default
-from metaflow_hpo.recommend.recommendation import NOVEL_WIDENING, Observed
-from metaflow_hpo.recommend.sequential import Observed as AtPositions
+from metaflow_hpo.recommend.recommendation import NOVEL_WIDENING
+from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
 from metaflow_hpo.recommend.table_pool import choose_pool, median_seconds
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import History, PastTasks
 from metaflow_hpo.surrogate.trial_table import TrialTable
 
-ARRAYS_FILE = "recommender.safetensors"
-DESCRIPTION_FILE = "recommender.json"
+_FILES = "recommender"
+DESCRIPTION_FILE = f"{_FILES}.json"
+"""Tells a folder with a recommender from others."""
 _ARRAYS = ("scores", "deviation", "regret", "scale", "meta_features")
 
 
@@ -122,7 +123,7 @@ class TableRecommender:
         return row
 
     def recommend(
-        self, meta_features: Mapping[str, float] | None = None, k: int = 5, observed: Sequence[Observed] = ()
+        self, meta_features: Mapping[str, float] | None = None, k: int = 5, observed: Sequence[ObservedTrial] = ()
     ) -> dict[str, Any]:
         """Recommend k complementary configurations.
 
@@ -165,11 +166,11 @@ class TableRecommender:
             "lineage": {**self.lineage, "content_sha256": self.content_sha256},
         }
 
-    def _begin(self, row: Array, observed: Sequence[Observed], *, is_novel: bool) -> tuple[NewTask, AtPositions]:
+    def _begin(self, row: Array, observed: Sequence[ObservedTrial], *, is_novel: bool) -> tuple[NewTask, Observed]:
         more, at = place(self.past.configurations, [trial.configuration for trial in observed])
         task = self.adaptive.begin(row, more=more, is_novel=is_novel)
         performance = np.array([self.sign * trial.performance for trial in observed], dtype=np.float64)
-        return task, AtPositions(at, performance)
+        return task, Observed(at, performance)
 
     @cached_property
     def adaptive(self) -> AdaptiveRecommender:
@@ -249,9 +250,7 @@ class TableRecommender:
 
     def save(self, folder: Path) -> None:
         """Write arrays (safetensors) and description (JSON) into an existing folder."""
-        write_arrays(folder / ARRAYS_FILE, self._to_arrays())
-        description = {**self._describe(), "lineage": dict(self.lineage)}
-        (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, sort_keys=True))
+        write_described(folder, _FILES, self._to_arrays(), {**self._describe(), "lineage": dict(self.lineage)})
 
     @classmethod
     def load(cls, folder: Path) -> "TableRecommender":
@@ -260,14 +259,8 @@ class TableRecommender:
         Raises:
             InvalidTableError: If the folder does not hold one.
         """
-        from safetensors.numpy import load_file
-
-        if not (folder / ARRAYS_FILE).is_file() or not (folder / DESCRIPTION_FILE).is_file():
-            raise InvalidTableError(
-                f"Expected {ARRAYS_FILE} and {DESCRIPTION_FILE} in {folder}; run `metaflow-hpo fit --trials TABLE "
-                "--output FOLDER` first."
-            )
-        values, arrays = json.loads((folder / DESCRIPTION_FILE).read_text()), load_file(folder / ARRAYS_FILE)
+        remedy = "run `metaflow-hpo fit --trials TABLE --output FOLDER` first."
+        arrays, values = read_described(folder, _FILES, remedy)
         space = SearchSpace.from_json(values["space"])
         families = tuple(values["families"])
         return cls(

@@ -19,13 +19,13 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
+from metaflow_hpo.learners.threads import one_thread
 from metaflow_hpo.surrogate.data import MetaDataModule
 from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 from metaflow_hpo.surrogate.module import SurrogateModule
 from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.predict import Surrogate
 from metaflow_hpo.surrogate.splits import FamilySplit, assign_folds, extend_folds, split_families
-from metaflow_hpo.surrogate.threads import one_thread
 
 
 @dataclass(frozen=True)

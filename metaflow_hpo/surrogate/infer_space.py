@@ -13,8 +13,8 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.space import Categorical, Condition, Float, Hyperparameter, Integer, SearchSpace
 from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.tables import HP_PREFIX
 
-PREFIX = "hp_"
 MIN_LOG_RATIO = 8.0
 """Largest over smallest value from which a scale may be logarithmic; METHODS' batch sizes and widths span 16 to 32."""
 
@@ -33,11 +33,11 @@ def infer_space(frame: pd.DataFrame) -> SearchSpace:
     Raises:
         InvalidTableError: If no column varies, or if a number is missing where no categorical column says why.
     """
-    columns = sorted(str(c) for c in frame.columns if str(c).startswith(PREFIX))
+    columns = sorted(str(c) for c in frame.columns if str(c).startswith(HP_PREFIX))
     varying = [c for c in columns if len(frame[c].dropna().unique()) > 1]
     if not varying:
         raise InvalidTableError(
-            f"Expected hyperparameters that vary, in columns named {PREFIX}<name>; found "
+            f"Expected hyperparameters that vary, in columns named {HP_PREFIX}<name>; found "
             f"{columns[:10] or 'no such column'}. Rename the columns, or add trials of other configurations."
         )
     frame = frame[varying].drop_duplicates()  # a configuration counts once, however many tasks tried it
@@ -46,7 +46,7 @@ def infer_space(frame: pd.DataFrame) -> SearchSpace:
     # Parents are complete where their children are not: fewest gaps first, names break ties.
     for column in sorted(varying, key=lambda c: (missing[c], c)):
         condition = None if missing[column] == 0 else _find_condition(frame, column, space)
-        space.append(_infer(column.removeprefix(PREFIX), frame[column].dropna(), condition))
+        space.append(_infer(column.removeprefix(HP_PREFIX), frame[column].dropna(), condition))
     return SearchSpace(tuple(space))
 
 
@@ -55,7 +55,7 @@ def _find_condition(frame: pd.DataFrame, column: str, parents: Sequence[Hyperpar
     for parent in parents:
         if not isinstance(parent, Categorical):
             continue
-        values = _as_text(frame[PREFIX + parent.name])
+        values = _as_text(frame[HP_PREFIX + parent.name])
         on, off = set(values[active].dropna()), set(values[~active].dropna())
         if on and not on & off and not (active & values.isna()).any():
             return Condition(parent.name, tuple(sorted(on)))
@@ -76,7 +76,9 @@ def _infer(name: str, values: pd.Series, condition: Condition | None) -> Hyperpa
         return Categorical(name, choices, max(choices, key=lambda c: (counts[c], c)), condition)
     numbers = np.sort(values.to_numpy(dtype=np.float64))
     if not np.isfinite(numbers).all():
-        raise InvalidTableError(f"{PREFIX}{name} holds infinite values; expected finite numbers. Correct these trials.")
+        raise InvalidTableError(
+            f"{HP_PREFIX}{name} holds infinite values; expected finite numbers. Correct these trials."
+        )
     low, high = float(numbers[0]), float(numbers[-1])
     log = is_log_scale(numbers)
     middle = float(np.sqrt(low * high)) if log else 0.5 * (low + high)

@@ -1,8 +1,9 @@
 """The meta-data set as arrays: trials joined with meta-features, over tasks.
 
 The one thing to know: a failed trial has no performance of its own; it counts as the worst of its task, so that the
-surrogate learns to avoid it. Repetitions of a configuration on a task (seeds, strategies) are averaged. Trials of
-fewer epochs than the learner's longest (low rungs of a halving search) are left out: their scores do not compare.
+surrogate learns to avoid it. A stopped one was merely not good enough, and is left out. Repetitions of a configuration
+on a task (seeds, strategies) are averaged. Trials of fewer epochs than the learner's longest (low rungs of a halving
+search) are left out: their scores do not compare.
 """
 
 import logging
@@ -15,8 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError
-from metaflow_hpo.space import Categorical, Configuration, Integer, SearchSpace
+from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.space import Configuration, SearchSpace
+from metaflow_hpo.tables import read_configuration
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -95,6 +97,40 @@ class MetaDataset:
         """Positions of the tasks on which configurations differ by at least `MIN_SPAN`."""
         return np.flatnonzero(self.best - self.worst >= MIN_SPAN)
 
+    def to_arrays(self) -> dict[str, Array]:
+        """Return the numbers by name, for safetensors."""
+        return {"meta_features": self.meta_features, "performance": self.performance, "duration": self.duration}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the tasks' and configurations' names and values, JSON-ready."""
+        return {
+            "task_ids": self.task_ids,
+            "families": self.families,
+            "configurations": [dict(c) for c in self.configurations],
+            "configuration_ids": self.configuration_ids,
+        }
+
+    @classmethod
+    def from_parts(
+        cls,
+        description: Mapping[str, Any],
+        arrays: Mapping[str, Array],
+        space: SearchSpace,
+        meta_feature_names: tuple[str, ...],
+    ) -> "MetaDataset":
+        """Build a meta-data set from what `to_json` and `to_arrays` returned, and what they leave to the surrogate."""
+        return cls(
+            space=space,
+            task_ids=tuple(description["task_ids"]),
+            families=tuple(description["families"]),
+            meta_feature_names=meta_feature_names,
+            meta_features=arrays["meta_features"],
+            configurations=tuple(description["configurations"]),
+            configuration_ids=tuple(description["configuration_ids"]),
+            performance=arrays["performance"],
+            duration=arrays["duration"],
+        )
+
     def subset(self, tasks: Sequence[int] | IntArray) -> "MetaDataset":
         """Return the rows of some tasks; configurations stay, tried or not."""
         rows = np.asarray(tasks, dtype=np.int64)
@@ -126,19 +162,6 @@ class MetaDataset:
         )
 
 
-def read_configuration(row: Mapping[str, Any], space: SearchSpace) -> Configuration:
-    """Return the configuration held by the `hp_*` cells of one line of a trial table."""
-    values: dict[str, Any] = {}
-    for hp in space.hyperparameters:
-        value = row[f"hp_{hp.name}"]
-        if value is None or (isinstance(value, float) and np.isnan(value)) or value is pd.NA:
-            continue
-        values[hp.name] = (
-            str(value) if isinstance(hp, Categorical) else int(value) if isinstance(hp, Integer) else value
-        )
-    return space.validate(values)
-
-
 def build_meta_dataset(frame: pd.DataFrame, space: SearchSpace, learner: str) -> MetaDataset:
     """Turn the joined table into arrays.
 
@@ -151,13 +174,14 @@ def build_meta_dataset(frame: pd.DataFrame, space: SearchSpace, learner: str) ->
     Raises:
         InvalidTableError: If no trial of the learner is left.
         DegenerateTaskError: If every configuration performs the same on every task.
+        SearchSpaceMismatchError: If a configuration does not belong to the search space.
     """
     rows = frame.loc[frame["learner"] == learner]
     if rows.empty:
         raise InvalidTableError(
             f"No trial of the learner {learner!r} in the table; it has {sorted(frame['learner'].unique())}."
         )
-    rows = keep_highest_fidelity(rows)
+    rows = keep_highest_fidelity(rows.loc[rows["status"] != "stopped"])
     mf_names = tuple(sorted(c for c in rows.columns if c.startswith("mf_")))
     tasks = rows.drop_duplicates("task_id").set_index("task_id").sort_index()
     configurations = rows.drop_duplicates("configuration_id")
@@ -180,14 +204,43 @@ def build_meta_dataset(frame: pd.DataFrame, space: SearchSpace, learner: str) ->
         families=tuple(tasks.loc[ok_tasks, "family"]),
         meta_feature_names=mf_names,
         meta_features=tasks.loc[ok_tasks, list(mf_names)].to_numpy(dtype=np.float64),
-        configurations=tuple(
-            read_configuration({str(name): value for name, value in row.items()}, space)
-            for row in configurations.to_dict("records")
-        ),
+        configurations=_read_configurations(configurations, space, learner),
         configuration_ids=tuple(order),
         performance=values,
         duration=duration.reindex(index=ok_tasks, columns=order).to_numpy(dtype=np.float64),
     )
+
+
+def _read_configurations(rows: pd.DataFrame, space: SearchSpace, learner: str) -> tuple[Configuration, ...]:
+    """Return the configuration of each line; one that is none of the learner's is named with a task that has it."""
+    found = []
+    for row in rows.to_dict("records"):
+        try:
+            found.append(read_configuration(row, space))
+        except SearchSpaceMismatchError as error:
+            raise SearchSpaceMismatchError(
+                f"Configuration {row['configuration_id']} of {learner}, tried on the task {row['task_id']}: {error} "
+                "Correct its trials in the table, or leave them out."
+            ) from error
+    return tuple(found)
+
+
+def read_curves(frame: pd.DataFrame, learner: str, epochs: int) -> Array:
+    """Return the learning curves of a learner's whole trainings.
+
+    Args:
+        frame: Trials of any learner; `learning_curve` may be missing.
+        learner: Name of the learner.
+        epochs: Full fidelity: curves of other lengths are left out.
+
+    Returns:
+        `(N, E)`, in the order of the table; there may be none.
+    """
+    if "learning_curve" not in frame.columns:
+        return np.empty((0, epochs))
+    rows = frame.loc[(frame["learner"] == learner) & (frame["status"] == "ok"), "learning_curve"]
+    whole = [curve for curve in rows if curve is not None and len(curve) == epochs]
+    return np.array(whole, np.float64).reshape(-1, epochs)
 
 
 def keep_highest_fidelity(rows: pd.DataFrame) -> pd.DataFrame:

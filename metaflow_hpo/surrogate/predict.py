@@ -3,7 +3,6 @@
 Dimensions: S members over all asked networks, T tasks, N configurations, M meta-features, D encoded hyperparameters.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,16 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from metaflow_hpo.array_files import write_arrays
+from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.learners.threads import one_thread
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.meta_dataset import Array
 from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.targets import Standardiser
-from metaflow_hpo.surrogate.threads import one_thread
 
-WEIGHTS_FILE = "surrogate.safetensors"
-DESCRIPTION_FILE = "surrogate.json"
+_FILES = "surrogate"
 
 
 @dataclass(frozen=True)
@@ -158,8 +156,8 @@ class Surrogate:
 
 def save_surrogate(surrogate: Surrogate, folder: Path) -> None:
     """Write weights (safetensors) and description (JSON) into an existing folder."""
-    write_arrays(folder / WEIGHTS_FILE, {name: tensor.numpy() for name, tensor in surrogate.to_tensors().items()})
-    (folder / DESCRIPTION_FILE).write_text(json.dumps(surrogate.to_json(), indent=1, sort_keys=True))
+    arrays = {name: tensor.numpy() for name, tensor in surrogate.to_tensors().items()}
+    write_described(folder, _FILES, arrays, surrogate.to_json())
 
 
 def load_surrogate(folder: Path) -> Surrogate:
@@ -168,10 +166,5 @@ def load_surrogate(folder: Path) -> Surrogate:
     Raises:
         InvalidTableError: If the folder does not hold one.
     """
-    from safetensors.torch import load_file
-
-    if not (folder / WEIGHTS_FILE).is_file() or not (folder / DESCRIPTION_FILE).is_file():
-        raise InvalidTableError(
-            f"Expected {WEIGHTS_FILE} and {DESCRIPTION_FILE} in {folder}; run `metaflow-hpo fit` first."
-        )
-    return Surrogate.from_parts(json.loads((folder / DESCRIPTION_FILE).read_text()), load_file(folder / WEIGHTS_FILE))
+    arrays, description = read_described(folder, _FILES, "run `metaflow-hpo fit` first.")
+    return Surrogate.from_parts(description, {name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -4,7 +4,7 @@ The one thing to know: tasks, configurations and trials are put into an order of
 depends on the order of the lines. Configurations need not be shared by all tasks.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -13,9 +13,10 @@ import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.space import Categorical, Configuration, SearchSpace, Value
-from metaflow_hpo.surrogate.infer_space import PREFIX, infer_space
+from metaflow_hpo.space import Categorical, Configuration, SearchSpace
+from metaflow_hpo.surrogate.infer_space import infer_space
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
+from metaflow_hpo.tables import HP_PREFIX, read_configuration
 
 META_PREFIX = "mf_"
 _OPTIONAL = ("test_performance", "duration_s")
@@ -91,7 +92,8 @@ def build_trial_table(
 
     Args:
         frame: One line a trial: `task_id`, `hp_*`, `performance`; optional `family` (the task's name unless given),
-            `mf_*` (one value a task), `test_performance`, `duration_s`, `status` (anything but "ok" is failed).
+            `mf_*` (one value a task), `test_performance`, `duration_s`, `status` (anything but "ok" is failed, but
+            for "stopped": what that trial would have reached is not known, and it is left out).
             Repetitions of a configuration on a task are averaged; numbers written as text are read as numbers.
         lower_is_better: The performance is a loss or an error: flip its sign and that of the test performance.
         space: Search space; inferred from the columns unless given.
@@ -102,6 +104,8 @@ def build_trial_table(
         SearchSpaceMismatchError: If a configuration lies outside the given space.
     """
     rows = _check_columns(frame, space)
+    if "status" in rows:
+        rows = rows.loc[rows["status"].ne("stopped")]
     sign = -1.0 if lower_is_better else 1.0
     ok = np.isfinite(rows["performance"]) & (rows["status"].eq("ok") if "status" in rows else True)
     rows = rows.assign(
@@ -113,7 +117,7 @@ def build_trial_table(
     if space is None:
         space = infer_space(rows)
         notes += _note_choices(rows, space)
-    columns = [PREFIX + name for name in space.names]
+    columns = [HP_PREFIX + name for name in space.names]
     # Numbered in the order of their values, not of their lines.
     rows = rows.assign(position=rows.groupby(columns, dropna=False, sort=True).ngroup())
     distinct = rows.drop_duplicates("position").sort_values("position")
@@ -130,11 +134,11 @@ def build_trial_table(
 
 
 def _check_columns(frame: pd.DataFrame, space: SearchSpace | None) -> pd.DataFrame:
-    needed = ["task_id", "performance"] + ([] if space is None else [PREFIX + name for name in space.names])
+    needed = ["task_id", "performance"] + ([] if space is None else [HP_PREFIX + name for name in space.names])
     missing = [name for name in needed if name not in frame.columns]
     if missing or frame.empty:
         raise InvalidTableError(
-            f"Expected one line a trial with the columns {needed[:_SHOWN]} and {PREFIX}<name>; "
+            f"Expected one line a trial with the columns {needed[:_SHOWN]} and {HP_PREFIX}<name>; "
             f"{f'{missing[:_SHOWN]} are missing' if missing else 'there is no line'} "
             f"(found {[str(c) for c in frame.columns][:12]}). Rename the columns, or give another table."
         )
@@ -164,9 +168,11 @@ def _check_columns(frame: pd.DataFrame, space: SearchSpace | None) -> pd.DataFra
         raise InvalidTableError(
             f"Expected the status 'ok' of trials that worked; found only {found}. Rename it, or drop the column."
         )
-    text = set() if space is None else {PREFIX + hp.name for hp in space.hyperparameters if isinstance(hp, Categorical)}
+    text = (
+        set() if space is None else {HP_PREFIX + hp.name for hp in space.hyperparameters if isinstance(hp, Categorical)}
+    )
     for name in rows.columns:
-        if str(name).startswith(PREFIX) and name not in text:
+        if str(name).startswith(HP_PREFIX) and name not in text:
             rows[name] = _read_numbers(rows[name])
     return rows
 
@@ -185,22 +191,6 @@ def _read_numbers(column: pd.Series) -> pd.Series:
         return column
     numbers = pd.to_numeric(column, errors="coerce")
     return column if numbers[present.index].isna().any() else numbers
-
-
-def read_configuration(row: Mapping[Hashable, Value], space: SearchSpace) -> Configuration:
-    """Return the configuration in the `hp_*` cells of a line; a missing cell or column says that it is not used.
-
-    Choices are text whatever their column held.
-
-    Raises:
-        SearchSpaceMismatchError: If it does not belong to the search space.
-    """
-    values = {}
-    for hp in space.hyperparameters:
-        value = row.get(PREFIX + hp.name)
-        if value is not None and not pd.isna(value):
-            values[hp.name] = str(value) if isinstance(hp, Categorical) else value
-    return space.validate(values)
 
 
 def _read_tasks(rows: pd.DataFrame) -> tuple[tuple[TaskTrials, ...], tuple[str, ...]]:
@@ -247,7 +237,7 @@ def _note_trials(rows: pd.DataFrame, ok: "pd.Series[bool]") -> list[str]:
         notes.append(
             f"{failed} of {total} trials failed or have no finite performance: each counts as its task's worst."
         )
-    columns = ["task_id", *(c for c in rows.columns if str(c).startswith(PREFIX))]
+    columns = ["task_id", *(c for c in rows.columns if str(c).startswith(HP_PREFIX))]
     repeated = int(rows.duplicated(columns).sum())
     if repeated:
         notes.append(f"{repeated} of {total} trials repeat a configuration on its task: their mean counts.")
@@ -256,9 +246,9 @@ def _note_trials(rows: pd.DataFrame, ok: "pd.Series[bool]") -> list[str]:
 
 def _note_choices(rows: pd.DataFrame, space: SearchSpace) -> list[str]:
     """Warn of text that differs in nearly every configuration, such as a name or a number with a unit."""
-    names = [PREFIX + hp.name for hp in space.hyperparameters if isinstance(hp, Categorical)]
+    names = [HP_PREFIX + hp.name for hp in space.hyperparameters if isinstance(hp, Categorical)]
     counts = {name: int(rows[name].nunique()) for name in names}
-    configurations = len(rows[[PREFIX + name for name in space.names]].drop_duplicates())
+    configurations = len(rows[[HP_PREFIX + name for name in space.names]].drop_duplicates())
     return [
         f"{name} holds {count} different texts in {configurations} configurations: nothing carries over from one to "
         "another. Give numbers, or drop the column if it only names the configuration."

@@ -26,7 +26,7 @@ import psutil
 import pytest
 import yaml
 
-from metaflow_hpo.adapters import collect_steps
+from metaflow_hpo.actions import collect
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.ray_search import MAX_DEATHS, Order, search_on_ray, stream_trials
 from metaflow_hpo.adapters.servers import stop
@@ -205,8 +205,8 @@ def local(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Pi
     shutil.copy(mlflow_template, data / "mlflow" / "mlflow.db")
     settings = Settings(data=data, tasks=TASKS, core_trials=16, random_trials=TRIALS - 16, fidelity_epochs=30)
     pipeline = Pipeline(settings)
-    collect_steps.build_catalogue(pipeline)
-    collect_steps.search_tasks(pipeline, TASKS)
+    collect.build_catalogue(pipeline)
+    collect.search_tasks(pipeline, TASKS)
     return pipeline
 
 
@@ -241,7 +241,7 @@ def search_killing(pipeline: Pipeline, kill: Callable[[], bool]) -> dict[str, di
         if len(seen) >= 2 and not is_killed and kill():
             is_killed.append(True)
 
-    reports = collect_steps.search_tasks(replace(pipeline, progress=progress), TASKS)
+    reports = collect.search_tasks(replace(pipeline, progress=progress), TASKS)
     assert is_killed
     return reports
 
@@ -273,9 +273,9 @@ class TestTwoNodes:
         assert {run.data.tags["task_id"] for run in runs if "task_id" in run.data.tags} == set(TASKS)
 
     def test_a_second_call_searches_nothing_and_leaves_the_tables_as_they_are(self, unsearched, local):
-        collect_steps.search_tasks(unsearched, TASKS)
+        collect.search_tasks(unsearched, TASKS)
         before = {t: unsearched.store.search_results_path(t).read_bytes() for t in TASKS}
-        reports = collect_steps.search_tasks(unsearched, TASKS)
+        reports = collect.search_tasks(unsearched, TASKS)
         assert [report["fresh_trials"] for report in reports.values()] == [0] * len(TASKS)
         assert {t: unsearched.store.search_results_path(t).read_bytes() for t in TASKS} == before
 

@@ -6,7 +6,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters.audit import audit, read_decisions
+from metaflow_hpo.actions.audit import audit, read_decisions
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.registry import ChampionVersion, Registry
 from metaflow_hpo.adapters.tracking import Tracking

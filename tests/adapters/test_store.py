@@ -114,6 +114,15 @@ def test_the_trials_of_two_learners_share_a_table(store: DataStore) -> None:
     assert [dict(t.configuration) for t in read] == [dict(t.configuration) for t in both]
 
 
+def test_of_a_trial_known_without_and_with_its_refit_the_later_one_counts(store: DataStore) -> None:
+    data = make_task()
+    trials = make_trials(data)
+    without = [replace(trial, test_performance=float("nan")) for trial in trials]
+    frame = store.write_trials(data.task, make_trials(data, 1, "mlp"), [*without, *trials])
+    assert len(frame) == 1 + len(trials)
+    assert frame["test_performance"].notna().all()
+
+
 def test_meta_features_are_those_of_the_very_rows_and_complete(store: DataStore) -> None:
     task = make_task().task
     names = ("mf_rows", "mf_columns")

@@ -27,7 +27,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.adapters.collect_steps import build_catalogue
+from metaflow_hpo.actions.collect import build_catalogue
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.orchestration import assets
 from metaflow_hpo.orchestration.main_job import materialize

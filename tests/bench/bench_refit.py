@@ -17,11 +17,11 @@ from typing import Any
 import pandas as pd
 from sklearn.datasets import make_classification
 
-from metaflow_hpo.adapters import collect_steps, surrogate_steps
+from metaflow_hpo.actions import collect, fit
+from metaflow_hpo.actions.lineage import log_inputs
+from metaflow_hpo.actions.pack import unpack
 from metaflow_hpo.adapters.files import write_frame
 from metaflow_hpo.adapters.knowledge import open_knowledge
-from metaflow_hpo.adapters.lineage import log_inputs
-from metaflow_hpo.adapters.pack import unpack
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.adapters.sources.task_files import write_task
@@ -76,13 +76,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_bench_") as temporary:
         pipeline = timed("prepare", lambda: open_shipped(Path(temporary) / "data"))
         land_task(pipeline, Path(temporary))
-        timed("search", lambda: collect_steps.search_tasks(pipeline, ["landed"]))
-        timed("describe", lambda: collect_steps.describe_tasks(pipeline, ["landed"]))
-        timed("join", lambda: collect_steps.join_tasks(pipeline))
-        warm = timed("refit", lambda: surrogate_steps.fit(pipeline, incremental=True))
+        timed("search", lambda: collect.search_tasks(pipeline, ["landed"]))
+        timed("describe", lambda: collect.describe_tasks(pipeline, ["landed"]))
+        timed("join", lambda: collect.join_tasks(pipeline))
+        warm = timed("refit", lambda: fit.fit(pipeline, incremental=True))
         report["refit"] |= {"start": warm["start_reason"], "metrics": warm["metrics"]}
         if chosen.full:
-            full = timed("full_fit", lambda: surrogate_steps.fit(pipeline))
+            full = timed("full_fit", lambda: fit.fit(pipeline))
             report["full_fit"] |= {"start": full["start_reason"], "metrics": full["metrics"]}
     print(json.dumps(report, indent=1))
     if chosen.output:

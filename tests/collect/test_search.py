@@ -54,9 +54,11 @@ class Trainer:
         self.clock = clock
         self.stop_after = stop_after
 
-    def __call__(self, data, learner, configurations, *, strategy, seed, fidelity_epochs=None, folds=None):
+    def __call__(self, data, learner, configurations, *, strategy, seed, fidelity_epochs=None, folds=None, **options):
         self.calls += 1
+        refit, judge = options.pop("refit", True), options.pop("judge", None)
         assert folds
+        assert not options
         try:
             for index in reversed(range(len(configurations))):
                 if self.stop_after is not None and len(self.trained) >= self.stop_after:
@@ -75,9 +77,12 @@ class Trainer:
                     seed,
                     fidelity_epochs,
                     performance,
-                    0.5,
+                    0.5 if refit else float("nan"),
                     len(self.trained),
                 )
+                if judge is not None and performance < judge:
+                    reason = {"status": "stopped", "reason": "stopped: too low", "learning_curve": (0.1,)}
+                    trial = replace(trial, performance=float("nan"), **reason)
                 failed = {"performance": float("nan"), "status": "failed", "reason": "diverged"}
                 yield index, replace(trial, **failed) if configuration["n"] == 9 else trial
         finally:
@@ -266,6 +271,96 @@ def test_halving_stops_when_time_is_up_and_goes_on_later(clock, seconds):
     whole = run(strategy="halving", trials=9)
     assert {trial.key for trial in trials} <= {trial.key for trial in whole[: len(trials) + 2]}
     assert strip(run(strategy="halving", trials=9, known=journal)) == strip(whole)
+
+
+@pytest.fixture
+def refitted(monkeypatch):
+    """Names of the configurations that were refitted; the refit of the best of all fails."""
+    names = []
+
+    def refit_trial(data, learner, trial, folds):
+        assert folds
+        names.append(trial.configuration_id)
+        if trial.configuration == BEST.configuration:
+            return replace(trial, performance=float("nan"), status="failed", reason="diverged (on the refit)")
+        return replace(trial, test_performance=0.25)
+
+    monkeypatch.setattr(search_module, "refit_trial", refit_trial)
+    return names
+
+
+BEST = find_best(run())
+
+
+def test_only_the_best_is_refitted_and_the_next_best_where_that_fails(refitted):
+    seen = []
+    trials = run(refit="best", on_trial=seen.append)
+    second = find_best(trials)
+    assert refitted == [BEST.configuration_id, second.configuration_id]
+    assert second.test_performance == 0.25
+    assert sorted(t.performance for t in run() if t.status == "ok")[-2] == second.performance
+    assert [t.configuration_id for t in trials] == [t.configuration_id for t in run()]
+    assert sum(math.isfinite(trial.test_performance) for trial in trials) == 1
+    assert len(seen) == 10
+
+
+def test_a_best_that_was_refitted_before_is_not_refitted_again(refitted):
+    first = run(refit="best")
+    refitted.clear()
+    trainer = Trainer()
+    assert strip(run(trainer, refit="best", known=first)) == strip(first)
+    assert (trainer.calls, refitted) == (0, [])
+
+
+def test_what_another_search_left_out_is_made_up_for_where_all_are_wanted(refitted):
+    first = run(refit="best")
+    refitted.clear()
+    trainer, seen = Trainer(), []
+    trials = run(trainer, refit="all", known=first, on_trial=seen.append)
+    assert all(math.isfinite(trial.test_performance) for trial in trials if trial.status == "ok")
+    assert trainer.calls == 0
+    assert sorted(refitted) == sorted(t.configuration_id for t in seen)
+    assert len(refitted) == sum(trial.status == "ok" for trial in trials) - 1
+
+
+def stop_below_best(trials):
+    """Stop what is worse than the best of the trials before; the judge of `Trainer` is a number."""
+    best = find_best(trials)
+    return None if best is None else best.performance
+
+
+def test_later_trials_are_stopped_by_what_earlier_batches_reached(refitted):
+    trials = run(strategy="tpe", trials=12, refit="best", stopping=stop_below_best)
+    for position, trial in enumerate(trials):
+        if trial.status == "stopped":
+            assert trial.configuration["x"] < find_best(trials[:position]).performance
+    assert {trial.status for trial in trials} >= {"ok", "stopped"}
+
+
+def test_a_killed_search_that_stops_trials_goes_on_with_the_same_decisions(refitted):
+    options = {"strategy": "tpe", "trials": 12, "refit": "best", "stopping": stop_below_best}
+    whole, journal = run(**options), []
+    with pytest.raises(KeyboardInterrupt):
+        run(Trainer(stop_after=5), on_trial=journal.append, **options)
+    trainer = Trainer()
+    assert strip(run(trainer, known=journal, **options)) == strip(whole)
+    assert len(trainer.trained) == 7
+
+
+def test_a_search_that_stops_nothing_trains_stopped_trials_to_the_end(refitted):
+    options = {"strategy": "tpe", "trials": 6, "refit": "best"}
+    known = run(stopping=stop_below_best, **options)
+    again = run(known=known, **options)
+    assert "stopped" in {trial.status for trial in known}
+    assert "stopped" not in {trial.status for trial in again}
+
+
+def test_a_search_without_a_good_trial_refits_nothing(refitted):
+    class Failing(FakeLearner):
+        space = SearchSpace((Float("x", 0.0, 1.0, 0.5), Categorical("n", (9,), 9)))
+
+    trials = search(DATA, Failing(), strategy="random", trials=3, evaluate=Trainer(), refit="best")
+    assert ({trial.status for trial in trials}, refitted) == ({"failed"}, [])
 
 
 def test_the_best_is_chosen_among_the_trials_of_the_most_epochs():

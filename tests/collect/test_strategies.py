@@ -1,5 +1,6 @@
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,6 +162,13 @@ def test_failed_trials_get_the_worst_performance_and_zero_where_all_failed():
     trials = [make_trial(TINY.default, -3.0), failed, make_trial(TINY.default, 2.0)]
     assert performances_with_failures(trials) == [-3.0, -3.0, 2.0]
     assert performances_with_failures([failed]) == [0.0]
+
+
+def test_a_stopped_trial_counts_as_what_it_had_reached():
+    stopped = replace(
+        make_trial(TINY.default, math.nan), status="stopped", reason="stopped: too low", learning_curve=(0.1, 0.4)
+    )
+    assert performances_with_failures([make_trial(TINY.default, 0.2), stopped]) == [0.2, 0.4]
 
 
 @pytest.mark.parametrize("name", ["tpe", "hyperopt"])

@@ -57,6 +57,14 @@ def evaluated(meta, surrogate, evaluation):
         noise_floor=pd.DataFrame(
             {"task_id": ["task_00", "task_00"], "k": [1, 5], "regret": [0.0625, 0.0], "surrogate": [0.25, 0.125]}
         ),
+        stopping=pd.DataFrame(
+            {
+                "task_id": ["task_00", "task_01"],
+                "stopped_fraction": [0.5, 0.25],
+                "saved_fraction": [0.125, 0.375],
+                "lost": [0.0, 0.0123],
+            }
+        ),
         realised=realised,
         gains=gains,
         covered=dict.fromkeys(meta.task_ids, 0.75),

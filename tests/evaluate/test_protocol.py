@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from metaflow_hpo.errors import DegenerateTaskError
 from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, incumbent_regret, regret_of, summarise
+from metaflow_hpo.learners.threads import one_thread
 from metaflow_hpo.recommend.baselines import DefaultRecommender, RandomRecommender
 from metaflow_hpo.recommend.portfolio import task_regret
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
@@ -16,12 +16,9 @@ KS = (1, 3, 10)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tiny matrices take far longer on two threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

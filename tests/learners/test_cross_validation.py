@@ -8,12 +8,20 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
 from metaflow_hpo.collect.preparation import prepare_task
-from metaflow_hpo.errors import SearchSpaceMismatchError
-from metaflow_hpo.learners.cross_validation import assign_folds, count_folds, evaluate_configurations, make_folds
+from metaflow_hpo.errors import MetaflowHPOError, SearchSpaceMismatchError
+from metaflow_hpo.learners.cross_validation import (
+    assign_folds,
+    count_folds,
+    evaluate_configurations,
+    make_folds,
+    refit_trial,
+)
+from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Fold, Outcome
 from metaflow_hpo.learners.mlp import MLP
 from metaflow_hpo.learners.svm import SVM
 from metaflow_hpo.space import Float, SearchSpace
+from metaflow_hpo.tables import trial_to_record
 from metaflow_hpo.task import Task, TaskData
 
 
@@ -167,6 +175,64 @@ def test_prepared_folds_give_the_same_trial():
     data = make_data()
     one, other = evaluate(data), evaluate(data, folds=make_folds(data))
     assert replace(one, duration_s=0) == replace(other, duration_s=0)
+
+
+class StopAt:
+    """A judge that stops everything at one epoch."""
+
+    def __init__(self, epoch):
+        self.checkpoints = (epoch,)
+        self.asked = []
+
+    def __call__(self, curve):
+        self.asked.append(tuple(curve.tolist()))
+        return "stopped: enough"
+
+
+def test_a_trial_that_the_judge_stops_has_its_curve_and_no_performance():
+    data = make_data()
+    judge = StopAt(3)
+    trial = evaluate(data, refit=False, judge=judge)
+    whole = evaluate(data)
+    assert (trial.status, trial.reason) == ("stopped", "stopped: enough")
+    assert math.isnan(trial.performance)
+    assert math.isnan(trial.test_performance)
+    assert trial.learning_curve == whole.learning_curve[:3]
+    assert len(judge.asked) == 1
+    assert judge.asked[0] == pytest.approx(trial.learning_curve)
+
+
+def test_a_learner_that_cannot_be_judged_trains_to_the_end():
+    judge = StopAt(1)
+    assert evaluate(make_data(), SVM(), refit=False, judge=judge).status == "ok"
+    assert judge.asked == []
+
+
+def test_a_judge_is_refused_where_it_would_see_test_rows():
+    with pytest.raises(MetaflowHPOError, match="would see the test rows"):
+        evaluate(make_data(), judge=StopAt(1))
+
+
+@pytest.mark.parametrize("learner", [MLP(), IsolatedLearner(MLP()), SVM()], ids=["mlp", "mlp in processes", "svm"])
+@pytest.mark.parametrize("regression", [False, True], ids=["classification", "regression"])
+def test_a_refit_made_up_for_gives_the_same_trial(learner, regression):
+    data = make_data(regression)
+    whole, validated = evaluate(data, learner), evaluate(data, learner, refit=False)
+    assert math.isnan(validated.test_performance)
+    assert not any(name.startswith("test_") for name in validated.scores)
+    assert validated.performance == whole.performance
+    assert validated.learning_curve == whole.learning_curve
+    refitted = refit_trial(data, learner, validated)
+    assert refitted.duration_s > validated.duration_s
+    assert replace(refitted, duration_s=0) == replace(whole, duration_s=0)
+
+
+def test_a_refit_that_fails_makes_the_trial_a_failed_one():
+    data = make_data()
+    trial = refit_trial(data, Stub(fails_on=0), evaluate(data, Stub(), refit=False))
+    whole = evaluate(data, Stub(fails_on=count_folds(112)))
+    assert trial.reason == whole.reason == "diverged: on purpose (on the refit)"
+    assert trial_to_record(trial) == trial_to_record(whole)
 
 
 def test_bad_requests_are_refused_before_anything_is_trained():

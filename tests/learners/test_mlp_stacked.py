@@ -5,16 +5,17 @@ from scipy.stats import qmc
 
 from metaflow_hpo.learners.learner import Fold
 from metaflow_hpo.learners.limits import Limits
-from metaflow_hpo.learners.mlp import MLP, SPACE, draw_start, make_recipe
+from metaflow_hpo.learners.mlp import MLP
 from metaflow_hpo.learners.mlp_kernel import hash32 as kernel_hash32
 from metaflow_hpo.learners.mlp_population import Member, Population, Rows, hash32
+from metaflow_hpo.learners.mlp_recipe import SPACE, draw_start, make_recipe
 from metaflow_hpo.learners.mlp_stacked import measure_mb, plan_groups, train_population
-from metaflow_hpo.learners.mlp_torch import single_threaded_torch
+from metaflow_hpo.learners.threads import one_thread
 
 CPU = torch.device("cpu")
 
 
-def make_fold(classes: int, rows: int = 90, seed: int = 0) -> Fold:
+def make_fold(classes: int, rows: int = 90, seed: int = 0, number: int = 0) -> Fold:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows + 40, 5)).astype(np.float32)
     signal = x[:, 0] + x[:, 1] * x[:, 2] + 0.3 * rng.normal(size=len(x))
@@ -22,7 +23,7 @@ def make_fold(classes: int, rows: int = 90, seed: int = 0) -> Fold:
         y = np.digitize(signal, np.quantile(signal, np.linspace(0, 1, classes + 1)[1:-1]))
     else:
         y = (signal / signal.std()).astype(np.float32)
-    return Fold(x[:rows], y[:rows], x[rows:], y[rows:], classes)
+    return Fold(x[:rows], y[:rows], x[rows:], y[rows:], classes, number=number)
 
 
 def spread(count: int, **fixed):
@@ -49,7 +50,9 @@ def assert_close(one, other):
 
 @pytest.mark.parametrize("classes", [0, 2, 3])
 def test_networks_follow_the_reference_whatever_they_are_stacked_with(classes):
-    folds = [make_fold(classes, rows, seed=rows) for rows in (90, 91, 135)]  # the last, incomplete batch differs
+    folds = [
+        make_fold(classes, rows, seed=rows, number=number) for number, rows in enumerate((90, 91, 135))
+    ]  # the last, incomplete batch differs
     configurations = spread(8, dropout=0.0, learning_rate=0.003)
     stacked = train(folds, configurations, engine="stacked", device="cpu")
     reference = train(folds, configurations, engine="torch", device="cpu")
@@ -59,7 +62,7 @@ def test_networks_follow_the_reference_whatever_they_are_stacked_with(classes):
 
 @pytest.mark.parametrize("classes", [0, 3])
 def test_with_dropout_they_follow_the_kernel_as_the_masks_are_the_same(classes):
-    folds = [make_fold(classes, rows) for rows in (90, 135)]
+    folds = [make_fold(classes, rows, number=number) for number, rows in enumerate((90, 135))]
     configurations = spread(8, learning_rate=0.003)
     assert max(configuration["dropout"] for configuration in configurations) > 0.4
     stacked = train(folds, configurations, engine="stacked", device="cpu")
@@ -92,7 +95,7 @@ def test_padding_stays_zero():
     starts = [draw_start(member.recipe, 90, 0, configurations[member.index], 0) for member in members]
     rows = [Rows.gather([fold], CPU, validation=validation) for validation in (False, True)]
     population = Population(members, starts, *rows)
-    with single_threaded_torch():
+    with one_thread():
         population.train_epoch(0, lambda: True)
     for number in range(3):
         weights, bias = population.layer(population.parameters, number)

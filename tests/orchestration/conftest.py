@@ -22,24 +22,37 @@ SMALL = {
 
 
 class Project:
-    """A data folder, the environment that points to it and the Dagster instance that filled it."""
+    """A data folder, the settings that point to it and the Dagster instance that filled it."""
 
     def __init__(self, data: Path, instance: dg.DagsterInstance) -> None:
         self.data = data
         self.instance = instance
-        self.environment = {**os.environ, **SMALL, "METAFLOW_HPO_DATA": str(data)}
+        self.variables = {**SMALL, "METAFLOW_HPO_DATA": str(data)}
+        self.environment = {**os.environ, **self.variables}
 
     def pipeline(self) -> Pipeline:
         return Pipeline(Settings())
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory):
+def finished_project(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
     (root / "dagster").mkdir()
-    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.local_temp(str(root / "dagster")) as instance:
-        for name, value in {**SMALL, "METAFLOW_HPO_DATA": str(root / "data")}.items():
-            patch.setenv(name, value)
+    with dg.DagsterInstance.local_temp(str(root / "dagster")) as instance:
         made = Project(root / "data", instance)
-        assert run_main_job(instance, PipelineResource())
+        with pytest.MonkeyPatch.context() as patch:
+            set_variables(patch, made)
+            assert run_main_job(instance, PipelineResource())
         yield made
+
+
+@pytest.fixture
+def project(finished_project, monkeypatch):
+    """The finished project, with its settings in the environment of this test alone."""
+    set_variables(monkeypatch, finished_project)
+    return finished_project
+
+
+def set_variables(patch: pytest.MonkeyPatch, project: Project) -> None:
+    for name, value in project.variables.items():
+        patch.setenv(name, value)

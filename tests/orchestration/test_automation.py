@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters.collect_steps import describe_tasks, search_tasks
+from metaflow_hpo.actions.collect import describe_tasks, search_tasks
 from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.definitions import defs
@@ -109,7 +109,7 @@ def test_the_sensor_waits_for_a_run_tries_a_killed_one_again_and_stops_in_the_en
 
 
 def test_a_file_accepted_on_the_command_line_still_gets_its_partition(data, instance):
-    from metaflow_hpo.adapters.collect_steps import build_catalogue
+    from metaflow_hpo.actions.collect import build_catalogue
 
     land(data, 1)
     build_catalogue(Pipeline(Settings()))

@@ -90,7 +90,7 @@ def wine(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def served(project):
     """The project with a champion, whatever the gate thought of so small a search."""
     pipeline = project.pipeline()

@@ -12,7 +12,8 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters import champion_steps, collect_steps, evaluation_files, surrogate_steps
+from metaflow_hpo.actions import collect, fit, promote
+from metaflow_hpo.adapters import evaluation_files
 from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.definitions import defs
 from metaflow_hpo.errors import MetaflowHPOError
@@ -97,7 +98,7 @@ def test_searches_are_nested_runs_with_their_tables(project):
 
 
 def test_the_surrogate_run_holds_learning_curves_and_the_evaluation(project):
-    candidate = surrogate_steps.read_candidate(project.pipeline())
+    candidate = fit.read_candidate(project.pipeline())
     client = project.pipeline().tracking.client()
     run = client.get_run(candidate["run_id"])
     assert run.data.tags["data.meta_dataset.md5"] == candidate["meta_dataset_md5"]
@@ -111,22 +112,22 @@ def test_the_surrogate_run_holds_learning_curves_and_the_evaluation(project):
 
 def test_a_second_run_trains_nothing_and_changes_no_table(project):
     before = {name: digest(project.data / name) for name in ("tasks", "search_results", "meta_features")}
-    version = surrogate_steps.read_candidate(project.pipeline())["version"]
+    version = fit.read_candidate(project.pipeline())["version"]
     assert run_main_job(project.instance, PipelineResource())
     assert before == {name: digest(project.data / name) for name in before}
     pipeline = project.pipeline()
-    reports = collect_steps.search_tasks(pipeline, pipeline.store.task_ids())
+    reports = collect.search_tasks(pipeline, pipeline.store.task_ids())
     assert {r["fresh_trials"] for r in reports.values()} == {0}
-    assert surrogate_steps.fit(pipeline)["reused"]
-    assert surrogate_steps.read_candidate(pipeline)["version"] == version
+    assert fit.fit(pipeline)["reused"]
+    assert fit.read_candidate(pipeline)["version"] == version
 
 
 def test_an_unevaluated_candidate_is_not_promoted(project, monkeypatch):
     pipeline = project.pipeline()
-    candidate = surrogate_steps.read_candidate(pipeline)
-    monkeypatch.setattr(champion_steps, "read_candidate", lambda _: {**candidate, "version": 99})
+    candidate = fit.read_candidate(pipeline)
+    monkeypatch.setattr(promote, "read_candidate", lambda _: {**candidate, "version": 99})
     with pytest.raises(MetaflowHPOError, match="Version 99 has not been evaluated"):
-        champion_steps.promote(pipeline)
+        promote.promote(pipeline)
 
 
 def test_a_refused_candidate_leaves_the_champion_and_says_why(project):
@@ -143,7 +144,7 @@ def test_a_refused_candidate_leaves_the_champion_and_says_why(project):
     try:
         write_json(evaluation, {**results, "version": worse, "promoted": False, "reason": "Worse than portfolio."})
         write_json(candidate_file, {**candidate, "version": worse})
-        record = champion_steps.promote(pipeline)
+        record = promote.promote(pipeline)
     finally:
         write_json(evaluation, results)
         write_json(candidate_file, candidate)
@@ -206,7 +207,7 @@ def test_the_schedule_skips_what_the_surrogate_knows_already(project, monkeypatc
     with dg.build_schedule_context() as context:
         known = automation.weekly_retraining(context)
         assert isinstance(known, dg.SkipReason)
-        assert surrogate_steps.read_candidate(project.pipeline())["meta_dataset_md5"] in known.skip_message
+        assert fit.read_candidate(project.pipeline())["meta_dataset_md5"] in known.skip_message
         # A table that is newer than the join may hold what is not joined yet.
         table = project.data / "search_results" / "iris.parquet"
         stat = table.stat()

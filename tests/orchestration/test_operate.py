@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_wine
 
 from metaflow_hpo import cli
-from metaflow_hpo.adapters import champion_steps, surrogate_steps
+from metaflow_hpo.actions import fit, promote
 from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
 from metaflow_hpo.orchestration import assets, checks
@@ -59,7 +59,7 @@ def test_a_recommendation_is_followed_back_and_its_outcome_recorded(champion, ca
 
     trace = json.loads(call("lineage", name, "--json")[1])
     pipeline = champion.pipeline()
-    candidate = surrogate_steps.read_candidate(pipeline)
+    candidate = fit.read_candidate(pipeline)
     assert trace["recommendation"]["task"]["sha256"] == answer["task"]["sha256"]
     assert trace["version"]["version"] == answer["lineage"]["surrogate_version"]
     assert trace["version"]["meta_dataset_md5"] == data_md5(pipeline.store.meta_dataset_path)
@@ -92,7 +92,7 @@ def test_a_recommendation_is_followed_back_and_its_outcome_recorded(champion, ca
 def test_rolling_back_is_one_command_that_the_gate_does_not_undo(champion, call):
     pipeline = champion.pipeline()
     registry, store = pipeline.registry, pipeline.store
-    candidate = surrogate_steps.read_candidate(pipeline)
+    candidate = fit.read_candidate(pipeline)
     example = pd.DataFrame([dict.fromkeys(_meta_features(pipeline), 0.0)])
     second = registry.register_surrogate(store.surrogate_folder, run_id=candidate["run_id"], input_example=example)
     results_file, candidate_file = store.evaluation_folder / "results.json", store.data / "mlflow" / "candidate.json"
@@ -101,11 +101,11 @@ def test_rolling_back_is_one_command_that_the_gate_does_not_undo(champion, call)
         passed = {**json.loads(kept[results_file]), "version": second, "promoted": True, "reason": "Not worse."}
         write_json(results_file, passed)
         write_json(candidate_file, {**candidate, "version": second})
-        assert champion_steps.promote(pipeline)["version"] == second
+        assert promote.promote(pipeline)["version"] == second
         code, out, err = call("promote", 1, "--reason", "version 2 is slower", "--json")
         assert code == 0, err
         assert (json.loads(out)["version"], json.loads(out)["previous"]) == (1, second)
-        record = champion_steps.promote(pipeline)
+        record = promote.promote(pipeline)
         assert (record["version"], record["promoted"]) == (1, False)
         assert f"metaflow-hpo promote {second}" in record["reason"]
     finally:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy, fresh_configurations
-from metaflow_hpo.recommend.recommendation import Observed
+from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.space import configuration_id
 from metaflow_hpo.trial import Trial
 
@@ -82,7 +82,7 @@ def test_a_failed_trial_counts_as_the_worst_of_the_others(served, meta):
 
 
 def test_new_configurations_are_valid_new_and_the_same_for_the_same_seed(meta):
-    observed = [Observed(c, float(p)) for c, p in zip(meta.configurations, meta.performance[0], strict=True)]
+    observed = [ObservedTrial(c, float(p)) for c, p in zip(meta.configurations, meta.performance[0], strict=True)]
     fresh = fresh_configurations(meta.space, observed, seed=1)
     assert fresh == fresh_configurations(meta.space, observed, seed=1)
     assert fresh != fresh_configurations(meta.space, observed, seed=2)
@@ -93,7 +93,7 @@ def test_new_configurations_are_valid_new_and_the_same_for_the_same_seed(meta):
 
 
 def test_half_of_the_new_ones_lie_near_the_best(meta):
-    best = [Observed(meta.space.from_unit(np.array([[0.3, 0.4, 0.9, 0.5]]))[0], 1.0)]
+    best = [ObservedTrial(meta.space.from_unit(np.array([[0.3, 0.4, 0.9, 0.5]]))[0], 1.0)]
     fresh = fresh_configurations(meta.space, best, seed=0)
     away = np.abs(meta.space.to_unit(fresh)[:, :2] - [0.3, 0.4]).max(axis=1)
     # Four standard steps; of points anywhere in the space half as many would lie so near.

@@ -8,7 +8,8 @@ from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.collect.meta_features import describe
 from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTaskError
-from metaflow_hpo.recommend.recommendation import Observed, ServedRecommender
+from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.sequential import ObservedTrial
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_on_every_past_task_the_best_of_a_set_is_expected_to_be_as_good_as_the_d
     for row, performance in zip(shipped.past.meta_features[::10], shipped.past.performance[::10], strict=True):
         for count, tried in ((1, 0), (5, 0), (5, 2), (5, 6)):
             chosen = shipped.past.configurations[7 : 7 + tried]
-            observed = [Observed(c, float(p)) for c, p in zip(chosen, performance[7:], strict=False)]
+            observed = [ObservedTrial(c, float(p)) for c, p in zip(chosen, performance[7:], strict=False)]
             found = shipped.choose(row, count, observed)
             assert found.mean.max() >= found.default_mean
 

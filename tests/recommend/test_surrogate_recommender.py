@@ -6,6 +6,7 @@ import pytest
 from metaflow_hpo.recommend.baselines import PortfolioRecommender
 from metaflow_hpo.recommend.portfolio import task_regret, weigh_by_distance
 from metaflow_hpo.recommend.surrogate_recommender import FOREST_SHARE, SurrogateRecommender
+from metaflow_hpo.recommend.task_distance import StandardDistance
 from metaflow_hpo.recommend.task_forest import TaskForest
 
 
@@ -55,7 +56,7 @@ def test_where_the_forest_has_proved_itself_it_weighs_the_past_tasks(forty_tasks
         weights = recommender.similarity(row)
         assert weights.sum() == pytest.approx(1.0)
         assert weights.min() >= 0.1 / 40 - 1e-12
-        by_distance = weigh_by_distance(recommender.squared_distances(row))
+        by_distance = weigh_by_distance(recommender.distance.squared(row))
         assert weights @ np.abs(best_at - at) < 0.6 * (by_distance @ np.abs(best_at - at))
 
 
@@ -74,7 +75,7 @@ def test_where_meta_features_tell_nothing_past_tasks_are_weighed_by_distance(for
     recommender = SurrogateRecommender.fit(surrogate, replace(forty_tasks, meta_features=noise), 0.0)
     assert recommender.forest.share == 0
     np.testing.assert_array_equal(
-        recommender.similarity(np.zeros(4)), weigh_by_distance(recommender.squared_distances(np.zeros(4)))
+        recommender.similarity(np.zeros(4)), weigh_by_distance(recommender.distance.squared(np.zeros(4)))
     )
 
 
@@ -93,7 +94,7 @@ def test_similarity_sums_to_one_favours_near_tasks_and_never_forgets_a_task(meta
         similarity = recommender.similarity(row)
         assert similarity.sum() == pytest.approx(1.0)
         assert similarity.min() >= 0.5 / 12
-    order = np.argsort(recommender.squared_distances(meta.meta_features[3]))
+    order = np.argsort(recommender.distance.squared(meta.meta_features[3]))
     assert order[0] == 3
     assert (np.diff(recommender.similarity(meta.meta_features[3])[order]) <= 0).all()
 
@@ -101,7 +102,7 @@ def test_similarity_sums_to_one_favours_near_tasks_and_never_forgets_a_task(meta
 def test_similarity_is_half_uniform_and_half_a_softmax(by_distance):
     points = np.zeros((12, 4))
     points[:, 0] = np.arange(12.0)
-    line = replace(by_distance, past_meta_features=points, standardiser=_Identity())
+    line = replace(by_distance, distance=StandardDistance(_Identity(), points))
     # Squared distances 0, 1, 4, ..., 121; the median lies between 25 and 36.
     near = np.exp(-(np.arange(12.0) ** 2) / (2 * 30.5))
     np.testing.assert_allclose(line.similarity(np.zeros(4)), 0.5 / 12 + 0.5 * near / near.sum())

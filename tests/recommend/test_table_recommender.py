@@ -4,7 +4,7 @@ import pytest
 
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.evaluate.calibration import fit_table_interval
-from metaflow_hpo.recommend.recommendation import Observed
+from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.recommend.table_recommender import TableRecommender
 from metaflow_hpo.surrogate.trial_table import build_trial_table
 
@@ -57,13 +57,13 @@ def test_observed_losses_lead_to_the_optimum_without_meta_features():
     best_at, seen = 0.75, []
     for _ in range(7):
         chosen = recommender.recommend(None, 1, seen)["recommendations"][0]["configuration"]
-        seen.append(Observed(chosen, abs(chosen["x"] - best_at) + 0.05 * (chosen["kind"] == "b") + 3.0))
+        seen.append(ObservedTrial(chosen, abs(chosen["x"] - best_at) + 0.05 * (chosen["kind"] == "b") + 3.0))
     assert min(trial.performance for trial in seen) == pytest.approx(3.05, abs=0.011)
 
 
 def test_configurations_beside_the_pool_are_understood(recommender):
-    seen = [Observed({"x": 0.96, "kind": "a"}, 0.03), Observed({"x": 0.03, "kind": "a"}, 0.95)]
-    seen += [Observed({"x": 0.5, "kind": "b"}, 0.55)]
+    seen = [ObservedTrial({"x": 0.96, "kind": "a"}, 0.03), ObservedTrial({"x": 0.03, "kind": "a"}, 0.95)]
+    seen += [ObservedTrial({"x": 0.5, "kind": "b"}, 0.55)]
     first = recommender.recommend(None, 1, seen)["recommendations"][0]["configuration"]
     assert first["x"] >= 0.8
 
@@ -76,7 +76,7 @@ def test_answers_are_in_the_units_of_the_table(recommender):
         assert performance["low"] <= performance["mean"] <= performance["high"]
         assert item["expected_duration_s"] == pytest.approx(1.0 + 10 * item["configuration"]["x"])
     assert answer[0]["performance"]["mean"] < 0.45  # the mean over all tasks and configurations is .48
-    seen = [Observed({"x": x / 10, "kind": "a"}, abs(x / 10 - 0.5)) for x in (0, 2, 5, 9)]
+    seen = [ObservedTrial({"x": x / 10, "kind": "a"}, abs(x / 10 - 0.5)) for x in (0, 2, 5, 9)]
     expected = recommender.recommend(near(0.5), 2, seen)["recommendations"][0]
     assert expected["performance"]["mean"] == pytest.approx(
         abs(expected["configuration"]["x"] - 0.5) + 0.05 * (expected["configuration"]["kind"] == "b"), abs=0.1
@@ -88,7 +88,7 @@ def test_a_saved_recommender_answers_with_the_same_bits(tmp_path, shared):
     recommender = fit(make_frame(shared=shared))
     recommender.save(tmp_path)
     loaded = TableRecommender.load(tmp_path)
-    seen = [Observed({"x": 0.0, "kind": "a"}, 0.7), Observed({"x": 0.55, "kind": "b"}, 0.3)]
+    seen = [ObservedTrial({"x": 0.0, "kind": "a"}, 0.7), ObservedTrial({"x": 0.55, "kind": "b"}, 0.3)]
     for observed in ([], seen):
         assert loaded.recommend(near(0.75), 5, observed) == recommender.recommend(near(0.75), 5, observed)
     assert loaded.content_sha256 == recommender.content_sha256

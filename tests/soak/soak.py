@@ -35,7 +35,7 @@ import verdict  # noqa: E402
 import yaml  # noqa: E402
 from supervisor import Killer, Supervisor  # noqa: E402
 
-from metaflow_hpo.adapters.intake import find_pending  # noqa: E402
+from metaflow_hpo.actions.intake import find_pending  # noqa: E402
 from metaflow_hpo.adapters.pipeline import Pipeline  # noqa: E402
 from metaflow_hpo.adapters.servers import ui_servers  # noqa: E402
 from metaflow_hpo.orchestration.partitions import TASKS  # noqa: E402

@@ -9,9 +9,9 @@ import pandas as pd
 import psutil
 from deliveries import Bad, reason_is_given
 
-from metaflow_hpo.adapters.audit import read_decisions
+from metaflow_hpo.actions.audit import read_decisions
+from metaflow_hpo.actions.incumbent import judge
 from metaflow_hpo.adapters.files import read_frame
-from metaflow_hpo.adapters.incumbent import judge
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.versioning import file_md5, recorded_md5
 from metaflow_hpo.errors import InvalidTableError
@@ -105,7 +105,7 @@ def check_champion(pipeline: Pipeline, first: int) -> Iterator[str]:
 
 def _gate_value(pipeline: Pipeline, version: int) -> pd.Series:
     """Return the mean regret of a version on each present task."""
-    from metaflow_hpo.adapters.surrogate_steps import read_core
+    from metaflow_hpo.actions.fit import read_core
 
     meta = read_core(pipeline)
     served = ServedRecommender.load(pipeline.registry.download(version))

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError
-from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
-from metaflow_hpo.surrogate.meta_dataset import build_meta_dataset, read_configuration
+from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.space import Categorical, Integer, SearchSpace
+from metaflow_hpo.surrogate.meta_dataset import build_meta_dataset
 
 SPACE = SearchSpace((Integer("layers", 1, 4, 2), Categorical("optimizer", ("sgd", "adam"), "adam")))
 
@@ -59,6 +59,13 @@ def test_tasks_are_sorted_and_configurations_keep_their_order(built):
 def test_a_failed_trial_counts_as_the_worst_of_its_task_and_seeds_are_averaged(built):
     # iris: `two` failed, the worst is 0.3. wine: `one` is the mean of 0.8 and 0.6, `three` was never tried.
     np.testing.assert_allclose(built.performance, [[0.3, 0.9, 0.3], [0.5, 0.7, np.nan]])
+
+
+def test_a_stopped_trial_is_left_out_as_what_it_would_have_reached_is_not_known(built):
+    stopped = ("wine", "three", 3, "adam", 0, np.nan, 1.0, "stopped")
+    found = build_meta_dataset(frame_of([*TRIALS, stopped]), SPACE, "mlp")
+    np.testing.assert_array_equal(found.performance, built.performance)
+    assert np.isnan(found.performance[1, 2])
 
 
 def test_a_failed_trial_has_no_duration(built):
@@ -149,16 +156,7 @@ def test_arrays_of_another_shape_are_refused(built, field, message):
         replace(built, **{field: getattr(built, field)[:, :1]})
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
-def test_an_inactive_hyperparameter_is_left_out_of_its_configuration(missing):
-    space = SearchSpace(
-        (
-            Categorical("optimizer", ("sgd", "adam"), "adam"),
-            Float("momentum", 0.0, 0.99, 0.9, condition=Condition("optimizer", ("sgd",))),
-            Integer("width", 1, 9, 2),
-        )
-    )
-    row = {"hp_optimizer": "adam", "hp_momentum": missing, "hp_width": 3.0}
-    configuration = read_configuration(row, space)
-    assert configuration == {"optimizer": "adam", "width": 3}
-    assert isinstance(configuration["width"], int)
+def test_a_whole_number_with_a_fraction_is_refused_and_named_instead_of_being_cut():
+    trials = [(*t[:2], 2.7, *t[3:]) if t[1] == "three" else t for t in TRIALS]
+    with pytest.raises(SearchSpaceMismatchError, match=r"Configuration three of mlp.*task iris: layers must.*got 2\.7"):
+        build_meta_dataset(frame_of(trials), SPACE, "mlp")

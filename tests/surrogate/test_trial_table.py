@@ -32,6 +32,12 @@ def test_tasks_hold_their_trials_and_a_failed_trial_is_the_worst_of_its_task():
     assert table.families == ("a", "b")
 
 
+def test_a_stopped_trial_is_left_out():
+    frame = make_frame()
+    frame.loc[5, "status"] = "stopped"
+    assert [task.performance.tolist() for task in build_trial_table(frame).tasks] == [[0.1, 0.3, 0.2], [0.5, 0.9]]
+
+
 def test_lower_is_better_flips_both_performances():
     table = build_trial_table(make_frame(), lower_is_better=True)
     np.testing.assert_array_equal(table.tasks[0].performance, [-0.1, -0.3, -0.2])

@@ -1,0 +1,212 @@
+"""Recommendations for a person's data set, and the files they bring: rows, trials, configurations.
+
+The one thing to know: their rows are prepared like every other task's.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from metaflow_hpo.actions.feedback import identify
+from metaflow_hpo.adapters.files import read_json
+from metaflow_hpo.adapters.pipeline import Pipeline, Progress, show_nothing
+from metaflow_hpo.adapters.sources.inbox import load_file
+from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError, listed
+from metaflow_hpo.space import Configuration, SearchSpace
+from metaflow_hpo.task import TaskData
+
+if TYPE_CHECKING:
+    from metaflow_hpo.collect.target import AskedKind
+    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.sequential import ObservedTrial
+
+RECOMMENDED = "recommended"
+"""Strategy of trials whose configurations a recommender chose."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A person's data set with its meta-features by name."""
+
+    data: TaskData
+    meta_features: dict[str, float]
+
+
+def describe_file(
+    path: Path, target: str | None, kind: "AskedKind | None" = None, progress: Progress = show_nothing
+) -> Described:
+    """Read, prepare and describe a file, see `load_file`; a large one takes seconds, and `progress` shows with what.
+
+    Raises:
+        InvalidTaskError: If it cannot become a task.
+    """
+    progress(f"reading {path.name}", 0, 0)
+    data = load_file(path, target, kind=kind)
+    progress(f"describing {data.task.rows} rows", 0, 0)
+    return describe_data(data)
+
+
+def describe_data(data: TaskData) -> Described:
+    """Describe a prepared data set."""
+    from metaflow_hpo.collect.meta_features import describe
+
+    return Described(data, describe(data))
+
+
+def read_observed(path: Path, learner: str) -> "list[ObservedTrial]":
+    """Read a person's own trials of a learner, see `read_observed_in`."""
+    from metaflow_hpo.learners.registry import get_learner
+
+    return read_observed_in(path, get_learner(learner).space)
+
+
+def read_observed_in(path: Path, space: SearchSpace) -> "list[ObservedTrial]":
+    """Read a person's own trials: a table with `performance` and `hp_<name>` columns.
+
+    Lines without a performance (failed trials) are left out. The column of a hyperparameter that depends on another one
+    may be missing, where no trial used it.
+
+    Raises:
+        InvalidTableError: If a column is missing or no line has a performance.
+        SearchSpaceMismatchError: If a configuration does not belong to the search space.
+    """
+    from metaflow_hpo.adapters.sources.tables import read_table
+    from metaflow_hpo.recommend.sequential import ObservedTrial
+    from metaflow_hpo.tables import read_configuration as read_row
+
+    frame = read_table(path)
+    needed = ["performance", *(f"hp_{hp.name}" for hp in space.hyperparameters if hp.condition is None)]
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        raise InvalidTableError(f"Observed trials need the columns {needed}; {path.name} misses {missing}.")
+    values = pd.to_numeric(frame["performance"], errors="coerce")
+    rows = frame.assign(performance=values).loc[values.notna()]
+    if rows.empty:
+        raise InvalidTableError(
+            f"No line of {path.name} has a number in `performance`; there is nothing to go on from."
+        )
+    found = []
+    for position, row in zip(rows.index, rows.to_dict("records"), strict=True):
+        try:
+            configuration = read_row(row, space)
+        except SearchSpaceMismatchError as error:
+            raise SearchSpaceMismatchError(f"{path.name}, trial {int(position) + 1}: {error}") from error
+        found.append(ObservedTrial(configuration, float(row["performance"])))
+    return found
+
+
+def check_performances(observed: "Sequence[ObservedTrial]", metric: str) -> None:
+    """Check that performances can be of a task's metric: percents and losses would be believed otherwise.
+
+    Raises:
+        InvalidTableError: If one is above 1, or below 0 where the metric cannot be.
+    """
+    lowest = {"balanced_accuracy": 0.0, "accuracy": 0.0}.get(metric, -math.inf)
+    highest = math.inf if metric in {"log_loss", "rmse"} else 1.0
+    wrong = [o.performance for o in observed if not lowest <= o.performance <= highest]
+    if wrong:
+        raise InvalidTableError(
+            f"Expected {metric} in the column `performance` of the trials, between {lowest:g} and {highest:g} and "
+            f"higher is better; found {listed(wrong)}. Give that score itself: no percent and no loss."
+        )
+
+
+def recommend(
+    pipeline: Pipeline,
+    described: Described,
+    k: int,
+    observed: "Sequence[ObservedTrial]" = (),
+    *,
+    per_time: bool = False,
+) -> dict[str, Any]:
+    """Return recommendations for a described task, as in the CLI's contract.
+
+    They are the champion's; before there is one of the learner, those of the knowledge that ships.
+
+    Raises:
+        NoChampionError: If no surrogate of the learner has been promoted, and none ships.
+        InvalidTableError: If an observed performance cannot be of the task's metric.
+    """
+    check_performances(observed, described.data.task.metric)
+    served, source = load_recommender(pipeline)
+    return make_answer(served, source, described, k, observed, per_time=per_time)
+
+
+def make_answer(
+    served: "ServedRecommender",
+    source: dict[str, Any],
+    described: Described,
+    k: int,
+    observed: "Sequence[ObservedTrial]" = (),
+    *,
+    per_time: bool = False,
+) -> dict[str, Any]:
+    """Return what a recommender (`load_recommender`) says of a described task, as in the CLI's contract."""
+    answer = served.recommend(described.meta_features, k, observed, per_time=per_time, explained=True)
+    lineage = {**source, **answer["lineage"]}
+    lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed, per_time=per_time)
+    return {"task": describe_task(described.data), **answer, "lineage": lineage}
+
+
+def load_recommender(pipeline: Pipeline) -> "tuple[ServedRecommender, dict[str, Any]]":
+    """Return who recommends for the learner of the settings, and its `surrogate_version` and `surrogate_name`.
+
+    Raises:
+        NoChampionError: If no surrogate of the learner has been promoted, and none ships.
+    """
+    from metaflow_hpo.recommend.recommendation import ServedRecommender
+
+    learner, champion = pipeline.settings.learner, pipeline.registry.champion()
+    if champion is not None:
+        served = ServedRecommender.load(pipeline.registry.download(champion.version))
+        if served.surrogate.learner == learner:
+            return served, {"surrogate_version": champion.version, "surrogate_name": champion.name}
+    knowledge = pipeline.knowledge
+    folder = None if knowledge is None else knowledge.recommender_folder(learner)
+    if knowledge is None or folder is None:
+        found = "none has been promoted" if champion is None else f"{champion.name} version {champion.version} is not"
+        raise NoChampionError(
+            f"Expected a champion of the learner {learner!r} in {pipeline.tracking.address}; {found}, and this "
+            "package ships no knowledge of it. Run `metaflow-hpo fit` and `metaflow-hpo evaluate`, materialize the "
+            "asset `champion`, or choose another `--learner`."
+        )
+    return ServedRecommender.load(folder), {"surrogate_version": knowledge.version, "surrogate_name": "shipped"}
+
+
+def describe_task(data: TaskData) -> dict[str, Any]:
+    """Return what a person wants to know of a prepared task, JSON-ready."""
+    task = data.task
+    names = ("task_id", "kind", "metric", "target", "rows", "columns", "classes", "test_rows", "sha256")
+    return {**{name: getattr(task, name) for name in names}, "notes": list(task.notes)}
+
+
+def read_configuration(path: Path, learner: str) -> Configuration:
+    """Read a configuration from a JSON file.
+
+    Raises:
+        InvalidTableError: If the file is missing or no JSON.
+        SearchSpaceMismatchError: If it does not belong to the learner's search space.
+    """
+    from metaflow_hpo.learners.registry import get_learner
+
+    if not path.is_file():
+        raise InvalidTableError(f"Expected a configuration in JSON at {path}; there is no such file.")
+    values = read_json(path, remedy='Expected JSON such as {"learning_rate": 0.001, ...}.')
+    # What `recommend --json`, `train --json` and `search --json` print may be given as it is.
+    if isinstance(values, dict) and "best" in values:
+        values = values["best"]
+    if isinstance(values, dict) and "recommendations" in values:
+        ranked = values["recommendations"]
+        values = ranked[0] if isinstance(ranked, list) and ranked else None
+    if isinstance(values, dict) and "configuration" in values:
+        values = values["configuration"]
+    if not isinstance(values, dict):
+        raise SearchSpaceMismatchError(
+            f"Expected one JSON object of hyperparameters in {path}; found {type(values).__name__}. "
+            "Give what `metaflow-hpo recommend --json` prints, or one configuration of it."
+        )
+    return get_learner(learner).space.validate(values)

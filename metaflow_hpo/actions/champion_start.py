@@ -1,0 +1,85 @@
+"""The first trials of a landed task: what the champion recommends for it, before the searches that every task gets.
+
+The one thing to know: a later champion would recommend others, so what was started with one, or without, is not
+started again.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from metaflow_hpo.actions.advise import RECOMMENDED
+from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.space import configuration_id
+from metaflow_hpo.task import TaskData
+from metaflow_hpo.trial import Trial
+
+if TYPE_CHECKING:
+    from metaflow_hpo.recommend.recommendation import ServedRecommender
+
+WARM_TRIALS = 5
+"""Recommendations of the champion with which the search of a landed task starts."""
+
+
+def search_recommended(
+    pipeline: Pipeline, data: TaskData, known: Sequence[Trial], keep: Callable[[Trial], None]
+) -> list[Trial]:
+    """Train what the champion recommends for a task, once, where there is a champion.
+
+    Args:
+        pipeline: The surroundings.
+        data: The task.
+        known: Its trials so far, of all searches.
+        keep: Called with each new trial as soon as it is finished.
+
+    Returns:
+        The recommended trials, those known before included.
+    """
+    wanted = (pipeline.settings.learner, pipeline.settings.seed, pipeline.epochs)
+    mine = [trial for trial in known if (trial.learner, trial.seed, trial.fidelity_epochs) == wanted]
+    done = [t for t in mine if t.strategy == RECOMMENDED]
+    if len(done) >= WARM_TRIALS or len(done) < len(mine):
+        return done
+    champion = _load_fitting_champion(pipeline)
+    return done if champion is None else _train_recommended(pipeline, champion, data, done, keep)
+
+
+def _load_fitting_champion(pipeline: Pipeline) -> "ServedRecommender | None":
+    """Return the champion, where there is one of this learner and for these meta-features."""
+    from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES
+
+    champion = pipeline.registry.champion()
+    if champion is None:
+        return None
+    served = pipeline.registry.load(champion.version)
+    knows_learner = served.surrogate.learner == pipeline.settings.learner
+    return served if knows_learner and set(served.meta_feature_names) == set(META_FEATURE_NAMES) else None
+
+
+def _train_recommended(
+    pipeline: Pipeline,
+    champion: "ServedRecommender",
+    data: TaskData,
+    done: Sequence[Trial],
+    keep: Callable[[Trial], None],
+) -> list[Trial]:
+    """Train the first recommendations, those that were not trained before a kill."""
+    from metaflow_hpo.collect.meta_features import describe
+    from metaflow_hpo.learners.cross_validation import evaluate_configurations
+
+    recommended = champion.recommend(describe(data), WARM_TRIALS)["recommendations"]
+    wanted = {configuration_id(line["configuration"]): line["configuration"] for line in recommended}
+    trained = {trial.configuration_id: trial for trial in done}
+    missing = [configuration for name, configuration in wanted.items() if name not in trained]
+    if missing:
+        fresh = evaluate_configurations(
+            data,
+            pipeline.learner,
+            missing,
+            strategy=RECOMMENDED,
+            seed=pipeline.settings.seed,
+            fidelity_epochs=pipeline.epochs,
+        )
+        for _, trial in fresh:
+            keep(trial)
+            trained[trial.configuration_id] = trial
+    return [trained[name] for name in wanted]

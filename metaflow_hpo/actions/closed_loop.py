@@ -1,0 +1,106 @@
+"""The closed loop on a person's data: who proposes, and what of its proposals is remembered and recorded.
+
+The one thing to know: what was recommended before the first trial is remembered under its `recommendation_id`; the
+trials of these configurations are recorded against it, as `train` and `feedback` do.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from metaflow_hpo.actions.advise import describe_data, load_recommender, make_answer
+from metaflow_hpo.actions.feedback import record_outcomes, remember
+from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.collect.search import Refit, Stopping
+from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
+from metaflow_hpo.recommend.sequential import ObservedTrial
+from metaflow_hpo.space import Configuration, configuration_id
+from metaflow_hpo.task import TaskData
+from metaflow_hpo.trial import Trial
+
+REMEMBERED = 10
+"""Recommendations before the first trial that are remembered."""
+
+CURVE_METRICS = ("balanced_accuracy", "r2")
+"""What learning curves are measured in: a trial can be compared with a curve where its performance is one of these."""
+
+MEMBERS_A_PROCESSOR = 2
+"""Trainings (a configuration on one fold) that keep a processor busy while the longest of a batch ends."""
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """A search that asks the served recommender.
+
+    Attributes:
+        pipeline: The surroundings.
+        strategy: Proposes.
+        stopping: Stops trials that will not win, where that was learned for the task's metric.
+        answer: What was recommended before the first trial, as `advise.recommend` returns it.
+    """
+
+    pipeline: Pipeline
+    strategy: RecommendedStrategy
+    stopping: Stopping | None
+    answer: dict[str, Any]
+
+    def record(self, trials: Sequence[Trial]) -> str:
+        """Record what became of the first recommendations, and return their `recommendation_id`."""
+        name = str(self.answer["lineage"]["recommendation_id"])
+        remember(self.pipeline, self.answer)
+        recommended = {configuration_id(r["configuration"]) for r in self.answer["recommendations"]}
+        outcomes: list[tuple[Configuration, float]] = [
+            (trial.configuration, trial.performance)
+            for trial in trials
+            if trial.configuration_id in recommended and trial.status != "stopped"
+        ]
+        if outcomes:
+            record_outcomes(self.pipeline, name, outcomes, source="search")
+        return name
+
+
+def open_loop(
+    pipeline: Pipeline, data: TaskData, seed: int, *, per_time: bool = False, refit: Refit = "all"
+) -> ClosedLoop:
+    """Begin a search with the champion, or with what ships.
+
+    Args:
+        pipeline: The surroundings.
+        data: The task.
+        seed: Seed of configurations that are proposed beside the shared core.
+        per_time: Choose by expected gain per second of training instead of per trial.
+        refit: Which trials the search refits.
+
+    Raises:
+        NoChampionError: If no surrogate of the learner has been promoted, and none ships.
+    """
+    from metaflow_hpo.learners.cross_validation import count_folds
+
+    served, source = load_recommender(pipeline)
+    described = describe_data(data)
+    row = served.read_meta_features(described.meta_features)
+
+    def choose(
+        observed: Sequence[ObservedTrial], fresh: Sequence[Configuration], count: int
+    ) -> tuple[Configuration, ...]:
+        return served.choose(row, count, observed, fresh, per_time=per_time).configurations
+
+    members = count_folds(len(data.train_target)) + (refit == "all")
+    strategy = RecommendedStrategy(choose, served.surrogate.space, batch_size=choose_batch_size(members), seed=seed)
+    rule = served.stopping if data.task.metric in CURVE_METRICS else None
+    stopping = None if rule is None else rule.judge
+    return ClosedLoop(
+        pipeline, strategy, stopping, make_answer(served, source, described, REMEMBERED, per_time=per_time)
+    )
+
+
+def choose_batch_size(members: int, workers: int | None = None) -> int:
+    """Return how many configurations are trained at once, so that no processor waits for long.
+
+    Args:
+        members: Trainings a configuration: its folds, and the refit where there is one.
+        workers: Processors; those of this machine unless given.
+    """
+    processors = workers or os.cpu_count() or 1
+    return max(1, -(-MEMBERS_A_PROCESSOR * processors // members))

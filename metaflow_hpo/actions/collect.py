@@ -1,0 +1,209 @@
+"""Step 1 of the pipeline: catalogue, searches, meta-features, meta-data set.
+
+The one thing to know: what is already known is kept, so that calling a step again only does what is missing.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pandas as pd
+
+from metaflow_hpo.actions.plan_searches import plan_searches
+from metaflow_hpo.actions.task_search import search_task, start_recommended
+from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
+from metaflow_hpo.adapters.ray_search import Searched, search_on_ray
+from metaflow_hpo.adapters.run import Run
+from metaflow_hpo.adapters.sources.inbox import is_landed
+from metaflow_hpo.adapters.versioning import data_md5, file_md5
+from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.task import TaskData
+
+_SHOWN = 10
+_OF_ONE_TASK = (MetaflowHPOError, ValueError, TypeError, ArithmeticError, LookupError)
+"""What a strange task can raise; a full disk or a server that is gone concerns all."""
+
+
+class TasksFailedError(MetaflowHPOError):
+    """Some tasks could not be searched or described; `done` names the others, which were."""
+
+    def __init__(self, what: str, done: Sequence[str], failures: Mapping[str, str]) -> None:
+        self.done = tuple(done)
+        shown = "; ".join(f"{task_id}: {reason}" for task_id, reason in list(failures.items())[:_SHOWN])
+        super().__init__(
+            f"{len(failures)} of {len(done) + len(failures)} tasks could not be {what}: {shown}. The others were, and "
+            "take part in what follows. Mend or remove these files, then materialize their partitions again."
+        )
+
+
+def build_catalogue(pipeline: Pipeline) -> Metadata:
+    """Prepare every built-in task and every file of the inbox, and write the catalogue.
+
+    Raises:
+        InvalidTaskError: If the built-in data are damaged. A bad file of the inbox goes to quarantine, with a warning.
+    """
+    from metaflow_hpo.actions.intake import take_in
+    from metaflow_hpo.adapters.sources.chosen import load_chosen
+
+    others = list(load_chosen(pipeline.settings, pipeline.progress))
+    intake = take_in(pipeline.store, others)
+    tasks = _sample(_assign_families([*others, *intake.tasks]), pipeline.settings.max_rows)
+    frame = pipeline.store.write_catalogue(tasks)
+    return {
+        "tasks": len(frame),
+        "families": int(frame["family"].nunique()),
+        "kinds": frame["kind"].value_counts().to_dict(),
+        "with_missing_or_categorical": sum(_is_mixed(data) for data in tasks),
+        "deliveries": dict(Counter(delivery.outcome for delivery in intake.fresh)),
+        "refused": {delivery.file: delivery.reason for delivery in intake.fresh if delivery.reason},
+        "md5": file_md5(pipeline.store.catalogue_path),
+        "table": frame[["task_id", "family", "kind", "metric", "rows", "columns", "classes", "licence", "source"]],
+    }
+
+
+def _assign_families(tasks: Sequence[TaskData]) -> list[TaskData]:
+    from metaflow_hpo.collect.fingerprint import assign_families
+
+    families = assign_families(tasks)
+    return [replace(data, task=replace(data.task, family=families[data.task.task_id])) for data in tasks]
+
+
+def _sample(tasks: Sequence[TaskData], max_rows: int | None) -> list[TaskData]:
+    """Sample large tasks; after the families, which are found by whole columns."""
+    from metaflow_hpo.collect.sample import sample_rows
+
+    return [data if max_rows is None else sample_rows(data, max_rows) for data in tasks]
+
+
+def _is_mixed(data: TaskData) -> bool:
+    """Tell whether a task has a categorical column or a missing value."""
+    features = data.features
+    return bool(features.isna().to_numpy().any() or (features.dtypes != "float64").any())
+
+
+def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metadata]:
+    """Search tasks: the shared core on every one, then random search, the baseline, and TPE as the settings say.
+
+    What is already known is not trained again; a search that was killed goes on where it stopped.
+
+    Returns:
+        What each task's partition reports.
+
+    Raises:
+        TasksFailedError: If some could not be searched; all others were.
+    """
+    reports: dict[str, Metadata] = {}
+    failures: dict[str, str] = {}
+    inputs = pipeline.settings.digest(
+        "learner", "core_trials", "random_trials", "tpe_trials", "repeat_every", "fidelity_epochs", "seed"
+    )
+    with _parent_run(pipeline, "search_results", inputs) as parent:
+        for done, searched in enumerate(_search_elsewhere(pipeline, task_ids, failures), start=1):
+            with _noting(failures, searched.task_id):
+                reports[searched.task_id] = search_task(pipeline, searched.task_id, parent, searched)
+            pipeline.progress("searches", done, len(task_ids))
+        parent.log_metrics({"tasks": len(reports), "trials": sum(r["trials"] for r in reports.values())})
+    return _refuse_failures("searched", task_ids, reports, failures)
+
+
+@contextmanager
+def _noting(failures: dict[str, str], task_id: str) -> Iterator[None]:
+    """Note what goes wrong with one task, so that the others are still worked on."""
+    try:
+        yield
+    except _OF_ONE_TASK as error:
+        logger.exception("%s is left out", task_id)
+        failures[task_id] = f"{type(error).__name__}: {error}"
+
+
+def _refuse_failures(
+    what: str, task_ids: Sequence[str], reports: Mapping[str, Metadata], failures: Mapping[str, str]
+) -> dict[str, Metadata]:
+    done = {task_id: reports[task_id] for task_id in task_ids if task_id in reports}
+    if failures:
+        raise TasksFailedError(what, list(done), failures)
+    return done
+
+
+def _search_elsewhere(pipeline: Pipeline, task_ids: Sequence[str], failures: dict[str, str]) -> Iterator[Searched]:
+    """Yield the tasks to search: at once, or when a Ray cluster has made all their trials, which then are known."""
+    if pipeline.settings.executor == "local":
+        yield from map(Searched, task_ids)
+    else:
+        # What the champion recommends comes first, a few trials; workers have no champion.
+        catalogue = pipeline.store.read_catalogue()
+        landed = set(catalogue.loc[catalogue["source"].map(is_landed), "task_id"])
+        started: dict[str, int] = {}
+        for task_id in sorted(landed.intersection(task_ids)):
+            with _noting(failures, task_id):
+                started[task_id] = start_recommended(pipeline, task_id)
+        left = [task_id for task_id in task_ids if task_id not in failures]
+        for done in search_on_ray(pipeline, left, lambda task: plan_searches(pipeline.settings, task.sha256)):
+            yield replace(done, fresh_trials=done.fresh_trials + started.get(done.task_id, 0))
+
+
+def describe_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metadata]:
+    """Compute the meta-features of tasks; those of unchanged rows are kept.
+
+    Raises:
+        TasksFailedError: If some could not be described; all others were.
+    """
+    reports: dict[str, Metadata] = {}
+    failures: dict[str, str] = {}
+    for done, task_id in enumerate(task_ids, start=1):
+        with _noting(failures, task_id):
+            reports[task_id] = _describe_task(pipeline, task_id)
+        pipeline.progress("descriptions", done, len(task_ids))
+    return _refuse_failures("described", task_ids, reports, failures)
+
+
+def _describe_task(pipeline: Pipeline, task_id: str) -> Metadata:
+    from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES, describe
+
+    data = pipeline.store.read_task(task_id)
+    if not pipeline.store.has_meta_features(data.task, META_FEATURE_NAMES):
+        started = time.monotonic()
+        values = describe(data)
+        pipeline.store.write_meta_features(data.task, values, time.monotonic() - started)
+    path = pipeline.store.meta_features_path(task_id)
+    frame = pd.read_parquet(path)
+    return {
+        "meta_features": len(META_FEATURE_NAMES),
+        "seconds": float(frame["duration_s"].iloc[0]),
+        "md5": file_md5(path),
+        "values": {name: float(frame[name].iloc[0]) for name in META_FEATURE_NAMES},
+    }
+
+
+def join_tasks(pipeline: Pipeline) -> Metadata:
+    """Join trials with meta-features over all tasks of the catalogue: the meta-data set.
+
+    A task that has not been searched or described yet, or whose rows have changed since, is left out with a warning: it
+    must not hold up the others.
+    """
+    store = pipeline.store
+    task_ids, waiting = store.task_ids(), dict.fromkeys(store.waiting_tasks())
+    ready = [task_id for task_id in task_ids if task_id not in waiting]
+    if waiting and ready:
+        logger.warning("Left out, as they are not searched and described yet: %s", ", ".join(waiting))
+    frame = store.write_meta_dataset(ready or task_ids)
+    learner = frame.loc[frame["learner"] == pipeline.settings.learner]
+    return {
+        "tasks": int(frame["task_id"].nunique()),
+        "families": int(frame["family"].nunique()),
+        "trials": len(frame),
+        "failed_fraction": float((learner["status"] == "failed").mean()),
+        "waiting_tasks": len(waiting),
+        "md5": data_md5(pipeline.store.meta_dataset_path),
+    }
+
+
+@contextmanager
+def _parent_run(pipeline: Pipeline, step: str, inputs: str) -> Iterator[Run]:
+    md5 = {"catalogue": file_md5(pipeline.store.catalogue_path)}
+    keys = pipeline.key_tags(step, f"{inputs}/{md5['catalogue'][:12]}")
+    with pipeline.tracking.parent_run(step, f"{step} {time.strftime('%Y-%m-%d %H:%M')}", keys) as run:
+        run.set_tags(pipeline.tags(md5) | keys)
+        yield run

@@ -1,0 +1,141 @@
+"""Step 4 of the pipeline: evaluate what the candidate recommends, on held-out families and by training it.
+
+The one thing to know: every training is kept in a journal, so that an evaluation that is repeated trains nothing again.
+"""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from metaflow_hpo.actions.advise import RECOMMENDED
+from metaflow_hpo.actions.fit import make_fit_settings, read_candidate, read_core_and_trials
+from metaflow_hpo.actions.incumbent import find_incumbent
+from metaflow_hpo.actions.model_card import describe_version
+from metaflow_hpo.adapters.evaluation_files import Findings, write_findings, write_learning_curve
+from metaflow_hpo.adapters.journal import Journal
+from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
+from metaflow_hpo.space import configuration_id
+from metaflow_hpo.tables import record_to_trial, trial_to_record
+from metaflow_hpo.trial import Trial
+
+if TYPE_CHECKING:
+    from metaflow_hpo.evaluate.protocol import Evaluation
+    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.surrogate.meta_dataset import MetaDataset
+
+_SHA256 = "task_sha256"
+TRAINED = 5
+"""Recommendations that are trained on each held-out task."""
+
+
+def evaluate(pipeline: Pipeline, *, learning_curve: bool = False) -> Metadata:
+    """Evaluate the candidate leave-family-out, train what it recommends on held-out tasks, and decide the gate.
+
+    Args:
+        pipeline: The surroundings.
+        learning_curve: Fit surrogates on fewer past tasks as well, which takes about twice as long as a fit.
+    """
+    from metaflow_hpo.recommend.recommendation import ServedRecommender
+
+    candidate = read_candidate(pipeline)
+    recommender = ServedRecommender.load(pipeline.store.surrogate_folder)
+    findings = _find(pipeline, recommender, candidate["version"])
+    if learning_curve:
+        write_learning_curve(pipeline.store, candidate["meta_dataset_md5"], _measure_learning_curve(pipeline))
+    results = write_findings(pipeline.store, findings, candidate)
+    run = pipeline.tracking.resume(candidate["run_id"])
+    run.log_metrics(results["metrics"])
+    run.set_tags({f"gate.{name}": results[name] for name in ("promoted", "reason", "incumbent", "incumbent_note")})
+    if results["promoted"]:
+        logger.info("Version %d passes the gate. %s", results["version"], results["reason"])
+    else:
+        logger.warning("The gate refuses version %d. %s", results["version"], results["reason"])
+    describe_version(pipeline, recommender, findings, results)
+    run.log_folder(pipeline.store.evaluation_folder, "evaluation")
+    return {**results, "summary": findings.summary, "gains": findings.gains, "realised": findings.realised}
+
+
+def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) -> Findings:
+    from metaflow_hpo.evaluate.ablation import ablate
+    from metaflow_hpo.evaluate.calibration import measure_reliability, nonconformity
+    from metaflow_hpo.evaluate.early_stopping import measure_stopping
+    from metaflow_hpo.evaluate.effort import measure_effort
+    from metaflow_hpo.evaluate.gate import decide
+    from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
+    from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, summarise
+    from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
+
+    meta, surrogate = recommender.past, recommender.surrogate
+    evaluation = evaluate_leave_family_out(meta, surrogate)
+    fold_of_task = {t: surrogate.fold_of_family[f] for t, f in zip(meta.task_ids, meta.families, strict=True)}
+    scores = nonconformity(meta, surrogate, evaluation.orders)
+    trained = _train_recommended(pipeline, meta, evaluation)
+    trials = pipeline.store.read_meta_dataset()
+    random = choose_random_trials(trials, surrogate.learner, configuration_id(surrogate.space.default))
+    realised = compare_realised(trained, random)
+    incumbent = find_incumbent(pipeline, meta, version)
+    if incumbent.note:
+        logger.info("Not compared with an incumbent. %s", incumbent.note)
+    return Findings(
+        evaluation=evaluation,
+        summary=summarise(evaluation.per_task),
+        realised=realised,
+        gains=summarise_realised(realised),
+        coverage=measure_reliability(scores, fold_of_task),
+        ablation=ablate(meta, surrogate, evaluation.trusts),
+        effort=measure_effort(meta, surrogate, evaluation.trusts),
+        noise_floor=measure_noise_floor(trials, meta, surrogate.learner, evaluation.orders),
+        stopping=measure_stopping(trials, meta, surrogate, evaluation.trusts),
+        verdict=decide(evaluation.per_task, incumbent.regret, incumbent.name, realised),
+        incumbent=incumbent,
+    )
+
+
+def _measure_learning_curve(pipeline: Pipeline) -> pd.DataFrame:
+    from metaflow_hpo.evaluate.learning_curve import measure_learning_curve
+
+    meta, trials = read_core_and_trials(pipeline)
+    settings = pipeline.settings
+    return measure_learning_curve(
+        meta,
+        trials,
+        settings.learner,
+        make_fit_settings(settings),
+        on_fit=lambda done, total: pipeline.progress("surrogates on fewer tasks", done, total),
+    )
+
+
+def _train_recommended(pipeline: Pipeline, meta: "MetaDataset", evaluation: "Evaluation") -> dict[str, list[Trial]]:
+    """Train the first recommendations and the default afresh on every held-out task; known trainings are kept."""
+    from metaflow_hpo.evaluate.realised import FRESH_SEED
+    from metaflow_hpo.learners.cross_validation import evaluate_configurations
+
+    learner, epochs = pipeline.learner, pipeline.epochs
+    journal = Journal(pipeline.store.data / "mlflow" / "realised.journal.jsonl")
+    known = _read_trained(journal)
+    trained: dict[str, list[Trial]] = {}
+    for done, (task_id, order) in enumerate(evaluation.orders.items(), start=1):
+        data = pipeline.store.read_task(task_id)
+        chosen = [meta.configurations[c] for c in order[:TRAINED]] + [meta.space.default]
+        keys = [(data.task.sha256, learner.name, epochs, configuration_id(c)) for c in chosen]
+        missing = {key: c for key, c in zip(keys, chosen, strict=True) if key not in known}
+        if missing:
+            fresh = evaluate_configurations(
+                data, learner, list(missing.values()), strategy=RECOMMENDED, seed=FRESH_SEED, fidelity_epochs=epochs
+            )
+            for position, trial in fresh:
+                journal.append({**trial_to_record(trial), _SHA256: data.task.sha256})
+                known[list(missing)[position]] = trial
+        trained[task_id] = [known[key] for key in keys]
+        pipeline.progress("held-out tasks trained", done, len(evaluation.orders))
+    return trained
+
+
+def _read_trained(journal: Journal) -> dict[tuple[str, str, int, str], Trial]:
+    """Return the trainings of earlier evaluations by rows, learner, fidelity and configuration."""
+    known = {}
+    for record in journal.read():
+        sha256 = str(record.pop(_SHA256))
+        trial = record_to_trial(record)
+        known[(sha256, trial.learner, trial.fidelity_epochs, trial.configuration_id)] = trial
+    return known

@@ -1,0 +1,222 @@
+"""Step 2 of the pipeline: fit the surrogate and register it as candidate.
+
+The one thing to know: the fit and the evaluation share one MLflow run, the one the registered version points to.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from metaflow_hpo.actions.lineage import log_inputs
+from metaflow_hpo.actions.warm_start import SCRATCH, choose_start
+from metaflow_hpo.adapters.files import read_json, replacing, write_json
+from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
+from metaflow_hpo.adapters.versioning import data_md5
+from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.settings import Settings
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+    from metaflow_hpo.actions.warm_start import Start
+    from metaflow_hpo.adapters.run import Run
+    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.stopping import StoppingRule
+    from metaflow_hpo.surrogate.fit import FitSettings
+    from metaflow_hpo.surrogate.meta_dataset import MetaDataset
+
+_CANDIDATE_FILE = "candidate.json"
+_START_TAG = "fit.start"
+_FIT_PARAMETERS = ("learner", "seed", "folds")
+"""Settings that a fit depends on, beside the meta-data set."""
+
+
+def read_core(pipeline: Pipeline) -> "MetaDataset":
+    """Return the shared core: configurations tried on every task, by the learner of the settings.
+
+    Tasks on which all configurations perform alike are left out, with a warning: their order is noise.
+    """
+    return _find_core(pipeline, pipeline.store.read_meta_dataset())
+
+
+def _find_core(pipeline: Pipeline, frame: pd.DataFrame) -> "MetaDataset":
+    core = _build(pipeline, frame.loc[frame["strategy"] == "sobol"]).shared()
+    if not core.configurations:
+        raise MetaflowHPOError(
+            "No configuration was tried on every task. Search all tasks with the same settings first."
+        )
+    kept = core.subset(core.informative)
+    left_out = sorted(set(core.task_ids) - set(kept.task_ids))
+    if left_out:
+        logger.warning("Left out, as all configurations perform alike on them: %s", ", ".join(left_out))
+    return kept
+
+
+def _build(pipeline: Pipeline, rows: pd.DataFrame) -> "MetaDataset":
+    from metaflow_hpo.surrogate.meta_dataset import build_meta_dataset
+
+    return build_meta_dataset(rows, pipeline.learner.space, pipeline.learner.name)
+
+
+def read_core_and_trials(pipeline: Pipeline) -> "tuple[MetaDataset, MetaDataset]":
+    """Return the shared core, which recommendations are chosen from, and every trial, which the networks learn from."""
+    frame = pipeline.store.read_meta_dataset()
+    meta, everything = _find_core(pipeline, frame), _build(pipeline, frame)
+    kept = set(meta.task_ids)
+    return meta, everything.subset([t for t, task_id in enumerate(everything.task_ids) if task_id in kept])
+
+
+def make_fit_settings(settings: Settings) -> "FitSettings":
+    """Return how the surrogate is trained."""
+    from metaflow_hpo.surrogate.fit import FitSettings
+
+    return FitSettings(folds=settings.folds, seed=settings.seed, accelerator=settings.accelerator)
+
+
+def fit(pipeline: Pipeline, *, incremental: bool = False) -> Metadata:
+    """Train the surrogate on the meta-data set and register it as candidate; unchanged inputs are not trained again.
+
+    Args:
+        pipeline: The surroundings.
+        incremental: Train the champion's networks on where only tasks were added; from scratch unless given.
+    """
+    store, settings = pipeline.store, pipeline.settings
+    md5 = data_md5(store.meta_dataset_path)
+    inputs = f"{md5}/{settings.digest(*_FIT_PARAMETERS)}"
+    if settings.refit_from is not None:
+        inputs += f"/{settings.refit_from}"
+    known = _find_candidate(pipeline)
+    if known is not None and _is_trained(pipeline, known, inputs, incremental=incremental):
+        return {**known, "reused": True}
+    started = time.monotonic()
+    keys = pipeline.key_tags("surrogate", inputs)
+    with pipeline.tracking.parent_run("surrogate", f"surrogate {time.strftime('%Y-%m-%d %H:%M')}", keys) as run:
+        tags = pipeline.tags({"meta_dataset": md5})
+        run.set_tags(tags | keys)
+        run.log_params({name: getattr(settings, name) for name in _FIT_PARAMETERS})
+        log_inputs(pipeline, run)
+        recommender, metrics, start = _train(pipeline, run, tags, md5, incremental=incremental)
+        with replacing(store.surrogate_folder) as fresh:
+            recommender.save(fresh)
+        run.log_metrics(metrics)
+        example = pd.DataFrame([recommender.past.meta_features[0]], columns=list(recommender.meta_feature_names))
+        named = {"data.meta_dataset.md5": md5, _START_TAG: start.name}
+        version = pipeline.registry.register_surrogate(
+            store.surrogate_folder, run_id=run.run_id, input_example=example, tags=named
+        )
+        run.rename(f"version {version}")
+        candidate = {
+            "inputs": inputs,
+            "version": version,
+            "run_id": run.run_id,
+            "meta_dataset_md5": md5,
+            "scratch_md5": md5 if start.version is None else (known or {}).get("scratch_md5"),
+            "start": start.name,
+            "start_reason": start.reason,
+            "metrics": metrics,
+            "seconds": time.monotonic() - started,
+        }
+    write_json(store.data / "mlflow" / _CANDIDATE_FILE, candidate)
+    return {**candidate, "reused": False}
+
+
+def _is_trained(pipeline: Pipeline, known: dict[str, Any], inputs: str, *, incremental: bool) -> bool:
+    """Tell whether the candidate is what a fit would give; one from scratch does where an incremental one is asked."""
+    from_scratch = known.get("start", SCRATCH) == SCRATCH
+    asked = incremental or from_scratch or pipeline.settings.refit_from is not None
+    return bool(known["inputs"] == inputs and asked and pipeline.registry.has_version(known["version"]))
+
+
+def _train(
+    pipeline: Pipeline, run: "Run", tags: dict[str, str], md5: str, *, incremental: bool
+) -> "tuple[ServedRecommender, dict[str, float], Start]":
+    from metaflow_hpo.evaluate.calibration import fit_interval, measure_adaptive, nonconformity, with_observed
+    from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
+    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.surrogate.fit import FoldReport, fit_surrogate
+
+    settings = pipeline.settings
+    meta, trials = read_core_and_trials(pipeline)
+    start = choose_start(pipeline, trials, incremental=incremental)
+    logger.info("%s", start.reason)
+    run.set_tags({_START_TAG: start.name, f"{_START_TAG}.reason": start.reason})
+
+    def show(report: FoldReport) -> None:
+        pipeline.progress("folds of the surrogate", report.fold + 1, settings.folds)
+
+    def make_logger(fold: int) -> "Logger":
+        return _lightning_logger(pipeline, run.run_id, fold)
+
+    with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
+        surrogate, reports = fit_surrogate(
+            trials,
+            settings.learner,
+            make_fit_settings(settings),
+            Path(folder),
+            start=start.warm,
+            make_logger=make_logger,
+            on_fold=show,
+        )
+    evaluation = evaluate_leave_family_out(meta, surrogate)
+    interval = fit_interval(nonconformity(meta, surrogate, evaluation.orders))
+    interval = with_observed(interval, measure_adaptive(meta, surrogate, evaluation.trust))
+    lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run.run_id}
+    names = sorted({name for report in reports for name in report.metrics})
+    metrics = {name: sum(r.metrics[name] for r in reports) / len(reports) for name in names}
+    metrics |= {"trust": evaluation.trust, "interval_scale": interval.scale, "tasks": float(len(meta.task_ids))}
+    metrics["networks_trained"] = float(sum(report.epochs > 0 for report in reports))
+    stopping = fit_stopping(pipeline)
+    recommender = ServedRecommender(surrogate, meta, evaluation.trust, interval, lineage, stopping=stopping)
+    return recommender, metrics, start
+
+
+def fit_stopping(pipeline: Pipeline) -> "StoppingRule | None":
+    """Learn from the learning curves of the meta-data set when to stop a training; None where it holds too few."""
+    from metaflow_hpo.recommend.stopping import StoppingRule
+    from metaflow_hpo.surrogate.meta_dataset import read_curves
+
+    frame = pipeline.store.read_meta_dataset()
+    return StoppingRule.fit(read_curves(frame, pipeline.settings.learner, pipeline.epochs))
+
+
+def _lightning_logger(pipeline: Pipeline, run_id: str, fold: int) -> "Logger":
+    """Send a fold's learning curves into the open run, `fit/fold-0-validation_loss` and so on."""
+    from pytorch_lightning.loggers import MLFlowLogger
+
+    uri = pipeline.tracking.tracking_uri
+    return MLFlowLogger(run_id=run_id, tracking_uri=uri, prefix=f"fit/fold-{fold}", log_model=False)
+
+
+def _find_candidate(pipeline: Pipeline) -> dict[str, Any] | None:
+    path = pipeline.store.data / "mlflow" / _CANDIDATE_FILE
+    if not path.is_file() or not pipeline.store.surrogate_folder.is_dir():
+        return None
+    return dict(read_json(path))
+
+
+def find_learned_md5(pipeline: Pipeline) -> str | None:
+    """Return the md5 of the meta-data set where one was trained on it from scratch and no table is newer."""
+    candidate, joined = _find_candidate(pipeline), pipeline.store.meta_dataset_path
+    if candidate is None or not joined.is_file():
+        return None
+    tables = [t for name in ("search_results", "meta_features") for t in pipeline.store.data.glob(f"{name}/*.parquet")]
+    md5 = data_md5(joined)
+    is_newer = any(table.stat().st_mtime_ns > joined.stat().st_mtime_ns for table in tables)
+    return md5 if md5 == candidate.get("scratch_md5") and not is_newer else None
+
+
+def read_candidate(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the candidate: `version, run_id, meta_dataset_md5, metrics`.
+
+    Raises:
+        MetaflowHPOError: If nothing was fitted yet.
+    """
+    candidate = _find_candidate(pipeline)
+    if candidate is None:
+        raise MetaflowHPOError(
+            f"Expected a surrogate in {pipeline.store.surrogate_folder}; run `metaflow-hpo fit` first."
+        )
+    return candidate

@@ -1,0 +1,131 @@
+"""A person's own table of trials: a recommender fitted on it, kept in a folder, and asked without data.
+
+The one thing to know: such a folder is a file of the person's, not a version of the registered surrogate; MLflow keeps
+a copy with the run that fitted it.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from metaflow_hpo.actions.advise import read_observed_in
+from metaflow_hpo.adapters.files import replacing
+from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.sources.tables import read_table
+from metaflow_hpo.adapters.trial_files import read_trial_table
+from metaflow_hpo.errors import InvalidTableError
+
+
+def fit_table(
+    pipeline: Pipeline, table: Path, output: Path, *, space: Path | None = None, lower_is_better: bool = False
+) -> dict[str, Any]:
+    """Fit a recommender on a table of trials of any learner and write it into a folder, replacing one that is there.
+
+    Args:
+        pipeline: The surroundings; the fit is recorded as an MLflow run of `metaflow_hpo/fit_table`.
+        table: csv or parquet with the columns of `benchmark`.
+        output: The folder.
+        space: JSON file with the search space; inferred unless given.
+        lower_is_better: The performance is a loss.
+
+    Returns:
+        What was understood of the table, the folder, and what names the content.
+
+    Raises:
+        InvalidTableError: If it is no table of trials, or `output` holds something else.
+        SearchSpaceMismatchError: If a configuration lies outside the given space.
+    """
+    from metaflow_hpo.evaluate.calibration import fit_table_interval
+    from metaflow_hpo.recommend.table_recommender import TableRecommender
+
+    _check_replaceable(output)
+    started = time.monotonic()
+    trials = read_trial_table(table, space=space, lower_is_better=lower_is_better)
+    recommender = TableRecommender.fit(trials, lower_is_better=lower_is_better)
+    recommender = replace(recommender, interval=fit_table_interval(recommender))
+    report: dict[str, Any] = {
+        "folder": str(output),
+        "content_sha256": recommender.content_sha256,
+        "tasks": len(trials.tasks),
+        "families": len(trials.families),
+        "configurations": len(trials.configurations),
+        "trials": sum(len(task.positions) for task in trials.tasks),
+        "meta_features": list(trials.meta_feature_names),
+        "space": trials.space.to_json(),
+        "notes": list(trials.notes),
+    }
+    keys = {"step": "fit_table", "content_sha256": recommender.content_sha256}
+    with pipeline.tracking.parent_run("fit_table", f"fit {table.name}", keys) as run:
+        run.set_tags(pipeline.tags() | {"table": table.name})
+        recommender = replace(recommender, lineage={"mlflow_run_id": run.run_id})
+        with replacing(output) as fresh:
+            recommender.save(fresh)
+        counts = ("tasks", "families", "configurations", "trials")
+        run.log_metrics({**{n: float(report[n]) for n in counts}, "seconds": time.monotonic() - started})
+        run.log_folder(output, "recommender")
+    return {**report, "mlflow_run_id": run.run_id}
+
+
+def recommend_from_table(
+    folder: Path, *, k: int, observed: Path | None = None, meta_features: Path | None = None
+) -> dict[str, Any]:
+    """Ask a recommender fitted by `fit_table`.
+
+    Args:
+        folder: Where it is.
+        k: How many configurations.
+        observed: csv or parquet with the new task's trials: `performance`, in the table's own units, and `hp_*`.
+        meta_features: csv or parquet with one line: the table's `mf_*` columns for the new task.
+
+    Raises:
+        InvalidTableError: If a file is missing or wrong, or k is out of range.
+        SearchSpaceMismatchError: If an observed configuration lies outside the table's search space.
+    """
+    from metaflow_hpo.recommend.table_recommender import TableRecommender
+
+    recommender = TableRecommender.load(folder)
+    trials = [] if observed is None else read_observed_in(observed, recommender.space)
+    values = None if meta_features is None else _read_meta_features(meta_features)
+    notes = []
+    if recommender.meta_feature_names and values is None:
+        notes.append("The table had meta-features; none are given, so all past tasks weigh the same.")
+    answer = recommender.recommend(values, k, trials)
+    return {"task": {"task_id": None, "notes": notes}, **answer}
+
+
+def _read_meta_features(path: Path) -> Mapping[str, float]:
+    frame = _read_line(path)
+    names = [str(name) for name in frame.columns if str(name).startswith("mf_")]
+    if len(frame) != 1 or not names:
+        raise InvalidTableError(
+            f"Expected one line with columns mf_<name> in {path}; found {len(frame)} lines and the columns "
+            f"{[str(c) for c in frame.columns][:8]}. Give the meta-features of the new task alone."
+        )
+    try:
+        return {name: float(frame[name].iloc[0]) for name in names}
+    except (TypeError, ValueError) as error:
+        raise InvalidTableError(f"Expected numbers in the columns mf_* of {path}; {error}.") from error
+
+
+def _read_line(path: Path) -> pd.DataFrame:
+    if path.suffix != ".csv":
+        return read_table(path)
+    try:
+        return pd.read_csv(path)  # `read_table` expects data, so two columns at least
+    except (OSError, ValueError) as error:
+        raise InvalidTableError(f"Expected one line of meta-features in {path}; {error}. Check the file.") from error
+
+
+def _check_replaceable(folder: Path) -> None:
+    from metaflow_hpo.recommend.table_recommender import DESCRIPTION_FILE
+
+    is_other = folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION_FILE).is_file()
+    if is_other or folder.is_file():
+        raise InvalidTableError(
+            f"Expected a new folder, or one with a recommender, at {folder}; it holds something else. "
+            "Choose another --output."
+        )

@@ -1,0 +1,165 @@
+"""Trials on a person's own data set: single configurations, and whole searches.
+
+The one thing to know: trainings and searches are recorded as MLflow runs; a search keeps its trials in `data/own/` as
+well, and goes on from them.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaflow_hpo.actions.advise import RECOMMENDED
+from metaflow_hpo.adapters.files import write_frame
+from metaflow_hpo.adapters.pipeline import Pipeline, logger
+from metaflow_hpo.adapters.store import DataStore
+from metaflow_hpo.space import Configuration
+from metaflow_hpo.task import TaskData
+from metaflow_hpo.trial import Trial
+
+if TYPE_CHECKING:
+    from metaflow_hpo.collect.search import Refit
+
+
+def train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], *, seed: int = 0) -> list[Trial]:
+    """Train configurations, cross-validated and refitted for the test rows; each is recorded as an MLflow run."""
+    trials = _train(pipeline, data, configurations, seed)
+    for trial in trials:
+        _log_training(pipeline, data, trial)
+    return trials
+
+
+def train_and_keep(
+    pipeline: Pipeline, data: TaskData, configuration: Configuration, *, seed: int = 0
+) -> tuple[Trial, dict[str, Any] | None]:
+    """Train one configuration and register the network, see `keep_network`."""
+    from metaflow_hpo.actions.kept_network import keep_network
+
+    trial = _train(pipeline, data, [configuration], seed)[0]
+    return trial, keep_network(pipeline, data, trial, _log_training(pipeline, data, trial))
+
+
+def _train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], seed: int) -> list[Trial]:
+    from metaflow_hpo.learners.cross_validation import evaluate_configurations
+
+    finished: dict[int, Trial] = {}
+    evaluated = evaluate_configurations(
+        data,
+        pipeline.learner,
+        list(configurations),
+        strategy=RECOMMENDED,
+        seed=seed,
+        fidelity_epochs=pipeline.settings.fidelity_epochs,
+    )
+    for position, trial in evaluated:
+        finished[position] = trial
+        pipeline.progress("trainings", len(finished), len(configurations))
+    return [finished[position] for position in range(len(configurations))]
+
+
+def _log_training(pipeline: Pipeline, data: TaskData, trial: Trial) -> str:
+    """Record a trial as an MLflow run, once, and return the run."""
+    name = f"{trial.task_id} {trial.configuration_id}"
+    keys = {"task.sha256": data.task.sha256, "configuration_id": trial.configuration_id, "seed": str(trial.seed)}
+    with pipeline.tracking.parent_run("training", name, keys) as run:
+        run.set_tags(pipeline.tags({"task": data.task.sha256}) | {"task_id": trial.task_id, "status": trial.status})
+        run.log_params(dict(trial.configuration))
+        scores = {"performance": trial.performance, "test_performance": trial.test_performance}
+        run.log_metrics({**scores, **trial.scores, "duration_s": trial.duration_s})
+        run.log_curve("performance_by_epoch", trial.learning_curve)
+    return run.run_id
+
+
+def search(
+    pipeline: Pipeline,
+    data: TaskData,
+    *,
+    strategy: str,
+    trials: int,
+    seconds: float | None = None,
+    per_time: bool = False,
+    seed: int = 0,
+    output: Path | None = None,
+    refit: "Refit" = "best",
+    stop: bool = True,
+) -> list[Trial]:
+    """Search a person's data set; the same call goes on where a killed one stopped.
+
+    Args:
+        pipeline: The surroundings.
+        data: The task.
+        strategy: `recommended` (the champion, or what ships, proposes anew after each batch) or a classic strategy.
+        trials: How many configurations; with `halving` how many trainings, over all rungs.
+        seconds: Time limit; None for no limit.
+        per_time: Have `recommended` choose by expected gain per second of training instead of per trial.
+        seed: Seed of the strategy and the trainings.
+        output: Where to write the table of trials (parquet); kept in the data folder as well.
+        refit: Whether `all` trials or only the `best` is trained on all training rows too, for its test performance.
+        stop: Have `recommended` stop trials whose learning curves will not reach the best; not where all are refitted.
+    """
+    from metaflow_hpo.actions.closed_loop import open_loop
+    from metaflow_hpo.collect.search import search as search_space
+
+    store, learner = DataStore(pipeline.settings.data / "own"), pipeline.learner
+    known = store.read_trials(data.task)
+    count = 0
+
+    def keep(trial: Trial) -> None:
+        nonlocal count
+        count += 1
+        store.append_trial(data.task, trial)
+        pipeline.progress("trials", count, trials)
+
+    started = time.monotonic()
+    loop = open_loop(pipeline, data, seed, per_time=per_time, refit=refit) if strategy == RECOMMENDED else None
+    found = search_space(
+        data,
+        learner,
+        strategy=strategy,
+        trials=trials,
+        seconds=seconds,
+        seed=seed,
+        fidelity_epochs=pipeline.settings.fidelity_epochs,
+        known=known,
+        on_trial=keep,
+        proposer=None if loop is None else loop.strategy,
+        refit=refit,
+        stopping=loop.stopping if loop is not None and stop and refit == "best" else None,
+    )
+    if count < len(found):
+        logger.info("%d of %d trials were known from earlier searches of these rows.", len(found) - count, len(found))
+    if loop is not None:
+        loop.record(found)
+    store.write_trials(data.task, found, known)
+    _log_search(pipeline, data, found, strategy, seed, time.monotonic() - started, output)
+    return found
+
+
+def _log_search(
+    pipeline: Pipeline,
+    data: TaskData,
+    found: Sequence[Trial],
+    strategy: str,
+    seed: int,
+    seconds: float,
+    output: Path | None,
+) -> None:
+    from metaflow_hpo.collect.search import find_best
+    from metaflow_hpo.evaluate.plots import plot_learning_curves, plot_search
+    from metaflow_hpo.tables import trials_to_frame
+
+    frame = trials_to_frame(found)
+    if output is not None:
+        write_frame(output, frame)
+    keys = {"task.sha256": data.task.sha256, "strategy": strategy, "seed": str(seed), "trials": str(len(found))}
+    with pipeline.tracking.parent_run("search", f"{data.task.task_id} {strategy}", keys) as run:
+        run.set_tags(pipeline.tags({"task": data.task.sha256}))
+        best = find_best(found)
+        reached = None if best is None else best.performance
+        run.log_metrics({"trials": len(frame), "best_performance": reached, "seconds": seconds})
+        run.log_table(frame, "trials")
+        performance, epochs = frame["performance"].to_numpy(dtype="float64"), [t.fidelity_epochs for t in found]
+        run.log_figure(plot_search(performance, data.task.task_id, epochs), "search.png")
+        if any(trial.learning_curve for trial in found):
+            curves = [trial.learning_curve for trial in found]
+            run.log_figure(plot_learning_curves(curves, data.task.task_id), "learning_curves.png")

@@ -1,0 +1,51 @@
+"""The searches of one task, one after the other; the same on this machine and on a worker of a cluster."""
+
+from collections.abc import Callable, Sequence
+
+from metaflow_hpo.learners.learner import Learner
+from metaflow_hpo.task import TaskData
+from metaflow_hpo.trial import Trial
+
+Plan = Sequence[tuple[str, int, int]]
+"""(strategy, trials, seed) of each search of a task, in order."""
+
+
+def count_trials(plan: Plan) -> int:
+    """Return the number of trials of all searches together."""
+    return sum(trials for _, trials, _ in plan)
+
+
+def run_plan(
+    data: TaskData,
+    learner: Learner,
+    plan: Plan,
+    *,
+    fidelity_epochs: int | None,
+    known: Sequence[Trial],
+    on_trial: Callable[[Trial], None],
+) -> list[Trial]:
+    """Run the searches of a plan one after the other and return their trials.
+
+    Args:
+        data: The task.
+        learner: What is tuned.
+        plan: The searches.
+        fidelity_epochs: Epochs of each training; None for the full fidelity.
+        known: Trials that need not be trained again.
+        on_trial: Called with each trial that is added to `known`, as soon as it is finished.
+    """
+    from metaflow_hpo.collect.search import search
+
+    trials: list[Trial] = []
+    for strategy, count, seed in plan:
+        trials += search(
+            data,
+            learner,
+            strategy=strategy,
+            trials=count,
+            seed=seed,
+            fidelity_epochs=fidelity_epochs,
+            known=known,
+            on_trial=on_trial,
+        )
+    return trials
