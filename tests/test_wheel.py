@@ -150,6 +150,9 @@ def test_an_installed_wheel_trains_what_it_recommends(installed, tmp_path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=90), "b": rng.normal(size=90)})
     frame.assign(y=np.where(frame["a"] > 0, "p", "q")).to_csv(tmp_path / "small.csv", index=False)
-    done = run(installed, tmp_path, "train", "small.csv", "--target", "y", "--learner", "svm", "--json")
+    asked = ("train", "small.csv", "--target", "y", "--learner", "svm", "--json", "--script", "again.py")
+    done = run(installed, tmp_path, *asked)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["status"] == "ok"
+    alone = subprocess.run([sys.executable, "-I", "again.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "72 rows trained on, 18 held out" in alone.stdout

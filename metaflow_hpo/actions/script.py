@@ -3,6 +3,7 @@
 The one thing to know: the script knows the columns as this package understood them, so the table is read once more.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,8 @@ from pandas.api import types
 from metaflow_hpo.adapters.files import write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.tables import MISSING, read_table
-from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.collect.columns import as_text
+from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.learners.script import ScriptTable, render_script
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
@@ -51,6 +53,7 @@ def describe_table(path: Path, data: TaskData) -> ScriptTable:
             f"Expected a zip with one file, which pandas reads; {path} holds more. Unpack it, and give what it holds."
         )
     raw = raw.set_axis([str(name).strip() for name in raw.columns], axis="columns")
+    _check_classes(raw[data.task.target], data.class_names)
     kinds = {
         name: "numeric" if name in data.styles else _find_kind(raw[name], data.features[name])
         for name in data.features.columns
@@ -64,6 +67,16 @@ def describe_table(path: Path, data: TaskData) -> ScriptTable:
         styles=data.styles,
         **{kind: [name for name in kinds if kinds[name] == kind] for kind in ("numeric", "dates", "categorical")},
     )
+
+
+def _check_classes(target: pd.Series, classes: Sequence[str]) -> None:
+    """Check that a script finds the classes by their names: `1.0` in the text of a parquet file became the class 1."""
+    lost = sorted(set(classes) - set(target.dropna().map(as_text)))
+    if lost:
+        raise InvalidTaskError(
+            f"Expected the classes {listed(lost)} in the column {target.name!r} as they are called; it writes them in "
+            "another way. Save the table as csv, or the classes as text."
+        )
 
 
 def _find_kind(raw: pd.Series, cleaned: pd.Series) -> str:

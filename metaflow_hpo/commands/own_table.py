@@ -84,6 +84,7 @@ def _write_script(
 ) -> None:
     from metaflow_hpo.actions.script import write_script
 
+    pipeline.progress(f"writing {script.name}", 0, 0)
     write_script(pipeline, script, table, rows, configuration, seed=seed)
     typer.echo(f"wrote {script}; run it with: python {script}", err=True)
 

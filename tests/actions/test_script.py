@@ -100,7 +100,7 @@ def strange_frame(rows: int = 120) -> pd.DataFrame:
     )
     for name in frame.columns.drop("y"):
         frame[name] = frame[name].astype(object).mask(rng.random(rows) < 0.1)
-    return frame
+    return frame.assign(moment=days + pd.to_timedelta(rng.integers(0, 86_400, rows), unit="s"))
 
 
 @pytest.mark.parametrize("ending", ["csv", "xlsx", "jsonl", "parquet"])
@@ -112,7 +112,7 @@ def test_columns_are_prepared_like_ours_whatever_the_format(tmp_path: Path, endi
         case "xlsx":
             frame.to_excel(table, index=False)
         case "jsonl":
-            frame.to_json(table, lines=True, orient="records")
+            frame.to_json(table, lines=True, orient="records", date_format="iso")
         case _:
             frame.to_parquet(table)
     data = load_file(table, "y")
@@ -161,6 +161,27 @@ def test_scripts_are_formatted_and_lint_like_our_own_code(
         )
         assert done.returncode == 0, done.stdout
     assert "metaflow_hpo" not in text
+
+
+def test_classes_that_a_script_would_not_find_are_named(tmp_path: Path) -> None:
+    table = tmp_path / "t.parquet"
+    pd.DataFrame({"a": range(40), "b": [1, 2, 3, 5] * 10, "y": ["1.0", "2.0"] * 20}).to_parquet(table)
+    with pytest.raises(InvalidTaskError, match="the classes '1', '2' in the column 'y'"):
+        describe_table(table, load_file(table, "y"))
+
+
+@pytest.mark.parametrize(
+    "target", [[0, 1] * 20, [1.0, None, 2.0, 1.0] * 10, [True, False] * 20, ["a ", "b"] * 20, [1.5, 2.5] * 20]
+)
+def test_classes_are_found_whatever_their_type(tmp_path: Path, target: list[Any]) -> None:
+    table = tmp_path / "t.csv"
+    pd.DataFrame({"a": np.random.default_rng(0).normal(size=40), "y": target}).to_csv(table, index=False)
+    data = load_file(table, "y", kind="classification")
+    learner = get_learner("svm")
+    text = render_script(describe_table(table, data), "svm", learner.space.default, epochs=1, seed=0)
+    (tmp_path / "train.py").write_text(text)
+    _, found = runpy.run_path(str(tmp_path / "train.py"))["read_rows"]()
+    assert sorted(found) == sorted(data.target)
 
 
 def test_columns_that_a_script_cannot_prepare_are_named(tmp_path: Path) -> None:
