@@ -12,7 +12,7 @@ import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError, listed
 from metaflow_hpo.space import Categorical, Configuration, SearchSpace, Value
-from metaflow_hpo.trial import Trial
+from metaflow_hpo.trial import STATUSES, Trial
 
 HP_PREFIX = "hp_"
 """What the names of columns of hyperparameters begin with."""
@@ -170,12 +170,12 @@ def validate_trials(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table of trials with the right column types.
 
     Raises:
-        InvalidTableError: If a column is missing, a status is neither `ok` nor `failed`, a trial is listed twice, a
-            performance is not finite where the trial is ok (or given where it failed), or a task has two families.
+        InvalidTableError: If a column is missing, a status is not one of `STATUSES`, a trial is listed twice, a
+            performance is not finite where the trial is ok (or given where it is not), or a task has two families.
     """
     import pandera.pandas as pa
 
-    filled, status = pa.Check.str_length(min_value=1), pa.Check.isin(["ok", "failed"])
+    filled, status = pa.Check.str_length(min_value=1), pa.Check.isin(STATUSES)
     columns = {name: pa.Column(str, checks=[filled]) for name in _TEXT if name not in ("status", "reason")}
     columns |= {"status": pa.Column(str, checks=[status]), "reason": pa.Column(str)}
     columns |= {"seed": pa.Column("int64"), "fidelity_epochs": pa.Column("int64", checks=[pa.Check.ge(1)])}
@@ -191,7 +191,7 @@ def validate_trials(frame: pd.DataFrame) -> pd.DataFrame:
     shown = [*key, "status", "performance"]
     _refuse("trials listed twice", valid.loc[valid.duplicated(key), shown])
     _refuse("ok trials without a finite performance", valid.loc[ok & ~finite, shown])
-    _refuse("failed trials with a performance", valid.loc[~ok & valid["performance"].notna(), shown])
+    _refuse("trials that are not ok with a performance", valid.loc[~ok & valid["performance"].notna(), shown])
     families = valid[["task_id", "family"]].drop_duplicates()
     _refuse("tasks with more than one family", families.loc[families.duplicated("task_id", keep=False)])
     return valid

@@ -6,13 +6,17 @@ Performance is oriented once, here, so that higher is better everywhere; a trial
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.task import Metric
 
-Status = Literal["ok", "failed"]
+Status = Literal["ok", "failed", "stopped"]
+"""`failed`: it diverged, crashed or hit a limit, and counts as the worst of its task. `stopped`: it was given up for
+its learning curve; what it would have reached is not known."""
+
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 def orient(metric: Metric, value: float) -> float:
@@ -42,14 +46,14 @@ class Trial:
         strategy: The search strategy that proposed it.
         seed: Seed of initialisation, mini-batch order and dropout.
         fidelity_epochs: Epochs trained (1 for learners without epochs).
-        performance: Cross-validated performance, higher is better; NaN where `status` is `failed`.
+        performance: Cross-validated performance, higher is better; NaN where `status` is not `ok`.
         test_performance: Performance of the network refitted on all training rows, on the test rows; NaN where it was
             not refitted. Never selected on.
         duration_s: Seconds of training, over all folds and the refit.
-        status: `ok`, or `failed`: a diverged or crashed training, which is data.
-        reason: Why it failed; empty otherwise.
+        status: `ok`; `failed`: a diverged or crashed training, which is data; or `stopped`.
+        reason: Why it failed or was stopped; empty otherwise.
         scores: Every metric by name (`accuracy`, `test_accuracy`, ...) in its own orientation.
-        learning_curve: Cross-validated performance after each epoch, `(E,)`.
+        learning_curve: Cross-validated performance after each epoch, `(E,)`; up to where it was stopped.
     """
 
     task_id: str
@@ -68,15 +72,18 @@ class Trial:
     learning_curve: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.status not in ("ok", "failed"):
-            raise InvalidTableError(f"status must be ok or failed; got {self.status!r} on {self.task_id!r}.")
+        if self.status not in STATUSES:
+            raise InvalidTableError(
+                f"status must be one of {', '.join(STATUSES)}; got {self.status!r} on {self.task_id!r}."
+            )
         if self.status == "ok" and not math.isfinite(self.performance):
             raise InvalidTableError(
                 f"A trial that is ok needs a finite performance; got {self.performance} on {self.task_id!r}."
             )
-        if self.status == "failed" and (not self.reason or math.isfinite(self.performance)):
+        if self.status != "ok" and (not self.reason or math.isfinite(self.performance)):
             raise InvalidTableError(
-                f"A failed trial needs a reason and no performance; got {self.performance} on {self.task_id!r}."
+                f"A trial that is {self.status} needs a reason and no performance; got {self.performance} on "
+                f"{self.task_id!r}."
             )
         if self.fidelity_epochs < 1 or self.duration_s < 0:
             raise InvalidTableError(

@@ -12,7 +12,7 @@ from typing import Any
 from metaflow_hpo.actions.advise import describe_data, load_recommender, make_answer
 from metaflow_hpo.actions.feedback import record_outcomes, remember
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.collect.search import Refit
+from metaflow_hpo.collect.search import Refit, Stopping
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
 from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.space import Configuration, configuration_id
@@ -21,6 +21,9 @@ from metaflow_hpo.trial import Trial
 
 REMEMBERED = 10
 """Recommendations before the first trial that are remembered."""
+
+CURVE_METRICS = ("balanced_accuracy", "r2")
+"""What learning curves are measured in: a trial can be compared with a curve where its performance is one of these."""
 
 MEMBERS_A_PROCESSOR = 2
 """Trainings (a configuration on one fold) that keep a processor busy while the longest of a batch ends."""
@@ -33,11 +36,13 @@ class ClosedLoop:
     Attributes:
         pipeline: The surroundings.
         strategy: Proposes.
+        stopping: Stops trials that will not win, where that was learned for the task's metric.
         answer: What was recommended before the first trial, as `advise.recommend` returns it.
     """
 
     pipeline: Pipeline
     strategy: RecommendedStrategy
+    stopping: Stopping | None
     answer: dict[str, Any]
 
     def record(self, trials: Sequence[Trial]) -> str:
@@ -46,7 +51,9 @@ class ClosedLoop:
         remember(self.pipeline, self.answer)
         recommended = {configuration_id(r["configuration"]) for r in self.answer["recommendations"]}
         outcomes: list[tuple[Configuration, float]] = [
-            (trial.configuration, trial.performance) for trial in trials if trial.configuration_id in recommended
+            (trial.configuration, trial.performance)
+            for trial in trials
+            if trial.configuration_id in recommended and trial.status != "stopped"
         ]
         if outcomes:
             record_outcomes(self.pipeline, name, outcomes, source="search")
@@ -81,7 +88,11 @@ def open_loop(
 
     members = count_folds(len(data.train_target)) + (refit == "all")
     strategy = RecommendedStrategy(choose, served.surrogate.space, batch_size=choose_batch_size(members), seed=seed)
-    return ClosedLoop(pipeline, strategy, make_answer(served, source, described, REMEMBERED, per_time=per_time))
+    rule = served.stopping if data.task.metric in CURVE_METRICS else None
+    stopping = None if rule is None else rule.judge
+    return ClosedLoop(
+        pipeline, strategy, stopping, make_answer(served, source, described, REMEMBERED, per_time=per_time)
+    )
 
 
 def choose_batch_size(members: int, workers: int | None = None) -> int:

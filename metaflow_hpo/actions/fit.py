@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from metaflow_hpo.actions.warm_start import Start
     from metaflow_hpo.adapters.run import Run
     from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.stopping import StoppingRule
     from metaflow_hpo.surrogate.fit import FitSettings
     from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 
@@ -168,7 +169,18 @@ def _train(
     metrics = {name: sum(r.metrics[name] for r in reports) / len(reports) for name in names}
     metrics |= {"trust": evaluation.trust, "interval_scale": interval.scale, "tasks": float(len(meta.task_ids))}
     metrics["networks_trained"] = float(sum(report.epochs > 0 for report in reports))
-    return ServedRecommender(surrogate, meta, evaluation.trust, interval, lineage), metrics, start
+    stopping = fit_stopping(pipeline)
+    recommender = ServedRecommender(surrogate, meta, evaluation.trust, interval, lineage, stopping=stopping)
+    return recommender, metrics, start
+
+
+def fit_stopping(pipeline: Pipeline) -> "StoppingRule | None":
+    """Learn from the learning curves of the meta-data set when to stop a training; None where it holds too few."""
+    from metaflow_hpo.recommend.stopping import StoppingRule
+    from metaflow_hpo.surrogate.meta_dataset import read_curves
+
+    frame = pipeline.store.read_meta_dataset()
+    return StoppingRule.fit(read_curves(frame, pipeline.settings.learner, pipeline.epochs))
 
 
 def _lightning_logger(pipeline: Pipeline, run_id: str, fold: int) -> "Logger":

@@ -81,6 +81,7 @@ def search(
     seed: int = 0,
     output: Path | None = None,
     refit: "Refit" = "best",
+    stop: bool = True,
 ) -> list[Trial]:
     """Search a person's data set; the same call goes on where a killed one stopped.
 
@@ -94,6 +95,7 @@ def search(
         seed: Seed of the strategy and the trainings.
         output: Where to write the table of trials (parquet); kept in the data folder as well.
         refit: Whether `all` trials or only the `best` is trained on all training rows too, for its test performance.
+        stop: Have `recommended` stop trials whose learning curves will not reach the best; not where all are refitted.
     """
     from metaflow_hpo.actions.closed_loop import open_loop
     from metaflow_hpo.collect.search import search as search_space
@@ -122,6 +124,7 @@ def search(
         on_trial=keep,
         proposer=None if loop is None else loop.strategy,
         refit=refit,
+        stopping=loop.stopping if loop is not None and stop and refit == "best" else None,
     )
     if count < len(found):
         logger.info("%d of %d trials were known from earlier searches of these rows.", len(found) - count, len(found))

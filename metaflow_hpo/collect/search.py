@@ -18,6 +18,7 @@ from metaflow_hpo.collect.strategies import Strategy, make_strategy
 from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.learners.cross_validation import evaluate_configurations, make_folds, refit_trial
 from metaflow_hpo.learners.learner import Fold, Learner, check_request
+from metaflow_hpo.learners.stages import Judge
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
@@ -26,6 +27,9 @@ _TIMED_BATCH = 16
 
 Refit = Literal["all", "best"]
 """Which trials are trained on all training rows as well, and scored on the test rows."""
+
+Stopping = Callable[[Sequence[Trial]], Judge | None]
+"""Given the trials so far, returns what stops the next ones for their learning curves; None to let them be."""
 
 
 class Evaluate(Protocol):
@@ -42,6 +46,7 @@ class Evaluate(Protocol):
         fidelity_epochs: int | None = None,
         folds: Sequence[Fold] | None = None,
         refit: bool = True,
+        judge: Judge | None = None,
     ) -> Iterator[tuple[int, Trial]]:
         """Yield `(position in configurations, trial)` as trials are finished."""
 
@@ -60,6 +65,7 @@ def search(
     evaluate: Evaluate = evaluate_configurations,
     proposer: Strategy | None = None,
     refit: Refit = "all",
+    stopping: Stopping | None = None,
 ) -> list[Trial]:
     """Search the space of a learner on a task.
 
@@ -82,6 +88,7 @@ def search(
         refit: `all` trials have a test performance, or the `best` of them, which is refitted when the search is over
             and not reported to `on_trial` again. That saves a share of `1 / (folds + 1)` of the trainings, and more of
             the time, as the refit has the most rows.
+        stopping: Stops trials that will not become the best, where the learner can; with `refit="best"` only.
 
     Returns:
         The trials in the order in which the strategy proposed them, at most `trials`; fewer where time is up (one
@@ -95,7 +102,7 @@ def search(
     deadline = None if seconds is None else time.monotonic() + seconds
     if proposer is None:
         proposer = make_strategy(strategy, learner.space, seed=seed, budget=trials, epochs=epochs)
-    source = _TrialSource(data, learner, strategy, seed, deadline, on_trial or _ignore, evaluate, refit)
+    source = _TrialSource(data, learner, strategy, seed, deadline, on_trial or _ignore, evaluate, refit, stopping)
     source.remember(known)
     finished: list[Trial] = []
     while len(finished) < trials:
@@ -103,7 +110,7 @@ def search(
         batch_size = proposer.batch_size if deadline is None else min(proposer.batch_size, _TIMED_BATCH)
         batch_epochs = proposer.fidelity_epochs or epochs
         configurations = proposer.ask(min(trials - len(finished), batch_size))
-        batch = source.get(configurations, batch_epochs)
+        batch = source.get(configurations, batch_epochs, finished)
         finished += batch
         if not configurations or len(batch) < len(configurations):
             break
@@ -144,6 +151,7 @@ class _TrialSource:
     on_trial: Callable[[Trial], None]
     evaluate: Evaluate
     refit: Refit
+    stopping: Stopping | None
     known: dict[tuple[int, str], Trial] = field(default_factory=dict)
     given: int = 0
 
@@ -158,16 +166,26 @@ class _TrialSource:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     def remember(self, trials: Iterable[Trial]) -> None:
-        """Keep the trials that may be reused, of all fidelities, those of this strategy before those of others."""
+        """Keep the trials that may be reused, of all fidelities, those of this strategy before those of others.
+
+        Stopped ones count for a search that stops trials itself; another trains them to the end.
+        """
         mine = (self.data.task.task_id, self.learner.name, self.seed)
         for trial in trials:
-            if (trial.task_id, trial.learner, trial.seed) == mine:
+            is_whole = trial.status != "stopped" or self.stopping is not None
+            if is_whole and (trial.task_id, trial.learner, trial.seed) == mine:
                 name = trial.fidelity_epochs, trial.configuration_id
                 if name not in self.known or trial.strategy == self.strategy:
                     self.known[name] = trial
 
-    def get(self, configurations: Sequence[Configuration], epochs: int) -> list[Trial]:
-        """Return the trials of configurations, in order; without those for which time was not enough."""
+    def get(self, configurations: Sequence[Configuration], epochs: int, before: Sequence[Trial]) -> list[Trial]:
+        """Return the trials of configurations, in order; without those for which time was not enough.
+
+        Args:
+            configurations: What to try.
+            epochs: At which fidelity.
+            before: The trials of the search so far.
+        """
         found: dict[int, Trial] = {}
         for position, configuration in enumerate(configurations):
             trial = self.known.get((epochs, configuration_id(configuration)))
@@ -175,7 +193,8 @@ class _TrialSource:
                 found[position] = self._reuse(trial)
         missing = [position for position in range(len(configurations)) if position not in found]
         if missing and not (self.is_over and (found or self.given)):
-            with closing(self._train([configurations[position] for position in missing], epochs)) as trained:
+            judge = None if self.stopping is None else self.stopping(before)
+            with closing(self._train([configurations[position] for position in missing], epochs, judge)) as trained:
                 for index, trial in trained:
                     found[missing[index]] = self._add(trial)
         self.given += len(found)
@@ -199,7 +218,9 @@ class _TrialSource:
         self.on_trial(trial)
         return trial
 
-    def _train(self, configurations: Sequence[Configuration], epochs: int) -> Generator[tuple[int, Trial], None, None]:
+    def _train(
+        self, configurations: Sequence[Configuration], epochs: int, judge: Judge | None
+    ) -> Generator[tuple[int, Trial], None, None]:
         finished = self.evaluate(
             self.data,
             self.learner,
@@ -209,6 +230,7 @@ class _TrialSource:
             fidelity_epochs=epochs,
             folds=self.folds,
             refit=self.refit == "all",
+            judge=judge,
         )
         try:
             for index, trial in finished:

@@ -4,7 +4,6 @@ The one thing to know: a strategy is replayed, never stored. Told the same trial
 bit for bit, so a killed search resumes by telling its finished trials again.
 """
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -152,6 +151,8 @@ def _random_configurations(space: SearchSpace, length: int, seed: int) -> list[C
 def performances_with_failures(trials: Sequence[Trial]) -> list[float]:
     """Return the performance of each trial, failed ones counting as the worst of the others.
 
+    A stopped trial counts as what it had reached: more is not known, and it was too little.
+
     Args:
         trials: What a strategy has been told, `N` trials.
 
@@ -159,7 +160,8 @@ def performances_with_failures(trials: Sequence[Trial]) -> list[float]:
         `N` finite numbers, higher is better; 0 for all where every trial failed.
     """
     worst = min((trial.performance for trial in trials if trial.status == "ok"), default=0.0)
-    return [trial.performance if math.isfinite(trial.performance) else worst for trial in trials]
+    instead = [trial.learning_curve[-1] if trial.status == "stopped" else worst for trial in trials]
+    return [t.performance if t.status == "ok" else other for t, other in zip(trials, instead, strict=True)]
 
 
 def canonical(space: SearchSpace, values: Configuration) -> Configuration:

@@ -98,6 +98,12 @@ def search(
         Literal["best", "all"],
         typer.Option(help="Which trials are trained on all training rows too and scored on the test rows."),
     ] = "best",
+    stop: Annotated[
+        bool,
+        typer.Option(
+            "--stop/--no-stop", help="Whether recommended stops trials whose learning curve will not reach the best."
+        ),
+    ] = True,
     output: Annotated[
         Path | None, typer.Option(help="Write the trials here, as parquet.", dir_okay=False, callback=check_output)
     ] = None,
@@ -126,6 +132,7 @@ def search(
                 seed=seed,
                 output=output,
                 refit=refit,
+                stop=stop,
             )
         except KeyboardInterrupt:
             typer.echo("stopped; finished trials are kept, and the same command goes on from them", err=True)
@@ -136,6 +143,7 @@ def search(
         "strategy": strategy,
         "trials": len(found),
         "failed": sum(trial.status == "failed" for trial in found),
+        "stopped": sum(trial.status == "stopped" for trial in found),
         "best": None if best is None else _describe_trial(best, rows.task.metric),
         "output": None if output is None else str(output),
     }

@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import Fold, Learner, Outcome, check_request
 from metaflow_hpo.learners.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.learners.scores import score
+from metaflow_hpo.learners.stages import Judge, JudgedLearner
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import Task, TaskData
 from metaflow_hpo.trial import Trial, orient
@@ -114,6 +116,7 @@ def evaluate_configurations(
     fidelity_epochs: int | None = None,
     folds: Sequence[Fold] | None = None,
     refit: bool = True,
+    judge: Judge | None = None,
 ) -> Iterator[tuple[int, Trial]]:
     """Train configurations on every fold of a task and score them.
 
@@ -129,20 +132,29 @@ def evaluate_configurations(
         fidelity_epochs: Epochs; None for the full fidelity.
         folds: What `make_folds(data)` returned, to prepare the rows once for several calls.
         refit: Train on all training rows as well; without it trials have no test performance (NaN).
+        judge: Stops what is not worth going on with, where the learner can; only without the refit, since no test row
+            may decide.
 
     Returns:
         An iterator over `(position in configurations, trial)`, in the order in which configurations are finished.
 
     Raises:
         SearchSpaceMismatchError: If a configuration or the fidelity is outside the search space.
+        MetaflowHPOError: If there is a judge and a refit.
     """
+    if refit and judge is not None:
+        raise MetaflowHPOError("A judge would see the test rows in the refit: pass refit=False.")
     epochs = learner.max_epochs if fidelity_epochs is None else fidelity_epochs
     chosen = check_request(learner.space, learner.max_epochs, configurations, epochs)
     prepared = make_folds(data) if folds is None else folds
     wanted = prepared if refit else prepared[:-1]
 
     def evaluate() -> Iterator[tuple[int, Trial]]:
-        for index, outcomes in learner.train(wanted, chosen, seed=seed, epochs=epochs):
+        if judge is not None and isinstance(learner, JudgedLearner):
+            finished = learner.train_judged(wanted, chosen, seed=seed, epochs=epochs, judge=judge)
+        else:
+            finished = learner.train(wanted, chosen, seed=seed, epochs=epochs)
+        for index, outcomes in finished:
             common = (data.task.task_id, data.task.family, learner.name, chosen[index], strategy, seed, epochs)
             yield index, _make_trial(common, data.task, prepared, outcomes)
 
@@ -209,6 +221,9 @@ def _make_trial(
     """Make a trial of the outcomes on all folds, or on all but the refit."""
     count = len(folds) - 1
     duration = sum(outcome.duration_s for outcome in outcomes)
+    if outcomes[0].stopped:
+        curve = _average_curves(outcomes)
+        return Trial(*common, math.nan, math.nan, duration, "stopped", outcomes[0].reason, learning_curve=curve)
     failed = [(number, outcome.reason) for number, outcome in enumerate(outcomes) if outcome.reason]
     if failed:
         number, reason = failed[0]
@@ -216,15 +231,19 @@ def _make_trial(
         return Trial(*common, math.nan, math.nan, duration, "failed", where)
     scores = [_score_fold(task, fold, outcome) for fold, outcome in zip(folds, outcomes, strict=False)]
     validated, refitted = scores[:count], scores[count:]
-    curves = np.array([outcome.learning_curve for outcome in outcomes[:count]], np.float64)  # (folds, E)
     return Trial(
         *common,
         performance=float(np.mean([orient(task.metric, fold[task.metric]) for fold in validated])),
         test_performance=orient(task.metric, refitted[0][task.metric]) if refitted else math.nan,
         duration_s=duration,
         scores=_average_scores(validated) | (_name_test_scores(refitted[0]) if refitted else {}),
-        learning_curve=tuple(np.maximum(curves, 0).mean(axis=0).tolist()),
+        learning_curve=_average_curves(outcomes[:count]),
     )
+
+
+def _average_curves(outcomes: Sequence[Outcome]) -> tuple[float, ...]:
+    curves = np.array([outcome.learning_curve for outcome in outcomes], np.float64)  # (folds, E)
+    return tuple(np.maximum(curves, 0).mean(axis=0).tolist())
 
 
 def _score_fold(task: Task, fold: Fold, outcome: Outcome) -> dict[str, float]:

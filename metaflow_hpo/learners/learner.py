@@ -57,13 +57,15 @@ class Outcome:
         learning_curve: `(E,)` balanced accuracy (classification) or R2 (regression) on the validation rows after
             each epoch; empty for learners without epochs.
         duration_s: Seconds of training.
-        reason: Why it failed (`diverged: ...`, `time: ...`, `memory: ...`, `crashed: ...`); empty when it did not.
+        reason: Why it failed (`diverged: ...`, `time: ...`, `memory: ...`, `crashed: ...`) or was stopped; else empty.
+        stopped: A judge gave it up for its learning curve, see `stages.py`.
     """
 
     predictions: FloatArray
     learning_curve: FloatArray
     duration_s: float
     reason: str = ""
+    stopped: bool = False
 
     @classmethod
     def failed(cls, reason: str, duration_s: float, learning_curve: FloatArray | None = None) -> "Outcome":

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from metaflow_hpo.learners.mlp import MAX_LOSS
+from metaflow_hpo.learners.mlp_recipe import MAX_LOSS
 
 _log = logging.getLogger(__name__)
 
@@ -239,19 +239,22 @@ def find_offsets(w: Any, rows: Any) -> Any:
 def train(
     P: Any, w: Any, X: Any, y: Any, Xv: Any, yv: Any, weights: Any, order: Any, lrs: Any, optimizer: Any, mom: Any,
     wd: Any, rate: Any, act: Any, batch: Any, seed: Any, Z: Any, curve: Any, losses: Any, stop: Any,
+    M: Any, V: Any, first: Any, last: Any,
 ) -> Any:  # fmt: skip
-    """Train the flat parameters `P` in place; fill `Z` `(m, k)`, `curve` and `losses` `(E,)`; return epochs trained.
+    """Train the flat parameters `P` in place from epoch `first` up to, not with, `last`; return the epochs trained.
 
-    Another thread ends the training before the next mini-batch by writing to `stop` `(1,)`.
+    Fills `Z` `(m, k)`, and `curve` and `losses` `(E,)` of these epochs. What goes on from a pause is in `P` and the
+    moments `M` and `V`, of the size of `P`. Another thread ends the training before the next mini-batch by writing to
+    `stop` `(1,)`.
     """
-    (E, n), k, L = order.shape, Z.shape[1], w.size - 1
+    n, k, L = order.shape[1], Z.shape[1], w.size - 1
     rows = max(batch, min(Xv.shape[0], CHUNK))
     po, ho, most_parameters, most_outputs = find_offsets(w, rows)
     H, D = np.empty(ho[L], f4), np.empty((2, most_outputs), f4)
-    G, M, V = np.empty(most_parameters, f4), np.zeros(po[L], f4), np.zeros(po[L], f4)
+    G = np.empty(most_parameters, f4)
     xs, ts = np.empty((batch, w[0]), f4), np.empty(batch, f4)
-    scale, steps = f4(1 / (1 - rate)), 0
-    for e in range(E):
+    scale, steps = f4(1 / (1 - rate)), first * ((n + batch - 1) // batch)
+    for e in range(first, last):
         for s in range(0, n, batch):
             if stop[0] != 0:
                 return e
@@ -269,4 +272,4 @@ def train(
         losses[e], curve[e] = validate(P, po, Xv, yv, weights, H, ho, w, act, Z)
         if not losses[e] <= MAX_LOSS:
             return e + 1
-    return E
+    return last

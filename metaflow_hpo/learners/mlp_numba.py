@@ -15,8 +15,8 @@ import numpy as np
 from metaflow_hpo.learners import mlp_kernel
 from metaflow_hpo.learners.learner import FloatArray, Fold
 from metaflow_hpo.learners.limits import Flag
-from metaflow_hpo.learners.mlp import SPACE, Recipe, Start, Trained, draw_start, make_recipe, score_weights
 from metaflow_hpo.learners.mlp_kernel import ADAM, ADAMW, CHUNK, RELU, SGD, TANH, f4, train, u4
+from metaflow_hpo.learners.mlp_recipe import SPACE, Recipe, Start, Trained, draw_start, make_recipe, score_weights
 
 _log = logging.getLogger(__name__)
 _warm_lock = threading.Lock()
@@ -37,28 +37,60 @@ def train_parameters(
     parameters: FloatArray, fold: Fold, recipe: Recipe, start: Start, stop: Flag | None = None
 ) -> Trained:
     """Train flat parameters (see `Start.parameters`) in place; the rest is as in `train_network`."""
-    epochs, outputs = len(recipe.learning_rates), np.empty((len(fold.x_valid), recipe.widths[-1]), f4)
-    curve, losses = np.empty(epochs, f4), np.empty(epochs)
-    trained = train(
-        parameters,
-        np.array(recipe.widths, np.int64),
-        *(np.require(a, f4, ("C", "W")) for a in (fold.x_train, fold.y_train, fold.x_valid, fold.y_valid)),
-        score_weights(fold),
-        start.order,
-        recipe.learning_rates.astype(f4),
-        {"sgd": SGD, "adam": ADAM, "adamw": ADAMW}[recipe.optimizer],
-        f4(recipe.momentum),
-        f4(recipe.weight_decay),
-        recipe.dropout,
-        {"relu": RELU, "tanh": TANH}[recipe.activation],
-        recipe.batch,
-        u4(start.dropout_seed),
-        outputs,
-        curve,
-        losses,
-        np.zeros(1, np.int64) if stop is None else stop,
-    )
-    return outputs, curve[:trained], losses[:trained]
+    training = PausedTraining(parameters, fold, recipe, start)
+    training.advance(len(recipe.learning_rates), stop)
+    return training.measured
+
+
+class PausedTraining:
+    """A network between two epochs of its training; going on from here gives the bits of never having paused.
+
+    Attributes:
+        epochs: Epochs trained.
+    """
+
+    def __init__(self, parameters: FloatArray, fold: Fold, recipe: Recipe, start: Start) -> None:
+        """Begin.
+
+        Args:
+            parameters: Trained in place, see `Start.parameters`.
+            fold: The rows.
+            recipe: The network, and how it is trained.
+            start: What was drawn for it.
+        """
+        epochs = len(recipe.learning_rates)
+        self.epochs = 0
+        self._outputs = np.empty((len(fold.x_valid), recipe.widths[-1]), f4)
+        self._curve, self._losses = np.empty(epochs, f4), np.empty(epochs)
+        self._request = (
+            parameters,
+            np.array(recipe.widths, np.int64),
+            *(np.require(a, f4, ("C", "W")) for a in (fold.x_train, fold.y_train, fold.x_valid, fold.y_valid)),
+            score_weights(fold),
+            start.order,
+            recipe.learning_rates.astype(f4),
+            {"sgd": SGD, "adam": ADAM, "adamw": ADAMW}[recipe.optimizer],
+            f4(recipe.momentum),
+            f4(recipe.weight_decay),
+            recipe.dropout,
+            {"relu": RELU, "tanh": TANH}[recipe.activation],
+            recipe.batch,
+            u4(start.dropout_seed),
+            self._outputs,
+            self._curve,
+            self._losses,
+        )
+        self._moments = np.zeros((2, len(parameters)), f4)
+
+    def advance(self, epochs: int, stop: Flag | None = None) -> None:
+        """Train until so many epochs are done, or it diverges, or `stop` is not 0."""
+        flag = np.zeros(1, np.int64) if stop is None else stop
+        self.epochs = train(*self._request, flag, *self._moments, self.epochs, epochs)
+
+    @property
+    def measured(self) -> Trained:
+        """What was measured so far, see `train_network`."""
+        return self._outputs, self._curve[: self.epochs], self._losses[: self.epochs]
 
 
 def measure_mb(fold: Fold, recipe: Recipe) -> float:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from metaflow_hpo.learners.learner import FloatArray, Fold
-from metaflow_hpo.learners.mlp import Recipe, Start, score_weights
+from metaflow_hpo.learners.mlp_recipe import Recipe, Start, score_weights
 
 CHUNK = 512  # validation rows passed at once
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8

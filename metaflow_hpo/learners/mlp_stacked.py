@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import FloatArray, Fold, Outcome, describe_memory_error
 from metaflow_hpo.learners.limits import POLL_S, Limits, Stopwatch
-from metaflow_hpo.learners.mlp import MAX_LOSS, Recipe, Start, Trained, to_outcome
 from metaflow_hpo.learners.mlp_population import CHUNK, Member, Population, Rows
+from metaflow_hpo.learners.mlp_recipe import MAX_LOSS, Recipe, Start, Trained, to_outcome
 from metaflow_hpo.learners.mlp_torch import memory_errors
 from metaflow_hpo.learners.threads import one_thread
 

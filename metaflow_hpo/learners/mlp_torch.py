@@ -13,7 +13,7 @@ import numpy as np
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import Device, FloatArray, Fold
 from metaflow_hpo.learners.limits import Flag
-from metaflow_hpo.learners.mlp import MAX_LOSS, Recipe, Start, Trained, score_weights
+from metaflow_hpo.learners.mlp_recipe import MAX_LOSS, Recipe, Start, Trained, score_weights
 from metaflow_hpo.learners.threads import one_thread
 
 if TYPE_CHECKING:

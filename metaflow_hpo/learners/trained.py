@@ -16,7 +16,7 @@ from metaflow_hpo.array_files import write_arrays
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.cross_validation import make_folds
 from metaflow_hpo.learners.learner import FloatArray
-from metaflow_hpo.learners.mlp import MAX_LOSS, draw_start, make_recipe
+from metaflow_hpo.learners.mlp_recipe import MAX_LOSS, draw_start, make_recipe
 from metaflow_hpo.learners.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData

@@ -22,6 +22,7 @@ from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
 from metaflow_hpo.recommend.signal import lacks_signal
+from metaflow_hpo.recommend.stopping import StoppingRule
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.space import Configuration
@@ -68,6 +69,8 @@ class ServedRecommender:
         interval: Conformal width of intervals.
         lineage: Where it came from: `meta_dataset_md5`, `git_revision`, ...
         forest: Weights of past tasks, fitted on `past`; fitted here unless given.
+        stopping: When to stop a training by its learning curve; None for learners without epochs, and in versions that
+            were made before there were rules.
     """
 
     surrogate: Surrogate
@@ -76,6 +79,7 @@ class ServedRecommender:
     interval: IntervalScale
     lineage: Mapping[str, str] = field(default_factory=dict)
     forest: TaskForest | None = field(default=None, repr=False)
+    stopping: StoppingRule | None = None
     _recommender: SurrogateRecommender = field(init=False, repr=False)
     _novelty: Novelty = field(init=False, repr=False)
     _durations: DurationModel = field(init=False, repr=False)
@@ -273,6 +277,8 @@ class ServedRecommender:
         save_surrogate(self.surrogate, folder)
         forest = {_FOREST + name: value for name, value in self._recommender.forest.to_arrays().items()}
         kept = {"trust": self.trust, "interval": self.interval.to_json(), "lineage": dict(self.lineage)}
+        if self.stopping is not None:
+            kept["stopping"] = self.stopping.to_json()
         write_described(folder, _FILES, {**self.past.to_arrays(), **forest}, {**self.past.to_json(), **kept})
 
     @classmethod
@@ -289,4 +295,5 @@ class ServedRecommender:
         kept = {name.removeprefix(_FOREST): value for name, value in arrays.items() if name.startswith(_FOREST)}
         # A recommender of an older version has no forest and goes on to weigh past tasks by distance.
         forest = TaskForest.from_arrays(kept) if kept else TaskForest.without_say(len(past.task_ids))
-        return cls(surrogate, past, description["trust"], interval, description["lineage"], forest)
+        stopping = StoppingRule.from_json(description["stopping"]) if "stopping" in description else None
+        return cls(surrogate, past, description["trust"], interval, description["lineage"], forest, stopping)

@@ -1,8 +1,9 @@
 """The meta-data set as arrays: trials joined with meta-features, over tasks.
 
 The one thing to know: a failed trial has no performance of its own; it counts as the worst of its task, so that the
-surrogate learns to avoid it. Repetitions of a configuration on a task (seeds, strategies) are averaged. Trials of
-fewer epochs than the learner's longest (low rungs of a halving search) are left out: their scores do not compare.
+surrogate learns to avoid it. A stopped one was merely not good enough, and is left out. Repetitions of a configuration
+on a task (seeds, strategies) are averaged. Trials of fewer epochs than the learner's longest (low rungs of a halving
+search) are left out: their scores do not compare.
 """
 
 import logging
@@ -180,7 +181,7 @@ def build_meta_dataset(frame: pd.DataFrame, space: SearchSpace, learner: str) ->
         raise InvalidTableError(
             f"No trial of the learner {learner!r} in the table; it has {sorted(frame['learner'].unique())}."
         )
-    rows = keep_highest_fidelity(rows)
+    rows = keep_highest_fidelity(rows.loc[rows["status"] != "stopped"])
     mf_names = tuple(sorted(c for c in rows.columns if c.startswith("mf_")))
     tasks = rows.drop_duplicates("task_id").set_index("task_id").sort_index()
     configurations = rows.drop_duplicates("configuration_id")
@@ -222,6 +223,24 @@ def _read_configurations(rows: pd.DataFrame, space: SearchSpace, learner: str) -
                 "Correct its trials in the table, or leave them out."
             ) from error
     return tuple(found)
+
+
+def read_curves(frame: pd.DataFrame, learner: str, epochs: int) -> Array:
+    """Return the learning curves of a learner's whole trainings.
+
+    Args:
+        frame: Trials of any learner; `learning_curve` may be missing.
+        learner: Name of the learner.
+        epochs: Full fidelity: curves of other lengths are left out.
+
+    Returns:
+        `(N, E)`, in the order of the table; there may be none.
+    """
+    if "learning_curve" not in frame.columns:
+        return np.empty((0, epochs))
+    rows = frame.loc[(frame["learner"] == learner) & (frame["status"] == "ok"), "learning_curve"]
+    whole = [curve for curve in rows if curve is not None and len(curve) == epochs]
+    return np.array(whole, np.float64).reshape(-1, epochs)
 
 
 def keep_highest_fidelity(rows: pd.DataFrame) -> pd.DataFrame:

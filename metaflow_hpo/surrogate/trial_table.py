@@ -92,7 +92,8 @@ def build_trial_table(
 
     Args:
         frame: One line a trial: `task_id`, `hp_*`, `performance`; optional `family` (the task's name unless given),
-            `mf_*` (one value a task), `test_performance`, `duration_s`, `status` (anything but "ok" is failed).
+            `mf_*` (one value a task), `test_performance`, `duration_s`, `status` (anything but "ok" is failed, but
+            for "stopped": what that trial would have reached is not known, and it is left out).
             Repetitions of a configuration on a task are averaged; numbers written as text are read as numbers.
         lower_is_better: The performance is a loss or an error: flip its sign and that of the test performance.
         space: Search space; inferred from the columns unless given.
@@ -103,6 +104,8 @@ def build_trial_table(
         SearchSpaceMismatchError: If a configuration lies outside the given space.
     """
     rows = _check_columns(frame, space)
+    if "status" in rows:
+        rows = rows.loc[rows["status"].ne("stopped")]
     sign = -1.0 if lower_is_better else 1.0
     ok = np.isfinite(rows["performance"]) & (rows["status"].eq("ok") if "status" in rows else True)
     rows = rows.assign(

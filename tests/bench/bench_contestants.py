@@ -18,7 +18,8 @@ import numpy as np
 
 from metaflow_hpo.learners import mlp_torch
 from metaflow_hpo.learners.learner import Fold
-from metaflow_hpo.learners.mlp import MLP, SPACE, Recipe, Start, draw_start, make_recipe
+from metaflow_hpo.learners.mlp import MLP
+from metaflow_hpo.learners.mlp_recipe import SPACE, Recipe, Start, draw_start, make_recipe
 from metaflow_hpo.space import Categorical, Configuration, Integer, SearchSpace
 
 EPOCHS = 50

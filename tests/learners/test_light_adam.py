@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from metaflow_hpo.learners.light_adam import LightAdam
-from metaflow_hpo.learners.mlp import Recipe
+from metaflow_hpo.learners.mlp_recipe import Recipe
 from metaflow_hpo.learners.mlp_torch import build_network
 
 

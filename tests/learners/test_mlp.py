@@ -13,7 +13,8 @@ from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners import mlp_kernel, mlp_numba, mlp_torch
 from metaflow_hpo.learners.learner import Fold, Outcome, train_in_threads
 from metaflow_hpo.learners.limits import Flag
-from metaflow_hpo.learners.mlp import MLP, SPACE, draw_start, learning_rates, make_recipe, score_weights
+from metaflow_hpo.learners.mlp import MLP
+from metaflow_hpo.learners.mlp_recipe import SPACE, draw_start, learning_rates, make_recipe, score_weights
 
 LOADERS = {"iris": load_iris, "breast_cancer": load_breast_cancer, "diabetes": load_diabetes}
 

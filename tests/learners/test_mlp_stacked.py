@@ -5,9 +5,10 @@ from scipy.stats import qmc
 
 from metaflow_hpo.learners.learner import Fold
 from metaflow_hpo.learners.limits import Limits
-from metaflow_hpo.learners.mlp import MLP, SPACE, draw_start, make_recipe
+from metaflow_hpo.learners.mlp import MLP
 from metaflow_hpo.learners.mlp_kernel import hash32 as kernel_hash32
 from metaflow_hpo.learners.mlp_population import Member, Population, Rows, hash32
+from metaflow_hpo.learners.mlp_recipe import SPACE, draw_start, make_recipe
 from metaflow_hpo.learners.mlp_stacked import measure_mb, plan_groups, train_population
 from metaflow_hpo.learners.threads import one_thread
 
