@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from metaflow_hpo.actions.feedback import identify
@@ -57,18 +58,24 @@ def describe_data(data: TaskData) -> Described:
     return Described(data, describe(data))
 
 
-def read_observed(path: Path, learner: str) -> "list[ObservedTrial]":
+def read_observed(path: Path, learner: str, *, finished_only: bool = False) -> "list[ObservedTrial]":
     """Read a person's own trials of a learner, see `read_observed_in`."""
     from metaflow_hpo.learners.registry import get_learner
 
-    return read_observed_in(path, get_learner(learner).space)
+    return read_observed_in(path, get_learner(learner).space, finished_only=finished_only)
 
 
-def read_observed_in(path: Path, space: SearchSpace) -> "list[ObservedTrial]":
+def read_observed_in(path: Path, space: SearchSpace, *, finished_only: bool = False) -> "list[ObservedTrial]":
     """Read a person's own trials: a table with `performance` and `hp_<name>` columns.
 
-    Lines without a performance (failed trials) are left out. The column of a hyperparameter that depends on another one
-    may be missing, where no trial used it.
+    Lines without a performance are left out, but for what a `status` explains: as in a search, a failed trial counts as
+    the worst of the others, and a stopped one as the last value of its `learning_curve`. The column of a hyperparameter
+    that depends on another one may be missing, where no trial used it.
+
+    Args:
+        path: The table.
+        space: Search space of the learner.
+        finished_only: Leave failed and stopped trials out as well: they say nothing of what is reached.
 
     Raises:
         InvalidTableError: If a column is missing or no line has a performance.
@@ -84,6 +91,8 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[ObservedTrial]":
     if missing:
         raise InvalidTableError(f"Observed trials need the columns {needed}; {path.name} misses {missing}.")
     values = pd.to_numeric(frame["performance"], errors="coerce")
+    if "status" in frame.columns and not finished_only:
+        values = _fill_performance(frame, values)
     rows = frame.assign(performance=values).loc[values.notna()]
     if rows.empty:
         raise InvalidTableError(
@@ -97,6 +106,16 @@ def read_observed_in(path: Path, space: SearchSpace) -> "list[ObservedTrial]":
             raise SearchSpaceMismatchError(f"{path.name}, trial {int(position) + 1}: {error}") from error
         found.append(ObservedTrial(configuration, float(row["performance"])))
     return found
+
+
+def _fill_performance(frame: pd.DataFrame, performance: "pd.Series[float]") -> "pd.Series[float]":
+    """Return what a search goes on from where trials were stopped or failed."""
+    filled = performance.copy()
+    if "learning_curve" in frame.columns:
+        last = [float(c[-1]) if isinstance(c, np.ndarray) and len(c) else np.nan for c in frame["learning_curve"]]
+        filled = filled.fillna(pd.Series(last, frame.index).where(frame["status"] == "stopped"))
+    worst = performance.min()
+    return filled.mask(filled.isna() & frame["status"].isin(["failed", "stopped"]), worst)
 
 
 def check_performances(observed: "Sequence[ObservedTrial]", metric: str) -> None:

@@ -14,6 +14,7 @@ from metaflow_hpo.actions.lineage import log_inputs
 from metaflow_hpo.actions.warm_start import SCRATCH, choose_start
 from metaflow_hpo.adapters.files import read_json, replacing, write_json
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
+from metaflow_hpo.adapters.tracking import keeping_global_address
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.settings import Settings
@@ -150,7 +151,7 @@ def _train(
     def make_logger(fold: int) -> "Logger":
         return _lightning_logger(pipeline, run.run_id, fold)
 
-    with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
+    with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder, keeping_global_address():
         surrogate, reports = fit_surrogate(
             trials,
             settings.learner,

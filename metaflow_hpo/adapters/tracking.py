@@ -158,6 +158,18 @@ class Tracking:
         return client.get_experiment(experiment_id)
 
 
+@contextmanager
+def keeping_global_address() -> Iterator[None]:
+    """Put MLflow's global tracking URI back when the block ends: Lightning's logger sets it, for subprocesses too."""
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")  # MLflow writes there what is set
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it, as MLflow's own code does
+
+
 def _describe_experiment(step: str) -> dict[str, str]:
     """Return the tags by which a person finds an experiment: its group, and the note that MLflow shows above it."""
     group, note = EXPERIMENTS.get(step, ("other", ""))

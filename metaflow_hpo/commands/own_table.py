@@ -190,6 +190,9 @@ def _show_best(title: str, metric: str, best: "Trial", found: "list[Trial]") -> 
     lines: list[list[Any]] = [["best performance", best.performance], ["its test performance", best.test_performance]]
     if len({trial.fidelity_epochs for trial in found}) > 1:
         lines.append(["its epochs", best.fidelity_epochs])
+    for status, name in (("stopped", "stopped by their curves"), ("failed", "failed")):
+        if count := sum(trial.status == status for trial in found):
+            lines.append([name, count])
     printing.print_table(title, ["", metric], lines)
     print("configuration: " + json.dumps(dict(best.configuration)))
 
@@ -324,7 +327,10 @@ def feedback(
     from metaflow_hpo.actions.feedback import record_outcomes
 
     with opened(learner) as pipeline:
-        observed = [(o.configuration, o.performance) for o in read_observed(trials, pipeline.settings.learner)]
+        observed = [
+            (o.configuration, o.performance)
+            for o in read_observed(trials, pipeline.settings.learner, finished_only=True)
+        ]
         lines = record_outcomes(pipeline, recommendation_id, observed, source="feedback")
     if as_json:
         printing.print_json({"recommendation_id": recommendation_id, "recorded": lines})

@@ -321,9 +321,23 @@ def write_observed(path: Path, performance: list) -> Path:
 
 
 def test_observed_trials_without_a_performance_are_left_out(tmp_path) -> None:
-    observed = advise.read_observed(write_observed(tmp_path / "t.csv", [0.5, None, 0.7]), "svm")
+    path = write_observed(tmp_path / "t.csv", [0.5, None, 0.7])
+    observed = advise.read_observed(path, "svm")
     assert [o.performance for o in observed] == [0.5, 0.7]
+    assert [o.performance for o in advise.read_observed(path, "svm", finished_only=True)] == [0.5, 0.7]
     assert observed[0].configuration == SPACE.default
+
+
+def test_failed_and_stopped_trials_of_a_search_are_gone_on_from_but_are_no_outcome(tmp_path) -> None:
+    performance = [0.5, None, 0.7, None, None]
+    frame = pd.read_csv(write_observed(tmp_path / "t.csv", performance))
+    curves = pd.Series([np.full(3, 0.5), [], np.full(3, 0.7), np.array([0.1, 0.6]), []], dtype=object)
+    frame = frame.assign(status=["ok", "failed", "ok", "stopped", "planned"], learning_curve=curves)
+    frame.to_parquet(tmp_path / "t.parquet")
+    read = advise.read_observed(tmp_path / "t.parquet", "svm")
+    assert [o.performance for o in read] == [0.5, 0.5, 0.7, 0.6]
+    finished = advise.read_observed(tmp_path / "t.parquet", "svm", finished_only=True)
+    assert [o.performance for o in finished] == [0.5, 0.7]
 
 
 def test_observed_trials_need_no_column_that_none_of_them_uses(tmp_path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import mlflow
 import pandas as pd
 import pytest
 import torch
@@ -48,6 +49,7 @@ def finished(tmp_path_factory):
         "evaluation": evaluate.evaluate(pipeline),
         "champion": promote.promote(pipeline),
     }
+    assert not mlflow.is_tracking_uri_set()
     return pipeline, reports
 
 

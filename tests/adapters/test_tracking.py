@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from metaflow_hpo.adapters import tracking as tracking_module
 from metaflow_hpo.adapters.run import Run
-from metaflow_hpo.adapters.tracking import EXPERIMENTS, Tracking
+from metaflow_hpo.adapters.tracking import EXPERIMENTS, Tracking, keeping_global_address
 from metaflow_hpo.errors import MetaflowHPOError
 
 pytestmark = [
@@ -214,3 +214,18 @@ def test_every_experiment_has_a_group_and_says_what_is_seen_there() -> None:
     assert {"surrogate", "knowledge_report", "training"} <= named
     assert sorted(named - EXPERIMENTS.keys()) == []
     assert all(group[0].isdigit() and note.endswith(".") for group, note in EXPERIMENTS.values())
+
+
+def test_the_global_address_is_put_back_whatever_a_library_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with keeping_global_address():
+        mlflow.set_tracking_uri("sqlite:///theirs.db")
+    assert not mlflow.is_tracking_uri_set()
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    with keeping_global_address():
+        mlflow.set_tracking_uri("sqlite:///theirs.db")
+    assert mlflow.get_tracking_uri() == os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
+    mlflow.set_tracking_uri(None)
