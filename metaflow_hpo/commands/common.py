@@ -4,12 +4,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
+    from metaflow_hpo.space import Configuration
+    from metaflow_hpo.task import TaskData
+    from metaflow_hpo.trial import Trial
 
 TABLE_HELP = "Your table: csv, JSON lines, Excel or parquet; .gz, .bz2, .xz and .zip are unpacked."
 Data = Annotated[Path, typer.Argument(help=TABLE_HELP, metavar="DATA")]
@@ -87,3 +90,21 @@ def opened(learner: str | None = None, *, quiet: bool = False) -> "Iterator[Pipe
     settings = Settings.load(**({} if learner is None else {"learner": learner}))
     with nullcontext(show_nothing) if quiet else show_progress() as progress:
         yield Pipeline(settings, progress)
+
+
+def write_script(
+    pipeline: "Pipeline", script: Path, table: Path, rows: "TaskData", configuration: "Configuration", seed: int = 0
+) -> None:
+    """Write the script of `--script` and say how to run it."""
+    from metaflow_hpo.actions import script as scripts
+
+    pipeline.progress(f"writing {script.name}", 0, 0)
+    scripts.write_script(pipeline, script, table, rows, configuration, seed=seed)
+    typer.echo(f"wrote {script}; run it with: python {script}", err=True)
+
+
+def describe_trial(trial: "Trial", metric: str) -> dict[str, Any]:
+    """Return what a person wants to know of a trial, JSON-ready."""
+    names = ("status", "reason", "performance", "test_performance", "duration_s", "fidelity_epochs", "seed")
+    common = {name: getattr(trial, name) for name in names}
+    return {"configuration": dict(trial.configuration), "metric": metric, **common, "scores": dict(trial.scores)}
