@@ -163,6 +163,22 @@ def test_scripts_are_formatted_and_lint_like_our_own_code(
     assert "metaflow_hpo" not in text
 
 
+def test_a_target_in_euros_is_read_by_the_script_as_it_was_here(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    values = np.arange(40) * 61.25 - 500
+    written = [f"{value:,.2f} €".translate({44: ".", 46: ","}) for value in values]
+    pd.DataFrame({"a": range(40), "b": [f"{n % 7},5" for n in range(40)], "y": written}).to_csv(
+        table, index=False, sep=";"
+    )
+    data = load_file(table, "y")
+    text = render_script(describe_table(table, data), "svm", get_learner("svm").space.default, epochs=1, seed=0)
+    (tmp_path / "train.py").write_text(text, encoding="utf-8")
+    features, target = runpy.run_path(str(tmp_path / "train.py"))["read_rows"]()
+    np.testing.assert_array_equal(target, values)
+    assert sorted(target) == sorted(data.target)
+    np.testing.assert_array_equal(features["b"], [n % 7 + 0.5 for n in range(40)])
+
+
 def test_classes_that_a_script_would_not_find_are_named(tmp_path: Path) -> None:
     table = tmp_path / "t.parquet"
     pd.DataFrame({"a": range(40), "b": [1, 2, 3, 5] * 10, "y": ["1.0", "2.0"] * 20}).to_parquet(table)
