@@ -143,7 +143,7 @@ def test_a_record_without_a_field_is_refused():
         (lambda frame: frame.assign(status="running"), "row 0, status: expected isin.*found 'running'"),
         (lambda frame: pd.concat([frame, frame.head(1)]), "Found 1 trials listed twice, the first: task_id=iris"),
         (lambda frame: frame.assign(performance=math.inf), "ok trials without a finite performance"),
-        (lambda frame: frame.assign(performance=1.0), "Found 1 failed trials with a performance"),
+        (lambda frame: frame.assign(performance=1.0), "Found 1 trials that are not ok with a performance"),
         (lambda frame: frame.assign(family=["a", "b", "a"]), "tasks with more than one family.*family=b"),
         (lambda frame: frame.assign(seed=[0.5, 1, 2]), "values of seed that are not whole numbers"),
         (lambda frame: frame.assign(task_id=None), "task_id: expected not_nullable"),

@@ -38,10 +38,11 @@ def test_a_failed_trial_is_data():
 @pytest.mark.parametrize(
     ("trial", "change", "message"),
     [
-        (OK, {"status": "running"}, "status must be ok or failed; got 'running'"),
+        (OK, {"status": "running"}, "status must be one of ok, failed, stopped; got 'running'"),
         (OK, {"performance": math.nan}, "needs a finite performance; got nan"),
         (OK, {"performance": math.inf}, "needs a finite performance; got inf"),
-        (FAILED, {"reason": ""}, "failed trial needs a reason"),
+        (FAILED, {"reason": ""}, "A trial that is failed needs a reason"),
+        (FAILED, {"status": "stopped", "reason": ""}, "A trial that is stopped needs a reason"),
         (FAILED, {"performance": 0.0}, "needs a reason and no performance; got 0.0"),
         (OK, {"fidelity_epochs": 0}, "Impossible effort on 'iris': 0 epochs"),
         (OK, {"duration_s": -1.0}, "Impossible effort"),
