@@ -14,12 +14,8 @@ from metaflow_hpo.space import Configuration
 from metaflow_hpo.written_numbers import NumberStyle
 
 _LINE = 100
-_RECIPES = {
-    "mlp": ("a multi-layer perceptron", "torch, numpy, pandas and scikit-learn", "preparation of columns, network, "
-            "loss, optimizer,\nlearning rates, mini-batches and epochs are the same"),
-    "svm": ("a support vector machine", "numpy, pandas and scikit-learn", "preparation of columns and libsvm's\n"
-            "machine are the same"),
-}  # fmt: skip
+_WHAT = {"mlp": "a multi-layer perceptron", "svm": "a support vector machine"}
+_NEEDS = {"mlp": "torch, numpy, pandas and scikit-learn", "svm": "numpy, pandas and scikit-learn"}
 
 
 @dataclass(frozen=True)
@@ -69,11 +65,9 @@ def render_script(table: ScriptTable, learner: str, configuration: Configuration
         keep_trailing_newline=True,
     )
     environment.filters["literal"] = to_literal
-    what, needs, recipe = _RECIPES[learner]
     return environment.get_template(f"{learner}.py.jinja").render(
-        what=what,
-        needs=needs,
-        recipe=recipe,
+        what=_WHAT[learner],
+        needs=_NEEDS[learner],
         version=__version__,
         is_regression=not table.classes,
         table=table,
