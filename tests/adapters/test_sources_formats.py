@@ -14,7 +14,7 @@ import openpyxl
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters.sources import unpacking, workbook
+from metaflow_hpo.adapters.sources import unpacking
 from metaflow_hpo.adapters.sources.file_names import ending_of, sidecar_of, stem_of
 from metaflow_hpo.adapters.sources.inbox import load_file, task_id_of
 from metaflow_hpo.adapters.sources.tables import MISSING, read_table
@@ -150,14 +150,23 @@ def test_a_zip_with_a_password_is_refused(tmp_path: Path) -> None:
 def test_what_unpacks_to_too_much_is_refused_before_it_is_kept(
     tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unpacking, "MAX_UNPACKED_BYTES", 5_000_000)
+    monkeypatch.setattr(unpacking, "FREE_BYTES", 5_000_000)
     bomb = b"a,y\n" + b"0,1\n" * 1_500_000
     packers = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zip": lambda b: zipped({"t.csv": b})}
     path = tmp_path / f"t.csv{ending}"
     path.write_bytes(packers[ending](bomb))
     assert path.stat().st_size < 20_000
+    assert unpacking.find_limit(path) == 5_000_000
     with pytest.raises(InvalidTaskError, match=rf"at most 5000000 bytes unpacked; t\.csv\{ending} .* sample"):
         read_table(path)
+
+
+def test_a_larger_file_may_hold_more_but_not_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    for size, limit in [(10, 64 * 1024**2), (2_000_000, 200_000_000), (10**9, 2 * 1024**3)]:
+        with path.open("wb") as file:
+            file.truncate(size)
+        assert unpacking.find_limit(path) == limit
 
 
 def test_an_xz_that_asks_for_too_much_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +177,7 @@ def test_an_xz_that_asks_for_too_much_memory_is_refused(tmp_path: Path, monkeypa
 
 
 def test_a_workbook_that_announces_too_much_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workbook, "MAX_UNPACKED_BYTES", 1000)
+    monkeypatch.setattr(unpacking, "MAX_UNPACKED_BYTES", 1000)
     (tmp_path / "t.xlsx").write_bytes(zipped({"xl/workbook.xml": b" " * 2000}))
     with pytest.raises(InvalidTaskError, match="announces 2000"):
         read_table(tmp_path / "t.xlsx")

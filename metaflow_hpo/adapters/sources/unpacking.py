@@ -18,6 +18,9 @@ from metaflow_hpo.adapters.sources.file_names import RECORDS, TEXT, ending_of
 from metaflow_hpo.errors import InvalidTaskError, listed
 
 MAX_UNPACKED_BYTES = 2 * 1024**3
+MAX_RATIO = 100
+"""Times its own size that a file may unpack to, beyond `FREE_BYTES`: tables reach 20, what is made to harm 1,000."""
+FREE_BYTES = 64 * 1024**2
 MAX_DECODER_BYTES = 256 * 1024**2
 """Memory of the xz decoder. A file says itself how much it needs: 65 MB with the strongest of the usual settings."""
 _CHUNK = 1024**2
@@ -31,26 +34,31 @@ def unpack(path: Path) -> tuple[bytes, str]:
         path: File ending in .gz, .bz2, .xz or .zip.
 
     Raises:
-        InvalidTaskError: It is cut short or damaged, does not hold one table, or holds more than `MAX_UNPACKED_BYTES`.
+        InvalidTaskError: It is cut short or damaged, does not hold one table, or holds more than `find_limit` allows.
     """
     ending = ending_of(path)
     if ending == ".zip":
         with _damage_is_said(path):
             ending = ending_of(Path(_only_member(path)))
-    size = 0
+    size, limit = 0, find_limit(path)
     with _damage_is_said(path):
         for chunk in _read_chunks(path):
             size += len(chunk)
-            if size > MAX_UNPACKED_BYTES:
+            if size > limit:
                 break
-    if size > MAX_UNPACKED_BYTES:
+    if size > limit:
         raise InvalidTaskError(
-            f"Expected at most {MAX_UNPACKED_BYTES} bytes unpacked; {path.name} ({path.stat().st_size} bytes) holds "
-            "more. Take a sample of its rows."
+            f"Expected at most {limit} bytes unpacked; {path.name} ({path.stat().st_size} bytes) holds more. "
+            "Take a sample of its rows, or unpack it yourself."
         )
     with _damage_is_said(path):
         content = b"".join(_read_chunks(path))
     return content, next(one for one in (*TEXT, *RECORDS) if ending.startswith(one))
+
+
+def find_limit(path: Path) -> int:
+    """Return how many bytes a packed file may hold: the smaller it is, the fewer, but always `FREE_BYTES`."""
+    return min(MAX_UNPACKED_BYTES, max(FREE_BYTES, MAX_RATIO * path.stat().st_size))
 
 
 def holds_one_file(path: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.sources.unpacking import MAX_UNPACKED_BYTES
+from metaflow_hpo.adapters.sources.unpacking import find_limit
 from metaflow_hpo.errors import InvalidTaskError, listed
 
 MAX_CELLS = 20_000_000
@@ -79,10 +79,10 @@ def _check_announced(path: Path) -> None:
             size = sum(one.file_size for one in archive.infolist())
     except (zipfile.BadZipFile, OSError) as error:
         raise _damaged(path, error) from error
-    if size > MAX_UNPACKED_BYTES:
+    if size > (limit := find_limit(path)):
         raise InvalidTaskError(
-            f"Expected at most {MAX_UNPACKED_BYTES} bytes unpacked; {path.name} announces {size}. Take a sample of its "
-            "rows, or save it as csv."
+            f"Expected at most {limit} bytes unpacked; {path.name} announces {size}. Take a sample of its rows, or "
+            "save it as csv."
         )
 
 
