@@ -345,7 +345,10 @@ class TestTwoNodes:
         def kill() -> bool:
             is_at_work = cluster.workers(doomed) != []
             if is_at_work:
-                cluster.raylet(doomed).kill()
+                # All of it, as where a machine dies: a worker left alone would finish its task before it notices.
+                for process in [cluster.raylet(doomed), *descendants(doomed)]:
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
             return is_at_work
 
         with caplog.at_level(logging.WARNING, logger="metaflow_hpo"):
