@@ -84,7 +84,7 @@ class Plan:
         chance, times, seconds = random.Random(seed), max(1, round(minutes / 6)), 60 * minutes
         kinds = [what for what in ("daemon", "worker", "mlflow") for _ in range(times)]
         faults = [(chance.uniform(0.03, 0.75) * seconds, what) for what in kinds]
-        return cls(seconds, sorted([*faults, (0.4 * seconds, "disk"), (0.6 * seconds, "all")]), 5, (45.0, 90.0), 20.0)
+        return cls(seconds, sorted([*faults, (0.4 * seconds, "disk"), (0.6 * seconds, "all")]), 10, (45.0, 90.0), 20.0)
 
     @classmethod
     def quick(cls, seed: int) -> "Plan":
@@ -189,7 +189,7 @@ def _is_final(status: dg.DagsterRunStatus) -> bool:
 
 
 def deliver(project: Project, goods: Sequence[int], bads: Sequence[deliveries.Bad], plan: Plan) -> None:
-    """Land all files in bursts over three fifths of the time, good and bad mixed."""
+    """Land all files in bursts over three quarters of the time, as long as there are faults, good and bad mixed."""
     inbox, bursts = project.data / "inbox", plan.bursts
     for burst in range(bursts):
         for number in goods[burst::bursts]:
@@ -197,7 +197,7 @@ def deliver(project: Project, goods: Sequence[int], bads: Sequence[deliveries.Ba
         for bad in bads[burst::bursts]:
             deliveries.land(inbox, bad.name, bad.write)
         say(f"burst {burst + 1}: {len(goods[burst::bursts])} good and {len(bads[burst::bursts])} bad files")
-        time.sleep(0.6 * plan.seconds / bursts)
+        time.sleep(0.75 * plan.seconds / bursts)
 
 
 def inflict(project: Project, plan: Plan, seed: int) -> dict[str, int]:
