@@ -121,7 +121,8 @@ def search(
     stop: Annotated[
         bool,
         typer.Option(
-            "--stop/--no-stop", help="Whether recommended stops trials whose learning curve will not reach the best."
+            "--stop/--no-stop",
+            help="Whether recommended stops trials whose learning curve will not reach the best; not with --refit all.",
         ),
     ] = True,
     output: Annotated[
@@ -158,30 +159,25 @@ def search(
             typer.echo("stopped; finished trials are kept, and the same command goes on from them", err=True)
             raise
     best = find_best(found)
-    summary = {
-        "task": advise.describe_task(rows),
-        "strategy": strategy,
-        "trials": len(found),
-        "failed": sum(trial.status == "failed" for trial in found),
-        "stopped": sum(trial.status == "stopped" for trial in found),
-        "best": None if best is None else describe_trial(best, rows.task.metric),
-        "output": None if output is None else str(output),
-    }
     if as_json:
-        printing.print_json(summary)
+        described = None if best is None else describe_trial(best, rows.task.metric)
+        summary = {"task": advise.describe_task(rows), "strategy": strategy, "trials": len(found), **_count(found)}
+        printing.print_json({**summary, "best": described, "output": None if output is None else str(output)})
     elif best is None:
         print(f"All {len(found)} trials failed; the first reason: {found[0].reason}")
     else:
         _show_best(f"{rows.task.task_id}: {len(found)} trials by {strategy}", rows.task.metric, best, found)
 
 
+def _count(found: "list[Trial]") -> dict[str, int]:
+    return {status: sum(trial.status == status for trial in found) for status in ("failed", "stopped")}
+
+
 def _show_best(title: str, metric: str, best: "Trial", found: "list[Trial]") -> None:
     lines: list[list[Any]] = [["best performance", best.performance], ["its test performance", best.test_performance]]
     if len({trial.fidelity_epochs for trial in found}) > 1:
         lines.append(["its epochs", best.fidelity_epochs])
-    for status, name in (("stopped", "stopped by their curves"), ("failed", "failed")):
-        if count := sum(trial.status == status for trial in found):
-            lines.append([name, count])
+    lines += [[f"{status} trials", count] for status, count in _count(found).items() if count]
     printing.print_table(title, ["", metric], lines)
     print("configuration: " + json.dumps(dict(best.configuration)))
 
