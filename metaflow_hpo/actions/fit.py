@@ -64,7 +64,10 @@ def _build(pipeline: Pipeline, rows: pd.DataFrame) -> "MetaDataset":
 
 def read_core_and_trials(pipeline: Pipeline) -> "tuple[MetaDataset, MetaDataset]":
     """Return the shared core, which recommendations are chosen from, and every trial, which the networks learn from."""
-    frame = pipeline.store.read_meta_dataset()
+    return _split(pipeline, pipeline.store.read_meta_dataset())
+
+
+def _split(pipeline: Pipeline, frame: pd.DataFrame) -> "tuple[MetaDataset, MetaDataset]":
     meta, everything = _find_core(pipeline, frame), _build(pipeline, frame)
     kept = set(meta.task_ids)
     return meta, everything.subset([t for t, task_id in enumerate(everything.task_ids) if task_id in kept])
@@ -140,7 +143,8 @@ def _train(
     from metaflow_hpo.surrogate.fit import FoldReport, fit_surrogate
 
     settings = pipeline.settings
-    meta, trials = read_core_and_trials(pipeline)
+    frame = pipeline.store.read_meta_dataset()
+    meta, trials = _split(pipeline, frame)
     start = choose_start(pipeline, trials, incremental=incremental)
     logger.info("%s", start.reason)
     run.set_tags({_START_TAG: start.name, f"{_START_TAG}.reason": start.reason})
@@ -169,17 +173,16 @@ def _train(
     metrics = {name: sum(r.metrics[name] for r in reports) / len(reports) for name in names}
     metrics |= {"trust": evaluation.trust, "interval_scale": interval.scale, "tasks": float(len(meta.task_ids))}
     metrics["networks_trained"] = float(sum(report.epochs > 0 for report in reports))
-    stopping = fit_stopping(pipeline)
+    stopping = _fit_stopping(pipeline, frame)
     recommender = ServedRecommender(surrogate, meta, evaluation.trust, interval, lineage, stopping=stopping)
     return recommender, metrics, start
 
 
-def fit_stopping(pipeline: Pipeline) -> "StoppingRule | None":
+def _fit_stopping(pipeline: Pipeline, frame: pd.DataFrame) -> "StoppingRule | None":
     """Learn from the learning curves of the meta-data set when to stop a training; None where it holds too few."""
     from metaflow_hpo.recommend.stopping import StoppingRule
     from metaflow_hpo.surrogate.meta_dataset import read_curves
 
-    frame = pipeline.store.read_meta_dataset()
     return StoppingRule.fit(read_curves(frame, pipeline.settings.learner, pipeline.epochs))
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.learner import Fold, Learner, Outcome, check_request
+from metaflow_hpo.learners.learner import Fold, Learner, Outcome, average_curves, check_request
 from metaflow_hpo.learners.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.learners.scores import score
 from metaflow_hpo.learners.stages import Judge, JudgedLearner
@@ -242,8 +242,7 @@ def _make_trial(
 
 
 def _average_curves(outcomes: Sequence[Outcome]) -> tuple[float, ...]:
-    curves = np.array([outcome.learning_curve for outcome in outcomes], np.float64)  # (folds, E)
-    return tuple(np.maximum(curves, 0).mean(axis=0).tolist())
+    return tuple(average_curves(np.array([outcome.learning_curve for outcome in outcomes], np.float64)).tolist())
 
 
 def _score_fold(task: Task, fold: Fold, outcome: Outcome) -> dict[str, float]:

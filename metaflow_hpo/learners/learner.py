@@ -74,6 +74,11 @@ class Outcome:
         return cls(nothing, nothing if learning_curve is None else learning_curve, duration_s, reason)
 
 
+def average_curves(curves: NDArray[Any]) -> NDArray[Any]:
+    """Return the learning curve of a trial, `(E,)`, from those of its folds, `(F, E)`: each floored at 0, averaged."""
+    return np.asarray(np.maximum(curves, 0).mean(axis=0))
+
+
 class Learner(Protocol):
     """A model family that can be tuned."""
 

@@ -71,14 +71,7 @@ class MLP:
             SearchSpaceMismatchError: If a configuration or `epochs` is outside the search space.
             MetaflowHPOError: If `device` is `cuda` and there is none.
         """
-        chosen = check_request(self.space, self.max_epochs, configurations, epochs)
-        recipes = _make_recipes(folds, chosen, epochs)
-        costs = _cost(folds, recipes)
-
-        def draw(index: int, number: int) -> Start:
-            fold = folds[number]
-            return draw_start(recipes[index][number], len(fold.x_train), seed, chosen[index], fold.number)
-
+        recipes, costs, draw = self._prepare(folds, configurations, seed, epochs)
         if self._find_engine() == "stacked":
             from metaflow_hpo.learners import mlp_stacked, mlp_torch
 
@@ -117,17 +110,16 @@ class MLP:
         from metaflow_hpo.learners import mlp_numba
 
         mlp_numba.warm_up()
-        chosen = check_request(self.space, self.max_epochs, configurations, epochs)
-        recipes = _make_recipes(folds, chosen, epochs)
-        costs = _cost(folds, recipes)
+        recipes, costs, draw = self._prepare(folds, configurations, seed, epochs)
         needed_mb = [max(map(mlp_numba.measure_mb, folds, row), default=0.0) for row in recipes]
         too_large = [self.limits.describe_memory(needed) for needed in needed_mb]
         fitting = [index for index, reason in enumerate(too_large) if not reason]
 
         def begin(position: int, number: int) -> _Stages:
-            fold, recipe = folds[number], recipes[fitting[position]][number]
-            start = draw_start(recipe, len(fold.x_train), seed, chosen[fitting[position]], fold.number)
-            return _Stages(mlp_numba.PausedTraining(start.parameters, fold, recipe, start), recipe, self.limits)
+            index = fitting[position]
+            recipe, start = recipes[index][number], draw(index, number)
+            training = mlp_numba.PausedTraining(start.parameters, folds[number], recipe, start)
+            return _Stages(training, recipe, self.limits)
 
         def train() -> Iterator[tuple[int, list[Outcome]]]:
             for index, reason in enumerate(too_large):
@@ -144,6 +136,19 @@ class MLP:
     ) -> NDArray[np.float64]:
         """Return the expected relative cost of each training, `(N, F)`."""
         return _cost(folds, _make_recipes(folds, configurations, epochs))
+
+    def _prepare(
+        self, folds: Sequence[Fold], configurations: Sequence[Configuration], seed: int, epochs: int
+    ) -> tuple[list[list[Recipe]], NDArray[np.float64], Callable[[int, int], Start]]:
+        """Check the request; return recipes and costs by configuration and fold, and what draws their starts."""
+        chosen = check_request(self.space, self.max_epochs, configurations, epochs)
+        recipes = _make_recipes(folds, chosen, epochs)
+
+        def draw(index: int, number: int) -> Start:
+            fold = folds[number]
+            return draw_start(recipes[index][number], len(fold.x_train), seed, chosen[index], fold.number)
+
+        return recipes, _cost(folds, recipes), draw
 
     def _find_engine(self) -> Engine:
         if self.engine != "auto":

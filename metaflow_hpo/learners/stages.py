@@ -19,6 +19,7 @@ from metaflow_hpo.learners.learner import (
     Fold,
     Learner,
     Outcome,
+    average_curves,
     describe_memory_error,
     single_threaded_blas,
 )
@@ -191,8 +192,7 @@ class _Configuration:
             return [self.outcomes.get(fold) or self._pause(fold, "") for fold in folds]
         if self.outcomes:
             return [self.outcomes[fold] for fold in folds]
-        curves = np.array([self.trainings[fold].learning_curve for fold in folds])  # (F, e)
-        reason = judge(np.maximum(curves, 0).mean(axis=0))
+        reason = judge(average_curves(np.array([self.trainings[fold].learning_curve for fold in folds])))
         return [self._pause(fold, reason) for fold in folds] if reason else []
 
     def _fail(self, fold: int, reason: str) -> Outcome:
