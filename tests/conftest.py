@@ -36,7 +36,7 @@ SPACE = SearchSpace(
         Float("momentum", 0.0, 0.99, 0.9, condition=Condition("optimizer", ("sgd",))),
     )
 )
-FIT = FitSettings(folds=3, max_epochs=15, patience=15, members=2, accelerator="cpu")
+FIT = FitSettings(folds=3, max_epochs=15, patience=15, members=2, accelerator="cpu", ends_epochs=15)
 
 
 def make_meta_dataset(tasks: int = 12, configurations: int = 24, seed: int = 0) -> MetaDataset:

@@ -62,6 +62,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
     from metaflow_hpo.evaluate.effort import measure_effort
     from metaflow_hpo.evaluate.gate import decide
     from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
+    from metaflow_hpo.evaluate.prediction_error import measure_prediction_error
     from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, summarise
     from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
 
@@ -82,6 +83,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
         realised=realised,
         gains=summarise_realised(realised),
         coverage=measure_reliability(scores, fold_of_task),
+        prediction_error=measure_prediction_error(meta, surrogate, evaluation.orders),
         ablation=ablate(meta, surrogate, evaluation.trusts),
         effort=measure_effort(meta, surrogate, evaluation.trusts),
         noise_floor=measure_noise_floor(trials, meta, surrogate.learner, evaluation.orders),

@@ -33,6 +33,7 @@ def describe_version(
         summary=findings.summary,
         gains=findings.gains,
         covered=findings.covered,
+        error=float(findings.prediction_error["recommended"].mean()),
         verdict=findings.verdict,
         degenerate=results["degenerate_tasks"],
         lineage=recommender.lineage,

@@ -42,6 +42,7 @@ class Findings:
         realised: What came of really training, one line a held-out task.
         gains: The same over tasks, one line a (way, rival).
         coverage: Share of covered outcomes of each held-out task, by nominal coverage.
+        prediction_error: From `measure_prediction_error`.
         ablation: Regret of each variant on meta-test families.
         effort: Regret over time on meta-test families.
         noise_floor: From `measure_noise_floor`.
@@ -55,6 +56,7 @@ class Findings:
     realised: pd.DataFrame
     gains: pd.DataFrame
     coverage: dict[float, dict[str, float]]
+    prediction_error: pd.DataFrame
     ablation: pd.DataFrame
     effort: pd.DataFrame
     noise_floor: pd.DataFrame
@@ -104,6 +106,7 @@ def _write_tables(folder: Path, findings: Findings) -> None:
         "regret_per_task": findings.evaluation.per_task,
         "regret_summary": findings.summary,
         "regret_over_time": findings.effort,
+        "prediction_error_per_task": findings.prediction_error,
         "ablation_per_task": findings.ablation,
         "noise_floor_per_task": findings.noise_floor,
         "stopping_per_task": findings.stopping,
@@ -119,13 +122,14 @@ def _write_tables(folder: Path, findings: Findings) -> None:
 def _write_plots(folder: Path, findings: Findings) -> None:
     from metaflow_hpo.evaluate.ablation import summarise_ablation
     from metaflow_hpo.evaluate.calibration import COVERAGE
-    from metaflow_hpo.evaluate.evaluation_plots import plot_ablation
+    from metaflow_hpo.evaluate.evaluation_plots import plot_ablation, plot_predictions
     from metaflow_hpo.evaluate.plots import plot_calibration, plot_realised, plot_regret
 
     figures = {
         "regret": plot_regret(findings.summary),
         "realised": plot_realised(findings.realised),
         "calibration": plot_calibration(findings.covered, COVERAGE),
+        "predictions": plot_predictions(findings.prediction_error),
         "ablation": plot_ablation(summarise_ablation(findings.ablation)),
     }
     for name, figure in figures.items():
@@ -133,14 +137,16 @@ def _write_plots(folder: Path, findings: Findings) -> None:
 
 
 def _measure(findings: Findings) -> dict[str, float]:
+    from metaflow_hpo.evaluate.prediction_error import ERRORS
     from metaflow_hpo.evaluate.realised import WAYS
 
     regrets = {f"regret/{r['recommender']}_k{r['k']}": float(r["mean"]) for r in findings.summary.to_dict("records")}
     gains = {f"gain/{r['way']}_over_{r['rival']}": float(r["mean_gain"]) for r in findings.gains.to_dict("records")}
     coverage = {f"coverage/{100 * nominal:.0f}": _mean(tasks) for nominal, tasks in findings.coverage.items()}
+    errors = {f"prediction_error/{name}": float(findings.prediction_error[name].mean()) for name in ERRORS}
     columns = [f"{way}_random_trials{rows}" for way in WAYS for rows in ("", "_test")]
     equal = {f"gain/{name}": float(findings.realised[name].median()) for name in columns}
-    return {**regrets, **coverage, **equal, **gains}
+    return {**regrets, **coverage, **errors, **equal, **gains}
 
 
 def _mean(covered: dict[str, float]) -> float:
@@ -166,6 +172,7 @@ def _describe(folder: Path, findings: Findings, candidate: dict[str, Any]) -> "E
         realised=findings.realised,
         gains=findings.gains,
         covered=findings.covered,
+        prediction_error=findings.prediction_error,
         reliability={nominal: _mean(tasks) for nominal, tasks in findings.coverage.items()},
         gate=findings.verdict.comparisons,
         promoted=findings.verdict.promoted,

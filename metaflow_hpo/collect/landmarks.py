@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from metaflow_hpo.collect.landmark_names import EPOCHS, LANDMARKS, LEARNING_RATES, SIMPLE
 from metaflow_hpo.learners.learner import Fold, Outcome
 from metaflow_hpo.learners.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.learners.scores import score
@@ -23,21 +24,6 @@ from metaflow_hpo.task import Kind
 
 MAX_ROWS = 2_000
 """Rows the probes see at most."""
-
-LEARNING_RATES = {"slow": 3e-4, "middle": 3e-3, "fast": 3e-2}
-"""Learning rates of the networks, by name."""
-
-EPOCHS = 5
-"""Epochs of the networks, which are scored after the first and after the last."""
-
-SIMPLE = ("nearest_neighbour", "linear", "stump")
-"""Names of the probes that are not networks."""
-
-LANDMARKS = (
-    *SIMPLE,
-    *(f"network_{name}_{when}" for name in LEARNING_RATES for when in ("1_epoch", f"{EPOCHS}_epochs")),
-)
-"""Names of the landmarks."""
 
 
 def measure_landmarks(features: pd.DataFrame, target: NDArray[Any], kind: Kind) -> dict[str, float]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
 from metaflow_hpo.collect.canonical_order import put_in_canonical_order
-from metaflow_hpo.collect.landmarks import EPOCHS, LEARNING_RATES, measure_landmarks
+from metaflow_hpo.collect.landmark_names import EPOCHS, LEARNING_RATES
+from metaflow_hpo.collect.landmarks import measure_landmarks
 from metaflow_hpo.learners.preprocessing import Preprocessor
 from metaflow_hpo.space import Array
 from metaflow_hpo.task import TaskData

@@ -49,6 +49,17 @@ def plot_ablation(summary: pd.DataFrame) -> "Figure":
     return figure
 
 
+def plot_predictions(table: pd.DataFrame) -> "Figure":
+    """Plot reached over expected performance of first recommendations; `table` is from `measure_prediction_error`."""
+    figure, [axes] = new_figure(3.6, 3.6)
+    axes.plot([0, 1], [0, 1], color="#7f7f7f", linestyle="--")
+    axes.scatter(table["predicted"], table["reached"], s=14, alpha=0.6, color="#1f77b4", linewidth=0)
+    axes.set_xlabel("expected performance")
+    axes.set_ylabel("reached")
+    axes.set_aspect("equal")
+    return figure
+
+
 def plot_reliability(coverage: dict[float, float]) -> "Figure":
     """Plot the share of outcomes inside their interval over the nominal coverage."""
     figure, [axes] = new_figure(3.6, 3.6)

@@ -14,6 +14,7 @@ from metaflow_hpo.evaluate import evaluation_plots, plots
 from metaflow_hpo.evaluate.comparison import compare_with_surrogate, list_tasks
 from metaflow_hpo.evaluate.early_stopping import summarise_stopping
 from metaflow_hpo.evaluate.page import Picture, format_number, render_page
+from metaflow_hpo.evaluate.prediction_error import summarise_prediction_error
 from metaflow_hpo.evaluate.realised import RIVALS
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.recommend.contenders import SURROGATE
@@ -36,6 +37,7 @@ class Evaluated:
         realised: From `compare_realised`.
         gains: From `summarise_realised`.
         covered: Share of outcomes inside their 80 % interval, by task.
+        prediction_error: From `measure_prediction_error`.
         reliability: Share of outcomes inside their interval, by nominal coverage.
         gate: The gate's comparisons, one line a rival.
         promoted: Whether the gate lets the candidate pass.
@@ -53,6 +55,7 @@ class Evaluated:
     realised: pd.DataFrame
     gains: pd.DataFrame
     covered: Mapping[str, float]
+    prediction_error: pd.DataFrame
     reliability: Mapping[float, float]
     gate: pd.DataFrame
     promoted: bool
@@ -74,6 +77,7 @@ def render_evaluation(found: Evaluated) -> str:
         floor=tabulate_noise_floor(found.noise_floor),
         stopping=summarise_stopping(found.stopping),
         stopped_tasks=len(found.stopping),
+        prediction_error=summarise_prediction_error(found.prediction_error),
         comparisons=comparisons.to_dict("records"),
         tasks=list_tasks(found.per_task, tuple(ks)).to_dict("records"),
         names=names,
@@ -208,6 +212,7 @@ def _draw(found: Evaluated, ks: list[int]) -> dict[str, Picture]:
             + "; ".join(f"nominal {n:.0%}: {format_number(100 * m, 0)} %" for n, m in found.reliability.items())
             + ".",
         ),
+        "predictions": Picture.of(evaluation_plots.plot_predictions(found.prediction_error), _SAY_PREDICTIONS),
         **_draw_ranks(found.per_task, ks),
     }
     if not found.effort.empty:
@@ -234,6 +239,10 @@ _SAY_ABLATION = (
 _SAY_REALISED = (
     "Every held-out task trained with a fresh seed and scored on its test rows, which nothing was chosen by. Random "
     "search is the expectation over draws from the recorded trials."
+)
+_SAY_PREDICTIONS = (
+    "Cross-validated performance that was expected of the first recommendation on each held-out task, before anything "
+    "was trained there, and what it reached."
 )
 _SAY_EFFORT = (
     "Configurations trained one after the other on one processor; time is counted in the task's median trial, and "

@@ -33,6 +33,7 @@ class CardFacts:
         summary: `summarise` of the evaluation: mean regret with its interval, one line a (recommender, k).
         gains: `summarise_realised`: gains in test performance, one line a (way, rival).
         covered: Share of outcomes inside the interval, by held-out task.
+        error: Mean absolute error of what is expected of recommended configurations on held-out tasks.
         verdict: The gate's verdict.
         degenerate: Tasks left out, as all configurations perform alike on them.
         lineage: `meta_dataset_md5`, `git_revision`, `mlflow_run_id`.
@@ -45,6 +46,7 @@ class CardFacts:
     summary: pd.DataFrame
     gains: pd.DataFrame
     covered: Mapping[str, float]
+    error: float
     verdict: Verdict
     degenerate: Sequence[str]
     lineage: Mapping[str, str]
@@ -58,7 +60,7 @@ def write_card(facts: CardFacts) -> str:
         _describe_data(facts),
         _describe_regret(facts.summary),
         _describe_gains(facts.gains),
-        _describe_calibration(facts.covered),
+        _describe_calibration(facts.covered, facts.error),
         _describe_gate(facts.verdict),
         _describe_limits(facts.past),
         "## Lineage\n" + "\n".join(f"- {name}: `{value}`" for name, value in sorted(facts.lineage.items())),
@@ -73,6 +75,7 @@ def card_tags(facts: CardFacts) -> dict[str, str]:
     tags = {f"regret.k{k}": f"{regret['surrogate', k]:.4f}" for k in (1, 5) if ("surrogate", k) in regret}
     tags |= {f"regret.portfolio.k{k}": f"{regret['portfolio', k]:.4f}" for k in (1, 5) if ("portfolio", k) in regret}
     tags["coverage_80"] = f"{_mean(facts.covered):.3f}"
+    tags["prediction_error"] = f"{facts.error:.4f}"
     tags["learner"] = facts.learner
     tags["tasks"], tags["families"] = str(len(facts.past.task_ids)), str(len(set(facts.past.families)))
     tags["gate"] = "passed" if facts.verdict.promoted else "refused"
@@ -127,10 +130,10 @@ def _describe_gains(gains: pd.DataFrame) -> str:
     )
 
 
-def _describe_calibration(covered: Mapping[str, float]) -> str:
+def _describe_calibration(covered: Mapping[str, float], error: float) -> str:
     return (
         f"## Calibration\nIntervals of nominal {COVERAGE:.0%} covered {_mean(covered):.0%} of the outcomes on "
-        f"{len(covered)} held-out tasks."
+        f"{len(covered)} held-out tasks. The expected performance is off by {error:.3f} on average."
     )
 
 

@@ -163,7 +163,7 @@ def recommendation_evaluation(
     report = evaluate(work)
     folder = work.store.evaluation_folder
     tables = {name: show.show_table(report[name]) for name in ("summary", "gains", "realised")}
-    names = ("regret", "realised", "calibration", "ablation")
+    names = ("regret", "realised", "predictions", "calibration", "ablation")
     plots = {f"plot_{name}": show.show_image(folder / f"{name}.png") for name in names}
     page = {"report": dg.MetadataValue.path(folder / REPORT_FILE)}
     recorded = record_stages(work, ["recommendation_evaluation"])

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-_PREFIX = "mf_landmark_"
-_DIFFERENCES = ("_minus_", "network_gain")
+from metaflow_hpo.collect.landmark_names import COLUMNS
+
 _NEEDED = ("mf_log_rows", "mf_is_regression", "mf_log_classes", "mf_minority_fraction")
 _PROBED_ROWS = 2_000
 _HELD_OUT = 3
@@ -29,11 +29,7 @@ def lacks_signal(meta_features: Mapping[str, float]) -> bool:
     Args:
         meta_features: By name; without the landmarks and sizes nothing is known, and the answer is False.
     """
-    scores = [
-        value
-        for name, value in meta_features.items()
-        if name.startswith(_PREFIX) and not any(part in name for part in _DIFFERENCES)
-    ]
+    scores = [meta_features[name] for name in COLUMNS if name in meta_features]
     if not scores or any(name not in meta_features for name in _NEEDED):
         return False
     rows = min(10.0 ** meta_features["mf_log_rows"], _PROBED_ROWS) / _HELD_OUT

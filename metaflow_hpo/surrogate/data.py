@@ -1,4 +1,4 @@
-"""The Lightning data module: meta-train and meta-validation rows of one family split."""
+"""The Lightning data modules: meta-train and meta-validation rows of one family split."""
 
 from collections.abc import Iterator
 
@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, RandomSampler, Sampler, TensorDataset
 
-from metaflow_hpo.surrogate.meta_dataset import IntArray, MetaDataset
+from metaflow_hpo.surrogate.meta_dataset import Array, IntArray, MetaDataset
 from metaflow_hpo.surrogate.splits import FamilySplit
-from metaflow_hpo.surrogate.targets import Rows, Standardiser, make_rows
+from metaflow_hpo.surrogate.targets import Rows, Standardiser, make_rows, make_task_rows
 
 REPLAYED_FRACTION = 0.25
 """Part of the rows of known tasks that an epoch of an incremental fit goes through, beside all rows of new tasks."""
@@ -66,7 +66,39 @@ class MetaDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[tuple[torch.Tensor, ...]]:
         """All meta-validation rows in one batch."""
-        return DataLoader(self.validation_rows, batch_size=None, sampler=[list(range(len(self.validation_rows)))])
+        return _all_at_once(self.validation_rows)
+
+
+class TaskDataModule(pl.LightningDataModule):
+    """Serves tasks, for the network of their ends."""
+
+    def __init__(
+        self, meta: MetaDataset, split: FamilySplit, standardiser: Standardiser, *, batch_size: int = 128, seed: int = 0
+    ) -> None:
+        """Lay out the tasks.
+
+        Args:
+            meta: Trials of all tasks.
+            split: Positions of the tasks in its parts.
+            standardiser: Fitted on meta-train tasks.
+            batch_size: Tasks a step.
+            seed: Seed of their order.
+        """
+        super().__init__()
+        rows = [make_task_rows(meta.subset(part), standardiser) for part in (split.train, split.validation)]
+        self.train_rows, self.validation_rows = (_as_dataset(r.meta_features, r.anchors, r.ends) for r in rows)
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def train_dataloader(self) -> DataLoader[tuple[torch.Tensor, ...]]:
+        """Shuffled mini-batches of meta-train tasks."""
+        order = RandomSampler(self.train_rows, generator=torch.Generator().manual_seed(self.seed))
+        sampler = torch.utils.data.BatchSampler(order, batch_size=self.batch_size, drop_last=False)
+        return DataLoader(self.train_rows, sampler=sampler, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[tuple[torch.Tensor, ...]]:
+        """All meta-validation tasks in one batch."""
+        return _all_at_once(self.validation_rows)
 
 
 class ReplaySampler(Sampler[int]):
@@ -89,11 +121,18 @@ class ReplaySampler(Sampler[int]):
         yield from rows[torch.randperm(len(rows), generator=self.generator)].tolist()
 
 
+def _all_at_once(rows: TensorDataset) -> DataLoader[tuple[torch.Tensor, ...]]:
+    return DataLoader(rows, batch_size=None, sampler=[list(range(len(rows)))])
+
+
 def _rows_of(rows: Rows, tasks: NDArray[np.bool_]) -> torch.Tensor:
     """Return `(N,)` whether each row is of one of the marked tasks, `(T,)`."""
     return torch.from_numpy(tasks[rows.task.astype(np.int64)])
 
 
 def _to_tensors(rows: Rows) -> TensorDataset:
-    arrays = (rows.task, rows.meta_features, rows.encoded, rows.score, rows.position, rows.worst, rows.best)
+    return _as_dataset(rows.task, rows.meta_features, rows.encoded, rows.score, rows.position)
+
+
+def _as_dataset(*arrays: Array) -> TensorDataset:
     return TensorDataset(*(torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)) for a in arrays))

@@ -1,4 +1,4 @@
-"""Fit the surrogate: one Lightning training a fold of families, early-stopped on meta-validation families.
+"""Fit the surrogate: two Lightning trainings a fold of families, early-stopped on meta-validation families.
 
 The one thing to know: there is no final refit. The networks that were evaluated are the networks that are served. An
 incremental fit goes on from networks that were: no family ever changes its fold, so network `j` still has never seen
@@ -6,26 +6,20 @@ those of fold `j`, and is still stopped on those of fold `j + 1` alone.
 """
 
 import copy
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytorch_lightning as pl
-import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
-from metaflow_hpo.learners.threads import one_thread
-from metaflow_hpo.surrogate.data import MetaDataModule
+from metaflow_hpo.surrogate.data import MetaDataModule, TaskDataModule
 from metaflow_hpo.surrogate.meta_dataset import MetaDataset
-from metaflow_hpo.surrogate.module import SurrogateModule
-from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
+from metaflow_hpo.surrogate.module import EndsModule, SurrogateModule
+from metaflow_hpo.surrogate.network import EndsNetwork, NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.predict import Surrogate
 from metaflow_hpo.surrogate.splits import FamilySplit, assign_folds, extend_folds, split_families
+from metaflow_hpo.surrogate.trainer import make_trainer, reproducible, train_to_best, validate
 
 
 @dataclass(frozen=True)
@@ -41,6 +35,8 @@ class FitSettings:
         accelerator: Lightning's accelerator: `auto` takes a GPU where there is one.
         members: Networks in the ensemble of a fold.
         learning_rate: Where the cosine schedule starts.
+        ends_epochs: Upper limit of epochs of the network of the ends, whose rows are tasks, not trials.
+        ends_patience: Epochs without a better validation loss before it stops.
         refit_epochs: Upper limit of epochs a fold of an incremental fit.
         refit_learning_rate: Where its schedule starts: low, as the networks know all tasks but the new ones.
     """
@@ -53,6 +49,8 @@ class FitSettings:
     accelerator: str = "auto"
     members: int = 5
     learning_rate: float = 3e-3
+    ends_epochs: int = 200
+    ends_patience: int = 40
     refit_epochs: int = 6
     refit_learning_rate: float = 5e-4
 
@@ -97,7 +95,8 @@ def fit_surrogate(
         settings: How to train.
         checkpoint_folder: Where the best weights of each fold are kept while it trains.
         start: Train on from there for `refit_epochs`, only the networks whose meta-train tasks include a new one; each
-            keeps what it was where that is not improved on its meta-validation families. From scratch unless given.
+            keeps what it was where that is not improved on its meta-validation families. The small networks of the ends
+            are trained from scratch even then. From scratch unless given.
         make_logger: Returns the Lightning logger of a fold, or None.
         on_fold: Called when a fold is done, for progress.
 
@@ -113,7 +112,7 @@ def fit_surrogate(
         folder, log = checkpoint_folder / f"fold-{j}", make_logger(j)
         if start is None:
             data = MetaDataModule(meta, split, batch_size=settings.batch_size, seed=settings.seed + j)
-            network, report = _fit_fold(meta, data, j, settings, folder, logger=log)
+            network, report = _fit_fold(meta, split, data, j, settings, folder, logger=log)
         else:
             network, data, report = _refit_fold(start, meta, split, j, settings, folder, logger=log)
         networks.append(network)
@@ -132,18 +131,38 @@ def fit_surrogate(
 
 
 def _fit_fold(
-    meta: MetaDataset, data: MetaDataModule, j: int, settings: FitSettings, folder: Path, *, logger: Logger | None
+    meta: MetaDataset,
+    split: FamilySplit,
+    data: MetaDataModule,
+    j: int,
+    settings: FitSettings,
+    folder: Path,
+    *,
+    logger: Logger | None,
 ) -> tuple[SurrogateNetwork, FoldReport]:
     shape = NetworkShape(
         encoded=meta.encoded.shape[1], meta_features=len(meta.meta_feature_names), members=settings.members
     )
-    with _reproducible(settings, j):
+    with reproducible(settings.seed, j):
         module = SurrogateModule(SurrogateNetwork(shape), learning_rate=settings.learning_rate)
-        trainer, best = _make_trainer(settings, settings.max_epochs, folder, logger)
-        trainer.fit(module, datamodule=data)
-        module.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
-        metrics = trainer.validate(module, datamodule=data, verbose=False)[0]
-    return _freeze(module), FoldReport(j, trainer.current_epoch, _plain(metrics))
+        trainer = make_trainer(settings.max_epochs, settings.patience, settings.accelerator, folder, logger)
+        metrics = train_to_best(trainer, module, data)
+    tasks = TaskDataModule(meta, split, data.standardiser, seed=settings.seed + j)
+    network = module.network
+    network.ends, ends_metrics = _fit_ends(shape, tasks, j, settings, folder)
+    return network.cpu().eval(), FoldReport(j, trainer.current_epoch, metrics | ends_metrics)
+
+
+def _fit_ends(
+    shape: NetworkShape, data: TaskDataModule, j: int, settings: FitSettings, folder: Path
+) -> tuple[EndsNetwork, dict[str, float]]:
+    """Train the network of the ends; hundreds of tiny epochs, which cost more to log than to train, are not logged."""
+    epochs, patience, monitor = settings.ends_epochs, settings.ends_patience, "validation_ends_loss"
+    with reproducible(settings.seed, j):
+        module = EndsModule(EndsNetwork(shape))
+        trainer = make_trainer(epochs, patience, settings.accelerator, folder, None, monitor=monitor)
+        metrics = train_to_best(trainer, module, data)
+    return module.network.cpu().eval(), metrics
 
 
 def _refit_fold(
@@ -167,71 +186,19 @@ def _refit_fold(
         standardiser=standardiser,
         new_tasks=new,
     )
-    with _reproducible(settings, j):
+    tasks = TaskDataModule(meta, split, standardiser, seed=settings.seed + j)
+    with reproducible(settings.seed, j):
         module = SurrogateModule(copy.deepcopy(known).train(), learning_rate=settings.refit_learning_rate)
-        trainer, best = _make_trainer(settings, settings.refit_epochs, folder, logger)
-        before = _plain(trainer.validate(module, datamodule=data, verbose=False)[0])
+        trainer = make_trainer(settings.refit_epochs, settings.patience, settings.accelerator, folder, logger)
+        before = validate(trainer, module, data)
+        before_ends = validate(trainer, EndsModule(copy.deepcopy(known.ends)), tasks)
         if not np.isin(new, split.train).any():
-            return known, data, FoldReport(j, 0, before)
-        trainer.fit(module, datamodule=data)
-        module.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
-        after = _plain(trainer.validate(module, datamodule=data, verbose=False)[0])
-    if after["validation_loss"] >= before["validation_loss"]:
-        return known, data, FoldReport(j, 0, before)
-    return _freeze(module), data, FoldReport(j, trainer.current_epoch, after)
-
-
-def _make_trainer(
-    settings: FitSettings, max_epochs: int, folder: Path, logger: Logger | None
-) -> tuple[pl.Trainer, ModelCheckpoint]:
-    best = ModelCheckpoint(folder, monitor="validation_loss", filename="best", enable_version_counter=False)
-    trainer = pl.Trainer(
-        max_epochs=max_epochs,
-        accelerator=settings.accelerator,
-        devices=1,
-        logger=logger or False,
-        callbacks=[best, EarlyStopping("validation_loss", patience=settings.patience)],
-        gradient_clip_val=1.0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        deterministic=True,
-        log_every_n_steps=1,
-    )
-    return trainer, best
-
-
-def _freeze(module: SurrogateModule) -> SurrogateNetwork:
-    return module.network.cpu().eval()
-
-
-def _plain(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
-
-
-@contextmanager
-def _reproducible(settings: FitSettings, j: int) -> Iterator[None]:
-    """Seed a fold, on one thread, and leave the global generators alone."""
-    with torch.random.fork_rng(devices=[]), one_thread(), _quiet_lightning():
-        torch.manual_seed(settings.seed * 1_000 + j)
-        yield
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Train without Lightning's hardware banner and its advice about workers of in-memory tensors."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    loggers: Sequence[logging.Logger] = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
-            yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+            return known, data, FoldReport(j, 0, before | before_ends)
+        after = train_to_best(trainer, module, data)
+    is_better = after["validation_loss"] < before["validation_loss"]
+    network = module.network if is_better else copy.deepcopy(known)
+    network.ends, after_ends = _fit_ends(known.shape, tasks, j, settings, folder)
+    if after_ends["validation_ends_loss"] >= before_ends["validation_ends_loss"]:
+        network.ends, after_ends = copy.deepcopy(known.ends), before_ends
+    epochs, metrics = (trainer.current_epoch, after) if is_better else (0, before)
+    return network.cpu().eval(), data, FoldReport(j, epochs, metrics | after_ends)

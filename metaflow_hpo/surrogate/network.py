@@ -1,7 +1,8 @@
 """The surrogate's network: an ensemble of small multi-layer perceptrons, trained side by side.
 
-Two things are predicted. Of a configuration on a task: how it ranks (`score`) and where it lies between the task's
-worst and best performance (`position`, with a spread). Of a task, from its meta-features alone: that worst and best.
+Two things are predicted, by two networks that share nothing. Of a configuration on a task: how it ranks (`score`) and
+where it lies between the task's worst and best performance (`position`, with a spread). Of a task, from its
+meta-features alone: that worst and best, as their distance from where they are looked for (see `anchors`).
 Dimensions: S members, B rows, D encoded hyperparameters, M meta-features, H hidden units.
 """
 
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+BEYOND = 0.03
+"""How far outside [0, 1] the best performance of a task may be believed."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class NetworkShape:
     hidden: int = 96
     dropout: float = 0.1
     feature_dropout: float = 0.25
+    ends_hidden: int = 32
+    ends_dropout: float = 0.3
 
 
 class StackedLinear(nn.Module):
@@ -39,7 +45,7 @@ class StackedLinear(nn.Module):
 
 
 class SurrogateNetwork(nn.Module):
-    """f(T, theta): S members, each a trunk over (meta-features, configuration) and a linear head over the task."""
+    """f(T, theta): S members, each a trunk over (meta-features, configuration); beside it the network of the ends."""
 
     def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
@@ -55,36 +61,71 @@ class SurrogateNetwork(nn.Module):
         )
         self.score_head = StackedLinear(members, hidden, 1)
         self.position_head = StackedLinear(members, hidden, 2)
-        self.task_head = StackedLinear(members, shape.meta_features, 3)
-        # Where training starts: performances from 0.3 to 0.8, known to about 0.1.
-        self.task_head.bias.data += torch.tensor([0.3, 0.8, -2.0])
+        self.ends = EndsNetwork(shape)
 
-    def forward(self, meta_features: Tensor, encoded: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Predict rows of (task, configuration).
+    def forward(self, meta_features: Tensor, encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Predict rows of (task, configuration); the ends of their tasks are for `ends` to predict.
 
         Args:
             meta_features: `(B, M)` standardised.
             encoded: `(B, D)` in [0, 1].
 
         Returns:
-            `score (S, B)`, `position (S, B)` in [0, 1], `log_spread (S, B)` of the position, and
-            `task (S, B, 3)`: worst, best (as fractions of the metric's natural range) and the log of their spread.
+            `score (S, B)`, `position (S, B)` in [0, 1], and `log_spread (S, B)` of the position.
         """
         members = self.shape.members
         t = meta_features.expand(members, -1, -1)  # (S, B, M)
         if self.training:
-            t = self._drop_features(t)
+            t = _drop_features(t, self.shape.feature_dropout)
         x = encoded.expand(members, -1, -1)  # (S, B, D)
         h = self.trunk(torch.cat([t, x], dim=-1))  # (S, B, H)
         score = self.score_head(h).squeeze(-1)  # (S, B)
         raw = self.position_head(h)  # (S, B, 2)
         position = torch.sigmoid(raw[..., 0] + 1.0)
         log_spread = (raw[..., 1] - 1.5).clamp(-4.0, 0.5)
-        return score, position, log_spread, self.task_head(t)
+        return score, position, log_spread
 
-    def _drop_features(self, t: Tensor) -> Tensor:
-        """Hide single meta-features, and all of them in some rows, so that no member leans on one task's numbers."""
-        rate = self.shape.feature_dropout
-        single = torch.rand_like(t) >= rate
-        whole = torch.rand_like(t[..., :1]) >= rate
-        return t * single * whole
+
+class EndsNetwork(nn.Module):
+    """Worst and best performance of a task: S members, each a small network over the meta-features."""
+
+    def __init__(self, shape: NetworkShape) -> None:
+        super().__init__()
+        self.shape = shape
+        last = StackedLinear(shape.members, shape.ends_hidden, 4)
+        # Training starts at the anchors, known to about 0.05 and 0.14.
+        last.weight.data.zero_()
+        last.bias.data += torch.tensor([0.0, 0.0, -3.0, -2.0])
+        self.layers = nn.Sequential(
+            StackedLinear(shape.members, shape.meta_features, shape.ends_hidden),
+            nn.SiLU(),
+            nn.Dropout(shape.ends_dropout),
+            last,
+        )
+
+    def forward(self, meta_features: Tensor, anchors: Tensor) -> Tensor:
+        """Predict the ends of tasks.
+
+        Args:
+            meta_features: `(B, M)` standardised.
+            anchors: `(B, 2)` where worst and best performance are looked for, in [0, 1].
+
+        Returns:
+            `(S, B, 4)`: worst, best (as fractions of the metric's natural range) and the logs of their spreads.
+        """
+        t = meta_features.expand(self.shape.members, -1, -1)  # (S, B, M)
+        if self.training:
+            t = _drop_features(t, self.shape.feature_dropout)
+        raw = self.layers(t)  # (S, B, 4)
+        worst = anchors[:, 0] + raw[..., 0]
+        # On a logistic scale, which ends a little outside [0, 1]: near 1 the best can move little.
+        width = 1.0 + 2.0 * BEYOND
+        best = width * torch.sigmoid(torch.logit((anchors[:, 1] + BEYOND) / width) + raw[..., 1]) - BEYOND
+        return torch.cat([torch.stack([worst, best], dim=-1), raw[..., 2:].clamp(-5.0, 1.0)], dim=-1)
+
+
+def _drop_features(t: Tensor, rate: float) -> Tensor:
+    """Hide single meta-features, and all of them in some rows, so that no member leans on one task's numbers."""
+    single = torch.rand_like(t) >= rate
+    whole = torch.rand_like(t[..., :1]) >= rate
+    return t * single * whole

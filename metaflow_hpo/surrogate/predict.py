@@ -4,7 +4,7 @@ Dimensions: S members over all asked networks, T tasks, N configurations, M meta
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.threads import one_thread
 from metaflow_hpo.space import SearchSpace
+from metaflow_hpo.surrogate.anchors import find_anchors
 from metaflow_hpo.surrogate.meta_dataset import Array
 from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.targets import Standardiser
@@ -87,28 +88,32 @@ class Surrogate:
                 f"Expected meta-features of shape (tasks, {len(self.meta_feature_names)}); got {meta_features.shape}."
             )
         asked = range(len(self.networks)) if networks is None else networks
-        parts = [self._predict_one(j, meta_features, encoded) for j in asked]
+        anchors = find_anchors(meta_features, self.meta_feature_names)
+        parts = [self._predict_one(j, meta_features, anchors, encoded) for j in asked]
         scores, positions, means, variances = (
             np.concatenate(values) for values in zip(*parts, strict=True)
         )  # (S, T, N)
         return Prediction(scores, positions, means.mean(axis=0), np.sqrt(variances.mean(axis=0) + means.var(axis=0)))
 
-    def _predict_one(self, j: int, meta_features: Array, encoded: Array) -> tuple[Array, Array, Array, Array]:
+    def _predict_one(
+        self, j: int, meta_features: Array, anchors: Array, encoded: Array
+    ) -> tuple[Array, Array, Array, Array]:
         """Return scores, positions, means and variances of the members of network `j`, each `(S, T, N)`."""
         tasks, configurations = len(meta_features), len(encoded)
         t = torch.from_numpy(self.standardisers[j].transform(meta_features).astype(np.float32))
-        x = torch.from_numpy(encoded.astype(np.float32))
+        a, x = (torch.from_numpy(values.astype(np.float32)) for values in (anchors, encoded))
         network = self.networks[j]
         if network.training:
             network.eval()
         with one_thread(), torch.inference_mode():
-            score, position, log_spread, task = network(t.repeat_interleave(configurations, 0), x.repeat(tasks, 1))
+            score, position, log_spread = network(t.repeat_interleave(configurations, 0), x.repeat(tasks, 1))
+            ends = network.ends(t, a).double().numpy()[:, :, None, :]  # (S, T, 1, 4)
         shape = (-1, tasks, configurations)
         p, sd = position.double().numpy().reshape(shape), np.exp(log_spread.double().numpy()).reshape(shape)
-        worst, best, log_ends = (task[..., i].double().numpy().reshape(shape) for i in range(3))
-        width, ends = np.maximum(best - worst, 0.0), np.exp(np.clip(log_ends, -4.0, 1.0))
+        worst, best, worst_sd, best_sd = ends[..., 0], ends[..., 1], np.exp(ends[..., 2]), np.exp(ends[..., 3])
+        width = np.maximum(best - worst, 0.0)
         mean = worst + width * p
-        variance = (width * sd) ** 2 + ends**2 * ((1 - p) ** 2 + p**2)
+        variance = (width * sd) ** 2 + (worst_sd * (1 - p)) ** 2 + (best_sd * p) ** 2
         return score.double().numpy().reshape(shape), p, mean, variance
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
@@ -135,7 +140,16 @@ class Surrogate:
 
     @classmethod
     def from_parts(cls, description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "Surrogate":
-        """Build a surrogate from what `to_json` and `to_tensors` returned."""
+        """Build a surrogate from what `to_json` and `to_tensors` returned.
+
+        Raises:
+            InvalidTableError: If its networks have another form than those of this version.
+        """
+        if set(description["shape"]) != {field.name for field in fields(NetworkShape)}:
+            raise InvalidTableError(
+                f"Expected networks of the form {[f.name for f in fields(NetworkShape)]}; found "
+                f"{sorted(description['shape'])}: another version of metaflow_hpo made them. Run `metaflow-hpo fit`."
+            )
         networks, standardisers = [], []
         for j in range(description["folds"]):
             network = SurrogateNetwork(NetworkShape(**description["shape"]))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, rankdata
 
+from metaflow_hpo.surrogate.anchors import find_anchors
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 
 CLIP = 4.0
@@ -75,8 +76,6 @@ class Rows:
         encoded: `(N, D)`.
         score: `(N,)` rank score.
         position: `(N,)` where the performance lies between the task's worst (0) and best (1).
-        worst: `(N,)` worst performance of the task.
-        best: `(N,)` best performance of the task.
     """
 
     task: Array
@@ -84,8 +83,30 @@ class Rows:
     encoded: Array
     score: Array
     position: Array
-    worst: Array
-    best: Array
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """What the network of the ends is trained on, one row a task.
+
+    Attributes:
+        meta_features: `(T, M)` standardised.
+        anchors: `(T, 2)` where worst and best performance are looked for.
+        ends: `(T, 2)` worst and best performance.
+    """
+
+    meta_features: Array
+    anchors: Array
+    ends: Array
+
+
+def make_task_rows(meta: MetaDataset, standardiser: Standardiser) -> TaskRows:
+    """Lay the tasks of a meta-data set out as rows."""
+    return TaskRows(
+        meta_features=standardiser.transform(meta.meta_features),
+        anchors=find_anchors(meta.meta_features, meta.meta_feature_names),
+        ends=np.column_stack([meta.worst, meta.best]),
+    )
 
 
 def make_rows(meta: MetaDataset, standardiser: Standardiser) -> Rows:
@@ -97,6 +118,4 @@ def make_rows(meta: MetaDataset, standardiser: Standardiser) -> Rows:
         encoded=meta.encoded[columns],
         score=rank_scores(meta.performance)[tasks, columns],
         position=meta.normalised[tasks, columns],
-        worst=meta.worst[tasks],
-        best=meta.best[tasks],
     )

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.collect.canonical_order import put_in_canonical_order
-from metaflow_hpo.collect.landmarks import LANDMARKS, make_holdout, measure_landmarks
+from metaflow_hpo.collect.landmark_names import LANDMARKS
+from metaflow_hpo.collect.landmarks import make_holdout, measure_landmarks
 from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES, META_FEATURES, describe
 from metaflow_hpo.task import METRICS, Task, TaskData
 

@@ -12,6 +12,7 @@ from metaflow_hpo.evaluate.effort import measure_effort, reach_over_time, summar
 from metaflow_hpo.evaluate.evaluation_report import Evaluated, render_benchmark, render_evaluation
 from metaflow_hpo.evaluate.learning_curve import measure_learning_curve, summarise_learning_curve
 from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
+from metaflow_hpo.evaluate.prediction_error import measure_prediction_error
 from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, held_out_folds, summarise
 from tests.conftest import FIT, make_meta_dataset
 
@@ -68,6 +69,7 @@ def evaluated(meta, surrogate, evaluation):
         realised=realised,
         gains=gains,
         covered=dict.fromkeys(meta.task_ids, 0.75),
+        prediction_error=measure_prediction_error(meta, surrogate, evaluation.orders),
         reliability={0.5: 0.4, 0.8: 0.75, 0.95: 1.0},
         gate=gate,
         promoted=True,
@@ -200,7 +202,7 @@ def test_too_few_families_for_a_learning_curve():
 def test_the_report_is_self_contained_and_says_the_bad_news(evaluated):
     page = render_evaluation(evaluated)
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert len([s for s in sources if s.startswith("data:image/svg+xml;base64,")]) == 8
+    assert len([s for s in sources if s.startswith("data:image/svg+xml;base64,")]) == 9
     assert all(s.startswith(("data:image", "#")) for s in sources)
     assert "the first recommendation is 0.020 below the default on test rows" in page
     assert "Clearly better than" in page

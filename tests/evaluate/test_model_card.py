@@ -28,6 +28,7 @@ def facts(meta) -> CardFacts:
         summary=summary,
         gains=gains,
         covered={"a": 1.0, "b": 0.5},
+        error=0.0321,
         verdict=Verdict(True, "Not worse than portfolio.", comparisons),
         degenerate=("flat",),
         lineage={"meta_dataset_md5": "abc"},
@@ -44,6 +45,7 @@ def test_the_card_says_what_was_measured(facts):
     assert "- over the best of 10 random trials: +0.011" in card
     assert card.count("over the default") == 1
     assert "Intervals of nominal 80% covered 75% of the outcomes on 2 held-out tasks." in card
+    assert "The expected performance is off by 0.032 on average." in card
     assert "Passed. Not worse than portfolio.\n- portfolio: difference -0.0071, probability of harm 0.20" in card
     assert "- meta_dataset_md5: `abc`" in card
 
@@ -62,6 +64,7 @@ def test_versions_carry_the_numbers_they_are_compared_by(facts):
         "regret.portfolio.k1": "0.1150",
         "regret.portfolio.k5": "0.0230",
         "coverage_80": "0.750",
+        "prediction_error": "0.0321",
         "learner": "mlp",
         "tasks": "12",
         "families": "12",

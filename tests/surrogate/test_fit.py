@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.surrogate.anchors import find_anchors
 from metaflow_hpo.surrogate.fit import FitSettings, fit_surrogate
-from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
+from metaflow_hpo.surrogate.network import BEYOND, EndsNetwork, NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.splits import split_families
-from tests.conftest import identical
+from tests.conftest import FIT, identical, make_meta_dataset
 
-TINY = FitSettings(folds=3, max_epochs=2, members=1, accelerator="cpu")
+TINY = FitSettings(folds=3, max_epochs=2, members=1, accelerator="cpu", ends_epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_every_fold_is_reported_with_its_validation_metrics(meta, tmp_path):
     assert seen == reports
     assert [report.fold for report in reports] == [0, 1, 2]
     assert all(report.epochs == 2 for report in reports)
-    names = {"validation_loss", "validation_score_mse", "validation_rank_correlation"}
+    names = {"validation_loss", "validation_score_mse", "validation_rank_correlation", "validation_ends_loss"}
     assert all(names <= set(report.metrics) and np.isfinite(list(report.metrics.values())).all() for report in reports)
 
 
@@ -88,9 +89,8 @@ def test_the_members_of_an_ensemble_start_apart_and_do_not_mix():
     network = SurrogateNetwork(NetworkShape(encoded=3, meta_features=2, members=2)).eval()
     meta_features, encoded = torch.rand(5, 2), torch.rand(5, 3)
     with torch.no_grad():
-        score, position, log_spread, task = network(meta_features, encoded)
+        score, position, log_spread = network(meta_features, encoded)
         assert score.shape == position.shape == log_spread.shape == (2, 5)
-        assert task.shape == (2, 5, 3)
         assert not torch.allclose(score[0], score[1])
         network.trunk[0].weight[1] += 1.0
         changed = network(meta_features, encoded)[0]
@@ -105,3 +105,42 @@ def test_features_are_hidden_in_training_only():
         assert not torch.equal(network(*inputs)[0], network(*inputs)[0])
         network.eval()
         assert torch.equal(network(*inputs)[0], network(*inputs)[0])
+
+
+def test_before_training_the_ends_of_a_task_are_looked_for_at_its_anchors():
+    network = EndsNetwork(NetworkShape(encoded=1, meta_features=4, members=3)).eval()
+    anchors = torch.tensor([[0.5, 0.9], [0.0, 1.0], [0.1, 0.1]])
+    with torch.no_grad():
+        found = network(torch.randn(3, 4), anchors)
+    assert found.shape == (3, 3, 4)
+    torch.testing.assert_close(found[..., :2], anchors.expand(3, -1, -1))
+
+
+def test_no_task_is_believed_to_be_done_better_than_perfectly_by_more_than_a_little():
+    network = EndsNetwork(NetworkShape(encoded=1, meta_features=4, members=1)).eval()
+    network.layers[-1].bias.data[..., 1] = 50.0
+    with torch.no_grad():
+        found = network(torch.randn(2, 4), torch.tensor([[0.5, 0.6], [0.0, 1.0]]))
+    torch.testing.assert_close(found[0, :, 1], torch.full((2,), 1.0 + BEYOND))
+
+
+def test_the_ends_of_tasks_are_learned_relative_to_their_landmarks(tmp_path):
+    rng = np.random.default_rng(5)
+    meta = make_meta_dataset(tasks=40, seed=6)
+    landmark = rng.uniform(0.3, 0.9, 40)
+    performance = (landmark - 0.1)[:, None] * rng.random((40, len(meta.configurations)))
+    performance[:, 0], performance[:, 1] = landmark - 0.1, 0.05
+    performance = np.maximum(performance, 0.05)
+    features = np.column_stack([landmark, np.ones(40), rng.normal(size=40)])
+    names = ("mf_landmark_linear", "mf_is_regression", "mf_noise")
+    described = replace(meta, performance=performance, meta_features=features, meta_feature_names=names)
+    surrogate, _ = fit_surrogate(described, "mlp", replace(FIT, ends_epochs=200, max_epochs=1), tmp_path)
+    errors = []
+    for t, family in enumerate(described.families):
+        (j,) = surrogate.networks_blind_to(family)
+        standardised = surrogate.standardisers[j].transform(features[[t]]).astype(np.float32)
+        anchors = find_anchors(features[[t]], names).astype(np.float32)
+        with torch.no_grad():
+            ends = surrogate.networks[j].ends(torch.from_numpy(standardised), torch.from_numpy(anchors)).mean(dim=0)
+        errors.append(np.abs(ends[0, :2].numpy() - [0.05, landmark[t] - 0.1]))
+    assert np.mean(errors) < 0.02

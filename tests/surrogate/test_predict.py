@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.surrogate.network import BEYOND
 from metaflow_hpo.surrogate.predict import Surrogate, load_surrogate, save_surrogate
 
 
@@ -58,6 +59,18 @@ def test_the_description_survives_json(meta, surrogate):
     rebuilt = Surrogate.from_parts(description, surrogate.to_tensors())
     assert rebuilt.meta_feature_names == meta.meta_feature_names
     assert rebuilt.fold_of_family == surrogate.fold_of_family
+
+
+def test_networks_of_another_form_are_refused_with_what_to_do(surrogate):
+    description = surrogate.to_json()
+    description["shape"] = {name: value for name, value in description["shape"].items() if name != "ends_hidden"}
+    with pytest.raises(InvalidTableError, match=r"another version of metaflow_hpo made them. Run `metaflow-hpo fit`"):
+        Surrogate.from_parts(description, surrogate.to_tensors())
+
+
+def test_nothing_much_better_than_perfect_is_expected(meta, surrogate):
+    prediction = surrogate.predict(100.0 * meta.meta_features - 50.0, meta.encoded)
+    assert (prediction.mean <= 1.0 + BEYOND).all()
 
 
 def test_an_empty_folder_holds_no_surrogate(tmp_path):

@@ -11,7 +11,14 @@ from metaflow_hpo.surrogate.splits import assign_folds, extend_folds, split_fami
 from tests.conftest import identical
 
 TINY = FitSettings(
-    folds=3, max_epochs=2, members=1, accelerator="cpu", refit_epochs=2, learning_rate=1e-3, refit_learning_rate=1e-2
+    folds=3,
+    max_epochs=2,
+    members=1,
+    accelerator="cpu",
+    ends_epochs=2,
+    refit_epochs=2,
+    learning_rate=1e-3,
+    refit_learning_rate=1e-2,
 )
 KNOWN = list(range(9))
 
@@ -78,6 +85,10 @@ def test_each_network_is_at_least_as_good_on_its_meta_validation_families_as_bef
     assert [report.epochs for report in untouched] == [0, 0, 0]
     losses = [
         (now.metrics["validation_loss"], was.metrics["validation_loss"])
+        for now, was in zip(reports, untouched, strict=True)
+    ]
+    losses += [
+        (now.metrics["validation_ends_loss"], was.metrics["validation_ends_loss"])
         for now, was in zip(reports, untouched, strict=True)
     ]
     assert all(now <= was + 1e-6 for now, was in losses)

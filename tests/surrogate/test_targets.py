@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import norm
 
-from metaflow_hpo.surrogate.targets import CLIP, Standardiser, make_rows, rank_scores
+from metaflow_hpo.surrogate.targets import CLIP, Standardiser, make_rows, make_task_rows, rank_scores
 
 
 def test_rank_scores_are_half_copula_and_half_z_score():
@@ -61,7 +61,17 @@ def test_rows_are_the_known_cells(meta):
     assert (rows.task == 0).sum() == 1
     np.testing.assert_array_equal(rows.encoded[rows.task == 1], meta.encoded[1:])
     second = rows.task == 2
-    np.testing.assert_array_equal(rows.best[second], performance[2].max())
-    np.testing.assert_array_equal(rows.worst[second], performance[2].min())
     assert rows.position[second].min() == 0.0
     assert rows.position[second].max() == 1.0
+
+
+def test_a_row_of_a_task_has_its_worst_and_best_known_performance(meta):
+    performance = meta.performance.copy()
+    performance[0, 1:] = np.nan
+    rows = make_task_rows(replace(meta, performance=performance), Standardiser.fit(meta.meta_features))
+    assert rows.ends.shape == rows.anchors.shape == (12, 2)
+    assert rows.ends[0].tolist() == [performance[0, 0], performance[0, 0]]
+    assert rows.ends[2].tolist() == [performance[2].min(), performance[2].max()]
+    np.testing.assert_array_equal(
+        rows.meta_features, Standardiser.fit(meta.meta_features).transform(meta.meta_features)
+    )
