@@ -92,7 +92,7 @@ def plot_realised(table: pd.DataFrame) -> "Figure":
         axes.scatter(rows[column], y, marker=marker, label=label, color=colour, s=45)
     axes.set_yticks(y, rows["task_id"], fontsize=8)
     axes.set_xlabel("test performance (balanced accuracy or R2)")
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=4)  # among the points it would hide some
     axes.grid(axis="y", alpha=0.2)
     return figure
 
