@@ -70,7 +70,7 @@ class WarmStart:
 
 @dataclass(frozen=True)
 class FoldReport:
-    """What happened in one fold: `epochs` trained (0: kept as it was), the best epoch's validation metrics by name."""
+    """What happened in one fold: `epochs` trained (0: kept, but for its ends), and the best epoch's metrics by name."""
 
     fold: int
     epochs: int
