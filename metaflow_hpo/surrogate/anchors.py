@@ -1,7 +1,8 @@
 """Where the worst and the best performance of a task are looked for: what guessing gives, and its best landmark.
 
 The one thing to know: a network that learns how far the ends lie from here needs far fewer tasks than one that learns
-the ends themselves, and it cannot believe in a performance above 1.
+the ends themselves, and it cannot believe in a performance above 1. The nearest neighbour does not count: where rows
+repeat, it is better than anything that is learned.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import numpy as np
 from metaflow_hpo.collect.landmark_names import COLUMNS
 from metaflow_hpo.surrogate.meta_dataset import Array
 
+_LANDMARKS = tuple(name for name in COLUMNS if name != "mf_landmark_nearest_neighbour")
 _UNKNOWN = (0.3, 0.8)
 """Of tasks that are described without landmarks."""
 
@@ -23,7 +25,7 @@ def find_anchors(meta_features: Array, names: Sequence[str]) -> Array:
         names: `(M,)` their names, `mf_` prefix included.
     """
     column = {name: meta_features[:, i] for i, name in enumerate(names)}
-    landmarks = [column[name] for name in COLUMNS if name in column]
+    landmarks = [column[name] for name in _LANDMARKS if name in column]
     nothing = np.zeros(len(meta_features))
     worst, best = (np.full(len(meta_features), value) for value in _UNKNOWN)
     if landmarks:
