@@ -5,13 +5,12 @@ configuration after the other; what is stopped costs its epochs up to there.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
 from metaflow_hpo.evaluate.protocol import held_out_folds
-from metaflow_hpo.evaluate.statistics import bootstrap_mean
+from metaflow_hpo.evaluate.statistics import summarise_columns
 from metaflow_hpo.recommend.stopping import MIN_TRIALS, StoppingRule
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset, read_curves
@@ -87,9 +86,4 @@ def replay(rule: StoppingRule, curves: Array, duration: Array) -> dict[str, floa
 
 def summarise_stopping(table: pd.DataFrame) -> list[dict[str, object]]:
     """Return `name, mean, low, high, median` over tasks for each column of `measure_stopping`."""
-    lines: list[dict[str, object]] = []
-    for name in ("stopped_fraction", "saved_fraction", "lost"):
-        values = table[name].to_numpy(dtype=np.float64)
-        if len(values):
-            lines.append({"name": name, **asdict(bootstrap_mean(values)), "median": float(np.median(values))})
-    return lines
+    return summarise_columns(table, ("stopped_fraction", "saved_fraction", "lost"))

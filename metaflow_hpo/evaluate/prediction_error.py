@@ -5,12 +5,11 @@ person is told to expect.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate.statistics import bootstrap_mean
+from metaflow_hpo.evaluate.statistics import summarise_columns
 from metaflow_hpo.recommend.interval import expect_performance
 from metaflow_hpo.surrogate.anchors import find_anchors
 from metaflow_hpo.surrogate.meta_dataset import MetaDataset
@@ -44,12 +43,13 @@ def measure_prediction_error(
         networks = surrogate.networks_blind_to(meta.families[t])
         prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded, networks)
         expected, reached = expect_performance(prediction.mean[0], prediction.spread[0]), meta.performance[t]
+        errors = np.abs(expected - reached)
         lines.append(
             {
                 "task_id": task_id,
-                "recommended": float(np.abs(expected - reached)[order].mean()),
+                "recommended": float(errors[order].mean()),
                 "landmark": float(np.abs(anchors[t, 1] - reached)[order].mean()),
-                "everything": float(np.abs(expected - reached).mean()),
+                "everything": float(errors.mean()),
                 "predicted": float(expected[order[0]]),
                 "reached": float(reached[order[0]]),
             }
@@ -59,7 +59,4 @@ def measure_prediction_error(
 
 def summarise_prediction_error(table: pd.DataFrame) -> list[dict[str, object]]:
     """Return `name, mean, low, high, median` over tasks for each of `ERRORS`."""
-    return [
-        {"name": name, **asdict(bootstrap_mean(table[name].to_numpy(dtype=np.float64))), "median": table[name].median()}
-        for name in ERRORS
-    ]
+    return summarise_columns(table, ERRORS)

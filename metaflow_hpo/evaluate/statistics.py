@@ -1,8 +1,10 @@
 """Intervals over tasks. The unit that is resampled is the task, never the trial."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
+import pandas as pd
 
 from metaflow_hpo.surrogate.meta_dataset import Array
 
@@ -44,6 +46,15 @@ def bootstrap_mean(values: Array, *, coverage: float = 0.95, seed: int = 0) -> I
     means = values[rng.integers(0, len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
     low, high = np.quantile(means, [(1 - coverage) / 2, (1 + coverage) / 2])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def summarise_columns(table: pd.DataFrame, names: Sequence[str]) -> list[dict[str, object]]:
+    """Return `name, mean, low, high, median` over tasks for each of some columns; nothing where there is no task."""
+    return [
+        {"name": name, **asdict(bootstrap_mean(values)), "median": float(np.median(values))}
+        for name in names
+        if len(values := table[name].to_numpy(dtype=np.float64))
+    ]
 
 
 def probability_of_harm(differences: Array, *, seed: int = 0) -> float:

@@ -60,9 +60,7 @@ class MetaDataModule(pl.LightningDataModule):
             if self.new_rows is None
             else ReplaySampler(self.new_rows, generator)
         )
-        sampler = torch.utils.data.BatchSampler(order, batch_size=self.batch_size, drop_last=False)
-        # A batch of indices at once: the default collation of single rows costs more than the training step.
-        return DataLoader(self.train_rows, sampler=sampler, batch_size=None)
+        return _in_batches(self.train_rows, order, self.batch_size)
 
     def val_dataloader(self) -> DataLoader[tuple[torch.Tensor, ...]]:
         """All meta-validation rows in one batch."""
@@ -93,8 +91,7 @@ class TaskDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[tuple[torch.Tensor, ...]]:
         """Shuffled mini-batches of meta-train tasks."""
         order = RandomSampler(self.train_rows, generator=torch.Generator().manual_seed(self.seed))
-        sampler = torch.utils.data.BatchSampler(order, batch_size=self.batch_size, drop_last=False)
-        return DataLoader(self.train_rows, sampler=sampler, batch_size=None)
+        return _in_batches(self.train_rows, order, self.batch_size)
 
     def val_dataloader(self) -> DataLoader[tuple[torch.Tensor, ...]]:
         """All meta-validation tasks in one batch."""
@@ -119,6 +116,12 @@ class ReplaySampler(Sampler[int]):
         drawn = torch.randperm(len(self.known), generator=self.generator)[: self.replayed]
         rows = torch.cat([self.new, self.known[drawn]])
         yield from rows[torch.randperm(len(rows), generator=self.generator)].tolist()
+
+
+def _in_batches(rows: TensorDataset, order: Sampler[int], size: int) -> DataLoader[tuple[torch.Tensor, ...]]:
+    sampler = torch.utils.data.BatchSampler(order, batch_size=size, drop_last=False)
+    # A batch of indices at once: the default collation of single rows costs more than the training step.
+    return DataLoader(rows, sampler=sampler, batch_size=None)
 
 
 def _all_at_once(rows: TensorDataset) -> DataLoader[tuple[torch.Tensor, ...]]:
