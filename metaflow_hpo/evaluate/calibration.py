@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSettings, NewTask
+from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender, NewTask
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
@@ -123,7 +123,7 @@ def measure_adaptive(
         past, networks = meta.subset(np.flatnonzero(families != family)), surrogate.networks_blind_to(family)
         share = shares[surrogate.fold_of_family.get(family, _NO_FOLD)]
         first = SurrogateRecommender.fit(surrogate, past, trust, forest_share=share)
-        recommender = AdaptiveRecommender.fit(see_core(past), AdaptiveSettings(task_forest=False))
+        recommender = AdaptiveRecommender.fit(see_core(past), OWN)
         for t in replayed[families[replayed] == family]:
             prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded, networks)
             believe = partial(_first, prediction.positions[:, 0, :].mean(axis=0))

@@ -1,26 +1,27 @@
 """One recommender from the first trial to the fiftieth: a portfolio that hands over to the mixture of past tasks.
 
 Without trials, configurations are picked that complement each other over past tasks and the surrogate's prediction, as
-if it were one more. With trials, all of these are experts weighted by how well they explain what was observed. Between
-the third and the fifth trial both have a say.
+if it were one more. With trials, all of these are experts weighted by how well they explain what was observed. In
+between both may have a say.
 
-The one thing to know: several configurations are picked one after the other, each as if those before it had come out
-as expected, so trials that still run may be handed in as `pending`.
+The one thing to know: it serves `search`, `recommend` and `fit`, and it is what `benchmark` calls `surrogate`. Several
+configurations are picked one after the other, each as if those before it had come out as expected, so trials that
+still run may be handed in as `pending`.
 
 References:
     Ginsbourger, Le Riche, Carraro 2010, Kriging is well-suited to parallelize optimization (the believer).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from metaflow_hpo.recommend.mixture import Belief, Mixture
+from metaflow_hpo.recommend.mixture import Belief, MixtureSettings
 from metaflow_hpo.recommend.pool_kernel import PoolKernel, carry_over
 from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance, weigh_by_evidence
-from metaflow_hpo.recommend.sequential import Observed, best_free
+from metaflow_hpo.recommend.sequential import Observed, Picker, best_free
 from metaflow_hpo.recommend.task_distance import TaskDistance
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.space import Configuration, configuration_id
@@ -32,22 +33,39 @@ Believe = Callable[[Array], Array]
 """Returns where the surrogate expects encoded configurations `(P, D)` between the task's worst (0) and best (1)."""
 
 
+_WIDTH = 0.5
+"""Of the nearness in meta-features, in root median squared distances."""
+
+
 @dataclass(frozen=True)
 class AdaptiveSettings:
-    """Chosen by look-up on half of the families of the shipped trials (`tests/bench/bench_closed_loop.py`).
+    """How the parts work together, and what an ablation switches off.
 
     Attributes:
-        portfolio_trials: Trials before the experts have a say.
+        portfolio_trials: Trials before the experts have a say; at 0 the first is what is best on the mean.
         mixture_trials: Trials from which they decide alone.
         improvement_share: Their share in between, in [0, 1].
         task_forest: Whether past tasks may be weighed by a forest, where it has proved itself on them; else by their
             distance.
+        similarity: Whether past tasks are weighed at all; otherwise all weigh the same.
+        mixture: Settings of the experts.
     """
 
-    portfolio_trials: int = 3
-    mixture_trials: int = 5
+    portfolio_trials: int = 2
+    mixture_trials: int = 2
     improvement_share: float = 0.3
     task_forest: bool = True
+    similarity: bool = True
+    mixture: MixtureSettings = field(default_factory=MixtureSettings)
+
+
+TABLE = AdaptiveSettings()
+"""For any table of trials: chosen on tables of SVM, trees, nearest neighbours, SGD and half of the own families."""
+OWN = AdaptiveSettings(portfolio_trials=3, mixture_trials=5, task_forest=False)
+"""For the shipped trials: chosen by look-up on half of their families (`tests/bench/bench_closed_loop.py`).
+
+Its forest is the one of the recommender without trials, which hands its weights over.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,12 +80,22 @@ class AdaptiveRecommender:
 
     past: PastTasks
     distance: TaskDistance
-    settings: AdaptiveSettings = AdaptiveSettings()
+    settings: AdaptiveSettings = TABLE
+    is_random: bool = False
 
     @classmethod
-    def fit(cls, past: PastTasks, settings: AdaptiveSettings = AdaptiveSettings()) -> "AdaptiveRecommender":
+    def fit(cls, past: PastTasks, settings: AdaptiveSettings = TABLE) -> "AdaptiveRecommender":
         """Learn the distances between past tasks."""
         return cls(past, TaskDistance.fit(past.meta_features), settings)
+
+    def start(self, meta_features: Array, seed: int) -> Picker:
+        """Pick one by one, as a `SequentialRecommender`."""
+        task = self.begin(meta_features)
+
+        def pick(observed: Observed) -> int | None:
+            return next(iter(task.choose(observed, 1)), None)
+
+        return pick
 
     @cached_property
     def kernel(self) -> PoolKernel:
@@ -79,7 +107,7 @@ class AdaptiveRecommender:
         """Weights of past tasks that were learned, fitted when they are first needed."""
         features, regret = self.distance.standardised, self.past.regret
         order = np.lexsort(np.concatenate([features, regret], axis=1).T)  # their own, as tasks have no names here
-        return TaskForest.fit(features, regret, self.past.families, order=order)
+        return TaskForest.fit(features, regret, self.past.families, order=order, width=_WIDTH)
 
     def begin(
         self,
@@ -112,22 +140,24 @@ class AdaptiveRecommender:
         if believe is not None and known is not None and trust > 0:
             past = _with_surrogate(past, believe(past.points), known, pool)
             shares = np.append((1.0 - trust) * shares, trust)
-        belief = Belief.of(Mixture.fit(past), shares)
+        belief = Belief.of(past, shares, self.settings.mixture)
         first = (past.default,) if is_novel else ()
         duration = None if seconds is None else seconds(past.points)
         return NewTask(past, belief, shares, first, duration, self.settings)
 
     def weigh(self, meta_features: Array | None) -> Array:
-        """Return weights `(T,)` of past tasks that sum to 1: the forest's, or by distance where it did not pass.
+        """Return weights `(T,)` of past tasks that sum to 1: by forest and distance, or by distance alone.
 
         Args:
             meta_features: `(M,)` of the new task, raw, NaN where not known; where none is, all tasks weigh the same.
         """
-        if meta_features is None or not np.isfinite(meta_features).any():
+        if not self.settings.similarity or meta_features is None or not np.isfinite(meta_features).any():
             return np.full(len(self.past.scores), 1.0 / len(self.past.scores))
+        squared = self.distance.squared(meta_features)
         if self.settings.task_forest and self.forest.share > 0:
-            return self.forest.weigh(self.distance.transform(meta_features))
-        return weigh_by_distance(self.distance.squared(meta_features))
+            nearness = weigh_by_distance(squared, share=1.0, width=_WIDTH)
+            return self.forest.weigh(self.distance.transform(meta_features), nearness)
+        return weigh_by_distance(squared, width=_WIDTH)
 
 
 def place(
@@ -227,6 +257,8 @@ class NewTask:
         forced = [p for p in self.first if p not in taken]
         if forced and known < self.settings.mixture_trials:
             return forced[0]
+        if self.settings.portfolio_trials == 0 and not len(observed.positions):
+            return best_free(self.belief.means[0], replace(observed, positions=np.asarray(taken, dtype=np.int64)))
         if not len(observed.positions) or known < self.settings.portfolio_trials:
             return select_greedily(regret, self._evidence(observed), 1, taken, self.duration)[0]
         improvement = self._per_cost(self.belief.improvement(observed))

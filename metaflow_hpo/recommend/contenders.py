@@ -1,4 +1,4 @@
-"""Every sequential recommender by its name in tables: the surrogate's mixture, its ablations, and the baselines.
+"""Every sequential recommender by its name in tables: what is served, its ablations, and the baselines.
 
 The one thing to know: a contender is a function from past tasks to a fitted recommender; adding one is adding a line,
 and the contract tests then apply to it.
@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.recommend.mixture import Mixture, MixtureSettings
+from metaflow_hpo.recommend.adaptive import TABLE, AdaptiveRecommender, AdaptiveSettings
 from metaflow_hpo.recommend.model_baselines import (
     CopulaThompson,
     GaussianProcessSearch,
@@ -37,7 +37,7 @@ from metaflow_hpo.surrogate.past_tasks import PastTasks
 Contender = Callable[[PastTasks], SequentialRecommender]
 
 SURROGATE = "surrogate"
-_FULL = MixtureSettings()
+_FULL = TABLE.mixture
 
 BASELINES: Mapping[str, Contender] = {
     "random": RandomOrder.fit,
@@ -52,9 +52,13 @@ BASELINES: Mapping[str, Contender] = {
     "rgpe": RankingWeightedEnsemble.fit,
     "tpe": partial(ProposalSearch.fit, starts=OPTUNA_RANDOM_STARTS, propose=propose_with_tpe),
     "meta_gp": partial(
-        Mixture.fit,
+        AdaptiveRecommender.fit,
         settings=replace(
-            _FULL, portfolio_picks=0, task_experts=False, scale="fitted", similarity=0.0, task_forest=False
+            TABLE,
+            portfolio_trials=0,
+            mixture_trials=0,
+            similarity=False,
+            mixture=replace(_FULL, task_experts=False, scale="fitted"),
         ),
     ),
 }
@@ -71,18 +75,21 @@ PEERS: Mapping[str, Contender] = {
 LEARN_NOTHING = ("random", "default", "gp", "tpe", "optuna_gp", "hyperopt")
 """Those that know of no other task; all the others learn from past ones."""
 
+_WITHOUT: Mapping[str, AdaptiveSettings] = {
+    "portfolio": replace(TABLE, portfolio_trials=0, mixture_trials=0),
+    "task_forest": replace(TABLE, task_forest=False),
+    "task_experts": replace(TABLE, mixture=replace(_FULL, task_experts=False)),
+    "scale": replace(TABLE, mixture=replace(_FULL, scale="fixed")),
+    "similarity": replace(TABLE, similarity=False),
+    "past_covariance": replace(TABLE, mixture=replace(_FULL, past_share=0.0)),
+    "smooth_kernel": replace(TABLE, mixture=replace(_FULL, smooth_share=0.0)),
+}
 ABLATIONS: Mapping[str, Contender] = {
-    "surrogate-no-portfolio": partial(Mixture.fit, settings=replace(_FULL, portfolio_picks=0)),
-    "surrogate-no-task_forest": partial(Mixture.fit, settings=replace(_FULL, task_forest=False)),
-    "surrogate-no-task_experts": partial(Mixture.fit, settings=replace(_FULL, task_experts=False)),
-    "surrogate-no-scale": partial(Mixture.fit, settings=replace(_FULL, scale="fixed")),
-    "surrogate-no-similarity": partial(Mixture.fit, settings=replace(_FULL, similarity=0.0, task_forest=False)),
-    "surrogate-no-past_covariance": partial(Mixture.fit, settings=replace(_FULL, past_share=0.0)),
-    "surrogate-no-smooth_kernel": partial(Mixture.fit, settings=replace(_FULL, smooth_share=0.0)),
+    f"{SURROGATE}-no-{part}": partial(AdaptiveRecommender.fit, settings=settings) for part, settings in _WITHOUT.items()
 }
 """The surrogate without one of its parts."""
 
-CONTENDERS: Mapping[str, Contender] = {SURROGATE: Mixture.fit, **BASELINES, **PEERS, **ABLATIONS}
+CONTENDERS: Mapping[str, Contender] = {SURROGATE: AdaptiveRecommender.fit, **BASELINES, **PEERS, **ABLATIONS}
 DEFAULT_NAMES = (SURROGATE, *BASELINES)
 
 

@@ -4,22 +4,18 @@ Performance of the new task is `a + b z(theta)`. Each expert is a Gaussian proce
 past task (or the mean of all), its covariance is what past tasks vary by, plus a smooth rest. The offset a has a flat
 prior, the scale b a grid of its prior; experts and scales are weighted by their marginal likelihood.
 
-The one thing to know: the first picks come from a portfolio, least expected regret over past tasks, which weigh the
-same unless a forest on their meta-features has proved itself; with no trials there is nothing to weigh experts by.
+The one thing to know: with no trials there is nothing to weigh experts by; the first picks come from elsewhere
+(`adaptive.py`).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance
-from metaflow_hpo.recommend.sequential import Observed, Picker, best_free
-from metaflow_hpo.recommend.task_distance import TaskDistance
-from metaflow_hpo.recommend.task_forest import TaskForest
+from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.surrogate.gaussian_process import expected_improvement, matern, squared_distances
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import PastTasks
@@ -39,87 +35,23 @@ class MixtureSettings:
     """What an ablation switches off.
 
     Attributes:
-        portfolio_picks: Picks before the experts are asked.
         lean: How far an expert's mean leans from the mean of past tasks to its own task, in [0, 1].
         past_share: Share of the prior variance that follows past tasks' covariance.
         smooth_share: Share that follows a Matern kernel over configurations.
         length: Its length in the unit cube of seven dimensions; grows with the root of the dimension.
         noise: Noise variance of a score.
-        task_forest: Whether past tasks may be weighed by a forest, where it has proved itself on them.
-        similarity: Without it, the share of the experts' weights that follows the distance in meta-features; the rest
-            is uniform, and so are the portfolio's weights.
-        width: Width of that similarity, in root median squared distances.
         task_experts: Whether past tasks are experts; otherwise only their mean is.
         scale: Whether the scale is integrated, fitted (its most probable value) or fixed at past tasks' median. Fixed
             is worse; fitted, which the meta-learned GP does, is as good as integrated.
     """
 
-    portfolio_picks: int = 2
     lean: float = 0.8
     past_share: float = 0.7
     smooth_share: float = 0.15
     length: float = 0.6
     noise: float = 0.02
-    task_forest: bool = True
-    similarity: float = 0.5
-    width: float = 0.5
     task_experts: bool = True
     scale: Literal["integrated", "fitted", "fixed"] = "integrated"
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """The recommender, fitted on past tasks.
-
-    Attributes:
-        past: Past tasks on the pool.
-        distance: Distances between tasks.
-        log_scales: `(B,)` log performance per unit of score, a grid.
-        scale_prior: `(B,)` its prior, sums to 1.
-        settings: What is switched on.
-    """
-
-    past: PastTasks
-    distance: TaskDistance
-    log_scales: Array
-    scale_prior: Array
-    settings: MixtureSettings = MixtureSettings()
-    is_random: bool = False
-
-    @classmethod
-    def fit(cls, past: PastTasks, settings: MixtureSettings = MixtureSettings()) -> "Mixture":
-        """Learn the scales' prior and the distances."""
-        log_scale = np.log(past.scale)
-        sd = max(float(log_scale.std()), _MIN_LOG_SCALE_SD)
-        count = int(np.clip(np.ceil(4.0 * sd / _LOG_SCALE_STEP), 7, _MAX_SCALES))
-        z = np.zeros(1) if settings.scale == "fixed" else np.linspace(-2.0, 2.0, count)
-        prior = np.exp(-0.5 * z**2)
-        center = float(np.median(log_scale))
-        return cls(past, TaskDistance.fit(past.meta_features), center + sd * z, prior / prior.sum(), settings)
-
-    def start(self, meta_features: Array, seed: int) -> Picker:
-        """Weigh past tasks by their similarity to the new one."""
-        uniform = np.full(len(self.past.regret), 1.0 / len(self.past.regret))
-        squared, settings = self.distance.squared(meta_features), self.settings
-        first_weights, weights = uniform, weigh_by_distance(squared, share=settings.similarity, width=settings.width)
-        if settings.task_forest and self.forest.share > 0:
-            first_weights = weights = self.forest.weigh(self.distance.transform(meta_features))
-        belief = Belief.of(self, weights)
-
-        def pick(observed: Observed) -> int | None:
-            if len(observed.positions) < settings.portfolio_picks:
-                picked = select_greedily(self.past.regret, first_weights, 1, observed.positions.tolist())
-                return picked[0] if picked else None
-            if not len(observed.positions):
-                return best_free(belief.means[0], observed)
-            return best_free(belief.improvement(observed), observed)
-
-        return pick
-
-    @cached_property
-    def forest(self) -> TaskForest:
-        """Weights of past tasks that were learned, fitted when they are first needed."""
-        return TaskForest.fit(self.distance.standardised, self.past.regret, self.past.families)
 
 
 @dataclass(frozen=True)
@@ -127,27 +59,31 @@ class Belief:
     """Everything about a new task that does not depend on its trials.
 
     Attributes:
-        mixture: The fitted recommender.
+        log_scales: `(B,)` log performance per unit of score, a grid.
+        scale_prior: `(B,)` its prior, sums to 1.
         means: `(E, P)` means of the experts.
         log_weights: `(E,)` log prior of the experts.
         factors: `(T, P)` with `factors.T @ factors` the covariance over past tasks.
         deviation: `(P,)` its root diagonal.
         unsure: `(E, P)` deviation of filled-in scores in an expert's mean; empty where the pool is shared.
         points: `(P, D)` pool in units of the smooth kernel's length.
+        settings: What is switched on.
     """
 
-    mixture: Mixture
+    log_scales: Array
+    scale_prior: Array
     means: Array
     log_weights: Array
     factors: Array
     deviation: Array
     unsure: Array
     points: Array
+    settings: MixtureSettings
 
     @classmethod
-    def of(cls, mixture: Mixture, weights: Array) -> "Belief":
+    def of(cls, past: PastTasks, weights: Array, settings: MixtureSettings = MixtureSettings()) -> "Belief":
         """Build experts from past tasks with weights `(T,)`."""
-        past, settings = mixture.past, mixture.settings
+        log_scales, scale_prior = _make_scales(past.scale, settings)
         mean = weights @ past.scores
         factors = np.sqrt(weights)[:, None] * (past.scores - mean)
         variance = (factors**2).sum(axis=0) + weights @ past.deviation**2
@@ -158,13 +94,15 @@ class Belief:
             unsure = [np.zeros_like(mean), *(settings.lean * past.deviation)]
         length = settings.length * np.sqrt(past.points.shape[1] / 7.0)
         return cls(
-            mixture=mixture,
+            log_scales=log_scales,
+            scale_prior=scale_prior,
             means=np.stack(means),
             log_weights=np.log(np.array(shares)),
             factors=factors,
             deviation=np.sqrt(np.maximum(variance, 1e-6)),
             unsure=np.empty((0, len(mean))) if past.is_shared else np.stack(unsure),
             points=past.points / length,
+            settings=settings,
         )
 
     def improvement(self, observed: Observed) -> Array:
@@ -191,21 +129,20 @@ class Belief:
     def _components(self, observed: Observed) -> Iterator[tuple[Array, Array, Array, Array]]:
         """Yield, for each expert that matters: shares, scales `(B',)`, means `(B', P)`, deviations `(P,)` of scores."""
         at, best = observed.positions, float(observed.performance.max())
-        mixture = self.mixture
         cross, smooth = self._covariance(at)  # (N, P) both
-        scales = np.exp(mixture.log_scales)  # (B,)
+        scales = np.exp(self.log_scales)  # (B,)
         # A value far below the incumbent is only bad: scores do not reach further down.
         targets = np.maximum(observed.performance / scales[:, None], best / scales[:, None] - _SCORE_RANGE)  # (B, N)
         residual = targets[None, :, :] - self.means[:, None, at]  # (E, B, N)
-        noise, is_own = mixture.settings.noise, len(self.unsure) > 0
+        noise, is_own = self.settings.noise, len(self.unsure) > 0
         if is_own:  # scores were filled in: each expert has a covariance of its own
             own = [self._own(e, cross[:, at], smooth[:, at], at, at) for e in range(len(self.means))]
             parts = [_Conditioned.on(covariance, residual[e : e + 1], noise) for e, covariance in enumerate(own)]
         else:
             parts = [_Conditioned.on(cross[:, at], residual, noise)]
         # Flat in the offset of y, not of y / b: one power of b less.
-        evidence = np.concatenate([part.log_evidence for part in parts]) - (len(at) - 1) * mixture.log_scales
-        log_weight = evidence + self.log_weights[:, None] + np.log(mixture.scale_prior)
+        evidence = np.concatenate([part.log_evidence for part in parts]) - (len(at) - 1) * self.log_scales
+        log_weight = evidence + self.log_weights[:, None] + np.log(self.scale_prior)
         experts, grid, share = self._prune(log_weight)
         variance = self._prior_variance()
         if not is_own:
@@ -227,20 +164,20 @@ class Belief:
 
     def _covariance(self, at: IntArray) -> tuple[Array, Array]:
         """Return prior covariance and smooth correlation `(N, P)` of observed positions with the pool."""
-        settings = self.mixture.settings
+        settings = self.settings
         smooth = matern(squared_distances(self.points[at], self.points))
         past = settings.past_share * (1.0 - settings.lean**2 * settings.task_experts)
         rest = settings.smooth_share * self.deviation[at][:, None] * self.deviation[None, :]
         return past * self.factors[:, at].T @ self.factors + rest * smooth + _FLAT, smooth
 
     def _prior_variance(self) -> Array:
-        settings = self.mixture.settings
+        settings = self.settings
         past = settings.past_share * (1.0 - settings.lean**2 * settings.task_experts)
         return np.asarray(past * (self.factors**2).sum(axis=0) + settings.smooth_share * self.deviation**2 + _FLAT)
 
     def _prune(self, log_weight: Array) -> tuple[IntArray, IntArray, Array]:
         """Return experts, scales and shares of the (expert, scale) pairs that carry nearly all the weight."""
-        if self.mixture.settings.scale == "fitted":
+        if self.settings.scale == "fitted":
             best = log_weight == log_weight.max(axis=1, keepdims=True)
             log_weight = np.where(best, log_weight, -np.inf)
         flat = log_weight.ravel()
@@ -250,6 +187,16 @@ class Belief:
         kept, share = kept[share > _MIN_SHARE], share[share > _MIN_SHARE]
         experts, grid = np.divmod(kept, log_weight.shape[1])
         return experts, grid, share / share.sum()
+
+
+def _make_scales(past: Array, settings: MixtureSettings) -> tuple[Array, Array]:
+    """Return a grid of log scales `(B,)` and its prior `(B,)`, log-normal as the scales of past tasks `(T,)` are."""
+    log_scale = np.log(past)
+    sd = max(float(log_scale.std()), _MIN_LOG_SCALE_SD)
+    count = int(np.clip(np.ceil(4.0 * sd / _LOG_SCALE_STEP), 7, _MAX_SCALES))
+    z = np.zeros(1) if settings.scale == "fixed" else np.linspace(-2.0, 2.0, count)
+    prior = np.exp(-0.5 * z**2)
+    return float(np.median(log_scale)) + sd * z, prior / prior.sum()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSettings, NewTask, place
+from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender, NewTask, place
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
 from metaflow_hpo.recommend.explanation import explain, find_nearest
@@ -212,8 +212,7 @@ class ServedRecommender:
     @cached_property
     def _adaptive(self) -> AdaptiveRecommender:
         """What answers once there are trials; fitted when it is first asked."""
-        # Its forest would be this one again.
-        return AdaptiveRecommender.fit(see_core(self.past), AdaptiveSettings(task_forest=False))
+        return AdaptiveRecommender.fit(see_core(self.past), OWN)
 
     def recommend(
         self,

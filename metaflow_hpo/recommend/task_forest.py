@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.recommend.portfolio import select_greedily
+from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance
+from metaflow_hpo.recommend.task_distance import square_distances
 from metaflow_hpo.recommend.trees import Trees
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.splits import assign_folds
@@ -60,6 +61,7 @@ class TaskForest:
         families: Sequence[str],
         shares: Sequence[float] = SHARES,
         order: IntArray | None = None,
+        width: float | None = None,
     ) -> "TaskForest":
         """Fit on past tasks and decide the share.
 
@@ -69,13 +71,14 @@ class TaskForest:
             families: `(T,)` families, held out together; empty where every task is its own.
             shares: Shares that are tried, each in (0, 1).
             order: `(T,)` in which the trees see the tasks, as they depend on it; as they are given, unless given.
+            width: Of the nearness in meta-features that `weigh` will be given; None where it will not.
         """
         families = families or [str(t) for t in range(len(regret))]
         if len(set(families)) < _FOLDS or len(regret) < _MIN_TASKS or not np.ptp(features, axis=0).any():
             return cls.without_say(len(regret))
         seen = np.arange(len(regret)) if order is None else order
         known = np.nan_to_num(regret, nan=1.0)
-        share = _choose_share(features[seen], known[seen], [families[t] for t in seen], shares)
+        share = _choose_share(features[seen], known[seen], [families[t] for t in seen], shares, width)
         return cls.grow(features, known, share, seen)
 
     @classmethod
@@ -87,13 +90,18 @@ class TaskForest:
         trees = _grow(features[seen], np.nan_to_num(regret, nan=1.0)[seen])
         return cls(share, len(regret), trees, trees.apply(features))
 
-    def weigh(self, features: Array) -> Array:
-        """Return weights `(T,)` that sum to 1 for a new task with standardised meta-features `(M,)`."""
+    def weigh(self, features: Array, nearness: Array | None = None) -> Array:
+        """Return weights `(T,)` that sum to 1.
+
+        Args:
+            features: `(M,)` standardised meta-features of the new task.
+            nearness: `(T,)` factors by which the forest's weights are multiplied, see `weigh_by_distance`.
+        """
         uniform = np.full(self.count, 1.0 / self.count)
         if self.share == 0:
             return uniform
-        near = _alike(self.leaves, self.trees.apply(features[None, :]))[0]
-        return np.asarray((1.0 - self.share) * uniform + self.share * near)
+        alike = _both(_alike(self.leaves, self.trees.apply(features[None, :]))[0], nearness)
+        return np.asarray((1.0 - self.share) * uniform + self.share * alike)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything by name, for safetensors; `from_arrays` builds it again."""
@@ -133,7 +141,16 @@ def _alike(leaves: IntArray, reached: IntArray) -> Array:
     return weights
 
 
-def _choose_share(features: Array, regret: Array, families: Sequence[str], shares: Sequence[float]) -> float:
+def _both(alike: Array, nearness: Array | None) -> Array:
+    """Return weights `(T,)` of tasks that are alike to the forest and near in meta-features, summing to 1."""
+    weights = alike if nearness is None else alike * nearness
+    total = float(weights.sum())
+    return np.asarray(weights / total) if total > 0 else alike
+
+
+def _choose_share(
+    features: Array, regret: Array, families: Sequence[str], shares: Sequence[float], width: float | None
+) -> float:
     """Return the share whose portfolio does best on held-out families, 0 unless it is better by enough."""
     assignment = assign_folds(families, _FOLDS)
     fold = np.array([assignment[family] for family in families])
@@ -143,7 +160,12 @@ def _choose_share(features: Array, regret: Array, families: Sequence[str], share
         learned, held = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         trees = _grow(features[learned], regret[learned])
         alike = _alike(trees.apply(features[learned]), trees.apply(features[held]))
-        for t, near in zip(held, alike, strict=True):
+        for t, alike_to_t in zip(held, alike, strict=True):
+            nearness = None
+            if width is not None:
+                squared = square_distances(features[learned], features[t])
+                nearness = weigh_by_distance(squared, share=1.0, width=width)
+            near = _both(alike_to_t, nearness)
             for j, share in enumerate(tried):
                 weights = (1.0 - share) / len(learned) + share * near
                 picked = select_greedily(regret[learned], weights, JUDGED_PICKS)

@@ -30,7 +30,7 @@ from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.evaluate.calibration import measure_adaptive, summarise_coverage
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.learners.mlp import MLP
-from metaflow_hpo.recommend.adaptive import AdaptiveRecommender
+from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_evidence
 from metaflow_hpo.recommend.recommendation import ServedRecommender
@@ -69,7 +69,7 @@ def make_pickers(served: ServedRecommender, row: np.ndarray) -> dict[str, Replay
     static = SurrogateRecommender.fit(served.surrogate, served.past, served.trust)
     order = static.select(row, max(KS))
     served_order = served.select(row, max(KS))[0]
-    task = AdaptiveRecommender.fit(see_core(served.past)).begin(
+    task = AdaptiveRecommender.fit(see_core(served.past), OWN).begin(
         row,
         believe=lambda encoded: served.surrogate.predict(row[None], encoded).positions[:, 0, :].mean(axis=0),
         trust=served.trust,

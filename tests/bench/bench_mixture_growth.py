@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from metaflow_hpo.recommend.mixture import Mixture
+from metaflow_hpo.recommend.adaptive import AdaptiveRecommender
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.space import Float, SearchSpace
 from metaflow_hpo.surrogate.past_tasks import History
@@ -46,8 +46,7 @@ def measure(tasks: int, *, shared: bool) -> dict[str, float]:
     started = time.process_time()
     past = History.of(table).seen_from(np.arange(tasks), new.positions)
     seen = time.process_time()
-    mixture = Mixture.fit(past)
-    pick = mixture.start(new.meta_features, 0)
+    pick = AdaptiveRecommender.fit(past).start(new.meta_features, 0)
     fitted = time.process_time()
     observed = Observed.nothing()
     for _ in range(PICKS):
