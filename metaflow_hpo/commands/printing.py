@@ -49,8 +49,8 @@ def show_notes(notes: Iterable[str]) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
-def warn_if_novel(novelty: dict[str, Any]) -> None:
-    """Warn of a task that is unlike all past ones."""
+def warn_if_novel(novelty: dict[str, Any], instead: str = "the default and the portfolio are") -> None:
+    """Warn of a task that is unlike all past ones, and say what is recommended instead."""
     from metaflow_hpo.recommend.novelty import THRESHOLD
 
     if not novelty["fallback"]:
@@ -60,7 +60,7 @@ def warn_if_novel(novelty: dict[str, Any]) -> None:
         reason = f"this task is unlike all past ones (novelty percentile {percentile:.0f}); intervals are wider"
     else:
         reason = "no cheap learner is clearly better than guessing on this task"
-    typer.echo(f"warning: {reason}; the default and the portfolio are recommended.", err=True)
+    typer.echo(f"warning: {reason}; {instead} recommended.", err=True)
 
 
 def say_if_known(nearest: list[dict[str, Any]]) -> None:

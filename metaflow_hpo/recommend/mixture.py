@@ -111,7 +111,7 @@ class Belief:
         In units of the score, since what counts is regret relative to the task's range; in units of performance the
         scales that promise most would decide.
         """
-        best = float(observed.performance.max())
+        best = float(observed.performance.max() - observed.performance.mean())
         total = np.zeros(self.means.shape[1])
         for share, scales, mean, deviation in self._components(observed):
             total += share @ expected_improvement(mean, deviation[None, :], (best / scales)[:, None])
@@ -124,15 +124,20 @@ class Belief:
             performance = scales[:, None] * mean  # (B', P)
             first += share @ performance
             second += share @ (performance**2 + (scales[:, None] * deviation) ** 2)
-        return first, np.sqrt(np.maximum(second - first**2, 0.0))
+        return float(observed.performance.mean()) + first, np.sqrt(np.maximum(second - first**2, 0.0))
 
     def _components(self, observed: Observed) -> Iterator[tuple[Array, Array, Array, Array]]:
-        """Yield, for each expert that matters: shares, scales `(B',)`, means `(B', P)`, deviations `(P,)` of scores."""
-        at, best = observed.positions, float(observed.performance.max())
+        """Yield, for each expert that matters: shares, scales `(B',)`, means `(B', P)`, deviations `(P,)` of scores.
+
+        Scores are those of performances less the mean of the observed ones: were they far from 0, large scales, for
+        which they are not as far, would seem likelier.
+        """
+        at, performance = observed.positions, observed.performance - observed.performance.mean()
+        best = float(performance.max())
         cross, smooth = self._covariance(at)  # (N, P) both
         scales = np.exp(self.log_scales)  # (B,)
         # A value far below the incumbent is only bad: scores do not reach further down.
-        targets = np.maximum(observed.performance / scales[:, None], best / scales[:, None] - _SCORE_RANGE)  # (B, N)
+        targets = np.maximum(performance / scales[:, None], best / scales[:, None] - _SCORE_RANGE)  # (B, N)
         residual = targets[None, :, :] - self.means[:, None, at]  # (E, B, N)
         noise, is_own = self.settings.noise, len(self.unsure) > 0
         if is_own:  # scores were filled in: each expert has a covariance of its own

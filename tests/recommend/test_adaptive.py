@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, AdaptiveSettings, place
+from metaflow_hpo.recommend.adaptive import OWN, TABLE, AdaptiveRecommender, place
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.surrogate.past_tasks import see_core
@@ -12,7 +12,7 @@ from metaflow_hpo.surrogate.past_tasks import see_core
 def begin(meta, t, **options):
     """Begin task t with a recommender that does not know it."""
     others = [other for other in range(len(meta.task_ids)) if other != t]
-    return AdaptiveRecommender.fit(see_core(meta.subset(others))).begin(meta.meta_features[t], **options)
+    return AdaptiveRecommender.fit(see_core(meta.subset(others)), OWN).begin(meta.meta_features[t], **options)
 
 
 def search(task, performance, count):
@@ -77,9 +77,9 @@ def test_units_of_the_performance_do_not_matter_to_the_choice_and_scale_the_pred
     # As far as scales of past tasks reach: offset at will, the scale within what they show.
     task = begin(meta, 4)
     observed = search(task, meta.performance[4], 6)
-    shifted = Observed(observed.positions, observed.performance + 5.0)
+    shifted = Observed(observed.positions, observed.performance + 2.0)
     assert task.choose(shifted, 3) == task.choose(observed, 3)
-    np.testing.assert_allclose(task.predict(shifted)[0], task.predict(observed)[0] + 5.0, atol=0.05)
+    np.testing.assert_allclose(task.predict(shifted)[0], task.predict(observed)[0] + 2.0, atol=0.05)
 
 
 def test_predictions_go_through_what_was_observed_and_are_surest_there(meta):
@@ -182,7 +182,7 @@ def test_past_tasks_are_weighed_by_a_forest_where_it_has_proved_itself(two_kinds
     row = np.zeros(two_kinds.meta_features.shape[1])
     row[0] = 1.5 * sign
     alike = two_kinds.meta_features[:, 0] * sign > 0
-    forest, distance = (AdaptiveRecommender.fit(two_kinds, AdaptiveSettings(task_forest=on)) for on in (True, False))
+    forest, distance = (AdaptiveRecommender.fit(two_kinds, replace(TABLE, task_forest=on)) for on in (True, False))
     np.testing.assert_allclose(forest.weigh(row).sum(), 1.0)
     assert forest.weigh(row)[alike].sum() > 0.8
     assert distance.weigh(row)[alike].sum() < 0.8
@@ -195,3 +195,48 @@ def test_nothing_is_learned_from_meta_features_that_are_not_known(two_kinds):
     blank = np.full(two_kinds.meta_features.shape[1], np.nan)
     np.testing.assert_allclose(recommender.weigh(blank), 1 / 40)
     np.testing.assert_allclose(recommender.begin(np.ones_like(blank), is_novel=True).weights, 1 / 40)
+
+
+@pytest.mark.parametrize("settings", [TABLE, OWN])
+def test_it_is_the_sequential_recommender_that_a_benchmark_replays(two_kinds, settings):
+    recommender = AdaptiveRecommender.fit(two_kinds, settings)
+    row = two_kinds.meta_features[3]
+    pick, task = recommender.start(row, seed=0), recommender.begin(row)
+    observed = Observed.nothing()
+    for _ in range(7):
+        position = pick(observed)
+        assert [position] == task.choose(observed, 1)
+        observed = observed.with_trial(position, float(1.0 - two_kinds.regret[3, position]))
+
+
+def test_a_table_hands_over_to_the_experts_after_two_trials(two_kinds):
+    task = AdaptiveRecommender.fit(two_kinds, TABLE).begin(two_kinds.meta_features[3])
+    assert task.choose(Observed.nothing(), 2) == select_greedily(two_kinds.regret, task.weights, 2)
+    two = Observed(np.array([5, 9]), np.array([0.4, 0.5]))
+    improvement = task.belief.improvement(two)
+    improvement[two.positions] = -np.inf
+    assert task.choose(two, 1) == [int(np.argmax(improvement))]
+    without = AdaptiveRecommender.fit(two_kinds, replace(TABLE, portfolio_trials=0, mixture_trials=0))
+    begun = without.begin(two_kinds.meta_features[3])
+    assert begun.choose(Observed.nothing(), 2) == np.argsort(-begun.belief.means[0], kind="stable")[:2].tolist()
+
+
+def test_past_tasks_that_are_near_and_alike_weigh_more_than_those_that_are_only_one_of_both(two_kinds):
+    recommender = AdaptiveRecommender.fit(two_kinds)
+    row = two_kinds.meta_features[3] + 0.1
+    weights = recommender.weigh(row)
+    alone = recommender.forest.weigh(recommender.distance.transform(row))
+    squared = recommender.distance.squared(row)
+    np.testing.assert_allclose(weights.sum(), 1.0)
+    # To the forest many tasks of the same kind are alike; the nearest of them come first.
+    assert weights[np.argsort(squared)[:5]].sum() > alone[np.argsort(squared)[:5]].sum()
+    other_kind = (two_kinds.meta_features[:, 0] > 0) != (row[0] > 0)
+    assert weights[other_kind].sum() < 0.2
+
+
+def test_a_table_of_losses_in_the_thousands_is_searched_as_one_of_scores(two_kinds):
+    """The level of the performances is not evidence about their scale."""
+    task = AdaptiveRecommender.fit(two_kinds, TABLE).begin(two_kinds.meta_features[3])
+    performance = 1.0 - two_kinds.regret[3]
+    paths = [search(task, level + performance, 10).positions for level in (0.0, 5000.0)]
+    np.testing.assert_array_equal(*paths)

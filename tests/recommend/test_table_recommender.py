@@ -4,6 +4,7 @@ import pytest
 
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.evaluate.calibration import fit_table_interval
+from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.recommend.table_recommender import TableRecommender
 from metaflow_hpo.surrogate.trial_table import build_trial_table
@@ -111,12 +112,19 @@ def test_intervals_are_fitted_without_the_tasks_own_family(recommender):
     assert blind.past.scores.shape == (9, 22)
 
 
-def test_a_task_unlike_all_others_gets_the_default_first(recommender):
+def test_a_task_unlike_all_others_gets_the_portfolio_over_all_tasks_and_wider_intervals(recommender):
     answer = recommender.recommend({"mf_at": 400.0, "mf_other": -900.0}, 3)
     assert answer["novelty"] == {"percentile": 100.0, "fallback": True}
-    first = answer["recommendations"][0]
-    assert first["configuration"] == dict(recommender.past.configurations[recommender.past.default])
-    assert first["expected_gain_over_default"] == 0.0
+    found = [item["configuration"] for item in answer["recommendations"]]
+    regret = recommender.past.regret
+    portfolio = select_greedily(regret, np.ones(len(regret)), 3)
+    # The middle of an inferred space is nobody's default: it comes first only where it is the best of all.
+    assert found == [dict(recommender.past.configurations[p]) for p in portfolio]
+    plain = recommender.recommend(None, 3)
+    assert found == [item["configuration"] for item in plain["recommendations"]]
+    for strange, usual in zip(answer["recommendations"], plain["recommendations"], strict=True):
+        wide, narrow = ([item["performance"][end] for end in ("low", "high")] for item in (strange, usual))
+        assert np.ptp(wide) > 1.2 * np.ptp(narrow)
 
 
 def test_without_meta_features_there_is_no_novelty_and_no_nearest_task(recommender):
