@@ -45,7 +45,7 @@ def fit_table(
     _check_replaceable(output)
     started = time.monotonic()
     trials = read_trial_table(table, space=space, lower_is_better=lower_is_better)
-    recommender = TableRecommender.fit(trials, lower_is_better=lower_is_better)
+    recommender = TableRecommender.fit(trials, lower_is_better=lower_is_better, has_default=space is not None)
     recommender = replace(recommender, interval=fit_table_interval(recommender))
     report: dict[str, Any] = {
         "folder": str(output),

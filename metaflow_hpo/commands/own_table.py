@@ -88,7 +88,7 @@ def _recommend_from_folder(
         printing.print_json(answer)
         return
     printing.show_notes(answer["task"]["notes"])
-    printing.warn_if_novel(answer["novelty"], "what did well over all of them is")
+    printing.warn_if_novel(answer["novelty"], "what complements each other over all past tasks is")
     printing.print_recommendations(f"{folder}, {answer['evidence']['observed_trials']} observed trials", answer)
 
 

@@ -19,6 +19,7 @@ from functools import cached_property
 import numpy as np
 
 from metaflow_hpo.recommend.mixture import Belief, MixtureSettings
+from metaflow_hpo.recommend.novelty import is_novel, square_to_nearest_family
 from metaflow_hpo.recommend.pool_kernel import PoolKernel, carry_over
 from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance, weigh_by_evidence
 from metaflow_hpo.recommend.sequential import Observed, Picker, best_free
@@ -64,8 +65,8 @@ class AdaptiveSettings:
 TABLE = AdaptiveSettings()
 """For any table of trials: chosen on tables of SVM, trees, nearest neighbours, SGD and half of the own families.
 
-The middle of a space that was inferred is nobody's default: as the first trial on tasks unlike all past ones it had .27
-more regret than what the portfolio picks (25 tasks of these tables, standard error .07).
+The middle of a space that was inferred is nobody's default: tried first on tasks unlike all past ones it had .27 more
+regret than the first of the portfolio (25 tasks of these tables, standard error .07).
 """
 OWN = AdaptiveSettings(portfolio_trials=3, mixture_trials=5, task_forest=False, default_first=True)
 """For the shipped trials: chosen by look-up on half of their families (`tests/bench/bench_closed_loop.py`).
@@ -96,7 +97,7 @@ class AdaptiveRecommender:
 
     def start(self, meta_features: Array, seed: int) -> Picker:
         """Pick one by one, as a `SequentialRecommender`."""
-        task = self.begin(meta_features)
+        task = self.begin(meta_features, is_novel=is_novel(self.percentile(meta_features)))
 
         def pick(observed: Observed) -> int | None:
             return next(iter(task.choose(observed, 1)), None)
@@ -150,6 +151,20 @@ class AdaptiveRecommender:
         first = (past.default,) if is_novel and self.settings.default_first else ()
         duration = None if seconds is None else seconds(past.points)
         return NewTask(past, belief, shares, first, duration, self.settings)
+
+    def percentile(self, meta_features: Array) -> float | None:
+        """Return the share of past tasks, in percent, that are nearer to another family than a task is to any.
+
+        None where nothing is known of the task `(M,)`.
+        """
+        if not np.isfinite(meta_features).any():
+            return None
+        return float(100.0 * np.mean(self._squared_to_others < self.distance.squared(meta_features).min()))
+
+    @cached_property
+    def _squared_to_others(self) -> Array:
+        families = self.past.families or [str(t) for t in range(len(self.past.scores))]
+        return square_to_nearest_family(self.distance.standardised, families)
 
     def weigh(self, meta_features: Array | None) -> Array:
         """Return weights `(T,)` of past tasks that sum to 1: by forest and distance, or by distance alone.

@@ -15,7 +15,6 @@ from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 THRESHOLD = 95.0
 """Percentile above which a recommendation falls back to the portfolio, the learner's default first."""
 
-
 _SIZES = ("mf_log_rows", "mf_log_encoded_columns", "mf_log_rows_per_encoded_column", "mf_log_classes")
 _MARGIN = 0.25
 """How far outside the range of past tasks a size must lie, in standard deviations over them: 2 % of past tasks do."""
@@ -64,6 +63,11 @@ class Novelty:
         """Tell whether the task `(M,)` is smaller or larger, in some way, than anything that was learned from."""
         sizes = _sizes(meta_features[None, :], self.names)[0]
         return bool(((sizes < self.sizes[0]) | (sizes > self.sizes[1])).any())
+
+
+def is_novel(percentile: float | None) -> bool:
+    """Tell whether a task of this percentile, None where nothing is known of it, is unlike all past ones."""
+    return percentile is not None and percentile > THRESHOLD
 
 
 def square_to_nearest_family(points: Array, families: Sequence[str]) -> Array:

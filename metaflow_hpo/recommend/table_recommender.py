@@ -7,7 +7,7 @@ into the table's own units.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ import numpy as np
 
 from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.recommend.adaptive import AdaptiveRecommender, NewTask, place
+from metaflow_hpo.recommend.adaptive import TABLE, AdaptiveRecommender, NewTask, place
 from metaflow_hpo.recommend.explanation import SHOWN
 from metaflow_hpo.recommend.interval import IntervalScale
-from metaflow_hpo.recommend.novelty import THRESHOLD, square_to_nearest_family
+from metaflow_hpo.recommend.novelty import is_novel
 from metaflow_hpo.recommend.portfolio import with_default
 from metaflow_hpo.recommend.recommendation import NOVEL_WIDENING
 from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
@@ -47,6 +47,7 @@ class TableRecommender:
         ends: `(T, 2)` worst and best performance of each task, higher is better.
         seconds: `(P,)` median duration over tasks, NaN where not known.
         sign: 1, or -1 where the table's performance is a loss.
+        has_default: Whether the space's default is somebody's; the middle of an inferred space is not.
         interval: Conformal width of intervals.
         lineage: Where it came from.
     """
@@ -58,11 +59,12 @@ class TableRecommender:
     ends: Array
     seconds: Array
     sign: float
+    has_default: bool = False
     interval: IntervalScale = field(default_factory=IntervalScale)
     lineage: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, table: TrialTable, *, lower_is_better: bool = False) -> "TableRecommender":
+    def fit(cls, table: TrialTable, *, lower_is_better: bool = False, has_default: bool = False) -> "TableRecommender":
         """See all tasks of a table from one pool of its configurations."""
         pool = choose_pool(table)
         past = History.of(table).seen_from(range(len(table.tasks)), pool)
@@ -75,6 +77,7 @@ class TableRecommender:
             ends=ends,
             seconds=median_seconds(table, pool),
             sign=-1.0 if lower_is_better else 1.0,
+            has_default=has_default,
         )
 
     @property
@@ -99,6 +102,7 @@ class TableRecommender:
             ends=self.ends[kept],
             seconds=self.seconds,
             sign=self.sign,
+            has_default=self.has_default,
             interval=self.interval,
         )
 
@@ -142,14 +146,14 @@ class TableRecommender:
         if not 1 <= k <= len(self.past.configurations):
             raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
         row = self.read_meta_features(meta_features)
-        percentile = self._percentile(row) if np.isfinite(row).any() else None
-        is_novel = percentile is not None and percentile > THRESHOLD
-        task, seen = self._begin(row, observed, is_novel=is_novel)
+        percentile = self.adaptive.percentile(row)
+        falls_back = is_novel(percentile)
+        task, seen = self._begin(row, observed, falls_back=falls_back)
         order = task.choose(seen, k)
-        mean, spread = task.predict(seen) if observed else self.expect(None if is_novel else row)
+        mean, spread = task.predict(seen) if observed else self.expect(None if falls_back else row)
         if self.past.default not in seen.positions and (k > 1 or not observed):
             order = with_default(order, mean, self.past.default)
-        margin = self.interval.at(len(observed)) * spread * (NOVEL_WIDENING if is_novel else 1.0)
+        margin = self.interval.at(len(observed)) * spread * (NOVEL_WIDENING if falls_back else 1.0)
         return {
             "recommendations": [
                 {
@@ -162,20 +166,20 @@ class TableRecommender:
                 for rank, c in enumerate(order, start=1)
             ],
             "evidence": {"nearest_tasks": self._nearest(row), "observed_trials": len(observed)},
-            "novelty": {"percentile": percentile, "fallback": is_novel},
+            "novelty": {"percentile": percentile, "fallback": falls_back},
             "lineage": {**self.lineage, "content_sha256": self.content_sha256},
         }
 
-    def _begin(self, row: Array, observed: Sequence[ObservedTrial], *, is_novel: bool) -> tuple[NewTask, Observed]:
+    def _begin(self, row: Array, observed: Sequence[ObservedTrial], *, falls_back: bool) -> tuple[NewTask, Observed]:
         more, at = place(self.past.configurations, [trial.configuration for trial in observed])
-        task = self.adaptive.begin(row, more=more, is_novel=is_novel)
+        task = self.adaptive.begin(row, more=more, is_novel=falls_back)
         performance = np.array([self.sign * trial.performance for trial in observed], dtype=np.float64)
         return task, Observed(at, performance)
 
     @cached_property
     def adaptive(self) -> AdaptiveRecommender:
         """What chooses and predicts, in performance where higher is better."""
-        return AdaptiveRecommender.fit(self.past)
+        return AdaptiveRecommender.fit(self.past, replace(TABLE, default_first=self.has_default))
 
     @property
     def performance(self) -> Array:
@@ -198,14 +202,6 @@ class TableRecommender:
         metric = "performance" if self.sign > 0 else "performance, lower is better"
         values = {"mean": float(self.sign * mean), "low": float(low), "high": float(high)}
         return {"metric": metric, **values, "coverage": self.interval.coverage}
-
-    def _percentile(self, row: Array) -> float:
-        """Return the share of past tasks, in percent, that are nearer to another family than this task is to any."""
-        return float(100.0 * np.mean(self._reference < self.adaptive.distance.squared(row).min()))
-
-    @cached_property
-    def _reference(self) -> Array:
-        return square_to_nearest_family(self.adaptive.distance.standardised, self.families)
 
     def _nearest(self, row: Array) -> list[dict[str, Any]]:
         if not np.isfinite(row).any():
@@ -242,6 +238,7 @@ class TableRecommender:
             "configurations": [dict(c) for c in self.past.configurations],
             "default": self.past.default,
             "sign": self.sign,
+            "has_default": self.has_default,
             "interval": self.interval.to_json(),
         }
 
@@ -271,6 +268,7 @@ class TableRecommender:
             ends=arrays["ends"],
             seconds=arrays["seconds"],
             sign=values["sign"],
+            has_default=values.get("has_default", False),  # an older version did not say
             interval=IntervalScale.from_json(values["interval"]),
             lineage=values["lineage"],
         )

@@ -127,6 +127,15 @@ def test_a_task_unlike_all_others_gets_the_portfolio_over_all_tasks_and_wider_in
         assert np.ptp(wide) > 1.2 * np.ptp(narrow)
 
 
+def test_a_task_unlike_all_others_gets_the_default_of_a_given_space_first(tmp_path):
+    fitted = TableRecommender.fit(build_trial_table(make_frame(), lower_is_better=True), has_default=True)
+    fitted.save(tmp_path)
+    for recommender in (fitted, TableRecommender.load(tmp_path)):
+        first = recommender.recommend({"mf_at": 400.0, "mf_other": -900.0}, 3)["recommendations"][0]
+        assert first["configuration"] == dict(recommender.past.configurations[recommender.past.default])
+        assert first["expected_gain_over_default"] == 0.0
+
+
 def test_without_meta_features_there_is_no_novelty_and_no_nearest_task(recommender):
     answer = recommender.recommend(None, 2)
     assert answer["novelty"] == {"percentile": None, "fallback": False}
