@@ -240,3 +240,15 @@ def test_a_table_of_losses_in_the_thousands_is_searched_as_one_of_scores(two_kin
     performance = 1.0 - two_kinds.regret[3]
     paths = [search(task, level + performance, 10).positions for level in (0.0, 5000.0)]
     np.testing.assert_array_equal(*paths)
+
+
+def test_a_benchmark_replays_the_fallback_on_a_task_unlike_all_others_too(two_kinds):
+    recommender = AdaptiveRecommender.fit(two_kinds)
+    near, strange = two_kinds.meta_features[3] + 0.01, two_kinds.meta_features[3] + 1e3
+    assert recommender.percentile(near) < 95
+    assert recommender.percentile(strange) == 100
+    assert recommender.percentile(np.full_like(near, np.nan)) is None
+    even = np.ones(len(two_kinds.regret))
+    assert recommender.start(strange, seed=0)(Observed.nothing()) == select_greedily(two_kinds.regret, even, 1)[0]
+    # Both kinds of tasks count alike: what is best for one of them is not picked, as it is for a task that is known.
+    assert two_kinds.regret[3, recommender.start(near, seed=0)(Observed.nothing())] < 0.1
