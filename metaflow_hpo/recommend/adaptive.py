@@ -166,18 +166,19 @@ class AdaptiveRecommender:
         families = self.past.families or [str(t) for t in range(len(self.past.scores))]
         return square_to_nearest_family(self.distance.standardised, families)
 
-    def weigh(self, meta_features: Array | None) -> Array:
+    def weigh(self, meta_features: Array | None, forest_share: float | None = None) -> Array:
         """Return weights `(T,)` of past tasks that sum to 1: by forest and distance, or by distance alone.
 
         Args:
             meta_features: `(M,)` of the new task, raw, NaN where not known; where none is, all tasks weigh the same.
+            forest_share: In place of the share that was chosen, where the forest has a say.
         """
         if not self.settings.similarity or meta_features is None or not np.isfinite(meta_features).any():
             return np.full(len(self.past.scores), 1.0 / len(self.past.scores))
         squared = self.distance.squared(meta_features)
         if self.settings.task_forest and self.forest.share > 0:
             nearness = weigh_by_distance(squared, share=1.0, width=_WIDTH)
-            return self.forest.weigh(self.distance.transform(meta_features), nearness)
+            return self.forest.weigh(self.distance.transform(meta_features), nearness, forest_share)
         return weigh_by_distance(squared, width=_WIDTH)
 
 

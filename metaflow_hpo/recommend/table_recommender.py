@@ -29,6 +29,8 @@ from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import History, PastTasks
 from metaflow_hpo.surrogate.trial_table import TrialTable
 
+_EXPECTED_SHARE = 0.95
+"""Share of the forest in what is expected of a task: for choosing, more that is the same for all is safer."""
 _FILES = "recommender"
 DESCRIPTION_FILE = f"{_FILES}.json"
 """Tells a folder with a recommender from others."""
@@ -193,7 +195,7 @@ class TableRecommender:
         Args:
             row: `(M,)` its meta-features; where none is known, all past tasks weigh the same.
         """
-        performance, weights = self.performance, self.adaptive.weigh(row)
+        performance, weights = self.performance, self.adaptive.weigh(row, _EXPECTED_SHARE)
         mean = weights @ performance
         return mean, np.sqrt(weights @ (performance - mean) ** 2)
 

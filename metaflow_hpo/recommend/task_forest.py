@@ -90,18 +90,20 @@ class TaskForest:
         trees = _grow(features[seen], np.nan_to_num(regret, nan=1.0)[seen])
         return cls(share, len(regret), trees, trees.apply(features))
 
-    def weigh(self, features: Array, nearness: Array | None = None) -> Array:
+    def weigh(self, features: Array, nearness: Array | None = None, share: float | None = None) -> Array:
         """Return weights `(T,)` that sum to 1.
 
         Args:
             features: `(M,)` standardised meta-features of the new task.
             nearness: `(T,)` factors by which the forest's weights are multiplied, see `weigh_by_distance`.
+            share: In place of the chosen share, where that is not 0.
         """
         uniform = np.full(self.count, 1.0 / self.count)
         if self.share == 0:
             return uniform
         alike = _both(_alike(self.leaves, self.trees.apply(features[None, :]))[0], nearness)
-        return np.asarray((1.0 - self.share) * uniform + self.share * alike)
+        own = self.share if share is None else share
+        return np.asarray((1.0 - own) * uniform + own * alike)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything by name, for safetensors; `from_arrays` builds it again."""
