@@ -51,12 +51,12 @@ def show_notes(notes: Iterable[str]) -> None:
 
 def warn_if_novel(novelty: dict[str, Any], instead: str = "the default and the portfolio are") -> None:
     """Warn of a task that is unlike all past ones, and say what is recommended instead."""
-    from metaflow_hpo.recommend.novelty import THRESHOLD
+    from metaflow_hpo.recommend.novelty import is_beyond
 
     if not novelty["fallback"]:
         return
     percentile = novelty["percentile"]
-    if percentile > THRESHOLD:
+    if is_beyond(percentile):
         reason = f"this task is unlike all past ones (novelty percentile {percentile:.0f}); intervals are wider"
     else:
         reason = "no cheap learner is clearly better than guessing on this task"

@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 
 from metaflow_hpo.recommend.mixture import Belief, MixtureSettings
-from metaflow_hpo.recommend.novelty import is_novel, square_to_nearest_family
+from metaflow_hpo.recommend.novelty import is_beyond, square_to_nearest_family
 from metaflow_hpo.recommend.pool_kernel import PoolKernel, carry_over
 from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance, weigh_by_evidence
 from metaflow_hpo.recommend.sequential import Observed, Picker, best_free
@@ -97,7 +97,7 @@ class AdaptiveRecommender:
 
     def start(self, meta_features: Array, seed: int) -> Picker:
         """Pick one by one, as a `SequentialRecommender`."""
-        task = self.begin(meta_features, is_novel=is_novel(self.percentile(meta_features)))
+        task = self.begin(meta_features, is_novel=is_beyond(self.percentile(meta_features)))
 
         def pick(observed: Observed) -> int | None:
             return next(iter(task.choose(observed, 1)), None)

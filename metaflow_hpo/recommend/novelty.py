@@ -65,7 +65,7 @@ class Novelty:
         return bool(((sizes < self.sizes[0]) | (sizes > self.sizes[1])).any())
 
 
-def is_novel(percentile: float | None) -> bool:
+def is_beyond(percentile: float | None) -> bool:
     """Tell whether a task of this percentile, None where nothing is known of it, is unlike all past ones."""
     return percentile is not None and percentile > THRESHOLD
 

@@ -18,7 +18,7 @@ from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
 from metaflow_hpo.recommend.explanation import explain, find_nearest
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
-from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
+from metaflow_hpo.recommend.novelty import Novelty, is_beyond
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
 from metaflow_hpo.recommend.signal import lacks_signal
@@ -149,7 +149,7 @@ class ServedRecommender:
         """
         percentile = self._novelty.percentile(row)
         is_noise = lacks_signal(dict(zip(self.meta_feature_names, row.tolist(), strict=True)))
-        return percentile, percentile > THRESHOLD or is_noise
+        return percentile, is_beyond(percentile) or is_noise
 
     def choose(
         self,
@@ -242,7 +242,7 @@ class ServedRecommender:
         if not 1 <= k <= len(self.past.configurations):
             raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
         chosen = self.choose(row, k, observed, per_time=per_time)
-        is_novel = chosen.percentile > THRESHOLD
+        is_novel = is_beyond(chosen.percentile)
         width = self.interval.at(len(observed)) * (NOVEL_WIDENING if is_novel else 1.0)
         seconds = self._durations.predict(row, self.surrogate.space.encode(chosen.configurations))
         metric = "r2" if meta_features.get("mf_is_regression", 0.0) == 1.0 else "balanced_accuracy"

@@ -19,7 +19,7 @@ from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.adaptive import TABLE, AdaptiveRecommender, NewTask, place
 from metaflow_hpo.recommend.explanation import SHOWN
 from metaflow_hpo.recommend.interval import IntervalScale
-from metaflow_hpo.recommend.novelty import is_novel
+from metaflow_hpo.recommend.novelty import is_beyond
 from metaflow_hpo.recommend.portfolio import with_default
 from metaflow_hpo.recommend.recommendation import NOVEL_WIDENING
 from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
@@ -149,7 +149,7 @@ class TableRecommender:
             raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
         row = self.read_meta_features(meta_features)
         percentile = self.adaptive.percentile(row)
-        falls_back = is_novel(percentile)
+        falls_back = is_beyond(percentile)
         task, seen = self._begin(row, observed, falls_back=falls_back)
         order = task.choose(seen, k)
         mean, spread = task.predict(seen) if observed else self.expect(None if falls_back else row)
