@@ -4,9 +4,9 @@ Without trials, configurations are picked that complement each other over past t
 if it were one more. With trials, all of these are experts weighted by how well they explain what was observed. In
 between both may have a say.
 
-The one thing to know: it serves `search`, `recommend` and `fit`, and it is what `benchmark` calls `surrogate`. Several
-configurations are picked one after the other, each as if those before it had come out as expected, so trials that
-still run may be handed in as `pending`.
+The one thing to know: it serves `search`, `recommend --trials` and what `fit --trials` wrote, and `benchmark` replays
+it as `surrogate`. Several configurations are picked one after the other, each as if those before it had come out as
+expected, so trials that still run may be handed in as `pending`.
 
 References:
     Ginsbourger, Le Riche, Carraro 2010, Kriging is well-suited to parallelize optimization (the believer).
@@ -25,8 +25,8 @@ from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance,
 from metaflow_hpo.recommend.sequential import Observed, Picker, best_free
 from metaflow_hpo.recommend.task_distance import TaskDistance
 from metaflow_hpo.recommend.task_forest import TaskForest
-from metaflow_hpo.space import Configuration, configuration_id
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
+from metaflow_hpo.space import Configuration
+from metaflow_hpo.surrogate.meta_dataset import Array
 from metaflow_hpo.surrogate.past_tasks import PastTasks
 from metaflow_hpo.surrogate.targets import rank_scores
 
@@ -63,7 +63,7 @@ class AdaptiveSettings:
 
 
 TABLE = AdaptiveSettings()
-"""For any table of trials: chosen on tables of SVM, trees, nearest neighbours, SGD and half of the own families.
+"""For any table of trials: chosen on tables of SVM, trees, boosting, neighbours, SGD and half of the own families.
 
 The middle of a space that was inferred is nobody's default: tried first on tasks unlike all past ones it had .27 more
 regret than the first of the portfolio (25 tasks of these tables, standard error .07).
@@ -83,6 +83,7 @@ class AdaptiveRecommender:
         past: Past tasks on a pool.
         distance: Distances between tasks.
         settings: How the parts work together.
+        is_random: Never: it asks for no seed.
     """
 
     past: PastTasks
@@ -163,8 +164,7 @@ class AdaptiveRecommender:
 
     @cached_property
     def _squared_to_others(self) -> Array:
-        families = self.past.families or [str(t) for t in range(len(self.past.scores))]
-        return square_to_nearest_family(self.distance.standardised, families)
+        return square_to_nearest_family(self.distance.standardised, self.past.families)
 
     def weigh(self, meta_features: Array | None, forest_share: float | None = None) -> Array:
         """Return weights `(T,)` of past tasks that sum to 1: by forest and distance, or by distance alone.
@@ -180,29 +180,6 @@ class AdaptiveRecommender:
             nearness = weigh_by_distance(squared, share=1.0, width=_WIDTH)
             return self.forest.weigh(self.distance.transform(meta_features), nearness, forest_share)
         return weigh_by_distance(squared, width=_WIDTH)
-
-
-def place(
-    pool: Sequence[Configuration], observed: Sequence[Configuration], more: Sequence[Configuration] = ()
-) -> tuple[list[Configuration], IntArray]:
-    """Return what of `observed` and `more` lies beside a pool, and the positions of `observed` on both together.
-
-    Args:
-        pool: `(P,)` configurations.
-        observed: `(N,)` configurations, repetitions allowed.
-        more: Other configurations.
-
-    Returns:
-        The distinct configurations beside the pool, those of `observed` first; positions `(N,)`.
-    """
-    positions = {configuration_id(configuration): p for p, configuration in enumerate(pool)}
-    beside: list[Configuration] = []
-    for configuration in (*observed, *more):
-        name = configuration_id(configuration)
-        if name not in positions:
-            positions[name] = len(pool) + len(beside)
-            beside.append(configuration)
-    return beside, np.array([positions[configuration_id(c)] for c in observed], dtype=np.int64)
 
 
 def _with_surrogate(past: PastTasks, expected: Array, meta_features: Array, pool: int) -> PastTasks:
@@ -280,17 +257,17 @@ class NewTask:
         if forced and known < self.settings.mixture_trials:
             return forced[0]
         if self.settings.portfolio_trials == 0 and not len(observed.positions):
-            return best_free(self.belief.means[0], replace(observed, positions=np.asarray(taken, dtype=np.int64)))
+            return best_free(self.belief.means[0], taken)
         if not len(observed.positions) or known < self.settings.portfolio_trials:
             return select_greedily(regret, self._evidence(observed), 1, taken, self.duration)[0]
         improvement = self._per_cost(self.belief.improvement(observed))
         if known >= self.settings.mixture_trials:
-            return best_free(improvement, observed)
+            return best_free(improvement, taken)
         shares = self._evidence(observed)
         left = np.maximum(regret[:, taken].min(axis=1)[:, None] - regret, 0.0)  # (R, P)
         gain = self._per_cost(shares @ left / shares.sum())
         own = self.settings.improvement_share
-        return best_free(own * _relative(improvement, taken) + (1.0 - own) * _relative(gain, taken), observed)
+        return best_free(own * _relative(improvement, taken) + (1.0 - own) * _relative(gain, taken), taken)
 
     def _per_cost(self, gain: Array) -> Array:
         return gain if self.duration is None else gain / self.duration

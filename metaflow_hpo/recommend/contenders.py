@@ -38,6 +38,7 @@ Contender = Callable[[PastTasks], SequentialRecommender]
 
 SURROGATE = "surrogate"
 _FULL = TABLE.mixture
+_NO_PORTFOLIO = replace(TABLE, portfolio_trials=0, mixture_trials=0)
 
 BASELINES: Mapping[str, Contender] = {
     "random": RandomOrder.fit,
@@ -53,13 +54,7 @@ BASELINES: Mapping[str, Contender] = {
     "tpe": partial(ProposalSearch.fit, starts=OPTUNA_RANDOM_STARTS, propose=propose_with_tpe),
     "meta_gp": partial(
         AdaptiveRecommender.fit,
-        settings=replace(
-            TABLE,
-            portfolio_trials=0,
-            mixture_trials=0,
-            similarity=False,
-            mixture=replace(_FULL, task_experts=False, scale="fitted"),
-        ),
+        settings=replace(_NO_PORTFOLIO, similarity=False, mixture=replace(_FULL, task_experts=False, scale="fitted")),
     ),
 }
 
@@ -76,7 +71,7 @@ LEARN_NOTHING = ("random", "default", "gp", "tpe", "optuna_gp", "hyperopt")
 """Those that know of no other task; all the others learn from past ones."""
 
 _WITHOUT: Mapping[str, AdaptiveSettings] = {
-    "portfolio": replace(TABLE, portfolio_trials=0, mixture_trials=0),
+    "portfolio": _NO_PORTFOLIO,
     "task_forest": replace(TABLE, task_forest=False),
     "task_experts": replace(TABLE, mixture=replace(_FULL, task_experts=False)),
     "scale": replace(TABLE, mixture=replace(_FULL, scale="fixed")),

@@ -111,28 +111,31 @@ class Belief:
         In units of the score, since what counts is regret relative to the task's range; in units of performance the
         scales that promise most would decide.
         """
-        best = float(observed.performance.max() - observed.performance.mean())
+        performance = observed.performance - observed.performance.mean()
+        best = float(performance.max())
         total = np.zeros(self.means.shape[1])
-        for share, scales, mean, deviation in self._components(observed):
+        for share, scales, mean, deviation in self._components(observed.positions, performance):
             total += share @ expected_improvement(mean, deviation[None, :], (best / scales)[:, None])
         return np.asarray(total)
 
     def predict(self, observed: Observed) -> tuple[Array, Array]:
         """Return mean and deviation `(P,)` of the performance, noise left out, given one trial or more."""
+        level = float(observed.performance.mean())
         first, second = np.zeros(self.means.shape[1]), np.zeros(self.means.shape[1])
-        for share, scales, mean, deviation in self._components(observed):
+        for share, scales, mean, deviation in self._components(observed.positions, observed.performance - level):
             performance = scales[:, None] * mean  # (B', P)
             first += share @ performance
             second += share @ (performance**2 + (scales[:, None] * deviation) ** 2)
-        return float(observed.performance.mean()) + first, np.sqrt(np.maximum(second - first**2, 0.0))
+        return level + first, np.sqrt(np.maximum(second - first**2, 0.0))
 
-    def _components(self, observed: Observed) -> Iterator[tuple[Array, Array, Array, Array]]:
+    def _components(self, at: IntArray, performance: Array) -> Iterator[tuple[Array, Array, Array, Array]]:
         """Yield, for each expert that matters: shares, scales `(B',)`, means `(B', P)`, deviations `(P,)` of scores.
 
-        Scores are those of performances less the mean of the observed ones: were they far from 0, large scales, for
-        which they are not as far, would seem likelier.
+        Args:
+            at: `(N,)` observed positions.
+            performance: `(N,)` what they gave, less its mean: were it far from 0, large scales, for which it is not as
+                far, would seem likelier.
         """
-        at, performance = observed.positions, observed.performance - observed.performance.mean()
         best = float(performance.max())
         cross, smooth = self._covariance(at)  # (N, P) both
         scales = np.exp(self.log_scales)  # (B,)

@@ -64,7 +64,9 @@ class GaussianProcessSearch:
                 return first(observed)
             process = GaussianProcess.fit(self.points[observed.positions], observed.performance)
             mean, deviation = process.predict(self.points)
-            return best_free(expected_improvement(mean, deviation, float(observed.performance.max())), observed)
+            return best_free(
+                expected_improvement(mean, deviation, float(observed.performance.max())), observed.positions
+            )
 
         return pick
 
@@ -111,7 +113,7 @@ class RankingWeightedEnsemble:
             mean = weights[:-1] @ self.scores + weights[-1] * mean
             variance = weights[:-1] ** 2 @ self.deviation**2 + (weights[-1] * deviation) ** 2
             best = float(mean[observed.positions].max())
-            return best_free(expected_improvement(mean, np.sqrt(variance), best), observed)
+            return best_free(expected_improvement(mean, np.sqrt(variance), best), observed.positions)
 
         return pick
 
@@ -167,6 +169,6 @@ class CopulaThompson:
 
         def pick(observed: Observed) -> int | None:
             noise = generator(seed, observed).standard_normal(len(self.mean))
-            return best_free(self.mean + self.deviation * noise, observed)
+            return best_free(self.mean + self.deviation * noise, observed.positions)
 
         return pick

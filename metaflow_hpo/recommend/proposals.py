@@ -64,7 +64,7 @@ class ProposalSearch:
             draw = int(generator(seed, observed).integers(2**32))
             proposed = self.propose(self.space, tried, observed.performance, draw)
             distance = ((self.points - self.space.encode([proposed])[0]) ** 2).sum(axis=1)
-            return best_free(-distance, observed)
+            return best_free(-distance, observed.positions)
 
         return pick
 

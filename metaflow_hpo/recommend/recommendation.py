@@ -13,14 +13,14 @@ import numpy as np
 
 from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender, NewTask, place
+from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender, NewTask
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
 from metaflow_hpo.recommend.explanation import explain, find_nearest
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.novelty import Novelty, is_beyond
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
-from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
+from metaflow_hpo.recommend.sequential import Observed, ObservedTrial, place
 from metaflow_hpo.recommend.signal import lacks_signal
 from metaflow_hpo.recommend.stopping import StoppingRule
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender

@@ -4,7 +4,7 @@ The one thing to know: a recommender is never handed the new task's trials. `sta
 gets what was observed so far, and a picker is a function of that alone: asked twice, it answers the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.task_distance import TaskDistance
-from metaflow_hpo.space import Configuration
+from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.past_tasks import PastTasks
 
@@ -47,6 +47,29 @@ class Observed:
         return Observed(np.append(self.positions, position), np.append(self.performance, performance))
 
 
+def place(
+    pool: Sequence[Configuration], observed: Sequence[Configuration], more: Sequence[Configuration] = ()
+) -> tuple[list[Configuration], IntArray]:
+    """Return what of `observed` and `more` lies beside a pool, and the positions of `observed` on both together.
+
+    Args:
+        pool: `(P,)` configurations.
+        observed: `(N,)` configurations, repetitions allowed.
+        more: Other configurations.
+
+    Returns:
+        The distinct configurations beside the pool, those of `observed` first; positions `(N,)`.
+    """
+    positions = {configuration_id(configuration): p for p, configuration in enumerate(pool)}
+    beside: list[Configuration] = []
+    for configuration in (*observed, *more):
+        name = configuration_id(configuration)
+        if name not in positions:
+            positions[name] = len(pool) + len(beside)
+            beside.append(configuration)
+    return beside, np.array([positions[configuration_id(c)] for c in observed], dtype=np.int64)
+
+
 Picker = Callable[[Observed], int | None]
 """Returns the position to try next, or None when it has nothing more to say."""
 
@@ -67,10 +90,10 @@ class SequentialRecommender(Protocol):
         """
 
 
-def best_free(score: Array, observed: Observed) -> int | None:
+def best_free(score: Array, tried: IntArray | Sequence[int]) -> int | None:
     """Return the position of the greatest score `(P,)` that was not tried; ties go to the first."""
     free = np.array(score, dtype=np.float64)
-    free[observed.positions] = -np.inf
+    free[np.asarray(tried, dtype=np.int64)] = -np.inf
     best = int(np.argmax(free))
     return best if np.isfinite(free[best]) else None
 

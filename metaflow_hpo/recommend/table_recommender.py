@@ -16,13 +16,13 @@ import numpy as np
 
 from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.recommend.adaptive import TABLE, AdaptiveRecommender, NewTask, place
+from metaflow_hpo.recommend.adaptive import TABLE, AdaptiveRecommender, NewTask
 from metaflow_hpo.recommend.explanation import SHOWN
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.novelty import is_beyond
 from metaflow_hpo.recommend.portfolio import with_default
 from metaflow_hpo.recommend.recommendation import NOVEL_WIDENING
-from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
+from metaflow_hpo.recommend.sequential import Observed, ObservedTrial, place
 from metaflow_hpo.recommend.table_pool import choose_pool, median_seconds
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray

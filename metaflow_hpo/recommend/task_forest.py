@@ -101,7 +101,9 @@ class TaskForest:
         uniform = np.full(self.count, 1.0 / self.count)
         if self.share == 0:
             return uniform
-        alike = _both(_alike(self.leaves, self.trees.apply(features[None, :]))[0], nearness)
+        alike = _alike(self.leaves, self.trees.apply(features[None, :]))[0]
+        if nearness is not None:
+            alike = _both(alike, nearness)
         own = self.share if share is None else share
         return np.asarray((1.0 - own) * uniform + own * alike)
 
@@ -143,9 +145,9 @@ def _alike(leaves: IntArray, reached: IntArray) -> Array:
     return weights
 
 
-def _both(alike: Array, nearness: Array | None) -> Array:
+def _both(alike: Array, nearness: Array) -> Array:
     """Return weights `(T,)` of tasks that are alike to the forest and near in meta-features, summing to 1."""
-    weights = alike if nearness is None else alike * nearness
+    weights = alike * nearness
     total = float(weights.sum())
     return np.asarray(weights / total) if total > 0 else alike
 
@@ -162,14 +164,13 @@ def _choose_share(
         learned, held = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         trees = _grow(features[learned], regret[learned])
         alike = _alike(trees.apply(features[learned]), trees.apply(features[held]))
-        for t, alike_to_t in zip(held, alike, strict=True):
-            nearness = None
+        for t, near in zip(held, alike, strict=True):
+            similar = near
             if width is not None:
                 squared = square_distances(features[learned], features[t])
-                nearness = weigh_by_distance(squared, share=1.0, width=width)
-            near = _both(alike_to_t, nearness)
+                similar = _both(near, weigh_by_distance(squared, share=1.0, width=width))
             for j, share in enumerate(tried):
-                weights = (1.0 - share) / len(learned) + share * near
+                weights = (1.0 - share) / len(learned) + share * similar
                 picked = select_greedily(regret[learned], weights, JUDGED_PICKS)
                 reached[t, j] = np.minimum.accumulate(regret[t, picked]).mean()
     change = reached[:, 1:] - reached[:, :1]

@@ -85,7 +85,7 @@ class SyneTuneCopula:
 
         def pick(observed: Observed) -> int | None:
             noise = generator(seed, observed).standard_normal(len(self.loss))
-            return best_free(-(self.loss + self.deviation * noise), observed)
+            return best_free(-(self.loss + self.deviation * noise), observed.positions)
 
         return pick
 

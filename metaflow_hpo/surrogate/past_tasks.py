@@ -34,7 +34,7 @@ class PastTasks:
         meta_features: `(T, M)` raw, NaN where not known.
         trials: `(T,)` each task's own (points, scores), whether in the pool or not.
         default: Position in the pool of the configuration nearest to the space's default.
-        families: `(T,)` families of the tasks; empty where every task is its own.
+        families: `(T,)` families of the tasks.
     """
 
     space: SearchSpace
@@ -47,7 +47,7 @@ class PastTasks:
     meta_features: Array
     trials: tuple[tuple[Array, Array], ...]
     default: int
-    families: tuple[str, ...] = ()
+    families: tuple[str, ...]
 
     @property
     def is_shared(self) -> bool:

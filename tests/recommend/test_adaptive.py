@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from metaflow_hpo.recommend.adaptive import OWN, TABLE, AdaptiveRecommender, place
+from metaflow_hpo.recommend.adaptive import OWN, TABLE, AdaptiveRecommender
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
-from metaflow_hpo.recommend.sequential import Observed
+from metaflow_hpo.recommend.sequential import Observed, place
 from metaflow_hpo.surrogate.past_tasks import see_core
 
 
@@ -77,9 +77,9 @@ def test_units_of_the_performance_do_not_matter_to_the_choice_and_scale_the_pred
     # As far as scales of past tasks reach: offset at will, the scale within what they show.
     task = begin(meta, 4)
     observed = search(task, meta.performance[4], 6)
-    shifted = Observed(observed.positions, observed.performance + 2.0)
+    shifted = Observed(observed.positions, observed.performance + 5.0)
     assert task.choose(shifted, 3) == task.choose(observed, 3)
-    np.testing.assert_allclose(task.predict(shifted)[0], task.predict(observed)[0] + 2.0, atol=0.05)
+    np.testing.assert_allclose(task.predict(shifted)[0], task.predict(observed)[0] + 5.0, atol=0.05)
 
 
 def test_predictions_go_through_what_was_observed_and_are_surest_there(meta):
