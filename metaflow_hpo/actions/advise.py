@@ -21,7 +21,7 @@ from metaflow_hpo.space import Configuration, SearchSpace
 from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
-    from metaflow_hpo.collect.target import AskedKind
+    from metaflow_hpo.modalities.table.target import AskedKind
     from metaflow_hpo.recommend.recommendation import ServedRecommender
     from metaflow_hpo.recommend.sequential import ObservedTrial
 
@@ -53,7 +53,7 @@ def describe_file(
 
 def describe_data(data: TaskData) -> Described:
     """Describe a prepared data set."""
-    from metaflow_hpo.collect.meta_features import describe
+    from metaflow_hpo.modalities.table.meta_features import describe
 
     return Described(data, describe(data))
 

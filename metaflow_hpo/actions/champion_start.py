@@ -45,7 +45,7 @@ def search_recommended(
 
 def _load_fitting_champion(pipeline: Pipeline) -> "ServedRecommender | None":
     """Return the champion, where there is one of this learner and for these meta-features."""
-    from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES
+    from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES
 
     champion = pipeline.registry.champion()
     if champion is None:
@@ -63,8 +63,8 @@ def _train_recommended(
     keep: Callable[[Trial], None],
 ) -> list[Trial]:
     """Train the first recommendations, those that were not trained before a kill."""
-    from metaflow_hpo.collect.meta_features import describe
-    from metaflow_hpo.learners.cross_validation import evaluate_configurations
+    from metaflow_hpo.learners.folds import evaluate_configurations
+    from metaflow_hpo.modalities.table.meta_features import describe
 
     recommended = champion.recommend(describe(data), WARM_TRIALS)["recommendations"]
     wanted = {configuration_id(line["configuration"]): line["configuration"] for line in recommended}

@@ -75,7 +75,7 @@ def open_loop(
     Raises:
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
     """
-    from metaflow_hpo.learners.cross_validation import count_folds
+    from metaflow_hpo.learners.folds import count_folds
 
     served, source = load_recommender(pipeline)
     described = describe_data(data)

@@ -64,7 +64,7 @@ def build_catalogue(pipeline: Pipeline) -> Metadata:
 
 
 def _assign_families(tasks: Sequence[TaskData]) -> list[TaskData]:
-    from metaflow_hpo.collect.fingerprint import assign_families
+    from metaflow_hpo.modalities.table.fingerprint import assign_families
 
     families = assign_families(tasks)
     return [replace(data, task=replace(data.task, family=families[data.task.task_id])) for data in tasks]
@@ -72,7 +72,7 @@ def _assign_families(tasks: Sequence[TaskData]) -> list[TaskData]:
 
 def _sample(tasks: Sequence[TaskData], max_rows: int | None) -> list[TaskData]:
     """Sample large tasks; after the families, which are found by whole columns."""
-    from metaflow_hpo.collect.sample import sample_rows
+    from metaflow_hpo.modalities.table.sample import sample_rows
 
     return [data if max_rows is None else sample_rows(data, max_rows) for data in tasks]
 
@@ -160,7 +160,7 @@ def describe_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Met
 
 
 def _describe_task(pipeline: Pipeline, task_id: str) -> Metadata:
-    from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES, describe
+    from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES, describe
 
     data = pipeline.store.read_task(task_id)
     if not pipeline.store.has_meta_features(data.task, META_FEATURE_NAMES):

@@ -110,7 +110,7 @@ def _measure_learning_curve(pipeline: Pipeline) -> pd.DataFrame:
 def _train_recommended(pipeline: Pipeline, meta: "MetaDataset", evaluation: "Evaluation") -> dict[str, list[Trial]]:
     """Train the first recommendations and the default afresh on every held-out task; known trainings are kept."""
     from metaflow_hpo.evaluate.realised import FRESH_SEED
-    from metaflow_hpo.learners.cross_validation import evaluate_configurations
+    from metaflow_hpo.learners.folds import evaluate_configurations
 
     learner, epochs = pipeline.learner, pipeline.epochs
     journal = Journal(pipeline.store.data / "mlflow" / "realised.journal.jsonl")

@@ -32,7 +32,7 @@ def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) 
         `name, version, uri` of the registered model; None where there is no network: the trial failed, or another
         learner was trained.
     """
-    from metaflow_hpo.learners.trained import fit_network
+    from metaflow_hpo.learners.mlp.trained import fit_network
 
     if trial.status == "failed" or trial.learner != "mlp":
         return None
@@ -70,8 +70,8 @@ def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
         InvalidTableError: If a column is missing.
     """
     from metaflow_hpo.adapters.sources.tables import read_table
-    from metaflow_hpo.collect.conform import conform_rows
-    from metaflow_hpo.learners.trained import TrainedNetwork
+    from metaflow_hpo.learners.mlp.trained import TrainedNetwork
+    from metaflow_hpo.modalities.table.conform import conform_rows
 
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
         network = TrainedNetwork.load(_download(pipeline, model, temporary))

@@ -40,7 +40,7 @@ def train_and_keep(
 
 
 def _train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], seed: int) -> list[Trial]:
-    from metaflow_hpo.learners.cross_validation import evaluate_configurations
+    from metaflow_hpo.learners.folds import evaluate_configurations
 
     finished: dict[int, Trial] = {}
     evaluated = evaluate_configurations(

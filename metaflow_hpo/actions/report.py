@@ -16,9 +16,9 @@ from metaflow_hpo.adapters.files import read_frame, read_json, write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
-from metaflow_hpo.collect.fingerprint import column_fingerprints
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.knowledge_report import KnownTables, render_report
+from metaflow_hpo.modalities.table.fingerprint import column_fingerprints
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.knowledge import Knowledge

@@ -12,9 +12,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from metaflow_hpo.collect.conform import conform_rows
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.trained import TrainedNetwork
+from metaflow_hpo.learners.mlp.trained import TrainedNetwork
+from metaflow_hpo.modalities.table.conform import conform_rows
 
 
 class TrainedModel(PythonModel):

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 
 from metaflow_hpo.collect.strategies import Strategy, make_strategy
 from metaflow_hpo.errors import SearchSpaceMismatchError
-from metaflow_hpo.learners.cross_validation import evaluate_configurations, make_folds, refit_trial
+from metaflow_hpo.learners.folds import evaluate_configurations, make_folds, refit_trial
 from metaflow_hpo.learners.learner import Fold, Learner, check_request
 from metaflow_hpo.learners.stages import Judge
 from metaflow_hpo.space import Configuration, configuration_id

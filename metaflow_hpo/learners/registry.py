@@ -10,7 +10,7 @@ from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.learners.limits import NO_LIMITS, Limits
-from metaflow_hpo.learners.mlp import MLP
+from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
 
 LEARNERS = ("mlp", "svm")

@@ -1,6 +1,6 @@
 """A configuration as a Python script of its own: the recipe of a learner in plain PyTorch or scikit-learn.
 
-The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp_recipe.py` and `svm.py`
+The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp/recipe.py` and `svm.py`
 in other words; whoever changes one changes the other, and the tests compare their scores.
 """
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from metaflow_hpo.collect.landmark_names import COLUMNS
+from metaflow_hpo.modalities.table.landmark_names import COLUMNS
 
 _NEEDED = ("mf_log_rows", "mf_is_regression", "mf_log_classes", "mf_minority_fraction")
 _PROBED_ROWS = 2_000

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metaflow_hpo.collect.landmark_names import COLUMNS
+from metaflow_hpo.modalities.table.landmark_names import COLUMNS
 from metaflow_hpo.surrogate.meta_dataset import Array
 
 _LANDMARKS = tuple(name for name in COLUMNS if name != "mf_landmark_nearest_neighbour")

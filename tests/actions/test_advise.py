@@ -18,9 +18,9 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.registry import ChampionVersion
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.tracking import Tracking
-from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, NoChampionError, SearchSpaceMismatchError
 from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace

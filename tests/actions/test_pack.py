@@ -12,10 +12,10 @@ from metaflow_hpo.adapters.files import write_frame
 from metaflow_hpo.adapters.knowledge import CURVE_TOLERANCE, Knowledge, open_knowledge, shipped_folder
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
-from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES
-from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES
+from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.recommend.recommendation import ServedRecommender
 from metaflow_hpo.trial import Trial
 

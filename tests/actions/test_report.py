@@ -10,9 +10,9 @@ from metaflow_hpo import cli
 from metaflow_hpo.actions.report import read_knowledge, write_report
 from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.trial import Trial
 

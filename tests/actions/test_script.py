@@ -17,10 +17,10 @@ from metaflow_hpo.adapters.sources import builtin
 from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.adapters.sources.raw_files import READERS
 from metaflow_hpo.errors import InvalidTaskError
-from metaflow_hpo.learners.cross_validation import evaluate_configurations
-from metaflow_hpo.learners.preprocessing import Preprocessor
+from metaflow_hpo.learners.folds import evaluate_configurations
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.learners.script import render_script
+from metaflow_hpo.modalities.table.preprocessing import Preprocessor
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.task import TaskData
 

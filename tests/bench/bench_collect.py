@@ -103,8 +103,8 @@ def choose_work(task: str, space: str, count: int) -> Any:
 
     from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
     from metaflow_hpo.collect.strategies import make_strategy
-    from metaflow_hpo.learners.cross_validation import make_folds
-    from metaflow_hpo.learners.mlp_recipe import make_recipe
+    from metaflow_hpo.learners.folds import make_folds
+    from metaflow_hpo.learners.mlp.recipe import make_recipe
 
     spec = next(s for s in builtin_specs(("scikit-learn",)) if s.path == task)
     fold = make_folds(load_builtin(spec))[-1]
@@ -142,7 +142,7 @@ def compare(work: Any, repetitions: int, on_pair: Callable[[], None]) -> dict[st
     from bench_contestants import EPOCHS, RIVALS, train_ours
     from bench_roofline import count_operations, time_products
 
-    from metaflow_hpo.learners.mlp_recipe import make_recipe
+    from metaflow_hpo.learners.mlp.recipe import make_recipe
 
     first = timed(lambda: train_ours(work, 2))
     times = max(1, round(_TIMED_S / first.wall))

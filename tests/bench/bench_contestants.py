@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from metaflow_hpo.learners import mlp_torch
 from metaflow_hpo.learners.learner import Fold
-from metaflow_hpo.learners.mlp import MLP
-from metaflow_hpo.learners.mlp_recipe import SPACE, Recipe, Start, draw_start, make_recipe
+from metaflow_hpo.learners.mlp import torch_engine
+from metaflow_hpo.learners.mlp.learner import MLP
+from metaflow_hpo.learners.mlp.recipe import SPACE, Recipe, Start, draw_start, make_recipe
 from metaflow_hpo.space import Categorical, Configuration, Integer, SearchSpace
 
 EPOCHS = 50
@@ -104,7 +104,7 @@ def _module_class() -> type:
 
         def __init__(self, recipe: Recipe, start: Start) -> None:
             super().__init__()
-            self.network = mlp_torch.build_network(recipe, start.parameters)
+            self.network = torch_engine.build_network(recipe, start.parameters)
             self.recipe, self.losses, self.sums = recipe, [], [0.0, 0.0]
 
         def training_step(self, batch, _):
@@ -127,7 +127,7 @@ def _module_class() -> type:
             rate, decay = float(self.recipe.learning_rates[0]), self.recipe.weight_decay
             if self.recipe.optimizer == "adam":  # the reference has one of its own, which is not PyTorch's class
                 return torch.optim.Adam(self.network.parameters(), lr=rate, weight_decay=decay)
-            return mlp_torch.build_optimizer(self.recipe, self.network)
+            return torch_engine.build_optimizer(self.recipe, self.network)
 
     return Module
 
@@ -254,7 +254,7 @@ def train_optuna(work: Work, jobs: int) -> list[int]:
     def objective(trial: optuna.Trial) -> float:
         configuration = _suggest(trial, space)
         recipe, start = work.start(configuration)
-        _, curve, _ = mlp_torch.train_network(work.fold, recipe, start, torch.device("cpu"))
+        _, curve, _ = torch_engine.train_network(work.fold, recipe, start, torch.device("cpu"))
         epochs[trial.number] = len(curve)
         return float(curve[-1])
 

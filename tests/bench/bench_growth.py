@@ -39,7 +39,7 @@ def measure_growth(repetitions: int) -> dict[str, Any]:
         The points (fastest of the repetitions, wall-clock and processor time), and for each factor and their product
         the slope of log time over log size with a 95 % interval.
     """
-    from metaflow_hpo.learners.mlp import MLP
+    from metaflow_hpo.learners.mlp.learner import MLP
 
     eight = [
         {**MLP.space.default, "learning_rate": 1e-4, "width": width, "layers": layers, "dropout": 0.1}
@@ -91,9 +91,9 @@ def measure_memory(rows: int) -> dict[str, Any]:
 def _search_large(rows: int) -> None:
     import pandas as pd
 
-    from metaflow_hpo.collect.preparation import prepare_task
-    from metaflow_hpo.learners.cross_validation import evaluate_configurations
-    from metaflow_hpo.learners.mlp import MLP
+    from metaflow_hpo.learners.folds import evaluate_configurations
+    from metaflow_hpo.learners.mlp.learner import MLP
+    from metaflow_hpo.modalities.table.preparation import prepare_task
 
     fold = make_fold(rows * 4 // 5, _MEMORY_COLUMNS)
     table = pd.DataFrame(np.concatenate([fold.x_train, fold.x_valid]).astype(np.float64))

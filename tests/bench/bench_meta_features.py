@@ -75,7 +75,7 @@ def make_large(rows: int) -> Any:
     """Return a synthetic task of 50 numeric columns and three classes."""
     import pandas as pd
 
-    from metaflow_hpo.collect.preparation import prepare_task
+    from metaflow_hpo.modalities.table.preparation import prepare_task
 
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows, 50)) @ rng.standard_normal((50, 50)) / 7
@@ -88,7 +88,7 @@ def make_large(rows: int) -> Any:
 
 def measure_cost(data: Any, repetitions: int) -> dict[str, Any]:
     """Return processor time of ours, without and with landmarks, and of pymfe; numbers of values; the ratio."""
-    from metaflow_hpo.collect.meta_features import describe
+    from metaflow_hpo.modalities.table.meta_features import describe
 
     simple = time_best(lambda: describe(data, landmarks=False), repetitions)
     row = {
@@ -157,7 +157,7 @@ def measure_stability(tasks: list[Any], draws: int, landmarks: bool) -> list[dic
     from rich.console import Console
     from rich.progress import track
 
-    from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES, describe
+    from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES, describe
 
     halves = [(data, seed) for data in tasks for seed in range(draws)]
     tracked = track(halves, "stability", console=Console(stderr=True), transient=True)

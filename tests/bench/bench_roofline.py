@@ -14,7 +14,7 @@ from bench_contestants import EPOCHS, Work
 from numba import njit
 
 from metaflow_hpo.learners.learner import single_threaded_blas
-from metaflow_hpo.learners.mlp_recipe import Recipe, make_recipe
+from metaflow_hpo.learners.mlp.recipe import Recipe, make_recipe
 
 _PEAK_SIZE = 1024
 _CHUNK = 512

@@ -10,7 +10,7 @@ from metaflow_hpo.collect import search as search_module
 from metaflow_hpo.collect.search import find_best, search
 from metaflow_hpo.collect.strategies import make_strategy
 from metaflow_hpo.errors import SearchSpaceMismatchError
-from metaflow_hpo.learners.mlp import MLP
+from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
 from metaflow_hpo.space import Categorical, Float, Integer, SearchSpace
 from metaflow_hpo.tables import trial_to_record

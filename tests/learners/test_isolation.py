@@ -13,7 +13,7 @@ from metaflow_hpo.errors import MetaflowHPOError, SearchSpaceMismatchError
 from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Fold
 from metaflow_hpo.learners.limits import Limits
-from metaflow_hpo.learners.mlp import MLP
+from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.learners.svm import SVM
 

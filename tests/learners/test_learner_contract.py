@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_info
 
 from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.learners.learner import Fold
-from metaflow_hpo.learners.mlp import MLP
+from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.registry import LEARNERS, get_learner
 from metaflow_hpo.learners.svm import SVM
 

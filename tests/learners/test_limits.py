@@ -7,7 +7,7 @@ import pytest
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import Fold, Outcome, train_in_threads
 from metaflow_hpo.learners.limits import Limits, Stopwatch
-from metaflow_hpo.learners.mlp import MLP
+from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
 
 LARGE = {**MLP.space.default, "width": 256, "layers": 4, "batch_size": 32}

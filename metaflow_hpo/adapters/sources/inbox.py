@@ -24,9 +24,9 @@ from metaflow_hpo.adapters.sources.file_names import (
 )
 from metaflow_hpo.adapters.sources.tables import read_table
 from metaflow_hpo.adapters.sources.unpacking import MAX_UNPACKED_BYTES
-from metaflow_hpo.collect.preparation import prepare_task
-from metaflow_hpo.collect.target import AskedKind
 from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.preparation import prepare_task
+from metaflow_hpo.modalities.table.target import AskedKind
 from metaflow_hpo.task import Metric, TaskData
 
 OWN_LICENCE = "unspecified (own data)"

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from metaflow_hpo.collect.preparation import prepare_task
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.task import TaskData
 
 _REMEDY = "Check the number on openml.org and the network; what was read before is in the client's cache."

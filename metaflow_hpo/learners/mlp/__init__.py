@@ -1,0 +1,1 @@
+"""Multi-layer perceptrons for tables, and the engines that train many of them."""

@@ -1,0 +1,156 @@
+"""A trained network as a person wants to keep it: rows in, predictions out, saved without pickle.
+
+The one thing to know: it is the refit on all training rows whose test performance `train` reports, number for number.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from metaflow_hpo.array_files import write_arrays
+from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.learners.folds import make_folds
+from metaflow_hpo.learners.learner import FloatArray
+from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, draw_start, make_recipe
+from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
+from metaflow_hpo.space import Configuration
+from metaflow_hpo.task import TaskData
+from metaflow_hpo.written_numbers import NumberStyle
+
+WEIGHTS_FILE = "network.safetensors"
+DESCRIPTION_FILE = "network.json"
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A multi-layer perceptron with everything around it that was learned from the training rows.
+
+    Attributes:
+        preprocessor: Turns rows into `(n, D)` float32.
+        widths: `(D, hidden..., outputs)`.
+        activation: `relu` or `tanh`.
+        parameters: Flat float32: for each layer the weights `(in, out)` row by row, then the bias `(out,)`.
+        class_names: Names of the classes by number; empty for regression.
+        target: Units of the target; None for classification.
+        styles: How the numbers of a column were written, where that was for people.
+    """
+
+    preprocessor: Preprocessor
+    widths: tuple[int, ...]
+    activation: str
+    parameters: FloatArray
+    class_names: tuple[str, ...]
+    target: TargetScaler | None
+    styles: Mapping[str, NumberStyle] = field(default_factory=dict)
+
+    def predict(self, features: pd.DataFrame) -> pd.DataFrame:
+        """Predict rows.
+
+        Args:
+            features: `(n, columns)` cleaned columns, those of the training rows.
+
+        Returns:
+            `prediction` (the name of the class, or the target in its own units), and for classification
+            `probability_<class>` for each class; n rows, the index of `features`.
+        """
+        from scipy.special import softmax
+
+        outputs = self._pass(self.preprocessor.transform(features)).astype(np.float64)  # (n, outputs)
+        if self.target is not None:
+            values = self.target.inverse(outputs[:, 0].astype(np.float32))
+            return pd.DataFrame({"prediction": values}, index=features.index)
+        probabilities = softmax(outputs, axis=1)
+        names = np.asarray(self.class_names, dtype=object)[probabilities.argmax(axis=1)]
+        shares = {f"probability_{name}": probabilities[:, c] for c, name in enumerate(self.class_names)}
+        return pd.DataFrame({"prediction": pd.Series(names, dtype="str"), **shares}).set_axis(features.index)
+
+    def _pass(self, x: FloatArray) -> NDArray[np.float32]:
+        """Pass rows `(n, D)` through the layers, without dropout; return `(n, outputs)`."""
+        position, last = 0, len(self.widths) - 2
+        for layer, (inputs, outputs) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
+            weights = self.parameters[position : position + inputs * outputs].reshape(inputs, outputs)
+            position += inputs * outputs
+            x = x @ weights + self.parameters[position : position + outputs]
+            position += outputs
+            if layer < last:
+                x = np.maximum(x, 0) if self.activation == "relu" else np.tanh(x)
+        return x
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors) and description (JSON) into an existing folder."""
+        write_arrays(folder / WEIGHTS_FILE, {"parameters": self.parameters})
+        description: dict[str, Any] = {
+            "preprocessor": self.preprocessor.to_json(),
+            "widths": list(self.widths),
+            "activation": self.activation,
+            "class_names": list(self.class_names),
+            "target": None if self.target is None else asdict(self.target),
+            "styles": {name: asdict(style) for name, style in self.styles.items()},
+        }
+        (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "TrainedNetwork":
+        """Read a network back.
+
+        Raises:
+            InvalidTableError: If the folder does not hold one.
+        """
+        from safetensors.numpy import load_file
+
+        if not (folder / WEIGHTS_FILE).is_file() or not (folder / DESCRIPTION_FILE).is_file():
+            raise InvalidTableError(
+                f"Expected {WEIGHTS_FILE} and {DESCRIPTION_FILE} in {folder}; `metaflow-hpo train` writes them."
+            )
+        description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        return cls(
+            preprocessor=Preprocessor.from_json(description["preprocessor"]),
+            widths=tuple(description["widths"]),
+            activation=description["activation"],
+            parameters=load_file(folder / WEIGHTS_FILE)["parameters"],
+            class_names=tuple(description["class_names"]),
+            target=None if description["target"] is None else TargetScaler(**description["target"]),
+            # Networks kept before there were styles have none.
+            styles={name: NumberStyle(**style) for name, style in description.get("styles", {}).items()},
+        )
+
+
+def fit_network(data: TaskData, configuration: Configuration, *, seed: int, epochs: int) -> TrainedNetwork | None:
+    """Train a configuration of the `mlp` on all training rows of a task and keep the network.
+
+    Args:
+        data: The task.
+        configuration: A valid configuration of the `mlp`.
+        seed: Seed of the trial whose refit this is.
+        epochs: Its epochs.
+
+    Returns:
+        The network, or None where its training diverges.
+    """
+    from metaflow_hpo.learners.learner import single_threaded_blas
+    from metaflow_hpo.learners.mlp import numba_engine
+
+    fold = make_folds(data)[-1]
+    recipe = make_recipe(configuration, fold, epochs)
+    start = draw_start(recipe, len(fold.x_train), seed, configuration, fold.number)
+    numba_engine.warm_up()
+    with single_threaded_blas():
+        _, _, losses = numba_engine.train_parameters(start.parameters, fold, recipe, start)
+    if not losses[-1] <= MAX_LOSS:
+        return None
+    regression = data.task.is_regression
+    return TrainedNetwork(
+        preprocessor=Preprocessor.fit(data.train_features),
+        widths=recipe.widths,
+        activation=recipe.activation,
+        parameters=start.parameters,
+        class_names=data.class_names,
+        target=TargetScaler.fit(data.train_target.astype(np.float64)) if regression else None,
+        styles={name: style for name, style in data.styles.items() if name in data.features.columns},
+    )

@@ -1,0 +1,198 @@
+"""Prepare a raw table as a task: find its kind, clean its columns, and fix its test rows from the content of the rows.
+
+The one thing to know: the same rows in another order give the identical `TaskData`, test rows and digest included.
+"""
+
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.columns import clean_columns
+from metaflow_hpo.modalities.table.rows import digest_content, hash_rows, split_rows, strata_of
+from metaflow_hpo.modalities.table.target import AskedKind, PreparedTarget, prepare_target
+from metaflow_hpo.task import METRICS, Kind, Metric, Task, TaskData
+
+_RECODING_MAX_VALUES = 1000
+
+
+def prepare_task(
+    frame: pd.DataFrame,
+    *,
+    task_id: str,
+    target: str,
+    source: str,
+    licence: str,
+    family: str | None = None,
+    kind: AskedKind | None = None,
+    metric: Metric | None = None,
+    drop: Sequence[str] = (),
+    test_rows: Sequence[int] | None = None,
+    simulated: bool = False,
+    notes: Sequence[str] = (),
+    decimal_comma: bool = False,
+) -> TaskData:
+    """Turn a raw table into a task with clean columns and fixed test rows.
+
+    Args:
+        frame: `(N, columns)`, any dtypes, target included.
+        task_id: Lower-case name of the task.
+        target: Name of the column to predict.
+        source: Where the table came from.
+        licence: Licence of the data.
+        family: Group of relatives; the task's own id when None.
+        kind: What to predict; `classification` leaves binary or multiclass to the number of classes; None infers it.
+        metric: Score to optimise; the default of the kind when None.
+        drop: Columns that must not be used (identifiers, leaks).
+        test_rows: Positions (from 0) of the test rows in `frame`; about 20 % are chosen by content when None.
+        simulated: True where the data are generated.
+        notes: Sentences to put before those that are made here.
+        decimal_comma: Whether commas in numbers are decimal where the column does not tell, see `find_style`.
+
+    Returns:
+        The task: rows in the order of a hash of their content, `(N', columns')`.
+
+    Raises:
+        InvalidTaskError: The table cannot be a task; the message says what was expected, found, and what to do.
+    """
+    frame = _with_plain_names(frame)
+    target, dropped = _check_names(frame, target, drop)
+    prepared = prepare_target(frame[target], kind, decimal_comma=decimal_comma)
+    chosen_metric = _choose_metric(prepared.kind, metric)
+    raw = frame.drop(columns=[target, *dropped]).iloc[prepared.keep]
+    columns, column_notes, styles = clean_columns(raw, decimal_comma=decimal_comma)
+    features, values, is_test = _order_rows(columns, prepared, test_rows, len(frame))
+    said = (*notes, *([f"Dropped as asked: {listed(list(drop))}."] if drop else ()), *prepared.notes, *column_notes)
+    task = Task(
+        task_id=task_id,
+        family=family or task_id,
+        kind=prepared.kind,
+        metric=chosen_metric,
+        target=target,
+        licence=licence,
+        source=source,
+        sha256=digest_content(features, values, is_test, prepared.kind, prepared.class_names),
+        rows=len(features),
+        columns=features.shape[1],
+        classes=len(prepared.class_names),
+        test_rows=int(is_test.sum()),
+        simulated=simulated,
+        notes=(*said, *_leak_notes(features, values, prepared.kind)),
+    )
+    if prepared.style is not None:
+        styles[target] = prepared.style
+    return TaskData(task, features, values, is_test, prepared.class_names, styles)
+
+
+def check_columns(wanted: Sequence[str], columns: Sequence[str], what: str) -> None:
+    """Check that columns exist.
+
+    Args:
+        wanted: Names to look for.
+        columns: Names there are.
+        what: What the names are for, as in "target".
+
+    Raises:
+        InvalidTaskError: One is missing; the message lists close matches.
+    """
+    for name in wanted:
+        if name not in columns:
+            close = difflib.get_close_matches(name, columns, n=3, cutoff=0.5)
+            hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"There are: {listed(columns, 20)}."
+            raise InvalidTaskError(f"Expected the {what} column {name!r}; the table has no such column. {hint}")
+
+
+def _with_plain_names(frame: pd.DataFrame) -> pd.DataFrame:
+    names = [str(name).strip() for name in frame.columns]
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        raise InvalidTaskError(
+            f"Expected different column names; found {listed(repeated)} more than once. Rename or remove the repeats."
+        )
+    return frame.set_axis(names, axis="columns")
+
+
+def _check_names(frame: pd.DataFrame, target: str, drop: Sequence[str]) -> tuple[str, set[str]]:
+    """Return the target and the columns to drop, named as the table names them."""
+    names = list(frame.columns)
+    target, dropped = str(target).strip(), [str(name).strip() for name in drop]
+    check_columns([target], names, "target")
+    check_columns(dropped, names, "dropped")
+    if target in dropped:
+        raise InvalidTaskError(
+            f"Expected to keep the target {target!r}; it is among the columns to drop. Remove it there."
+        )
+    if frame.empty:
+        raise InvalidTaskError(
+            "Expected rows; found a table with columns and no rows. Check that the file is complete."
+        )
+    return target, set(dropped)
+
+
+def _choose_metric(kind: Kind, metric: Metric | None) -> Metric:
+    if metric is not None and metric not in METRICS[kind]:
+        raise InvalidTaskError(
+            f"Expected a metric of a {kind} task ({', '.join(METRICS[kind])}); got {metric!r}. Choose one of these."
+        )
+    return metric or METRICS[kind][0]
+
+
+def _order_rows(
+    features: pd.DataFrame, target: PreparedTarget, test_rows: Sequence[int] | None, rows: int
+) -> tuple[pd.DataFrame, NDArray[Any], NDArray[np.bool_]]:
+    """Return clean features, target and test rows in the order of a hash of each row's content."""
+    row_hash, feature_hash = hash_rows(features, target.values)
+    if test_rows is None:
+        strata = strata_of(target.values, is_regression=target.kind == "regression")
+        is_test = split_rows(row_hash, feature_hash, strata)
+    else:
+        is_test = _given_split(test_rows, rows, target)
+    order = np.lexsort((is_test, row_hash))
+    return features.iloc[order].reset_index(drop=True), target.values[order], is_test[order]
+
+
+def _given_split(test_rows: Sequence[int], rows: int, target: PreparedTarget) -> NDArray[np.bool_]:
+    outside = [row for row in test_rows if not 0 <= row < rows]
+    if outside or len(set(test_rows)) != len(test_rows):
+        what = f"outside that range: {listed(outside)}" if outside else "repeated positions"
+        raise InvalidTaskError(
+            f"Expected different test rows between 0 and {rows - 1}; found {what}. Correct test_rows."
+        )
+    is_test = np.isin(target.keep, np.asarray(test_rows, dtype=np.int64))
+    lost = sorted(set(range(len(target.class_names))) - set(target.values[~is_test].tolist()))
+    if lost or is_test.all() or not is_test.any():
+        names = listed([target.class_names[number] for number in lost])
+        raise InvalidTaskError(
+            f"Expected test rows and training rows of every class; found {int(is_test.sum())} test rows of "
+            f"{len(is_test)}{f', and no training row of {names}' if lost else ''}. Correct test_rows, or leave it out."
+        )
+    return is_test
+
+
+def _leak_notes(features: pd.DataFrame, target: NDArray[Any], kind: Kind) -> list[str]:
+    """Name the columns that only spell the target in another coding."""
+    codes, targets = pd.factorize(target)
+    if kind == "regression" and len(targets) > _RECODING_MAX_VALUES:
+        suspects = [
+            name
+            for name in features.select_dtypes("float64")
+            if features[name].notna().all() and _is_linear(features[name].to_numpy(), target)
+        ]
+    else:
+        suspects = []
+        for name in features.columns:
+            values, categories = pd.factorize(features[name])
+            if len(categories) == len(targets) and len(np.unique(values * len(targets) + codes)) == len(targets):
+                suspects.append(name)
+    return [f"Possible leak: {listed(suspects)} is the target in another coding."] if suspects else []
+
+
+def _is_linear(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Return whether two columns without missing values are the same but for scale and offset."""
+    with np.errstate(all="ignore"):  # values near the largest float overflow: then there is nothing to say
+        return bool(abs(np.corrcoef(one, other)[0, 1]) > 1 - 1e-9)

@@ -1,0 +1,190 @@
+"""Prepare the target of a task: classes as numbers, or finite float64, and which rows can be used.
+
+The one thing to know: a numeric target with few whole values is read as classes unless the caller says otherwise.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api import types
+
+from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.columns import as_text, describe_style
+from metaflow_hpo.task import Kind
+from metaflow_hpo.written_numbers import NO_NUMBERS, NumberStyle, Reading, find_style
+
+MIN_ROWS = 20
+MAX_CLASSES = 100
+MIN_CLASS_ROWS = 5
+MAX_RARE_FRACTION = 0.1
+CLASS_LIKE_VALUES = 20
+"""A numeric target with at most this many whole values, each on about `CLASS_LIKE_ROWS` rows, is read as classes."""
+CLASS_LIKE_ROWS = 10
+
+AskedKind = Literal["binary", "multiclass", "regression", "classification"]
+
+
+@dataclass(frozen=True)
+class PreparedTarget:
+    """A target that can be learned.
+
+    Attributes:
+        kind: What it is.
+        values: `(n,)` class numbers (int64), or float64 for regression.
+        keep: `(n,)` positions of its rows in the table.
+        class_names: Names of the classes by number; empty for regression.
+        notes: What was inferred and changed, one sentence each.
+        style: How its numbers were written, where that is not how programs write them.
+    """
+
+    kind: Kind
+    values: NDArray[Any]
+    keep: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
+    style: NumberStyle | None = None
+
+
+def prepare_target(column: pd.Series, kind: AskedKind | None, *, decimal_comma: bool = False) -> PreparedTarget:
+    """Find the kind of a target, drop the rows that cannot be used, and code its values.
+
+    Args:
+        column: `(N,)`, any dtype.
+        kind: What to predict; `classification` leaves binary or multiclass to the number of classes; None infers it.
+        decimal_comma: Whether commas in numbers are decimal where the column does not tell, see `find_style`.
+
+    Returns:
+        The values that can be used and the positions of their rows.
+
+    Raises:
+        InvalidTaskError: Nothing can be learned from it, or it does not fit the kind.
+    """
+    if kind is not None and kind not in get_args(AskedKind):
+        expected = ", ".join(get_args(AskedKind))
+        raise InvalidTaskError(f"Expected kind to be one of {expected}; got {kind!r}. Choose one of these.")
+    values, is_numeric = _as_values(column)
+    notes: list[str] = []
+    written = NO_NUMBERS
+    if not is_numeric and kind in {None, "regression"} and not isinstance(column.dtype, pd.CategoricalDtype):
+        values, written, note = _read_written(values, kind, decimal_comma=decimal_comma)
+        notes += [note] if note else []
+        is_numeric = written.style is not None
+    keep = np.flatnonzero(values.notna().to_numpy())
+    if missing := len(values) - len(keep):
+        notes.append(f"Dropped {missing} rows without a target.")
+    values = values.iloc[keep]
+    if len(keep) < MIN_ROWS:
+        raise InvalidTaskError(
+            f"Expected at least {MIN_ROWS} rows with a value of {column.name!r}; found {len(keep)} of {len(column)}. "
+            "Collect more rows: nothing can be tuned on so few."
+        )
+    if values.nunique() < 2:
+        raise InvalidTaskError(
+            f"Expected a target with different values; {column.name!r} is {as_text(values.iloc[0])!r} on all "
+            f"{len(keep)} rows. Choose another target, or add rows with other values."
+        )
+    if kind is None:
+        kind, reason = _infer_kind(values, is_numeric=is_numeric)
+        notes.append(reason)
+    if kind == "regression":
+        numbers = _regression_values(values, written.doubt, is_numeric=is_numeric)
+        return PreparedTarget("regression", numbers, keep, (), tuple(notes), written.style)
+    return _classes(values, keep, kind, notes, written.doubt)
+
+
+def _as_values(column: pd.Series) -> tuple[pd.Series, bool]:
+    """Return the target as float64 (True) or as text (False), missing as NaN."""
+    column = column.reset_index(drop=True)
+    if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
+        raise InvalidTaskError(
+            f"Expected classes or numbers to predict; {column.name!r} holds dates. Turn it into a number."
+        )
+    numeric = types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)
+    if numeric and not types.is_complex_dtype(column.dtype):
+        return column.astype("float64"), True
+    text = column.astype(object).where(column.notna(), None).map(as_text, na_action="ignore").astype("str")
+    text = text.mask(text == "")
+    if isinstance(column.dtype, pd.CategoricalDtype) or types.is_bool_dtype(column.dtype):
+        return text, False
+    numbers = pd.to_numeric(text, errors="coerce").astype("float64")
+    return (numbers, True) if numbers.notna().equals(text.notna()) else (text, False)
+
+
+def _read_written(text: pd.Series, kind: AskedKind | None, *, decimal_comma: bool) -> tuple[pd.Series, Reading, str]:
+    """Read a target whose numbers were written for people; `10%` and `20%` on many rows stay classes of these names."""
+    codes, labels = pd.factorize(text)
+    counts = np.bincount(codes[codes >= 0], minlength=len(labels))
+    found = find_style([str(label) for label in labels], counts, 1.0, decimal_comma=decimal_comma)
+    if found.doubt:
+        return text, found, f"Target {text.name!r}: left as text although it looks like numbers: {found.doubt}."
+    if found.style is None:
+        return text, found, ""
+    read = found.style.read(labels)
+    values = pd.Series(np.append(read, np.nan)[codes], name=text.name)
+    if kind is None and _infer_kind(values.dropna(), is_numeric=True)[0] == "classification":
+        return text, NO_NUMBERS, ""
+    return values, found, f"Target {text.name!r}: read as numbers{describe_style(labels, read)}."
+
+
+def _infer_kind(values: pd.Series, *, is_numeric: bool) -> tuple[AskedKind, str]:
+    distinct = values.nunique()
+    if not is_numeric:
+        return "classification", f"Read as classification: the target is not numeric ({distinct} classes)."
+    finite = values[np.isfinite(values)]
+    whole = len(finite) == len(values) and bool((finite == finite.round()).all())
+    if whole and distinct <= CLASS_LIKE_VALUES and len(values) >= CLASS_LIKE_ROWS * distinct:
+        return (
+            "classification",
+            f"Read as classification: the target has {distinct} whole values (`kind` overrides this).",
+        )
+    return "regression", f"Read as regression: the target is numeric with {distinct} values (`kind` overrides this)."
+
+
+def _regression_values(values: pd.Series, doubt: str, *, is_numeric: bool) -> NDArray[np.float64]:
+    if not is_numeric:
+        bad = values[pd.to_numeric(values, errors="coerce").isna()]
+        raise InvalidTaskError(
+            f"Expected a numeric target for regression; {len(bad)} values of {values.name!r} are not numbers "
+            f"({listed(sorted(bad.unique()))}{f'; {doubt}' if doubt else ''}). Clean them, or choose classification."
+        )
+    infinite = int(np.isinf(values).sum())
+    if infinite:
+        raise InvalidTaskError(
+            f"Expected a finite target for regression; {infinite} values of {values.name!r} are infinite. "
+            "Remove these rows or correct them."
+        )
+    return values.to_numpy(dtype="float64") + 0.0
+
+
+def _classes(
+    values: pd.Series, keep: NDArray[np.int64], kind: AskedKind, notes: list[str], doubt: str
+) -> PreparedTarget:
+    name, counts = values.name, values.value_counts()
+    if len(counts) > MAX_CLASSES:
+        parsed = float(pd.to_numeric(values, errors="coerce").notna().mean())
+        hint = f"{parsed:.0%} of the values are numbers: choose regression" if parsed > 0.5 else "Group rare classes"
+        hint = f"They look like numbers, but {doubt}: write them without separators" if doubt else hint
+        raise InvalidTaskError(
+            f"Expected at most {MAX_CLASSES} classes; {name!r} has {len(counts)}. {hint}, or choose another target."
+        )
+    common = counts[counts >= MIN_CLASS_ROWS]
+    rare_rows = int(counts.sum() - common.sum())
+    if len(common) < 2 or rare_rows >= MAX_RARE_FRACTION * len(values):
+        rare = [as_text(value) for value in sorted(counts.index[counts < MIN_CLASS_ROWS])]
+        raise InvalidTaskError(
+            f"Expected at least {MIN_CLASS_ROWS} rows of each class of {name!r}; {len(rare)} of {len(counts)} classes "
+            f"have fewer ({listed(rare)}). Add rows, group the rare classes, or choose regression."
+        )
+    if rare_rows:
+        notes = [*notes, f"Dropped {rare_rows} rows of {len(counts) - len(common)} classes with fewer than 5 rows."]
+        is_common = values.isin(common.index).to_numpy()
+        values, keep = values[is_common], keep[is_common]
+    labels = sorted(common.index)
+    found: Kind = "binary" if len(labels) == 2 else "multiclass"
+    if kind not in (found, "classification"):
+        raise InvalidTaskError(f"Expected a {kind} target; {name!r} has {len(labels)} classes. Ask for {found}.")
+    codes = pd.Index(labels).get_indexer(pd.Index(values)).astype(np.int64)
+    return PreparedTarget(found, codes, keep, tuple(as_text(label) for label in labels), tuple(notes))

@@ -1,0 +1,104 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.learners.folds import evaluate_configurations
+from metaflow_hpo.learners.mlp.learner import MLP
+from metaflow_hpo.learners.mlp.trained import WEIGHTS_FILE, TrainedNetwork, fit_network
+from metaflow_hpo.modalities.table.conform import conform_rows
+from metaflow_hpo.modalities.table.preparation import prepare_task
+from metaflow_hpo.modalities.table.scores import score
+from metaflow_hpo.written_numbers import NumberStyle
+
+EPOCHS = 5
+
+
+def make_task(kind):
+    rng = np.random.default_rng(0)
+    a, colour = rng.normal(size=150), rng.choice(["red", "green", None], size=150)
+    value = a * 3 + (colour == "red")
+    target = value * 10 + 100 if kind == "regression" else np.where(value > 0, "yes", "no")
+    return prepare_task(
+        pd.DataFrame({"a": a, "colour": colour, "y": target}), task_id="t", target="y", source="test", licence="none"
+    )
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_the_kept_network_is_the_refit_whose_test_performance_is_reported(kind, activation, tmp_path):
+    data = make_task(kind)
+    configuration = {**MLP.space.default, "activation": activation}
+    trial = dict(evaluate_configurations(data, MLP(), [configuration], strategy="x", seed=3, fidelity_epochs=EPOCHS))[0]
+    fit_network(data, configuration, seed=3, epochs=EPOCHS).save(tmp_path)
+    assert (tmp_path / WEIGHTS_FILE).stat().st_mode & 0o044  # others may read it, as MLflow's server must
+    predicted = TrainedNetwork.load(tmp_path).predict(data.test_features)
+    if kind == "regression":
+        values = predicted["prediction"].to_numpy()
+        assert score(kind, data.test_target, values)["r2"] == pytest.approx(trial.scores["test_r2"], abs=1e-5)
+        assert 50 < values.mean() < 150
+    else:
+        names = [f"probability_{name}" for name in data.class_names]
+        shares = predicted[names].to_numpy()
+        assert score(kind, data.test_target, shares)["log_loss"] == pytest.approx(
+            trial.scores["test_log_loss"], rel=1e-4
+        )
+        assert shares.sum(axis=1) == pytest.approx(1)
+        assert list(predicted["prediction"]) == [data.class_names[i] for i in shares.argmax(axis=1)]
+
+
+def test_a_network_that_diverges_is_not_kept():
+    # Far outside the search space: within it, rounding decides whether a training diverges.
+    wild = {**MLP.space.default, "optimizer": "sgd", "momentum": 0.0, "learning_rate": 1e6}
+    assert fit_network(make_task("regression"), wild, seed=0, epochs=EPOCHS) is None
+
+
+def test_new_rows_are_read_as_the_training_rows_were():
+    rows = pd.DataFrame({"extra": [1, 2], " colour ": [1, 2.0], "a": ["7.5", "?"]})
+    conformed = conform_rows(rows, ["a", "colour"], {"a"})
+    assert list(conformed.columns) == ["a", "colour"]
+    assert conformed["a"].tolist()[0] == 7.5
+    assert np.isnan(conformed["a"].tolist()[1])
+    assert conformed["colour"].tolist() == ["1", "2"]
+
+
+def test_text_stays_text_where_it_looks_like_a_number():
+    rows = pd.DataFrame({"code": ["007", " 1.0 ", " ", None]})
+    conformed = conform_rows(rows, ["code"], set())["code"]
+    assert conformed.tolist()[:2] == ["007", "1.0"]
+    assert conformed.isna().tolist() == [False, False, True, True]
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(InvalidTableError, match="missing columns: 'colour'"):
+        conform_rows(pd.DataFrame({"a": [1.0]}), ["a", "colour"], {"a"})
+
+
+def test_a_folder_without_a_network_is_refused(tmp_path):
+    with pytest.raises(InvalidTableError, match="metaflow-hpo train"):
+        TrainedNetwork.load(tmp_path)
+
+
+def test_new_rows_are_read_in_the_style_of_the_training_rows() -> None:
+    german = NumberStyle(",", ".")
+    rows = pd.DataFrame({"price": ["1.234", "950 €", "5,5", "?"], "plain": ["1,234", "2", "3.5", "$4"]})
+    conformed = conform_rows(rows, ["price", "plain"], {"price", "plain"}, {"price": german})
+    np.testing.assert_array_equal(conformed["price"], [1234, 950, 5.5, np.nan])
+    np.testing.assert_array_equal(conformed["plain"], [np.nan, 2, 3.5, np.nan])  # not what a few rows may suggest
+    mixed = pd.DataFrame({"price": [1.5, "1.500", None]})
+    np.testing.assert_array_equal(
+        conform_rows(mixed, ["price"], {"price"}, {"price": german})["price"], [1.5, 1500, np.nan]
+    )
+
+
+def test_styles_are_kept_with_the_network(tmp_path: Path) -> None:
+    data = make_task("regression")
+    data = replace(
+        data, styles={data.features.columns[0]: NumberStyle(",", "."), data.task.target: NumberStyle(".", "")}
+    )
+    network = fit_network(data, MLP.space.default, seed=0, epochs=1)
+    network.save(tmp_path)
+    assert TrainedNetwork.load(tmp_path).styles == {data.features.columns[0]: NumberStyle(",", ".")}
