@@ -23,7 +23,7 @@ STARTS = {
 """Where the code of a stage starts that decides what is in its outputs. From an action or an adapter its own imports of
 nouns and steps count, not those of others of them, which only keep and show."""
 
-NO_RESULT = {"errors", "settings", "array_files", "written_numbers"}
+NO_RESULT = {"errors", "settings", "array_files", "written_numbers", "evaluate.plots", "evaluate.significance"}
 """Messages, and what changes only with the code that uses it; settings, the values of which are the stages' params."""
 
 DECIDE_BY_FILES = {"champion"}
