@@ -23,6 +23,7 @@ from metaflow_hpo.modalities.table.files.file_names import (
     sidecar_of,
     stem_of,
 )
+from metaflow_hpo.modalities.table.files.marks import say_lost_rows
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.files.unpacking import MAX_UNPACKED_BYTES
 from metaflow_hpo.modalities.table.preparation import prepare_task
@@ -31,6 +32,7 @@ from metaflow_hpo.modalities.table.target import AskedKind
 
 OWN_LICENCE = "unspecified (own data)"
 USUAL_TARGETS = ("target", "class", "label", "y")
+_USUAL_SPELLINGS = tuple(spelling for name in USUAL_TARGETS for spelling in (name, name.capitalize(), name.upper()))
 _SOURCE = "inbox/"
 MAX_FILE_BYTES = MAX_UNPACKED_BYTES
 MAX_CELLS = 200_000_000
@@ -90,13 +92,15 @@ def load_file(
     Raises:
         InvalidTaskError: The file, the sidecar or the table cannot be used; the message says what to do.
     """
-    frame = read_table(path, reads_commas=False)
     sidecar = read_sidecar(sidecar_of(path))
-    notes = list(frame.attrs.pop("notes", []))
     target = target or sidecar.target
+    names = [target.strip()] if target else []
+    frame = read_table(path, names=names, as_written=names or _USUAL_SPELLINGS, reads_commas=False)
+    notes = list(frame.attrs.pop("notes", []))
     if target is None:
         target = _usual_target(path, [str(name).strip() for name in frame.columns])
         notes.append(f"Took the column {target!r} as target, for its name.")
+    notes += say_lost_rows(frame.attrs["lost"].get(target.strip(), {}), target)
     return prepare_task(
         frame,
         task_id=task_id or sidecar.task_id or task_id_of(path),
