@@ -16,7 +16,7 @@ from metaflow_hpo.learners.folds import (
     refit_trial,
 )
 from metaflow_hpo.learners.isolation import IsolatedLearner
-from metaflow_hpo.learners.learner import Fold, Outcome
+from metaflow_hpo.learners.fold import Fold, FoldOutcome
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
 from metaflow_hpo.modalities.table.preparation import prepare_task
@@ -54,18 +54,18 @@ class Stub:
     def __init__(self, fails_on: int = -1):
         self.fails_on = fails_on
 
-    def train(self, folds, configurations, *, seed, epochs) -> Iterator[tuple[int, list[Outcome]]]:
+    def train(self, folds, configurations, *, seed, epochs) -> Iterator[tuple[int, list[FoldOutcome]]]:
         for index in range(len(configurations)):
             yield index, [self.predict(fold, number) for number, fold in enumerate(folds)]
 
-    def predict(self, fold: Fold, number: int) -> Outcome:
+    def predict(self, fold: Fold, number: int) -> FoldOutcome:
         if number == self.fails_on:
-            return Outcome(np.empty(0, np.float32), np.empty(0, np.float32), 1.0, "diverged: on purpose")
+            return FoldOutcome(np.empty(0, np.float32), np.empty(0, np.float32), 1.0, "diverged: on purpose")
         m = len(fold.y_valid)
         curve = np.array([-2.0 if number == 0 else 0.4, 0.6], np.float32)
         if fold.classes == 0:
-            return Outcome(np.full(m, 1.0, np.float32), curve, 1.0)
-        return Outcome(np.eye(fold.classes, dtype=np.float32)[np.zeros(m, int)], curve, 1.0)
+            return FoldOutcome(np.full(m, 1.0, np.float32), curve, 1.0)
+        return FoldOutcome(np.eye(fold.classes, dtype=np.float32)[np.zeros(m, int)], curve, 1.0)
 
 
 @pytest.mark.parametrize(("rows", "folds"), [(499, 5), (500, 3), (4999, 3), (5000, 2)])

@@ -11,7 +11,7 @@ import pytest
 
 from metaflow_hpo.errors import MetaflowHPOError, SearchSpaceMismatchError
 from metaflow_hpo.learners.isolation import IsolatedLearner
-from metaflow_hpo.learners.learner import Fold
+from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.limits import Limits
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.registry import get_learner

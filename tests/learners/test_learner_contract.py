@@ -8,7 +8,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from threadpoolctl import threadpool_info
 
 from metaflow_hpo.errors import SearchSpaceMismatchError
-from metaflow_hpo.learners.learner import Fold
+from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.registry import LEARNERS, get_learner
 from metaflow_hpo.learners.svm import SVM

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.learner import Fold, Outcome, train_in_threads
+from metaflow_hpo.learners.fold import Fold, FoldOutcome
+from metaflow_hpo.learners.threads import train_in_threads
 from metaflow_hpo.learners.limits import Limits, Stopwatch
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
@@ -63,7 +64,7 @@ def test_a_trial_over_its_time_leaves_the_others_alone():
 def test_the_seconds_of_a_trial_add_up_over_its_folds():
     def sleep(index, number, stop):
         time.sleep(0.2)
-        return Outcome(np.zeros(1, np.float32), np.zeros(1, np.float32), 0.2)
+        return FoldOutcome(np.zeros(1, np.float32), np.zeros(1, np.float32), 0.2)
 
     [(_, outcomes)] = train_in_threads(sleep, np.ones((1, 4)), 1, Limits(seconds=0.3))
     reasons = [outcome.reason for outcome in outcomes]

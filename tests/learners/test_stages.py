@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
 from metaflow_hpo.learners.isolation import IsolatedLearner
-from metaflow_hpo.learners.learner import Fold, Outcome
+from metaflow_hpo.learners.fold import Fold, FoldOutcome
 from metaflow_hpo.learners.limits import Limits
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.mlp.recipe import SPACE
@@ -145,7 +145,7 @@ def test_closing_early_ends_the_threads():
     trained = MLP().train_judged(folds, spread(4), seed=0, epochs=EPOCHS, judge=Judge())
     _, outcomes = next(trained)
     trained.close()
-    assert all(isinstance(outcome, Outcome) for outcome in outcomes)
+    assert all(isinstance(outcome, FoldOutcome) for outcome in outcomes)
 
 
 def test_which_learners_can_be_judged():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metaflow_hpo.learners.learner import Outcome
+from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.space import Categorical, SearchSpace
 
@@ -39,7 +39,7 @@ class Wild:
                 raise ZeroDivisionError("on purpose")
             case "hang":
                 time.sleep(600)
-        return Outcome(fold.x_valid[:, 0] * 2, np.array([os.getpid()], np.float32), 0.1)
+        return FoldOutcome(fold.x_valid[:, 0] * 2, np.array([os.getpid()], np.float32), 0.1)
 
 
 class Unborn(Wild):

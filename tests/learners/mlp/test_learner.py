@@ -10,7 +10,8 @@ from scipy.stats import ks_2samp, qmc
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.learner import Fold, Outcome, train_in_threads
+from metaflow_hpo.learners.fold import Fold, FoldOutcome
+from metaflow_hpo.learners.threads import train_in_threads
 from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp import kernel, numba_engine, torch_engine
 from metaflow_hpo.learners.mlp.learner import MLP
@@ -296,7 +297,7 @@ def test_a_folder_that_cannot_be_cached_in_still_gives_a_kernel(monkeypatch, cap
 
 
 def test_an_error_in_a_thread_reaches_the_caller():
-    def fail(index: int, number: int, stop: Flag) -> Outcome:
+    def fail(index: int, number: int, stop: Flag) -> FoldOutcome:
         raise ZeroDivisionError("on purpose")
 
     with pytest.raises(ZeroDivisionError, match="on purpose"):
@@ -306,9 +307,9 @@ def test_an_error_in_a_thread_reaches_the_caller():
 def test_expensive_configurations_start_first():
     started = []
 
-    def record(index: int, number: int, stop: Flag) -> Outcome:
+    def record(index: int, number: int, stop: Flag) -> FoldOutcome:
         started.append((index, number))
-        return Outcome(np.empty(0), np.empty(0), 0.0)
+        return FoldOutcome(np.empty(0), np.empty(0), 0.0)
 
     list(train_in_threads(record, np.array([[1.0, 1.0], [5.0, 1.0], [2.0, 2.0]]), 1))
     assert started == [(1, 0), (1, 1), (2, 0), (2, 1), (0, 0), (0, 1)]

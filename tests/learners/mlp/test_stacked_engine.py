@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import qmc
 
-from metaflow_hpo.learners.learner import Fold
+from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.limits import Limits
 from metaflow_hpo.learners.mlp.kernel import hash32 as kernel_hash32
 from metaflow_hpo.learners.mlp.learner import MLP
