@@ -81,7 +81,7 @@ def read_observed_in(path: Path, space: SearchSpace, *, finished_only: bool = Fa
         InvalidTableError: If a column is missing or no line has a performance.
         SearchSpaceMismatchError: If a configuration does not belong to the search space.
     """
-    from metaflow_hpo.adapters.sources.tables import read_table
+    from metaflow_hpo.modalities.table.files.tables import read_table
     from metaflow_hpo.recommend.sequential import ObservedTrial
     from metaflow_hpo.tables import read_configuration as read_row
 

@@ -24,11 +24,11 @@ from metaflow_hpo.adapters.ledger import (
 )
 from metaflow_hpo.adapters.pipeline import logger
 from metaflow_hpo.adapters.quarantine import drop_moved_sidecars, quarantine
-from metaflow_hpo.adapters.sources.file_names import sidecar_of
 from metaflow_hpo.adapters.sources.inbox import check_landed, load_file
 from metaflow_hpo.adapters.sources.task_files import check_columns
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError
+from metaflow_hpo.modalities.table.files.file_names import sidecar_of
 from metaflow_hpo.tables import validate_catalogue
 from metaflow_hpo.task import TaskData
 

@@ -69,9 +69,9 @@ def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
         InvalidTaskError: If the file cannot be read.
         InvalidTableError: If a column is missing.
     """
-    from metaflow_hpo.adapters.sources.tables import read_table
     from metaflow_hpo.learners.mlp.trained import TrainedNetwork
     from metaflow_hpo.modalities.table.conform import conform_rows
+    from metaflow_hpo.modalities.table.files.tables import read_table
 
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
         network = TrainedNetwork.load(_download(pipeline, model, temporary))

@@ -11,10 +11,10 @@ from pandas.api import types
 
 from metaflow_hpo.adapters.files import write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.adapters.sources.tables import MISSING, read_table
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.learners.script import ScriptTable, render_script
 from metaflow_hpo.modalities.table.columns import as_text
+from metaflow_hpo.modalities.table.files.tables import MISSING, read_table
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 

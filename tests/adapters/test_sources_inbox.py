@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.adapters.sources.inbox import load_file, read_sidecar, task_id_of
-from metaflow_hpo.adapters.sources.tables import read_table
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.table.files.tables import read_table
 
 
 def own_frame() -> pd.DataFrame:

@@ -13,7 +13,8 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from metaflow_hpo.adapters.sources.file_names import (
+from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.file_names import (
     INBOX_ENDINGS,
     PARQUET,
     SHOWN_ENDINGS,
@@ -22,9 +23,8 @@ from metaflow_hpo.adapters.sources.file_names import (
     sidecar_of,
     stem_of,
 )
-from metaflow_hpo.adapters.sources.tables import read_table
-from metaflow_hpo.adapters.sources.unpacking import MAX_UNPACKED_BYTES
-from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.tables import read_table
+from metaflow_hpo.modalities.table.files.unpacking import MAX_UNPACKED_BYTES
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.target import AskedKind
 from metaflow_hpo.task import Metric, TaskData
