@@ -71,7 +71,7 @@ Contestant = Callable[[Work], list[int]]
 def train_ours(work: Work, workers: int) -> list[int]:
     """Train with the learner, as a search does."""
     learner = (MLP if work.space == "small" else WholeSpaceMLP)(workers=workers)
-    trained = learner.train([work.fold], work.configurations, seed=SEED, epochs=EPOCHS)
+    trained = learner.train_folds([work.fold], work.configurations, seed=SEED, epochs=EPOCHS)
     epochs = {index: len(outcome.learning_curve) for index, [outcome] in trained}
     return [epochs[index] for index in range(len(work.configurations))]
 

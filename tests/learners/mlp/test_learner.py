@@ -11,11 +11,11 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.fold import Fold, FoldOutcome
-from metaflow_hpo.learners.threads import train_in_threads
 from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp import kernel, numba_engine, torch_engine
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.mlp.recipe import SPACE, draw_start, learning_rates, make_recipe, score_weights
+from metaflow_hpo.learners.threads import train_in_threads
 
 LOADERS = {"iris": load_iris, "breast_cancer": load_breast_cancer, "diabetes": load_diabetes}
 
@@ -37,7 +37,7 @@ def configure(**values):
 
 
 def train_one(fold, configuration, epochs=10, seed=0, **options):
-    [(_, [outcome])] = MLP(**options).train([fold], [configuration], seed=seed, epochs=epochs)
+    [(_, [outcome])] = MLP(**options).train_folds([fold], [configuration], seed=seed, epochs=epochs)
     return outcome
 
 
@@ -281,7 +281,7 @@ def test_impossible_devices_are_refused():
         MLP(engine="numba", device="cuda")
     if not torch.cuda.is_available():
         with pytest.raises(MetaflowHPOError, match="needs a CUDA GPU"):
-            MLP(device="cuda").train([make_fold("iris")], [SPACE.default], seed=0, epochs=1)
+            MLP(device="cuda").train_folds([make_fold("iris")], [SPACE.default], seed=0, epochs=1)
 
 
 def test_a_folder_that_cannot_be_cached_in_still_gives_a_kernel(monkeypatch, caplog):

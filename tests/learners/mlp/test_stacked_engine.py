@@ -32,7 +32,7 @@ def spread(count: int, **fixed):
 
 
 def train(folds, configurations, epochs=6, **options):
-    return dict(MLP(**options).train(folds, configurations, seed=0, epochs=epochs))
+    return dict(MLP(**options).train_folds(folds, configurations, seed=0, epochs=epochs))
 
 
 def make_member(index=0, number=0, rows=100, **values):
