@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError, listed
+from metaflow_hpo.metric import KNOWN_METRICS
 from metaflow_hpo.space import Categorical, Configuration, SearchSpace, Value
+from metaflow_hpo.task import TABLE, Task
 from metaflow_hpo.trial import STATUSES, Trial
 
 HP_PREFIX = "hp_"
@@ -19,9 +21,6 @@ HP_PREFIX = "hp_"
 
 FIDELITY_PREFIX = "fidelity_"
 """What the names of columns of fidelities begin with; their unit follows."""
-
-SCORE_PREFIX = "score_"
-"""What the names of columns of scores begin with that have no column of their own in every table."""
 
 TRIAL_KEY = ("task_id", "learner", "configuration_id", "strategy", "seed")
 """Columns that identify a trial, beside its fidelity."""
@@ -42,9 +41,11 @@ TRIAL_COLUMNS = (
 )
 """Columns every table of trials has, in order; `fidelity_<unit>` in place of the epochs where others are counted."""
 
-_METRIC_NAMES = ("accuracy", "balanced_accuracy", "log_loss", "r2", "rmse")
-SCORE_NAMES = (*_METRIC_NAMES, *(f"test_{name}" for name in _METRIC_NAMES))
-"""Scores that have a column in every table of trials, validated first, then on the test rows."""
+SCORE_NAMES = (*KNOWN_METRICS, *(f"test_{name}" for name in KNOWN_METRICS))
+"""Columns of scores every table of trials has, cross-validated first, then on the test rows."""
+
+SCORE_PREFIX = "score_"
+"""What the names of columns of other scores begin with."""
 
 _TEXT = ("task_id", "family", "learner", "configuration_id", "strategy", "status", "reason")
 _EPOCHS = "fidelity_epochs"
@@ -59,11 +60,12 @@ def trials_to_frame(trials: Iterable[Trial]) -> pd.DataFrame:
         trials: The trials, of one learner or of several.
 
     Returns:
-        One row a trial, in order: `TRIAL_COLUMNS`, `SCORE_NAMES` (NaN where not measured), `learning_curve` (float32
-        arrays `(E,)`), `score_<name>` for other scores, then `hp_<name>` for each hyperparameter that is active in at
-        least one trial (float64, or text for choices).
+        One row a trial, in order: `TRIAL_COLUMNS`, `SCORE_NAMES` (NaN where not measured), `score_<name>` for each
+        other score, `learning_curve` (float32 arrays `(E,)`), then `hp_<name>` for each hyperparameter that is active
+        in at least one trial (float64, or text for choices).
     """
     rows = list(trials)
+    others = sorted({name for trial in rows for name in trial.scores} - set(SCORE_NAMES))
     columns: dict[str, pd.Series[Any]] = {}
     for name in TRIAL_COLUMNS:
         if name == _EPOCHS:
@@ -71,15 +73,18 @@ def trials_to_frame(trials: Iterable[Trial]) -> pd.DataFrame:
             continue
         dtype = "str" if name in _TEXT else "int64" if name == "seed" else "float64"
         columns[name] = pd.Series([getattr(trial, name) for trial in rows], dtype=dtype)
-    others = sorted({name for trial in rows for name in trial.scores} - set(SCORE_NAMES))
     for name in (*SCORE_NAMES, *others):
-        column = name if name in SCORE_NAMES else SCORE_PREFIX + name
-        columns[column] = pd.Series([trial.scores.get(name, math.nan) for trial in rows], dtype="float64")
+        columns[score_column(name)] = pd.Series([trial.scores.get(name, math.nan) for trial in rows], dtype="float64")
     curves = [np.asarray(trial.learning_curve, dtype=np.float32) for trial in rows]
     columns["learning_curve"] = pd.Series(curves, dtype="object")
     for name in dict.fromkeys(name for trial in rows for name in trial.configuration):
         columns[HP_PREFIX + name] = _hyperparameter_column([trial.configuration.get(name) for trial in rows])
     return pd.DataFrame(columns)
+
+
+def score_column(name: str) -> str:
+    """Return the column of a score."""
+    return name if name in SCORE_NAMES else SCORE_PREFIX + name
 
 
 def read_configuration(row: Mapping[Hashable, Any], space: SearchSpace) -> Configuration:
@@ -126,6 +131,8 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
     unknown = sorted(used - set(space.names))
     if unknown:
         raise SearchSpaceMismatchError(f"Unknown hyperparameters {unknown}; the search space has {list(space.names)}.")
+    others = [str(name).removeprefix(SCORE_PREFIX) for name in frame.columns if str(name).startswith(SCORE_PREFIX)]
+    scores = {name: score_column(name) for name in (*SCORE_NAMES, *others) if score_column(name) in frame.columns}
     trials = []
     for row in frame.to_dict("records"):
         configuration = read_configuration(row, space)
@@ -134,7 +141,7 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
             Trial(
                 **_read_fields(row),
                 configuration=configuration,
-                scores=_read_scores(row),
+                scores={name: float(row[column]) for name, column in scores.items() if not _is_missing(row[column])},
                 learning_curve=() if curve is None or _is_missing(curve) else tuple(float(value) for value in curve),
             )
         )
@@ -225,17 +232,32 @@ def validate_catalogue(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table of tasks, one row a task.
 
     Raises:
-        InvalidTableError: If a column is missing, an id is repeated, or a licence, source or family is empty.
+        InvalidTableError: If a column is missing, an id is repeated, or a modality, metric, licence, source or family
+            is empty.
     """
     import pandera.pandas as pa
 
     filled = pa.Check.str_length(min_value=1)
-    names = ("family", "kind", "metric", "target", "licence", "source")
+    names = ("family", "modality", "metric", "licence", "source")
+    sizes = ("rows", "columns", "classes", "test_rows")
     columns = {"task_id": pa.Column(str, unique=True, checks=[filled])}
     columns |= {name: pa.Column(str, checks=[filled]) for name in names}
-    columns |= {name: pa.Column("int64", checks=[pa.Check.ge(1)]) for name in ("rows", "columns", "test_rows")}
-    columns["classes"] = pa.Column("int64", checks=[pa.Check.ge(0)])
+    columns |= {name: pa.Column(str) for name in ("kind", "target")}
+    columns |= {name: pa.Column("int64", checks=[pa.Check.ge(0)]) for name in sizes}
     return _validate("tasks", pa.DataFrameSchema(columns, coerce=True), frame)
+
+
+def tasks_to_frame(tasks: Iterable[Task]) -> pd.DataFrame:
+    """Return the catalogue of tasks, one row a task, in order."""
+    lines = [{**t.to_dict(), "metric": t.metric.to_text(), "notes": "; ".join(t.notes)} for t in tasks]
+    return validate_catalogue(pd.DataFrame(lines))
+
+
+def complete_catalogue(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a catalogue as it was written, with a modality: all were tables before there was that column."""
+    if "modality" in frame.columns:
+        return frame
+    return frame.assign(modality=pd.Series(TABLE, frame.index, dtype="str"))
 
 
 def join_meta_dataset(trials: pd.DataFrame, meta_features: pd.DataFrame) -> pd.DataFrame:
@@ -319,12 +341,6 @@ def _read_fields(row: Mapping[Any, Any]) -> dict[str, Any]:
         )
     unit = str(counted[0]).removeprefix(FIDELITY_PREFIX)
     return {name: _plain(name, row[name]) for name in names} | {"fidelity": int(row[counted[0]]), "fidelity_unit": unit}
-
-
-def _read_scores(row: Mapping[Hashable, Any]) -> dict[str, float]:
-    scores = {name: float(row[name]) for name in SCORE_NAMES if not _is_missing(row.get(name))}
-    others = [str(name) for name in row if str(name).startswith(SCORE_PREFIX) and not _is_missing(row[name])]
-    return scores | {name.removeprefix(SCORE_PREFIX): float(row[name]) for name in others}
 
 
 def _hyperparameter_column(values: list[Value | None]) -> "pd.Series[Any]":

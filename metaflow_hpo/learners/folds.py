@@ -15,8 +15,8 @@ from metaflow_hpo.learners.fold import Fold, FoldOutcome, average_curves
 from metaflow_hpo.learners.learner import Outcome
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.modalities.table.scores import score
-from metaflow_hpo.task import Task, TaskData
-from metaflow_hpo.trial import orient
+from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.task import Task
 
 _TENTHS = 10
 
@@ -26,7 +26,7 @@ def count_folds(rows: int) -> int:
     return 5 if rows < 500 else 3 if rows < 5000 else 2
 
 
-def make_folds(data: TaskData, seed: int = 0) -> list[Fold]:
+def make_folds(data: TableData, seed: int = 0) -> list[Fold]:
     """Split the training rows into cross-validation folds, and add the fold of the test rows as the last one.
 
     Classes are spread evenly over the folds; a regression target is spread by quantiles. Rows with equal features go
@@ -108,7 +108,7 @@ class _FoldMemory:
     def __init__(self) -> None:
         self._folds: dict[int, list[Fold]] = {}
 
-    def get(self, data: TaskData) -> list[Fold]:
+    def get(self, data: TableData) -> list[Fold]:
         """Return the folds of these very rows."""
         name = id(data)
         if name not in self._folds:
@@ -160,8 +160,8 @@ def cross_validate(task: Task, folds: Sequence[Fold], outcomes: Sequence[FoldOut
     scores = [_score_fold(task, fold, outcome) for fold, outcome in zip(folds, outcomes, strict=False)]
     validated, refitted = scores[:count], scores[count:]
     return Outcome(
-        performance=float(np.mean([orient(task.metric, fold[task.metric]) for fold in validated])),
-        test_performance=orient(task.metric, refitted[0][task.metric]) if refitted else None,
+        performance=float(np.mean([_measure(task, fold) for fold in validated])),
+        test_performance=_measure(task, refitted[0]) if refitted else None,
         scores=_average_scores(validated) | (_name_test_scores(refitted[0]) if refitted else {}),
         learning_curve=_average_curves(outcomes[:count]),
         duration_s=duration,
@@ -174,7 +174,7 @@ def score_refit(task: Task, fold: Fold, outcome: FoldOutcome) -> Outcome:
         return Outcome(duration_s=outcome.duration_s, reason=_describe_refit(outcome))
     scores = _score_fold(task, fold, outcome)
     return Outcome(
-        test_performance=orient(task.metric, scores[task.metric]),
+        test_performance=_measure(task, scores),
         scores=_name_test_scores(scores),
         duration_s=outcome.duration_s,
     )
@@ -188,6 +188,10 @@ def _score_fold(task: Task, fold: Fold, outcome: FoldOutcome) -> dict[str, float
     # Scaled, not shifted, back to target units: R2 and RMSE do not see a shift.
     scale = fold.target_scale
     return score(task.kind, fold.y_valid * scale if task.is_regression else fold.y_valid, outcome.predictions * scale)
+
+
+def _measure(task: Task, scores: Mapping[str, float]) -> float:
+    return task.metric.orient(scores[task.metric.name])
 
 
 def _average_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -11,8 +11,8 @@ from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.fold import Fold, FoldOutcome
 from metaflow_hpo.learners.folds import cross_validate, prepare_folds, score_refit
 from metaflow_hpo.learners.learner import Fidelity, Judge, Outcome, check_request, ending
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Configuration, SearchSpace
-from metaflow_hpo.task import TaskData
 
 
 class TableLearner(ABC):
@@ -69,7 +69,7 @@ class TableLearner(ABC):
 
     def train(
         self,
-        data: TaskData,
+        data: TableData,
         configurations: Sequence[Configuration],
         *,
         fidelity: int,
@@ -93,7 +93,7 @@ class TableLearner(ABC):
 
     def _train(
         self,
-        data: TaskData,
+        data: TableData,
         chosen: Sequence[Configuration],
         fidelity: int,
         seed: int,
@@ -107,7 +107,7 @@ class TableLearner(ABC):
             for index, outcomes in finished:
                 yield index, cross_validate(data.task, folds, outcomes)
 
-    def refit(self, data: TaskData, configuration: Configuration, *, fidelity: int, seed: int) -> Outcome:
+    def refit(self, data: TableData, configuration: Configuration, *, fidelity: int, seed: int) -> Outcome:
         """Train a configuration on all training rows and score it on the test rows; see `Refitting.refit`."""
         fold = prepare_folds(data)[-1]
         [(_, [outcome])] = self.train_folds([fold], [configuration], seed=seed, epochs=fidelity)
