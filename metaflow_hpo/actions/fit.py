@@ -62,7 +62,10 @@ def _find_core(pipeline: Pipeline, frame: pd.DataFrame) -> "History":
 def _build(pipeline: Pipeline, rows: pd.DataFrame) -> "History":
     from metaflow_hpo.history import History
 
-    return History.from_frame(rows, space=pipeline.learner.space, learner=pipeline.learner.name)
+    history = History.from_frame(rows, space=pipeline.learner.space, learner=pipeline.learner.name)
+    position = {name: p for p, name in enumerate(history.configuration_ids)}
+    # In the order in which they were first tried: the default leads, and a search that goes on moves none.
+    return history.on([position[name] for name in dict.fromkeys(rows["configuration_id"]) if name in position])
 
 
 def read_core_and_trials(pipeline: Pipeline) -> "tuple[History, History]":
