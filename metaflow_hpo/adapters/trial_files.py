@@ -4,12 +4,14 @@ The one thing to know: what is wrong with a person's trial table is an `InvalidT
 reader found it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from metaflow_hpo.adapters.files import read_json, write_csv, write_figure, write_json, write_text
+from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
 from metaflow_hpo.evaluate.evaluation_report import render_benchmark
@@ -23,23 +25,33 @@ from metaflow_hpo.surrogate.trial_table import TrialTable, build_trial_table
 _DPI = 150
 
 
-def read_trial_table(path: Path, *, space: Path | None = None, lower_is_better: bool = False) -> TrialTable:
-    """Read a table of trials.
+def read_trial_table(
+    path: Path, *, space: Path | None = None, lower_is_better: bool | None = None, task_column: str | None = None
+) -> TrialTable:
+    """Read a table of trials, also as other tools export it.
 
     Args:
         path: csv or parquet.
         space: JSON file with the search space as `SearchSpace.to_json` writes it; inferred unless given.
-        lower_is_better: The performance is a loss.
+        lower_is_better: The performance is a loss; taken not to be one unless the table is another tool's, whose
+            direction must be said.
+        task_column: Column that names the task, in another tool's table.
 
     Raises:
         InvalidTableError: If the file is missing, damaged or not a table of trials.
         SearchSpaceMismatchError: If the search space is broken, or a configuration lies outside it.
     """
+    given = None if space is None else read_space(space)
+    imported = read_history_table(path, task_column=task_column, lower_is_better=lower_is_better)
+    if imported is not None:
+        known = given or imported.space
+        table = build_trial_table(imported.frame, lower_is_better=imported.direction == "min", space=known)
+        return replace(table, notes=(*imported.said, *table.notes))
     try:
         frame = read_table(path)
     except InvalidTaskError as error:
         raise InvalidTableError(str(error)) from error
-    return build_trial_table(frame, lower_is_better=lower_is_better, space=None if space is None else read_space(space))
+    return build_trial_table(frame, lower_is_better=bool(lower_is_better), space=given)
 
 
 def read_space(path: Path) -> SearchSpace:

@@ -4,11 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from metaflow_hpo.adapters.files import write_frame
 from metaflow_hpo.adapters.past_trials.left_out import why_not
 from metaflow_hpo.adapters.past_trials.source import FROM_NAME, Direction, Found, PastTrial, Wanted
 from metaflow_hpo.adapters.past_trials.spaces import as_choice, build_space, united, varies, with_nothing_chosen
@@ -44,6 +46,28 @@ class Imported:
     dropped: Mapping[str, int]
     left_out: Mapping[str, str]
     notes: Sequence[str]
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What was kept, dropped and left out, sentences for people."""
+        sentences = [f"{count} trials left out: {reason}." for reason, count in self.dropped.items()]
+        stopped = self.kept.get("stopped", 0)
+        if stopped:
+            sentences.append(f"{stopped} trials left out as stopped: their values are not final.")
+        if self.left_out:
+            reasons = "; ".join(f"{name} ({reason})" for name, reason in self.left_out.items())
+            sentences.append(f"No hyperparameters: {reasons}.")
+        return (*sentences, *self.notes)
+
+    def write(self, path: Path) -> None:
+        """Write the table with its space and direction as parquet.
+
+        Raises:
+            InvalidTableError: If the ending is another one.
+        """
+        if path.suffix.lower() != ".parquet":
+            raise InvalidTableError(f"Expected a name that ends in .parquet; got {path.name}. Choose another one.")
+        write_frame(path, self.frame)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was kept and what was dropped, JSON-ready."""
@@ -88,6 +112,9 @@ def build(found: Found, wanted: Wanted) -> Imported:
         raise InvalidTableError(f"No trial has {label!r} to name its task; they have {_labels(found.trials)}.")
     configurations = [flatten(trial.configuration) for trial in kept]
     notes = list(found.notes)
+    valued = sum(trial.status == "failed" and is_finite(trial.value) for trial in kept)
+    if valued:
+        notes.append(f"{valued} failed trials have a value, which is not used: they did not end well.")
     left_out = dict(found.left_out)
     known = {name: hp for name, hp in united(found.known).items() if varies(hp)}
     chosen = _choose(configurations, names, known, wanted, left_out)
@@ -101,9 +128,9 @@ def build(found: Found, wanted: Wanted) -> Imported:
     frame = pd.DataFrame(
         {
             "task_id": names,
-            "family": names,
+            "family": [str(_label(trial, "family") or task) for trial, task in zip(kept, names, strict=True)],
             **columns,
-            **_features(kept, names, wanted.features, notes),
+            **_features(kept, names, (*found.features, *wanted.features), notes),
             "performance": [math.nan if t.status != "ok" or t.value is None else t.value for t in kept],
             "test_performance": [math.nan if t.test_value is None else t.test_value for t in kept],
             "duration_s": [math.nan if t.duration_s is None else t.duration_s for t in kept],
@@ -114,7 +141,7 @@ def build(found: Found, wanted: Wanted) -> Imported:
         }
     )
     frame.attrs = {"metric": found.metric, "direction": found.direction, "space": space.to_json()}
-    statuses = Counter(t.status for t in kept)
+    statuses: Counter[str] = Counter(t.status for t in kept)
     return Imported(frame, space, found.metric, found.direction, statuses, dropped, left_out, notes)
 
 
@@ -201,9 +228,7 @@ def _assume(
     """Fill in what trials lack that are older than a hyperparameter."""
     for name, value in wanted.assume.items():
         condition = known[name].condition if name in known else None
-        lacking = [
-            c for c in configurations if name not in c and (condition is None or condition.holds(c))
-        ]
+        lacking = [c for c in configurations if name not in c and (condition is None or condition.holds(c))]
         for configuration in lacking:
             configuration[name] = value
         notes.append(f"{name} = {value} was assumed in {len(lacking)} trials that lack it.")
@@ -244,7 +269,8 @@ def _features(
             )
         lacking = sorted(set(tasks) - set(per_task))
         if lacking:
-            notes.append(f"{name} is not known of the tasks {listed(lacking)}.")
+            notes.append(f"{name} is not known of {listed(lacking)}.")
         values = {task: next(iter(found)) for task, found in per_task.items()}
-        columns[META_PREFIX + name.rpartition(":")[2]] = [values.get(task, math.nan) for task in tasks]
+        column = META_PREFIX + name.rpartition(":")[2].removeprefix(META_PREFIX)
+        columns[column] = [values.get(task, math.nan) for task in tasks]
     return columns

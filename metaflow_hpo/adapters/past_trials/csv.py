@@ -5,13 +5,32 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.past_trials.left_out import is_measured
 from metaflow_hpo.adapters.past_trials.source import Found, Wanted, choose_metric, existing
-from metaflow_hpo.adapters.past_trials.tables import TableForm, find_steps, is_missing, read_any_table, read_rows
-from metaflow_hpo.adapters.past_trials.values import STATUSES, UNFINISHED, to_number
+from metaflow_hpo.adapters.past_trials.tables import (
+    TableForm,
+    find_measured,
+    find_steps,
+    is_missing,
+    is_numeric,
+    read_any_table,
+    read_rows,
+)
+from metaflow_hpo.adapters.past_trials.values import STATUSES, UNFINISHED
 from metaflow_hpo.errors import InvalidTableError
 
-PREFIXES = ("hp_", "params_", "params.", "param_", "param.", "parameters.", "config/", "config.", "config_", "hparams/", "hparam_")
+PREFIXES = (
+    "hp_",
+    "params_",
+    "params.",
+    "param_",
+    "param.",
+    "parameters.",
+    "config/",
+    "config.",
+    "config_",
+    "hparams/",
+    "hparam_",
+)
 """What tools put before the names of hyperparameters."""
 _STATUS = ("status", "state", "trial_status", "st_status")
 _DURATION = ("duration_s", "duration", "runtime", "time_total_s", "elapsed", "seconds", "train_time", "Runtime")
@@ -47,48 +66,41 @@ class CsvSource:
         if len(set(columns)) < len(columns):
             raise InvalidTableError("Expected every column once. Rename or drop those that are there twice.")
         prefixes = tuple(p for p in PREFIXES if any(c.startswith(p) for c in columns))
-        metric, direction = choose_metric(wanted, _measured(table, columns, prefixes, wanted))
-        status = next((c for c in _STATUS if c in columns and _is_status(table[c])), None)
+        metric, direction = choose_metric(wanted, _candidates(table, columns, prefixes, wanted))
         task = wanted.task or next((c for c in _TASK if c in columns), None)
         trial = next((c for c in _TRIAL if c in columns), None)
         key = [c for c in (task, trial) if c in columns]
-        if trial is None:
-            key += [c for c in columns if c.startswith(prefixes)] if prefixes else []
-        step = find_steps(table, key) if key and (trial is not None or prefixes) else None
+        if trial is None and prefixes:
+            key += [c for c in columns if c.startswith(prefixes)]
+        step = find_steps(table, key) if trial is not None or prefixes else None
+        test = f"test_{metric}" if f"test_{metric}" in columns else None
+        measured = [] if prefixes else [c for c in find_measured(table, columns) if c not in {metric, test}]
         form = TableForm(
             metric=metric,
             prefixes=prefixes,
-            status=status,
+            status=next((c for c in _STATUS if c in columns and _is_status(table[c])), None),
             duration=next((c for c in _DURATION if c in columns), None),
-            test=f"test_{metric}" if f"test_{metric}" in columns else None,
+            test=test,
             trial=trial if step is not None else None,
             step=step,
-            ignored=() if prefixes else ("family", *filter(None, (trial,)), *(c for c in columns if c != metric and is_measured(c))),
+            ignored=() if prefixes else ("family", *([] if trial is None else [trial]), *measured),
             task=task,
         )
-        measured = [] if prefixes else [c for c in columns if c not in {metric, form.test} and is_measured(c)]
-        return read_rows(
-            table, form, metric, direction, wanted, left_out=dict.fromkeys(measured, "looks like a measurement")
-        )
+        left_out = dict.fromkeys(measured, "looks like a measurement")
+        return read_rows(table, form, metric, direction, wanted, left_out=left_out)
 
 
-def _measured(table: pd.DataFrame, columns: Sequence[str], prefixes: Sequence[str], wanted: Wanted) -> list[str]:
+def _candidates(table: pd.DataFrame, columns: Sequence[str], prefixes: Sequence[str], wanted: Wanted) -> list[str]:
     """Return the columns that may be the metric: the usual names, else what looks measured, else all numbers."""
     named = [c for c in _METRIC if c in columns]
     if wanted.metric is None and len(named) == 1:
         return named
-    free = [c for c in columns if not (prefixes and c.startswith(tuple(prefixes))) and _is_numeric(table[c])]
-    measured = [c for c in free if is_measured(c)]
+    free = [c for c in columns if not (prefixes and c.startswith(tuple(prefixes))) and is_numeric(table[c])]
+    measured = find_measured(table, free)
     return measured if wanted.metric is None and measured else free
-
-
-def _is_numeric(column: "pd.Series[Any]") -> bool:
-    present = [value for value in column if not is_missing(value)]
-    return any(to_number(value) is not None for value in present)
 
 
 def _is_status(column: "pd.Series[Any]") -> bool:
     """Tell a column of statuses from one of a hyperparameter that is called so: one word at least is known."""
     words = {str(value).strip().lower() for value in column if not is_missing(value)}
     return bool(words & (set(STATUSES) | UNFINISHED))
-

@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 
 from metaflow_hpo.adapters.past_trials.folders import read_json_file
-from metaflow_hpo.adapters.past_trials.left_out import is_measured
 from metaflow_hpo.adapters.past_trials.source import FROM_NAME, Found, PastTrial, Wanted, choose_metric, existing
-from metaflow_hpo.adapters.past_trials.tables import is_missing, read_any_table
+from metaflow_hpo.adapters.past_trials.tables import find_measured, is_missing, read_any_table
 from metaflow_hpo.adapters.past_trials.values import flatten, from_text, to_number
 from metaflow_hpo.errors import InvalidTableError
 
@@ -32,7 +31,7 @@ class DvcSource:
         """Read the csv; metrics come before parameters, and their groups are not marked."""
         columns = [str(c) for c in table.columns]
         free = [c for c in columns if c not in _ABOUT]
-        measured = [c for c in free if is_measured(c)]
+        measured = find_measured(table, free)
         metric, direction = choose_metric(wanted, measured if wanted.metric in {None, *measured} else free)
         start = free.index(metric) + 1
         config = [c for c in free[start:] if c not in measured]
@@ -48,7 +47,7 @@ class DvcSource:
                 values = {c: from_text(row[c]) for c in config if not is_missing(row[c]) and row[c] != _ERROR}
                 labels = {f"column:{c}": row[c] for c in (*columns,) if not is_missing(row[c])}
                 trials.append(_make(values, row[metric], state, labels))
-        left_out = {c: "a metric: it comes before the parameters" for c in free[: start - 1]}
+        left_out = dict.fromkeys(free[: start - 1], "a metric: it comes before the parameters")
         left_out |= {c: "looks like a measurement" for c in measured if c != metric and c not in left_out}
         return Found(trials, metric, direction, wanted.task or f"{FROM_NAME}:dvc", dropped=dropped, left_out=left_out)
 
@@ -63,7 +62,9 @@ class DvcSource:
             return self.read_table(address, wanted)
         path = existing(address, "what `dvc exp show --csv` or --json printed")
         if path.is_dir():
-            raise InvalidTableError(f"Expected a file; {path} is a folder. Write one by: dvc exp show --json > exps.json")
+            raise InvalidTableError(
+                f"Expected a file; {path} is a folder. Write one by: dvc exp show --json > exps.json"
+            )
         task = wanted.task or f"{FROM_NAME}:{path.stem}"
         if path.suffix.lower() == ".json":
             return _read_json(path, wanted, task)

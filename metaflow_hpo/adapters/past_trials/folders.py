@@ -61,5 +61,7 @@ def read_json_lines(path: Path) -> list[Any]:
         except ValueError as error:
             if number == len(lines):
                 break
-            raise InvalidTableError(f"Expected JSON on line {number} of {path}; found: {error}. Copy it again.") from error
+            raise InvalidTableError(
+                f"Expected JSON on line {number} of {path}; found: {error}. Copy it again."
+            ) from error
     return records

@@ -78,13 +78,13 @@ def _read_documents(path: Path) -> Sequence[Any]:
         raise InvalidTableError(f"Expected JSON in {path}; found: {error}. Write it by: {_EXPORT}") from error
     if not isinstance(documents, list) or not all(isinstance(d, dict) and "misc" in d for d in documents):
         raise InvalidTableError(
-            f"Expected a list of Hyperopt's documents in {path}, each with state, result and misc. Write it by: {_EXPORT}"
+            f"Expected a list of Hyperopt's documents in {path}, with state, result and misc. Write it by: {_EXPORT}"
         )
     return documents
 
 
 def _judge(document: Mapping[str, Any]) -> tuple[Status | None, str]:
-    state, result = document.get("state"), document.get("result", {})
+    state, result = int(document.get("state", 2)), document.get("result", {})
     if state in _STATES:
         return None, _STATES[state]
     if state == _FAILED or result.get("status") == "fail":

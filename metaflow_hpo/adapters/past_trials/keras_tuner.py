@@ -54,10 +54,9 @@ class KerasTunerSource:
                 continue
             trials.append(_read_trial(name, record, metric, direction, wanted.at or "best"))
         fidelities = {trial.fidelity for trial in trials}
-        notes = [f"Trials of Hyperband with {sorted(fidelities)} epochs."] if len(fidelities) > 1 else []  # type: ignore[type-var]
-        return Found(
-            trials, metric, direction, EXPERIMENT, known, True, dropped, notes=notes, fidelity_unit="epochs"
-        )
+        epochs = ", ".join(f"{one:g}" for one in sorted(f for f in fidelities if f is not None))
+        notes = [f"Trials of Hyperband with {epochs} epochs."] if len(fidelities) > 1 else []
+        return Found(trials, metric, direction, EXPERIMENT, known, True, dropped, notes=notes, fidelity_unit="epochs")
 
 
 def _objective(folders: Any) -> str | None:
@@ -73,11 +72,7 @@ def _objective(folders: Any) -> str | None:
 def _read_trial(name: str, record: Mapping[str, Any], metric: str, direction: Direction, at: str) -> PastTrial:
     status = to_status(record["status"]) or "failed"
     found = record["metrics"]["metrics"].get(metric, {}).get("observations", [])
-    points = [
-        (float(point["step"]), number)
-        for point in found
-        if (number := _mean(point["value"])) is not None
-    ]
+    points = [(float(point["step"]), number) for point in found if (number := _mean(point["value"])) is not None]
     value, curve = pick(points, at, direction)
     values = record["hyperparameters"]["values"]
     active = _active_names(record["hyperparameters"]["space"], values)
@@ -85,7 +80,9 @@ def _read_trial(name: str, record: Mapping[str, Any], metric: str, direction: Di
         configuration={k: plain(values[k]) for k in active if not k.startswith(_OF_HYPERBAND)},
         value=value,
         status=status,
-        reason="" if status == "ok" else str(record.get("message") or record["status"].lower()).strip().splitlines()[-1],
+        reason=""
+        if status == "ok"
+        else str(record.get("message") or record["status"].lower()).strip().splitlines()[-1],
         curve=curve if len(points) > 1 else (),
         fidelity=to_number(values.get(_EPOCHS)),
         labels={EXPERIMENT: name, **{f"param:{k}": v for k, v in values.items()}},
@@ -138,9 +135,7 @@ def _active_names(items: Sequence[Mapping[str, Any]], values: Mapping[str, Any])
     active = []
     for item in items:
         config = item["config"]
-        holds = all(
-            values.get(c["config"]["name"]) in c["config"]["values"] for c in config.get("conditions") or []
-        )
+        holds = all(values.get(c["config"]["name"]) in c["config"]["values"] for c in config.get("conditions") or [])
         if holds and config["name"] in values and item["class_name"] != "Fixed":
             active.append(config["name"])
     return list(dict.fromkeys(active))

@@ -1,6 +1,6 @@
 """LCBench: deep MLPs with seven hyperparameters on 34 OpenML tasks, as the surrogate of YAHPO Gym.
 
-The one thing to know: the published data are a regression model of the real trials, smooth and a little optimistic at
+The published data are a regression model of the real trials, smooth and a little optimistic at
 the top. It ranks methods; it says nothing about a real task. The network has an order of hyperparameters of its own.
 
 References:
@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.adapters.files import read_json
+from metaflow_hpo.adapters.past_trials.source import Found, Wanted, existing
+from metaflow_hpo.adapters.past_trials.tables import found_of
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.surrogate.meta_dataset import Array
 
@@ -32,6 +34,16 @@ EPOCH = 52
 _VALIDATION, _TEST = 3, 5
 _TASK = "OpenML_task_id"
 _REMEDY = "Give the folder `lcbench` of YAHPO Gym's data: model.onnx, config_space.json, encoding.json."
+
+
+class LcbenchSource:
+    """The surrogate of LCBench, asked about one pool of configurations."""
+
+    name = "lcbench"
+
+    def read(self, address: Any, wanted: Wanted) -> Found:
+        """Read the folder `lcbench` of YAHPO Gym's data."""
+        return found_of(import_lcbench(existing(address, "the folder lcbench of YAHPO Gym")), "balanced_accuracy")
 
 
 def import_lcbench(folder: Path, *, pool_seed: int = 0, pool_size: int = 2_000) -> pd.DataFrame:

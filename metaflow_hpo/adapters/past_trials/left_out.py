@@ -37,22 +37,20 @@ def why_not(name: str, values: Sequence[Any], trials: int, *, has_range: bool) -
         trials: All trials.
         has_range: The tool knows a range for it, so that it was searched however few values were tried.
     """
-    if _SEED.fullmatch(name):
-        return "a seed"
-    if has_range:
-        return None
-    if not values:
-        return "no value"
     distinct = {repr(value) for value in values}
-    if len(distinct) == 1:
-        return f"constant: {values[0]!r}"
     texts = [value for value in values if isinstance(value, str)]
-    if _PATH_NAME.fullmatch(name) or (texts and all(_PATH.fullmatch(text) for text in texts)):
-        return "a path"
-    if _TIME.fullmatch(name) or (texts and all(_MOMENT.fullmatch(text) for text in texts)):
-        return "a timestamp"
-    if _ID.fullmatch(name) or (texts and all(_HASH.fullmatch(text) for text in texts)):
-        return "an id"
-    if len(texts) == len(values) == len(distinct) and len(distinct) >= _MANY and len(values) == trials:
-        return "an id: a text of its own in every trial"
-    return None
+    has_own_text = len(texts) == len(values) == len(distinct) == trials and trials >= _MANY
+    reasons = (
+        ("a seed", _SEED.fullmatch(name)),
+        (None, has_range),
+        (f"constant: {values[0]!r}" if values else "no value", len(distinct) < 2),
+        ("a path", _PATH_NAME.fullmatch(name) or _all_are(_PATH, texts)),
+        ("a timestamp", _TIME.fullmatch(name) or _all_are(_MOMENT, texts)),
+        ("an id", _ID.fullmatch(name) or _all_are(_HASH, texts)),
+        ("an id: a text of its own in every trial", has_own_text),
+    )
+    return next((reason for reason, holds in reasons if holds), None)
+
+
+def _all_are(pattern: re.Pattern[str], texts: Sequence[str]) -> bool:
+    return bool(texts) and all(map(pattern.fullmatch, texts))

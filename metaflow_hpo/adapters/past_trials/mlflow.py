@@ -93,7 +93,9 @@ class MlflowSource:
 
 def _to_uri(address: str) -> str:
     if address.startswith("sqlite:///"):
-        existing(address.removeprefix("sqlite:///").partition("?")[0], "MLflow's database")  # an empty one would be made
+        existing(
+            address.removeprefix("sqlite:///").partition("?")[0], "MLflow's database"
+        )  # an empty one would be made
     if "://" in address:
         return address
     path = existing(address, "MLflow's folder or database").resolve()
@@ -110,7 +112,9 @@ def _list_runs(client: "MlflowClient", wanted: Wanted) -> "Iterator[tuple[str, R
     for experiment in sorted(chosen, key=lambda one: one.name):
         token = None
         while True:
-            page = client.search_runs([experiment.experiment_id], max_results=_PAGE, page_token=token, order_by=["start_time"])
+            page = client.search_runs(
+                [experiment.experiment_id], max_results=_PAGE, page_token=token, order_by=["start_time"]
+            )
             for run in page:
                 yield experiment.name, run
             token = page.token
@@ -181,7 +185,8 @@ def _read_distributions(runs: "Iterator[Run]") -> list[Hyperparameter]:
     for tag, text in sorted(texts):
         try:
             call = ast.parse(text, mode="eval").body
-            fields = {k.arg: ast.literal_eval(k.value) for k in call.keywords} if isinstance(call, ast.Call) else {}
+            keywords = call.keywords if isinstance(call, ast.Call) else []
+            fields = {str(one.arg): ast.literal_eval(one.value) for one in keywords}
         except (SyntaxError, ValueError):
             continue  # a tag of the person's own with that name
         if "choices" in fields or {"low", "high"} <= set(fields):

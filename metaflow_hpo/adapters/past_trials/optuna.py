@@ -1,5 +1,6 @@
 """Optuna: studies in any storage, a journal file, a study itself, or the csv of `trials_dataframe`."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,9 +63,7 @@ class OptunaSource:
             return False
         with path.open("rb") as file:
             start = file.read(16)
-        return start.startswith(b'{"op_code"') or (
-            start.startswith(b"SQLite format 3") and _has_table(path, "studies")
-        )
+        return start.startswith(b'{"op_code"') or (start.startswith(b"SQLite format 3") and _has_table(path, "studies"))
 
     def read(self, address: Any, wanted: Wanted) -> Found:
         """Read all studies of a storage or of a file.
@@ -184,7 +183,7 @@ def _read_trial(study: "optuna.Study", trial: "optuna.trial.FrozenTrial", object
     if state == "PRUNED" and values is None and len(study.directions) > 1:
         return "pruned without values"
     status = STATUSES[state.lower()]
-    curve = tuple(v for _, v in sorted(trial.intermediate_values.items()) if v == v and abs(v) != float("inf"))
+    curve = tuple(value for _, value in sorted(trial.intermediate_values.items()) if math.isfinite(value))
     value = None if values is None or objective >= len(values) else values[objective]
     started, ended = trial.datetime_start, trial.datetime_complete
     return PastTrial(

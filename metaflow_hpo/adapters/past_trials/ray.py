@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ _ABOUT_THE_RUN = (
     "warmup_time",
 )
 _STEP = "training_iteration"
+_STATUS = "status of the trial"
 
 
 class RaySource:
@@ -65,10 +67,12 @@ class RaySource:
             duration="time_total_s",
             trial=key[0] if key else None,
             step=step,
-            ignored=tuple(c for c in (*_ABOUT_THE_RUN, *metrics) if c != wanted.task),
+            ignored=tuple(c for c in (_STATUS, *_ABOUT_THE_RUN, *metrics) if c != wanted.task),
             task="experiment",
         )
-        return read_rows(table, form, metric, direction, wanted)
+        note = "A table of Ray does not say which trials failed: the experiment's folder does."
+        marked = _mark_stopped(table, key)
+        return read_rows(marked, replace(form, status=_STATUS), metric, direction, wanted, notes=[note])
 
     def knows_file(self, path: Path) -> bool:
         """Tell the folder of an experiment by its state and its trials."""
@@ -79,7 +83,8 @@ class RaySource:
 
         Args:
             address: Folder of an experiment (`~/ray_results/name`), of several, a frame, or its csv.
-            wanted: `task` is `experiment` (the default) or `param:NAME`; `at` is `last` (the default), `best` or a step.
+            wanted: `task` is `experiment` (the default) or `param:NAME`; `at` is `last` (the default), `best` or a
+                step.
         """
         if isinstance(address, pd.DataFrame):
             return self.read_table(address, wanted)
@@ -132,12 +137,25 @@ class RaySource:
         return Found(trials, metric, direction, EXPERIMENT, dropped=dropped)
 
 
+def _mark_stopped(table: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
+    """Add what became of each trial: stopped where it was ended before the most iterations."""
+    if not {_STEP, "done"} <= set(table.columns):
+        return table.assign(**{_STATUS: "ok"})
+    steps = pd.to_numeric(table[_STEP], errors="coerce")
+    ended = table["done"].astype(str).str.lower().eq("true") & (steps < steps.max())
+    if key:
+        ended = ended.groupby(table[key[0]]).transform("max")
+    return table.assign(**{_STATUS: ended.map({True: "stopped", False: "ok"})})
+
+
 def _judge(
     folder: Path, reports: Sequence[Mapping[str, Any]], state: str | None, longest: int
 ) -> tuple[Status | None, str]:
     """Return what became of a trial and why; None where it has no outcome."""
-    if (folder / "error.txt").is_file() or state == "ERROR":
-        return "failed", "error.txt" if (folder / "error.txt").is_file() else "error"
+    error = folder / "error.txt"
+    if error.is_file() or state == "ERROR":
+        text = error.read_text(encoding="utf-8", errors="replace").strip() if error.is_file() else ""
+        return "failed", text.splitlines()[-1].strip() if text else "error"
     if state in {"RUNNING", "PENDING", "PAUSED"}:
         return None, f"{state.lower()}: not finished"
     if not reports:

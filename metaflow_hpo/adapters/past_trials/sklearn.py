@@ -26,7 +26,9 @@ class SklearnSource:
 
     def knows(self, columns: Sequence[str]) -> bool:
         """Tell `cv_results_` by its columns."""
-        return any(map(_SCORE.fullmatch, columns)) and ("params" in columns or any(c.startswith(_PREFIX) for c in columns))
+        return any(map(_SCORE.fullmatch, columns)) and (
+            "params" in columns or any(c.startswith(_PREFIX) for c in columns)
+        )
 
     def read(self, address: Any, wanted: Wanted) -> Found:
         """Read the results of a search, or those of several in a folder.
@@ -41,7 +43,9 @@ class SklearnSource:
         if isinstance(results, pd.DataFrame):
             return self.read_table(results, wanted)
         path = existing(address, "scikit-learn's cv_results_")
-        files = sorted(p for p in path.iterdir() if p.suffix in {".json", ".csv", ".parquet"}) if path.is_dir() else [path]
+        files = (
+            sorted(p for p in path.iterdir() if p.suffix in {".json", ".csv", ".parquet"}) if path.is_dir() else [path]
+        )
         tables = [_read_file(file).assign(file=file.stem) for file in files]
         if not tables:
             raise InvalidTableError(f"Expected JSON, csv or parquet files in {path}; there is none.")

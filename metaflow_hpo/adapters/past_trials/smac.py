@@ -117,7 +117,9 @@ def _read_space(content: Mapping[str, Any]) -> list[Hyperparameter]:
         elif kind in {"uniform_float", "uniform_int", "normal_float", "normal_int", "beta_float", "beta_int"}:
             to = int if kind.endswith("int") else float
             default = item.get("default_value", item.get("default"))
-            made[name] = make_range(name, to(item["lower"]), to(item["upper"]), log=bool(item.get("log")), default=default)
+            made[name] = make_range(
+                name, to(item["lower"]), to(item["upper"]), log=bool(item.get("log")), default=default
+            )
     for name, condition in conditions.items():
         parent = made.get(condition["parent"])
         values = condition.get("values", [condition["value"]] if "value" in condition else [])

@@ -1,18 +1,20 @@
 """What a source of past trials is: it turns an address into trials, and says what the tool knows of their space."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError, listed
 from metaflow_hpo.hyperparameter import Hyperparameter
+from metaflow_hpo.metric import Direction
 
-Direction = Literal["max", "min"]
 Status = Literal["ok", "failed", "stopped"]
+__all__ = ["FROM_NAME", "Direction", "FileSource", "Found", "PastTrial", "Source", "Status", "TableSource", "Wanted"]
+
 FROM_NAME = "name"
 """Label by which a person says that all trials are of one task: `--task name:iris`."""
 
@@ -84,6 +86,7 @@ class Found:
         left_out: Names that are no hyperparameters, with the reason.
         notes: What a person should know, sentences.
         fidelity_unit: What `fidelity` counts.
+        features: Labels that describe the task without being asked for.
     """
 
     trials: Sequence[PastTrial]
@@ -96,6 +99,7 @@ class Found:
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     fidelity_unit: str = "steps"
+    features: Sequence[str] = ()
 
 
 class Source(Protocol):
@@ -142,6 +146,26 @@ class FileSource(Protocol):
         ...
 
 
+class UnansweredError(InvalidTableError):
+    """Something about the trials cannot be known and must be said.
+
+    Attributes:
+        asked: What, by `metric`, `mode` or `task`: a sentence's part that says what may be given.
+        metric: A metric that there is, to go on asking with.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, str]] = {
+        "metric": "--metric NAME",
+        "mode": "--mode max or --mode min",
+        "task": "--task COLUMN",
+    }
+
+    def __init__(self, asked: Mapping[str, str], metric: str | None = None) -> None:
+        self.asked, self.metric = asked, metric
+        said = "; ".join(f"{self.OPTIONS[name]}, {what}" for name, what in asked.items())
+        super().__init__(f"What cannot be known of these trials must be said: {said}.")
+
+
 def choose_metric(wanted: Wanted, present: Sequence[str], direction: Direction | None = None) -> tuple[str, Direction]:
     """Return the metric and its direction, or ask for what cannot be known in one message.
 
@@ -151,7 +175,8 @@ def choose_metric(wanted: Wanted, present: Sequence[str], direction: Direction |
         direction: Where the tool knows it.
 
     Raises:
-        InvalidTableError: If a name or direction is needed, or no trial has the metric.
+        UnansweredError: If a name or direction is needed.
+        InvalidTableError: If no trial has the metric.
     """
     if not present:
         raise InvalidTableError("Expected trials with a metric; found none. Check the address, or --only.")
@@ -161,14 +186,34 @@ def choose_metric(wanted: Wanted, present: Sequence[str], direction: Direction |
         )
     name = wanted.metric or (present[0] if len(present) == 1 else None)
     direction = wanted.mode or direction
-    asked = []
+    asked = {}
     if name is None:
-        asked.append(f"--metric NAME, one of {listed(list(present), 12)}")
+        asked["metric"] = f"its name, one of {listed(list(present), 12)}"
     if direction is None:
-        asked.append("--mode max or --mode min, whether higher or lower values are better")
+        asked["mode"] = "whether higher or lower values are better"
     if name is None or direction is None:
-        raise InvalidTableError(f"What cannot be known of these trials must be said: {'; and '.join(asked)}.")
+        raise UnansweredError(asked, metric=name or present[0])
     return name, direction
+
+
+def ask_once(read: Callable[[Wanted], Found], wanted: Wanted) -> Found:
+    """Read trials, and where something must be asked, ask for all of it in one message.
+
+    Args:
+        read: Reads with what a person has said so far.
+        wanted: That.
+
+    Raises:
+        UnansweredError: If something cannot be known.
+    """
+    try:
+        return read(wanted)
+    except UnansweredError as first:
+        try:
+            read(replace(wanted, metric=wanted.metric or first.metric, mode=wanted.mode or "max"))
+        except UnansweredError as second:
+            raise UnansweredError({**first.asked, **second.asked}, first.metric) from second
+        raise
 
 
 def missing_package(tool: str, package: str) -> InvalidTableError:

@@ -1,4 +1,4 @@
-"""The search space of past trials: ranges that the tool knows, united over its studies; the rest read off the trials."""
+"""The search space of past trials: ranges that the tool knows, united over studies; the rest is read off the trials."""
 
 import math
 from collections import Counter
@@ -133,7 +133,9 @@ def build_space(
     columns = {n: Column(n, tuple(c[n] for c in configurations if n in c)) for n in names}
     made = {n: _hold(known[n], columns[n]) if n in known else infer(columns[n]) for n in names}
     searched = {n: {t for c, t in zip(configurations, tasks, strict=True) if n in c} for n in names}
-    missing = Counter(n for c, t in zip(configurations, tasks, strict=True) for n in names if n not in c and t in searched[n])
+    missing = Counter(
+        n for c, t in zip(configurations, tasks, strict=True) for n in names if n not in c and t in searched[n]
+    )
     order = sorted(names, key=lambda n: (missing[n], n))
     space: list[Hyperparameter] = []
     for name in order:
@@ -202,11 +204,15 @@ def _find_condition(
         if isinstance(parent, Integer) and len(on | off) <= _FEW:
             choices = tuple(sorted(on | off, key=float))
             default = min(choices, key=lambda c: abs(float(c) - parent.default))
-            return Categorical(parent.name, choices, default, parent.condition), Condition(parent.name, tuple(sorted(on, key=float)))
+            return Categorical(parent.name, choices, default, parent.condition), Condition(
+                parent.name, tuple(sorted(on, key=float))
+            )
     return None
 
 
-def with_nothing_chosen(configurations: Sequence[dict[str, Any]], tasks: Sequence[str], names: Sequence[str]) -> list[str]:
+def with_nothing_chosen(
+    configurations: Sequence[dict[str, Any]], tasks: Sequence[str], names: Sequence[str]
+) -> list[str]:
     """Read gaps that no other hyperparameter explains as the choice None, where a table cannot tell both apart.
 
     Args:

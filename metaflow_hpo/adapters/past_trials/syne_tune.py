@@ -37,8 +37,8 @@ class SyneTuneSource:
         return path.is_dir() and (path / _RESULTS).is_file()
 
     def read_table(self, table: pd.DataFrame, wanted: Wanted) -> Found:
-        """Read a table of reports; its experiment is the task unless a column names it."""
-        return _read({wanted.task or "syne-tune": (table, {})}, wanted)
+        """Read a table of reports of one experiment; a column may name the task."""
+        return _read({self.name: (table, {})}, wanted)
 
     def read(self, address: Any, wanted: Wanted) -> Found:
         """Read an experiment, or all those in a folder such as `~/syne-tune`.
@@ -91,7 +91,7 @@ def _choose(
     )
     told = [m for _, m in experiments.values() if m]
     names = {name for metadata in told for name in metadata.get("metric_names", [])[:1]}
-    modes = {mode for metadata in told for mode in [metadata.get("metric_mode")] if isinstance(mode, str)}
+    modes: set[Direction] = {m["metric_mode"] for m in told if m.get("metric_mode") in {"max", "min"}}
     first = next(iter(names)) if len(names) == 1 else None
     mode: Direction | None = modes.pop() if len(modes) == 1 and wanted.metric in {None, first} else None
     metric, direction = choose_metric(Wanted(metric=wanted.metric or first, mode=wanted.mode), list(present), mode)
@@ -123,7 +123,11 @@ def _read_trial(
     value, curve = pick(points, wanted.at or "last", direction)
     seconds = [to_number(row.get("st_worker_time")) for row in rows]
     return PastTrial(
-        configuration={str(c).removeprefix(_PREFIX): from_text(v) for c, v in last.items() if str(c).startswith(_PREFIX) and not is_missing(v)},
+        configuration={
+            str(c).removeprefix(_PREFIX): from_text(v)
+            for c, v in last.items()
+            if str(c).startswith(_PREFIX) and not is_missing(v)
+        },
         value=value,
         status=status or "ok",
         reason="" if status == "ok" else f"{status} by the scheduler",

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from metaflow_hpo.adapters.past_trials.left_out import is_measured
 from metaflow_hpo.adapters.past_trials.source import (
     FROM_NAME,
     Direction,
@@ -17,11 +19,13 @@ from metaflow_hpo.adapters.past_trials.source import (
     PastTrial,
     Status,
     TableSource,
+    UnansweredError,
     Wanted,
     existing,
 )
 from metaflow_hpo.adapters.past_trials.values import from_text, pick, to_number, to_seconds, to_status
 from metaflow_hpo.errors import InvalidTableError, listed
+from metaflow_hpo.tables import HP_PREFIX
 
 STEPS = ("epoch", "epochs_done", "step", "_step", "training_iteration", "iteration", "iter")
 """Names of columns that count reports of one trial."""
@@ -78,7 +82,7 @@ def read_texts(path: Path) -> pd.DataFrame:
     uneven = next((number for number, line in enumerate(lines, 1) if len(line) != len(lines[0])), None)
     if uneven is not None:
         raise InvalidTableError(
-            f"Expected {len(lines[0])} fields on every line of {path}; found {len(lines[uneven - 1])} on line {uneven}. "
+            f"Expected {len(lines[0])} fields on every line of {path}; line {uneven} has {len(lines[uneven - 1])}. "
             "Correct it; if it is the last, the file may be cut short: export it again."
         )
     return pd.DataFrame(lines[1:], columns=lines[0], dtype=object)
@@ -111,7 +115,19 @@ def read_other_table(source: TableSource, path: Path, wanted: Wanted) -> Found:
 
 def is_missing(value: Any) -> bool:
     """Tell whether a cell is empty."""
-    return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and value != value)
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+
+
+def is_numeric(column: "pd.Series[Any]") -> bool:
+    """Tell whether a column holds numbers, written as text or not."""
+    return any(to_number(value) is not None for value in column if not is_missing(value))
+
+
+def find_measured(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Return the columns of numbers whose names say that they were measured, such as `val_loss`."""
+    return [c for c in columns if is_measured(c) and is_numeric(table[c])]
 
 
 def read_rows(
@@ -133,7 +149,7 @@ def read_rows(
     columns = [str(column) for column in table.columns]
     task = _task_column(form, columns, wanted)
     names = _hyperparameter_columns(form, columns, task)
-    rows: list[Row] = table.to_dict("records")
+    rows: Sequence[Row] = table.to_dict("records")
     dropped: Counter[str] = Counter()
     statuses: dict[str, Status | None] = {}
     if form.status is not None and form.status in columns:
@@ -147,13 +163,15 @@ def read_rows(
             dropped[f"{str(word).lower()}: not finished"] += 1
             continue
         value, curve = _read_metric(group, form, direction, wanted)
+        if status == "stopped" and len(group) == 1 and value is not None and math.isfinite(value):
+            curve = (value,)  # the last value before it was stopped
         trials.append(
             PastTrial(
                 configuration={short: from_text(last[c]) for c, short in names.items() if not is_missing(last[c])},
                 value=value,
                 status=status,
                 reason="" if status == "ok" else str(word).lower(),
-                curve=curve if len(group) > 1 else (),
+                curve=curve if len(group) > 1 or status == "stopped" else (),
                 test_value=to_number(last[form.test]) if form.test in columns else None,
                 duration_s=to_seconds(last[form.duration]) if form.duration in columns else None,
                 labels=_labels(last, form, names),
@@ -167,10 +185,16 @@ def _task_column(form: TableForm, columns: Sequence[str], wanted: Wanted) -> str
         return wanted.task.removeprefix("column:")
     if form.task in columns:
         return form.task
-    free = [c for c in columns if c not in {form.metric, form.status, form.duration} and not c.startswith(form.prefixes or "\0")]
-    raise InvalidTableError(
-        f"What cannot be known of this table must be said: which column names the task (one of {listed(free, 12)}), or, "
-        f"where all trials are of one task, {FROM_NAME}:NAME. Give --task."
+    free = [
+        c
+        for c in columns
+        if c not in {form.metric, form.status, form.duration}
+        and not c.startswith(form.prefixes or "\0")
+        and not _is_ignored(c, form)
+    ]
+    columns_left = f"one of {listed(free, 12)}, " if free else ""
+    raise UnansweredError(
+        {"task": f"which names the task, {columns_left}or {FROM_NAME}:NAME where all trials are of one"}, form.metric
     )
 
 
@@ -245,3 +269,19 @@ def find_steps(table: pd.DataFrame, key: Sequence[str]) -> str | None:
                 return name
     return None
 
+
+def found_of(frame: pd.DataFrame, metric: str) -> Found:
+    """Return the trials of a table that is a trial table already, higher being better."""
+    names = [str(c) for c in frame.columns if str(c).startswith(HP_PREFIX)]
+    described = [str(c) for c in frame.columns if str(c).startswith("mf_")]
+    trials = [
+        PastTrial(
+            configuration={name.removeprefix(HP_PREFIX): row[name] for name in names if not is_missing(row[name])},
+            value=float(row["performance"]),
+            test_value=to_number(row.get("test_performance")),
+            duration_s=to_number(row.get("duration_s")),
+            labels={"task": row["task_id"], "family": row["family"], **{name: row[name] for name in described}},
+        )
+        for row in frame.to_dict("records")
+    ]
+    return Found(trials, metric, "max", "task", features=described)

@@ -1,6 +1,6 @@
 """TaskSet: 1,000 Adam configurations on 12 text networks, real runs.
 
-The one thing to know: most final losses are worse than chance and some diverge, so losses are clipped at .75 (chance is
+Most final losses are worse than chance and some diverge, so losses are clipped at .75 (chance is
 .693); the family of a task is the cell type in its name.
 
 References:
@@ -15,11 +15,23 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.adapters.files import read_frame
+from metaflow_hpo.adapters.past_trials.source import Found, Wanted, existing
+from metaflow_hpo.adapters.past_trials.tables import found_of
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.surrogate.meta_dataset import Array
 
 CLIP = 0.75
 _CELL = re.compile(r"_(LSTM|GRU|VRNN|IRNN)\d")
+
+
+class TasksetSource:
+    """Minus the clipped losses of TaskSet."""
+
+    name = "taskset"
+
+    def read(self, address: Any, wanted: Wanted) -> Found:
+        """Read `taskset.parquet`."""
+        return found_of(import_taskset(existing(address, "TaskSet as parquet")), "minus the clipped loss")
 
 
 def import_taskset(path: Path) -> pd.DataFrame:

@@ -55,7 +55,7 @@ class TensorboardSource:
         sessions = [folder for folder, log in read.items() if log.hyperparameters]
         if not sessions:
             raise InvalidTableError(
-                f"Expected runs with hyperparameters below {root}; {len(logs)} folders have event files and none of them "
+                f"Expected runs with hyperparameters below {root}; none of its {len(logs)} logs "
                 "holds any. They are logged by the HParams plugin (`hp.hparams`, `add_hparams`)."
             )
         scalars = {session: _scalars(session, read, root) for session in sessions}

@@ -18,7 +18,9 @@ STATUSES: Mapping[str, Status] = {
     **dict.fromkeys(("pruned", "stopped", "early_stopped", "preempted"), "stopped"),
 }
 """How tools call what became of a trial, lower case."""
-UNFINISHED = frozenset(("running", "waiting", "scheduled", "pending", "paused", "queued", "idle", "candidate", "staged"))
+UNFINISHED = frozenset(
+    ("running", "waiting", "scheduled", "pending", "paused", "queued", "idle", "candidate", "staged")
+)
 """States of trials that have no outcome yet."""
 NESTED = "/"
 """Joins the names of nested hyperparameters: `{"model": {"width": 8}}` is `model/width`."""

@@ -7,15 +7,32 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.past_trials.left_out import is_measured
 from metaflow_hpo.adapters.past_trials.source import FROM_NAME, Found, PastTrial, Wanted, choose_metric, missing_package
 from metaflow_hpo.adapters.past_trials.spaces import make_choices, make_range
-from metaflow_hpo.adapters.past_trials.tables import TableForm, read_other_table, read_rows
+from metaflow_hpo.adapters.past_trials.tables import TableForm, find_measured, read_other_table, read_rows
 from metaflow_hpo.adapters.past_trials.values import flatten, pick, to_number, to_status
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.hyperparameter import Hyperparameter
 
-_ABOUT_THE_RUN = ("Name", "Agent", "State", "Notes", "User", "Tags", "Created", "Runtime", "Sweep", "Group", "Job Type", "ID", "Commit", "GitHub", "End Time", "Hostname", "Updated")
+_ABOUT_THE_RUN = (
+    "Name",
+    "Agent",
+    "State",
+    "Notes",
+    "User",
+    "Tags",
+    "Created",
+    "Runtime",
+    "Sweep",
+    "Group",
+    "Job Type",
+    "ID",
+    "Commit",
+    "GitHub",
+    "End Time",
+    "Hostname",
+    "Updated",
+)
 _SUMMARY = ("_step", "_runtime", "_timestamp", "_wandb", "epoch", "global_step", "trainer/global_step")
 _CHART = " - "
 
@@ -33,7 +50,7 @@ class WandbSource:
         """Read an export of runs: configuration first, then the summary; the boundary is not marked."""
         columns = [str(c) for c in table.columns]
         free = [c for c in columns if c not in _ABOUT_THE_RUN and c != wanted.task]
-        measured = [c for c in free if is_measured(c)]
+        measured = find_measured(table, free)
         metric, direction = choose_metric(wanted, measured if wanted.metric in {None, *measured} else free)
         ends = [columns.index(c) for c in (metric, *measured, *(s for s in _SUMMARY if s in columns))]
         config = [c for c in columns[: min(ends)] if c in free]
@@ -89,7 +106,12 @@ def read_runs(runs: Iterable[Any], wanted: Wanted, project: str) -> Found:
         project: Names the task unless something else does.
     """
     read = list(runs)
-    metrics = {m: None for run in read for m, v in dict(run.summary).items() if not m.startswith("_") and to_number(v) is not None}
+    metrics = {
+        m: None
+        for run in read
+        for m, v in dict(run.summary).items()
+        if not m.startswith("_") and to_number(v) is not None
+    }
     metric, direction = choose_metric(wanted, list(metrics))
     dropped: Counter[str] = Counter()
     trials = []
