@@ -52,13 +52,13 @@ def fit_table(
     _check_replaceable(output)
     started = time.monotonic()
     trials = read_trial_table(table, space=space, lower_is_better=lower_is_better, task_column=task_column)
-    recommender = TableRecommender.fit(trials, lower_is_better=bool(lower_is_better), has_default=space is not None)
+    recommender = TableRecommender.fit(trials, lower_is_better=trials.lower_is_better, has_default=space is not None)
     recommender = replace(recommender, interval=fit_table_interval(recommender))
     report: dict[str, Any] = {
         "folder": str(output),
         "content_sha256": recommender.content_sha256,
         "tasks": len(trials.tasks),
-        "families": len(trials.families),
+        "families": len(set(trials.families)),
         "configurations": len(trials.configurations),
         "trials": sum(len(task.positions) for task in trials.tasks),
         "meta_features": list(trials.meta_feature_names),

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metaflow_hpo.history import Array
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.sequential import Observed, Picker, RandomOrder, best_free, generator
 from metaflow_hpo.space import Configuration, SearchSpace
-from metaflow_hpo.surrogate.meta_dataset import Array
-from metaflow_hpo.surrogate.past_tasks import PastTasks
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _as_trial(configuration: Configuration, performance: float) -> Trial:
         configuration=configuration,
         strategy="hyperopt",
         seed=0,
-        fidelity_epochs=1,
+        fidelity=1,
         performance=performance,
         test_performance=np.nan,
         duration_s=0.0,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.history import Array
 from metaflow_hpo.trial import Trial
 
 QUANTILE = 0.98
@@ -99,7 +99,7 @@ class StoppingRule:
         Args:
             trials: Trials whose performance is in the unit of learning curves (balanced accuracy, R2 floored at 0).
         """
-        finished = [t.performance for t in trials if t.status == "ok" and t.fidelity_epochs == self.epochs]
+        finished = [t.performance for t in trials if t.status == "ok" and t.fidelity == self.epochs]
         return BeatenBy(self, max(finished)) if len(finished) >= MIN_TRIALS else None
 
     def to_json(self) -> dict[str, Any]:

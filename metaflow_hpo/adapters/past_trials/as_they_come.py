@@ -20,7 +20,7 @@ from metaflow_hpo.adapters.past_trials.source import (
 from metaflow_hpo.adapters.past_trials.spaces import NOTHING, as_choice
 from metaflow_hpo.adapters.past_trials.tables import read_texts
 from metaflow_hpo.adapters.past_trials.values import flatten
-from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, listed
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.space import Categorical, SearchSpace
 from metaflow_hpo.tables import HP_PREFIX
@@ -39,7 +39,7 @@ def read_history_table(
         lower_is_better: Whether the metric is a loss; a tool's table does not say.
 
     Returns:
-        The trials; None where the table is one of trials already (`performance` and `hp_*`), or of no tool.
+        The trials; None where the table is one of trials already (`performance`, `hp_*`).
 
     Raises:
         InvalidTableError: If something must be asked, or the file is another one of the tool, with the command that
@@ -52,15 +52,9 @@ def read_history_table(
     mode: Direction | None = None if lower_is_better is None else "min" if lower_is_better else "max"
     wanted = Wanted(task=task_column, mode=mode)
     try:
-        imported = build(ask_once(lambda said: source.read_table(table, said), wanted), wanted)
+        return build(ask_once(lambda said: source.read_table(table, said), wanted), wanted)
     except UnansweredError as error:
         raise InvalidTableError(_ask(path, source, error)) from error
-    if imported.frame["task_id"].nunique() < 2:
-        raise InvalidTableError(
-            f"{path.name} holds the trials of one task; it takes at least two to learn from. To go on with this one: "
-            f"metaflow-hpo recommend --recommender FOLDER --trials {path}"
-        )
-    return imported
 
 
 def read_observed_table(path: Path, space: SearchSpace) -> pd.DataFrame | None:
@@ -71,7 +65,7 @@ def read_observed_table(path: Path, space: SearchSpace) -> pd.DataFrame | None:
         space: Search space of the learner; other columns are left out.
 
     Returns:
-        One line a trial; None where the table is one of trials already, or of no tool.
+        One line a trial; None where the table is one of trials already.
 
     Raises:
         InvalidTableError: If something must be asked, or the file is another one of the tool.
@@ -102,8 +96,14 @@ def _recognise(path: Path) -> tuple[pd.DataFrame, TableSource] | None:
     if "performance" in columns and any(c.startswith(HP_PREFIX) for c in columns):
         return None
     source = find_table_source(table)
-    if source is None:
+    if source is None and ("performance" in columns or any(c.startswith(HP_PREFIX) for c in columns)):
         return None
+    if source is None:
+        raise InvalidTableError(
+            f"Expected one line a trial with task_id, performance and {HP_PREFIX}<name> in {path.name}; found "
+            f"{listed(columns, 12)}. Rename the columns, or say what they are: metaflow-hpo import-trials csv {path} "
+            "--metric COLUMN --mode max --task COLUMN --output trials.parquet"
+        )
     # As text, since `None` may be a choice.
     return (read_texts(path) if path.suffix.lower() in _TEXT else table), source
 

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.adapters.files import write_frame
 from metaflow_hpo.adapters.past_trials.left_out import why_not
 from metaflow_hpo.adapters.past_trials.source import FROM_NAME, Direction, Found, PastTrial, Wanted
-from metaflow_hpo.adapters.past_trials.spaces import as_choice, build_space, united, varies, with_nothing_chosen
+from metaflow_hpo.adapters.past_trials.spaces import as_choice, build_space, holds, united, varies, with_nothing_chosen
 from metaflow_hpo.adapters.past_trials.values import flatten, is_finite, to_number
 from metaflow_hpo.errors import InvalidTableError, listed
+from metaflow_hpo.history import History
+from metaflow_hpo.history_files import write_trials
 from metaflow_hpo.hyperparameter import Categorical, Hyperparameter
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.tables import HP_PREFIX
@@ -28,7 +29,7 @@ class Imported:
     """Past trials of another tool as a table of trials.
 
     Attributes:
-        frame: One line a trial, performance in the metric's own units; `attrs` holds metric, direction and space.
+        frame: One line a trial, performance in the metric's own units.
         space: Their search space.
         metric: Name of the metric.
         direction: Whether its higher or lower values are better.
@@ -51,9 +52,6 @@ class Imported:
     def said(self) -> tuple[str, ...]:
         """What was kept, dropped and left out, sentences for people."""
         sentences = [f"{count} trials left out: {reason}." for reason, count in self.dropped.items()]
-        stopped = self.kept.get("stopped", 0)
-        if stopped:
-            sentences.append(f"{stopped} trials left out as stopped: their values are not final.")
         if self.left_out:
             reasons = "; ".join(f"{name} ({reason})" for name, reason in self.left_out.items())
             sentences.append(f"No hyperparameters: {reasons}.")
@@ -67,7 +65,22 @@ class Imported:
         """
         if path.suffix.lower() != ".parquet":
             raise InvalidTableError(f"Expected a name that ends in .parquet; got {path.name}. Choose another one.")
-        write_frame(path, self.frame)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        said = {"space": self.space.to_json(), "lower_is_better": self.direction == "min", "notes": list(self.said)}
+        write_trials(path, self.frame, said)
+
+    def to_history(self, space: SearchSpace | None = None) -> History:
+        """Return the history of these trials.
+
+        Args:
+            space: Search space; the trials' own unless given.
+
+        Raises:
+            InvalidTableError: If no task is left on which trials differ.
+            SearchSpaceMismatchError: If a configuration lies outside a given space.
+        """
+        found = History.from_frame(self.frame, space=space or self.space, lower_is_better=self.direction == "min")
+        return replace(found, notes=(*self.said, *found.notes))
 
     def to_json(self) -> dict[str, Any]:
         """Return what was kept and what was dropped, JSON-ready."""
@@ -140,7 +153,6 @@ def build(found: Found, wanted: Wanted) -> Imported:
             "learning_curve": pd.Series([np.array(t.curve, dtype=np.float64) for t in kept], dtype="object"),
         }
     )
-    frame.attrs = {"metric": found.metric, "direction": found.direction, "space": space.to_json()}
     statuses: Counter[str] = Counter(t.status for t in kept)
     return Imported(frame, space, found.metric, found.direction, statuses, dropped, left_out, notes)
 
@@ -228,7 +240,7 @@ def _assume(
     """Fill in what trials lack that are older than a hyperparameter."""
     for name, value in wanted.assume.items():
         condition = known[name].condition if name in known else None
-        lacking = [c for c in configurations if name not in c and (condition is None or condition.holds(c))]
+        lacking = [c for c in configurations if name not in c and (condition is None or holds(condition, c))]
         for configuration in lacking:
             configuration[name] = value
         notes.append(f"{name} = {value} was assumed in {len(lacking)} trials that lack it.")

@@ -15,8 +15,9 @@ from metaflow_hpo.adapters.past_trials.tables import (
     read_any_table,
     read_rows,
 )
-from metaflow_hpo.adapters.past_trials.values import STATUSES, UNFINISHED
+from metaflow_hpo.adapters.past_trials.values import UNFINISHED
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.trial_rows import KNOWN_STATUSES
 
 PREFIXES = (
     "hp_",
@@ -103,4 +104,4 @@ def _candidates(table: pd.DataFrame, columns: Sequence[str], prefixes: Sequence[
 def _is_status(column: "pd.Series[Any]") -> bool:
     """Tell a column of statuses from one of a hyperparameter that is called so: one word at least is known."""
     words = {str(value).strip().lower() for value in column if not is_missing(value)}
-    return bool(words & (set(STATUSES) | UNFINISHED))
+    return bool(words & (set(KNOWN_STATUSES) | UNFINISHED))

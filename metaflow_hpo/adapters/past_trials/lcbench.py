@@ -18,7 +18,7 @@ from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.past_trials.source import Found, Wanted, existing
 from metaflow_hpo.adapters.past_trials.tables import found_of
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.history import Array
 
 HYPERPARAMETERS = (
     "batch_size",

@@ -22,7 +22,7 @@ from metaflow_hpo.adapters.past_trials.source import (
 )
 from metaflow_hpo.adapters.past_trials.spaces import make_choices, make_range
 from metaflow_hpo.adapters.past_trials.tables import TableForm, read_other_table, read_rows
-from metaflow_hpo.adapters.past_trials.values import STATUSES, plain
+from metaflow_hpo.adapters.past_trials.values import plain, to_status
 from metaflow_hpo.errors import InvalidTableError, listed
 from metaflow_hpo.hyperparameter import Hyperparameter
 
@@ -182,7 +182,7 @@ def _read_trial(study: "optuna.Study", trial: "optuna.trial.FrozenTrial", object
     values = trial.values
     if state == "PRUNED" and values is None and len(study.directions) > 1:
         return "pruned without values"
-    status = STATUSES[state.lower()]
+    status = to_status(state) or "failed"
     curve = tuple(value for _, value in sorted(trial.intermediate_values.items()) if math.isfinite(value))
     value = None if values is None or objective >= len(values) else values[objective]
     started, ended = trial.datetime_start, trial.datetime_complete

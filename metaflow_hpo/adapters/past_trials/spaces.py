@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from metaflow_hpo.hyperparameter import Categorical, Condition, Float, Hyperparameter, Integer
+from metaflow_hpo.infer_space import is_log_scale
 from metaflow_hpo.space import SearchSpace
-from metaflow_hpo.surrogate.infer_space import is_log_scale
 
 NOTHING = "None"
 """How the choice None is written."""
@@ -148,7 +148,18 @@ def build_space(
                 parent, condition = found
                 space[[one.name for one in space].index(parent.name)] = parent
         space.append(replace(hp, condition=condition))
-    return SearchSpace(tuple(_parents_first(space)))
+    return SearchSpace(tuple(_allow_gaps(hp, configurations) for hp in _parents_first(space)))
+
+
+def _allow_gaps(hp: Hyperparameter, configurations: Configurations) -> Hyperparameter:
+    """Return a hyperparameter as optional where a trial lacks it for no reason that the space tells."""
+    lacks = any(hp.name not in c and (hp.condition is None or holds(hp.condition, c)) for c in configurations)
+    return replace(hp, optional=lacks)
+
+
+def holds(condition: Condition, configuration: Mapping[str, Any]) -> bool:
+    """Tell whether a condition holds in a configuration whose values are not yet written as choices."""
+    return condition.parent in configuration and as_choice(configuration[condition.parent]) in condition.values
 
 
 def _parents_first(space: Sequence[Hyperparameter]) -> list[Hyperparameter]:

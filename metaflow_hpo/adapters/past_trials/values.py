@@ -11,13 +11,8 @@ import pandas as pd
 
 from metaflow_hpo.adapters.past_trials.source import Status
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.trial_rows import KNOWN_STATUSES
 
-STATUSES: Mapping[str, Status] = {
-    **dict.fromkeys(("ok", "complete", "completed", "finished", "done", "success", "succeeded", "terminated"), "ok"),
-    **dict.fromkeys(("fail", "failed", "crashed", "killed", "error", "errored", "invalid", "abandoned"), "failed"),
-    **dict.fromkeys(("pruned", "stopped", "early_stopped", "preempted"), "stopped"),
-}
-"""How tools call what became of a trial, lower case."""
 UNFINISHED = frozenset(
     ("running", "waiting", "scheduled", "pending", "paused", "queued", "idle", "candidate", "staged")
 )
@@ -101,12 +96,12 @@ def to_status(word: Any) -> Status | None:
         InvalidTableError: If the word is not known: a trial must not fail silently because of it.
     """
     lower = str(word).strip().lower().rpartition(".")[2]
-    if lower in STATUSES:
-        return STATUSES[lower]
+    if lower in KNOWN_STATUSES:
+        return KNOWN_STATUSES[lower]
     if lower in UNFINISHED:
         return None
     raise InvalidTableError(
-        f"Unknown status {word!r}; expected one of {', '.join(sorted(STATUSES))}, or of unfinished trials "
+        f"Unknown status {word!r}; expected one of {', '.join(sorted(KNOWN_STATUSES))}, or of unfinished trials "
         f"{', '.join(sorted(UNFINISHED))}. Rename it in the table."
     )
 

@@ -42,7 +42,7 @@ def test_optunas_export_is_read_where_the_direction_is_said(studies):
     found = read_trial_table(studies, lower_is_better=False)
     assert [task.task_id for task in found.tasks] == ["digits", "iris", "wine"]
     assert sum(len(task.positions) for task in found.tasks) == 27  # with the failed ones, which count as the worst
-    assert any("3 trials left out as stopped" in note for note in found.notes)
+    assert any("3 of 30 trials were stopped" in note for note in found.notes)
     assert set(found.tasks[0].duration_s[found.tasks[0].performance > 0.6]) == {0.026059}
 
 
@@ -57,7 +57,7 @@ def test_what_cannot_be_known_is_asked_for_with_the_command_that_converts(studie
 def test_one_study_is_not_enough_and_the_message_says_what_is_meant(studies):
     frame = pd.read_csv(studies)
     frame[frame["study"] == "iris"].to_csv(studies, index=False)
-    with pytest.raises(InvalidTableError, match=r"at least two to learn from.*--recommender FOLDER --trials"):
+    with pytest.raises(InvalidTableError, match=r"at least two families.*--recommender FOLDER --trials"):
         read_trial_table(studies, lower_is_better=False)
 
 
@@ -94,12 +94,13 @@ def test_a_table_of_mlflow_asks_for_metric_and_direction(tmp_path):
         read_history_table(tmp_path / "runs.csv")
 
 
-def test_a_trial_table_and_a_table_of_no_tool_are_left_alone(tmp_path):
+def test_a_trial_table_is_left_alone_and_a_table_of_no_tool_gives_the_command(tmp_path):
     pd.DataFrame({"task_id": ["a", "b"], "hp_x": [1, 2], "performance": [1, 2]}).to_csv(tmp_path / "t.csv", index=False)
     assert read_history_table(tmp_path / "t.csv") is None
     pd.DataFrame({"a": [1, 2], "b": [1, 2]}).to_csv(tmp_path / "t.csv", index=False)
-    assert read_history_table(tmp_path / "t.csv") is None
-    assert read_observed_table(tmp_path / "t.csv", SPACE) is None
+    for read in (read_history_table, lambda path: read_observed_table(path, SPACE)):
+        with pytest.raises(InvalidTableError, match=r"found 'a', 'b'.*metaflow-hpo import-trials csv .*t.csv --metric"):
+            read(tmp_path / "t.csv")
 
 
 def test_a_file_that_is_no_table_gives_the_command_that_converts_it(tmp_path):

@@ -3,10 +3,12 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from metaflow_hpo.actions.past_trials import import_trials
 from metaflow_hpo.adapters.past_trials.registry import SOURCES, get_source
 from metaflow_hpo.adapters.past_trials.source import Source
 from metaflow_hpo.cli import app
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.history import History
 
 
 @pytest.fixture
@@ -66,3 +68,13 @@ def test_wrong_usage_is_told_before_anything_is_read(table, tmp_path):
     assert run("csv", table, "--mode", "max", "--assume", "x", "--output", tmp_path / "p.parquet").exit_code == 2
     missing = run("csv", tmp_path / "none.csv", "--mode", "max", "--output", tmp_path / "p.parquet")
     assert isinstance(missing.exception, MetaflowHPOError)
+
+
+def test_what_is_written_is_read_back_with_its_space_and_direction(table, tmp_path):
+    assert run("csv", table, "--mode", "min", "--output", tmp_path / "sub" / "past.parquet").exit_code == 0
+    history = History.read(tmp_path / "sub" / "past.parquet")
+    assert history.lower_is_better
+    assert history.task_ids == ("iris", "wine")
+    assert history.performance.max() == -0.51
+    assert history.space.to_json() == import_trials("csv", table, mode="min").space.to_json()
+    assert "No hyperparameters: seed (a seed)." in history.notes
