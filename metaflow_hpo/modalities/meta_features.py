@@ -2,21 +2,19 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError, listed
+from metaflow_hpo.tables import META_PREFIX
 from metaflow_hpo.task import TaskData
 
 Role = Literal["size", "chance", "landmark", "plain"]
 """`size`: how large, in logarithms, beyond which nothing is known. `chance`: what guessing gives. `landmark`: a
 performance that a learner may be expected to reach, in the metric that learning curves are measured in."""
-
-PREFIX = "mf_"
-"""What the names of columns of meta-features begin with."""
 
 Array = NDArray[np.float64]
 Columns = Mapping[str, Array]
@@ -42,20 +40,21 @@ class MetaFeatureGroup:
         modalities: Whose tasks it describes; empty for all.
         measure: Returns the finite values of `features` for a task, whose test rows it does not look at.
         prefix: What the names of its columns begin with; made of name and version unless given.
-        chance: Returns the performance of guessing `(T,)`, in [0, 1]; the one feature with that role unless given.
+        chance: Returns the performance of guessing `(T,)`, in [0, 1]; the feature with that role unless given. This and
+            the next two get the columns that are there, and return None where these do not tell.
         more_sizes: Returns sizes `(T, S)` that follow from features, to be known beside those with that role.
         finds_nothing: Tells `(T,)` whether nothing that was tried is better than guessing; unknown unless given.
     """
 
     name: str
     version: int
-    features: Mapping[str, MetaFeature]
+    features: Mapping[str, MetaFeature] = field(hash=False)
     modalities: tuple[str, ...]
     measure: Callable[[Any], Mapping[str, float]]
     prefix: str = ""
-    chance: Callable[[Columns], Array] | None = None
-    more_sizes: Callable[[Columns], Array] | None = None
-    finds_nothing: Callable[[Columns], NDArray[np.bool_]] | None = None
+    chance: Callable[[Columns], Array | None] | None = None
+    more_sizes: Callable[[Columns], Array | None] | None = None
+    finds_nothing: Callable[[Columns], NDArray[np.bool_] | None] | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.version < 1:
@@ -65,10 +64,12 @@ class MetaFeatureGroup:
             )
         wrong = [name for name, feature in self.features.items() if feature.role not in get_args(Role)]
         if wrong:
-            raise MetaflowHPOError(f"{self}: expected a role among {', '.join(get_args(Role))}; {listed(wrong)} has none.")
+            raise MetaflowHPOError(
+                f"{self}: expected a role among {', '.join(get_args(Role))}; {listed(wrong)} has another one."
+            )
         if not self.prefix:
             version = "" if self.version == 1 else f"v{self.version}."
-            object.__setattr__(self, "prefix", f"{PREFIX}{self.name}.{version}")
+            object.__setattr__(self, "prefix", f"{META_PREFIX}{self.name}.{version}")
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version}"

@@ -3,7 +3,6 @@
 There is no `describe` here: groups of meta-features do that, those that come with the modality and those of others.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -123,12 +122,3 @@ class Fingerprinting(Protocol):
 
     def fingerprint(self, data: Any) -> frozenset[str]:
         """Return digests of the parts of a task; tasks with many common ones are relatives."""
-
-
-def split_test(is_test: NDArray[np.bool_]) -> Split:
-    """Return all training rows and the test rows."""
-    return Split(np.flatnonzero(~is_test), np.flatnonzero(is_test))
-
-
-Described = Mapping[str, float]
-"""Meta-features of a task by their columns."""

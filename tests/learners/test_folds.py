@@ -10,14 +10,16 @@ from sklearn.datasets import load_diabetes, load_iris
 
 from metaflow_hpo.collect.trials import refit_trial, train_trials
 from metaflow_hpo.errors import MetaflowHPOError, SearchSpaceMismatchError
-from metaflow_hpo.learners.fold import Fold, FoldOutcome
-from metaflow_hpo.learners.folds import assign_folds, count_folds, make_folds, prepare_folds
+from metaflow_hpo.learners.fold import FoldOutcome
+from metaflow_hpo.learners.folds import make_folds, prepare_folds
 from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Fidelity
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
 from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.metric import Metric
+from metaflow_hpo.modalities.modality import Fold
+from metaflow_hpo.modalities.splits import assign_folds, count_folds
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Float, SearchSpace

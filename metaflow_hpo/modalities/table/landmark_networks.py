@@ -10,13 +10,15 @@ References:
 
 import hashlib
 import math
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.space import configuration_id
+from metaflow_hpo.blas import single_threaded_blas
+from metaflow_hpo.modalities.modality import Fold
+from metaflow_hpo.space import Value, configuration_id
 
 FloatArray = NDArray[np.float32]
 
@@ -28,7 +30,7 @@ _BATCH = 64
 _DROPOUT = 0.1
 _WEIGHT_DECAY = 1e-4
 _MEAN, _SQUARE, _EPSILON = 0.9, 0.999, 1e-8
-_RECIPE = {
+_RECIPE: dict[str, Value] = {
     "batch_size": _BATCH, "optimizer": "adam", "weight_decay": _WEIGHT_DECAY, "dropout": _DROPOUT, "layers": _LAYERS,
     "width": _WIDTH, "shape": "rectangular", "activation": "relu", "schedule": "constant",
 }  # fmt: skip
@@ -37,47 +39,28 @@ _RECIPE = {
 _MANTISSA = np.uint64(2**53 - 1)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Prepared rows to learn from and to be scored on.
-
-    Attributes:
-        x_train: `(n, D)`.
-        y_train: `(n,)` class numbers, or a standardised target.
-        x_valid: `(m, D)`.
-        y_valid: `(m,)`.
-        classes: Number of classes; 0 for regression.
-    """
-
-    x_train: FloatArray
-    y_train: NDArray[np.generic]
-    x_valid: FloatArray
-    y_valid: NDArray[np.generic]
-    classes: int
-
-
-def train_network(rows: Rows, learning_rate: float, epochs: int) -> NDArray[np.float64]:
+def train_network(fold: Fold, learning_rate: float, epochs: int) -> NDArray[np.float64]:
     """Train a network and score it on the validation rows.
 
     Returns:
         `(E',)` balanced accuracy or R2 after each epoch; fewer than `epochs` where it diverged.
     """
-    widths = (rows.x_train.shape[1], *[_WIDTH] * _LAYERS, rows.classes or 1)
-    parameters, order, dropout = _draw(widths, len(rows.x_train), learning_rate, epochs)
+    widths = (fold.x_train.shape[1], *[_WIDTH] * _LAYERS, fold.classes or 1)
+    parameters, order, dropout = _draw(widths, len(fold.x_train), learning_rate, epochs)
     network = _Network(widths, parameters)
     optimizer = _Adam(network.parameters, learning_rate)
-    weights = _weigh(rows)
+    weights = _weigh(fold)
     scores: list[float] = []
-    with np.errstate(over="ignore", invalid="ignore"):
+    with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
         for epoch in order:
             for start in range(0, len(epoch), _BATCH):
                 chosen = epoch[start : start + _BATCH]
-                outputs = network.forward(rows.x_train[chosen], dropout)
-                optimizer.step(network.backward(_differentiate(outputs, rows.y_train[chosen], rows.classes)))
-            outputs = network.forward(rows.x_valid)
-            if not _measure_loss(outputs, rows.y_valid, rows.classes) <= MAX_LOSS:
+                outputs = network.forward(fold.x_train[chosen], dropout)
+                optimizer.step(network.backward(_differentiate(outputs, fold.y_train[chosen], fold.classes)))
+            outputs = network.forward(fold.x_valid)
+            if not _measure_loss(outputs, fold.y_valid, fold.classes) <= MAX_LOSS:
                 break
-            scores.append(_score(outputs, rows, weights))
+            scores.append(_score(outputs, fold, weights))
     return np.array(scores)
 
 
@@ -177,17 +160,17 @@ def _draw(
     return np.concatenate(layers), order, dropout
 
 
-def _differentiate(outputs: FloatArray, y: NDArray[np.generic], classes: int) -> FloatArray:
+def _differentiate(outputs: FloatArray, y: NDArray[Any], classes: int) -> FloatArray:
     """Return the gradient of the mean loss, `(B, k)`: cross entropy, or squared error."""
     if classes == 0:
-        return np.float32(2 / len(y)) * (outputs - y.astype(np.float32)[:, None])
+        return np.asarray(np.float32(2 / len(y)) * (outputs - y.astype(np.float32)[:, None]))
     raised = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     error = raised / raised.sum(axis=1, keepdims=True)
     error[np.arange(len(y)), y] -= 1
-    return error / np.float32(len(y))
+    return np.asarray(error / np.float32(len(y)))
 
 
-def _measure_loss(outputs: FloatArray, y: NDArray[np.generic], classes: int) -> float:
+def _measure_loss(outputs: FloatArray, y: NDArray[Any], classes: int) -> float:
     if classes == 0:
         return float(np.mean((outputs[:, 0] - y) ** 2))
     shifted = outputs - outputs.max(axis=1, keepdims=True)
@@ -195,17 +178,17 @@ def _measure_loss(outputs: FloatArray, y: NDArray[np.generic], classes: int) -> 
     return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - chosen))
 
 
-def _weigh(rows: Rows) -> NDArray[np.float64]:
+def _weigh(fold: Fold) -> NDArray[np.float64]:
     """Return one weight a validation row: weighted hits sum to the balanced accuracy, squared errors to 1 - R2."""
-    y = rows.y_valid
-    if rows.classes == 0:
+    y = fold.y_valid
+    if fold.classes == 0:
         spread = float(np.sum((y.astype(np.float64) - y.mean(dtype=np.float64)) ** 2))
         return np.full(len(y), 1 / spread if spread > 0 else 0.0)
-    counts = np.bincount(y, minlength=rows.classes)
+    counts = np.bincount(y, minlength=fold.classes)
     return np.asarray(1.0 / (counts[y] * np.count_nonzero(counts)))
 
 
-def _score(outputs: FloatArray, rows: Rows, weights: NDArray[np.float64]) -> float:
-    if rows.classes == 0:
-        return float(1 - (weights * (outputs[:, 0] - rows.y_valid) ** 2).sum())
-    return float(weights[outputs.argmax(axis=1) == rows.y_valid].sum())
+def _score(outputs: FloatArray, fold: Fold, weights: NDArray[np.float64]) -> float:
+    if fold.classes == 0:
+        return float(1 - (weights * (outputs[:, 0] - fold.y_valid) ** 2).sum())
+    return float(weights[outputs.argmax(axis=1) == fold.y_valid].sum())

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters.sources.task_files import read_task, write_task
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.modalities.table.task_files import read_task, write_task
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 
 
