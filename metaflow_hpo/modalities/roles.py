@@ -84,6 +84,11 @@ def _find(names: tuple[str, ...]) -> Roles:
     return Roles(names, tuple((group, there) for group, there in groups if there))
 
 
+def _owner(column: str) -> MetaFeatureGroup | None:
+    owners = [group for group in known_groups() if column.startswith(group.prefix)]
+    return max(owners, key=lambda group: len(group.prefix), default=None)
+
+
 def select_features(values: Mapping[str, float], names: Sequence[str]) -> Array:
     """Return the meta-features that something was learned with, `(M,)`; others that were given are left out.
 
@@ -96,10 +101,9 @@ def select_features(values: Mapping[str, float], names: Sequence[str]) -> Array:
     """
     missing = [name for name in names if name not in values]
     if missing:
-        groups = sorted({f"{group}" for group in known_groups() for name in missing if name.startswith(group.prefix)})
-        whose = f" of the group {', '.join(groups)}" if groups else ""
+        whose = "".join(f" of the group {group}" for group in dict.fromkeys(map(_owner, missing)) if group is not None)
         raise InvalidTableError(
-            f"Expected the {len(names)} meta-features that was learned with; missing {listed(missing)}{whose}. "
+            f"Expected the {len(names)} meta-features that this learned from; missing {listed(missing)}{whose}. "
             "Describe the task with the groups and versions of that time, or fit again with those there are now."
         )
     row = np.array([values[name] for name in names], dtype=np.float64)
