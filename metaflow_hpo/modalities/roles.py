@@ -85,8 +85,7 @@ def _find(names: tuple[str, ...]) -> Roles:
 
 
 def _owner(column: str) -> MetaFeatureGroup | None:
-    owners = [group for group in known_groups() if column.startswith(group.prefix)]
-    return max(owners, key=lambda group: len(group.prefix), default=None)
+    return next((group for group in known_groups() if column in group.columns), None)
 
 
 def select_features(values: Mapping[str, float], names: Sequence[str]) -> Array:

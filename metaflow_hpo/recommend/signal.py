@@ -16,6 +16,10 @@ def lacks_signal(meta_features: Mapping[str, float]) -> bool:
 
     Args:
         meta_features: By name; where they do not tell, the answer is False.
+
+    Raises:
+        FloatingPointError: If a size is so large or so small that one cannot compute with it.
     """
     row = np.array([list(meta_features.values())], dtype=np.float64)
-    return bool(Roles.of(tuple(meta_features)).finds_nothing(row)[0])
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        return bool(Roles.of(tuple(meta_features)).finds_nothing(row)[0])

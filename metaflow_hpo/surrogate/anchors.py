@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from metaflow_hpo.history import Array
 from metaflow_hpo.modalities.roles import Roles
-from metaflow_hpo.surrogate.meta_dataset import Array
 
 _UNKNOWN = (0.3, 0.8)
 """Of tasks that are described without landmarks."""
