@@ -4,8 +4,9 @@ The one thing to know: where a past task never tried a configuration of the pool
 own* trials fills the cell and says how sure it is. Nothing of one task enters another one here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from metaflow_hpo.surrogate.gaussian_process import GaussianProcess
 from metaflow_hpo.surrogate.meta_dataset import Array, IntArray, MetaDataset
 from metaflow_hpo.surrogate.targets import rank_scores
 from metaflow_hpo.surrogate.trial_table import TrialTable
+
+_Learned = TypeVar("_Learned")
 
 MAX_FITTED_TRIALS = 300
 """Trials of a task that its process is conditioned on; the others of a longer task are spread evenly away."""
@@ -49,10 +52,19 @@ class PastTasks:
     default: int
     families: tuple[str, ...]
 
+    _learned: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
     @property
     def is_shared(self) -> bool:
         """Whether every past task tried every configuration of the pool."""
         return not self.deviation.any()
+
+    def learn(self, fit: "Callable[[PastTasks], _Learned]") -> "_Learned":
+        """Return what a function learns from these tasks; it is called once, for however many new tasks."""
+        if fit not in self._learned:
+            self._learned[fit] = fit(self)
+        learned: _Learned = self._learned[fit]
+        return learned
 
 
 @dataclass
