@@ -1,4 +1,4 @@
-"""Contract tests that a plug-in can run on itself: each raises an `AssertionError` that says what is not as expected."""
+"""Contract tests that a plug-in can run on itself; each raises an `AssertionError` that says what was expected."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -119,7 +119,7 @@ def _train(space: SearchSpace, configuration: Configuration, fidelity: int, *, f
         configuration=configuration,
         strategy="checked",
         seed=0,
-        fidelity_epochs=fidelity,
+        fidelity=fidelity,
         performance=performance,
         test_performance=float("nan"),
         duration_s=1.0,
@@ -149,9 +149,7 @@ def _check_pending(factory: StrategyFactory, context: StrategyContext) -> None:
         "with trials pending the same seed gives the same",
         asked,
     )
-    _expect(
-        len({tuple(c.items()) for c in asked}) == len(asked), "what is pending is not asked for again", asked
-    )
+    _expect(len({tuple(c.items()) for c in asked}) == len(asked), "what is pending is not asked for again", asked)
 
 
 def _check_failures(factory: StrategyFactory, context: StrategyContext) -> None:
@@ -164,5 +162,3 @@ def _check_failures(factory: StrategyFactory, context: StrategyContext) -> None:
 def _expect(is_so: bool, what: str, found: object) -> None:
     if not is_so:
         raise AssertionError(f"Expected of a strategy that {what}; found {found}.")
-
-

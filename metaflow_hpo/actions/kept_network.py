@@ -13,13 +13,13 @@ import pandas as pd
 from metaflow_hpo.adapters.logged_model import NETWORK, fetch_surrogate, log_network
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.trial import Trial
 
 _ADDRESS = re.compile(r"(?:models:/)?([^/]+)/(\d+)")
 
 
-def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) -> dict[str, Any] | None:
+def keep_network(pipeline: Pipeline, data: TableData, trial: Trial, run_id: str) -> dict[str, Any] | None:
     """Register the refit of a trial on all training rows, whose test performance the trial reports.
 
     Args:
@@ -36,7 +36,7 @@ def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) 
 
     if trial.status == "failed" or trial.learner != "mlp":
         return None
-    network = fit_network(data, trial.configuration, seed=trial.seed, epochs=trial.fidelity_epochs)
+    network = fit_network(data, trial.configuration, seed=trial.seed, epochs=trial.fidelity)
     if network is None:
         return None
     name, client = f"{pipeline.settings.model_name}_{data.task.task_id}", pipeline.tracking.client()

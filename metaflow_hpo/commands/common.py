@@ -10,8 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
+    from metaflow_hpo.modalities.table.table_data import TableData
     from metaflow_hpo.space import Configuration
-    from metaflow_hpo.task import TaskData
     from metaflow_hpo.trial import Trial
 
 TABLE_HELP = "Your table: csv, JSON lines, Excel or parquet; .gz, .bz2, .xz and .zip are unpacked."
@@ -93,7 +93,7 @@ def opened(learner: str | None = None, *, quiet: bool = False) -> "Iterator[Pipe
 
 
 def write_script(
-    pipeline: "Pipeline", script: Path, table: Path, rows: "TaskData", configuration: "Configuration", seed: int = 0
+    pipeline: "Pipeline", script: Path, table: Path, rows: "TableData", configuration: "Configuration", seed: int = 0
 ) -> None:
     """Write the script of `--script` and say how to run it."""
     from metaflow_hpo.actions import script as scripts
@@ -105,6 +105,6 @@ def write_script(
 
 def describe_trial(trial: "Trial", metric: str) -> dict[str, Any]:
     """Return what a person wants to know of a trial, JSON-ready."""
-    names = ("status", "reason", "performance", "test_performance", "duration_s", "fidelity_epochs", "seed")
-    common = {name: getattr(trial, name) for name in names}
+    names = ("status", "reason", "performance", "test_performance", "duration_s", "seed")
+    common = {name: getattr(trial, name) for name in names} | {f"fidelity_{trial.fidelity_unit}": trial.fidelity}
     return {"configuration": dict(trial.configuration), "metric": metric, **common, "scores": dict(trial.scores)}

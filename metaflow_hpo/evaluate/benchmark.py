@@ -47,8 +47,8 @@ BASELINES = (
 PEERS = ("optuna_gp", "hyperopt", "syne_tune_cts", "syne_tune_zero_shot", "flaml_zero_shot")
 """Other people's recommenders, run with their own code."""
 DEFAULT_NAMES = (RECOMMENDED, *BASELINES)
-_SEEDLESS = {RECOMMENDED, "default", "mean_rank", "portfolio", "portfolio_ranks", "nearest_task", "gp_warm", "meta_gp"}
-_SEEDLESS |= {"syne_tune_zero_shot", "flaml_zero_shot", "sobol", "grid", *ABLATIONS}
+SEEDLESS = {RECOMMENDED, "default", "mean_rank", "portfolio", "portfolio_ranks", "nearest_task", "gp_warm", "meta_gp"}
+SEEDLESS |= {"syne_tune_zero_shot", "flaml_zero_shot", "sobol", "grid", *ABLATIONS}
 """Those for which the seed does not matter; they run once."""
 KS = (1, 3, 5, 10, 25, 50)
 MAX_JUDGED = 200
@@ -167,7 +167,7 @@ def _reveal(configuration: Configuration, performance: float) -> Trial:
         configuration=configuration,
         strategy="replayed",
         seed=0,
-        fidelity_epochs=1,
+        fidelity=1,
         performance=performance,
         test_performance=np.nan,
         duration_s=0.0,
@@ -263,7 +263,7 @@ def _run_unit(history: History, plan: Plan, name: str, fold: IntArray, judged: I
                 seen[key] = Pool(past.space, past.configurations), past
             pool, past = seen[key]
             runs = []
-            for seed in range(1 if name in _SEEDLESS else plan.seeds):
+            for seed in range(1 if name in SEEDLESS else plan.seeds):
                 context = StrategyContext(
                     space=history.table.space,
                     seed=_seed(seed, tasks[t].task_id),

@@ -80,7 +80,8 @@ class HalvingStrategy(Strategy):
     def tell(self, trials: Sequence[Trial]) -> None:
         """Hear outcomes; with the last one of a rung its best go on, or a new bracket starts."""
         for trial in trials:
-            if trial.configuration_id in self._rung_names and trial.configuration_id not in self._heard:
+            name = trial.configuration_id
+            if trial.fidelity == self.fidelity and name in self._rung_names and name not in self._heard:
                 self._hear(trial)
 
     def _hear(self, trial: Trial) -> None:

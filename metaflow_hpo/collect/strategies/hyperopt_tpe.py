@@ -20,7 +20,7 @@ def make_hyperopt(context: StrategyContext) -> ProposingStrategy:
     References:
         Bergstra, Yamins, Cox 2013, Making a science of model search.
     """
-    return ProposingStrategy(context, _Proposer(context.space), starts=RANDOM_STARTS, batch_size=1)
+    return ProposingStrategy(context, _Proposer(context.space), starts=RANDOM_STARTS)
 
 
 class _Proposer:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 RANDOM_STARTS = 10
 """As many as Optuna's samplers have."""
-_BATCH = 4
 
 
 def make_tpe(context: StrategyContext) -> ProposingStrategy:
@@ -44,7 +43,7 @@ def make_gp(context: StrategyContext) -> ProposingStrategy:
 
 def _make(context: StrategyContext, sampler: "Callable[..., optuna.samplers.BaseSampler]") -> ProposingStrategy:
     propose = partial(_propose, context.space, sampler)
-    return ProposingStrategy(context, propose, starts=RANDOM_STARTS, batch_size=_BATCH)
+    return ProposingStrategy(context, propose, starts=RANDOM_STARTS)
 
 
 def _propose(

@@ -22,11 +22,10 @@ class ProposingStrategy(OneByOneStrategy):
         context: What it is made from.
         propose: The optimiser; it need hold no state.
         starts: How many random configurations come first.
-        batch_size: See `Strategy`.
     """
 
-    def __init__(self, context: StrategyContext, propose: Propose, *, starts: int, batch_size: int) -> None:
-        super().__init__(batch_size)
+    def __init__(self, context: StrategyContext, propose: Propose, *, starts: int) -> None:
+        super().__init__(context.parallel)
         self._context = context
         self._ask_optimiser = propose
         self._starts = starts

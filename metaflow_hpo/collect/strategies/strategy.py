@@ -54,6 +54,7 @@ class StrategyContext:
         seed: Seed of everything random.
         budget: Trials of the whole search, at least 1.
         fidelity: Full fidelity of the search.
+        parallel: How many trials are trained at once: the batch size of strategies that learn from them.
         pool: Configurations to which proposals are confined; None for the whole space.
         past: Past tasks, for strategies that learn from them; None where there are none.
         meta_features: `(M,)` of the task, raw, NaN where not known; None where nothing is known of it.
@@ -63,6 +64,7 @@ class StrategyContext:
     seed: int = 0
     budget: int = 1
     fidelity: int = 1
+    parallel: int = 4
     pool: Pool | None = None
     past: Any = None
     meta_features: Array | None = None

@@ -27,7 +27,6 @@ RGPE_DROPPED_QUANTILE = 0.95
 RGPE_DEVIATION = 0.1
 """Least deviation of a past task's process: at its own trials a process with noise is not certain either."""
 MAX_CTS_ROWS = 20_000
-_BATCH = 4
 _CANDIDATES = 2_000
 """Configurations among which expected improvement is looked for where there is no pool."""
 
@@ -57,7 +56,7 @@ class GaussianProcessStrategy(OneByOneStrategy):
     """
 
     def __init__(self, context: StrategyContext, pool: Pool | None, first: First, starts: int) -> None:
-        super().__init__(_BATCH)
+        super().__init__(context.parallel)
         self._space, self._seed = context.space, context.seed
         self._pool = pool
         self._first = first(context, self._record)
@@ -121,7 +120,7 @@ class RankingWeightedEnsemble(PoolStrategy):
     """
 
     def __init__(self, context: StrategyContext) -> None:
-        super().__init__(context, _BATCH)
+        super().__init__(context, context.parallel)
         self._past = past_of(context).learn(_Standardised.of)
         self._first = make_portfolio(context, self._record)
 

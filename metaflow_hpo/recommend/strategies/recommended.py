@@ -82,7 +82,7 @@ class AdaptiveStrategy(PoolStrategy):
     """
 
     def __init__(self, context: StrategyContext, settings: AdaptiveSettings = TABLE) -> None:
-        super().__init__(context, batch_size=4)
+        super().__init__(context, context.parallel)
         recommender = past_of(context).learn(_Fit(settings))
         features = features_of(context)
         self._task = recommender.begin(features, is_novel=is_beyond(recommender.percentile(features)))

@@ -143,9 +143,9 @@ def test_what_was_told_without_being_asked_for_is_passed_over():
     assert strategy.ask(2) == play("sobol", 5)[3:]
 
 
-@pytest.mark.parametrize(("name", "size"), [("sobol", UNLIMITED), ("random", UNLIMITED), ("tpe", 4), ("hyperopt", 1)])
+@pytest.mark.parametrize(("name", "size"), [("sobol", UNLIMITED), ("random", UNLIMITED), ("tpe", 3), ("hyperopt", 3)])
 def test_the_batch_size_says_how_long_a_strategy_goes_without_hearing(name, size):
-    assert make_strategy(name, StrategyContext(SPACE, seed=0, budget=10, fidelity=FIDELITY)).batch_size == size
+    assert make_strategy(name, StrategyContext(SPACE, budget=10, fidelity=FIDELITY, parallel=3)).batch_size == size
 
 
 def test_sobol_starts_with_the_default_and_ignores_the_seed():

@@ -1,25 +1,24 @@
-"""The contract of sequential recommenders: every contender passes every test of this class."""
-
-from importlib.util import find_spec
+"""What holds for every strategy that a benchmark replays, beside the contract of strategies."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from metaflow_hpo.collect.strategies.pool import Pool
+from metaflow_hpo.collect.strategies.registry import LEARNING, STRATEGY_NAMES, make_strategy
+from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.evaluate.benchmark import replay
-from metaflow_hpo.recommend.contenders import ABLATIONS, CONTENDERS, DEFAULT_NAMES, choose_names
-from metaflow_hpo.recommend.sequential import Observed
-from metaflow_hpo.recommend.transfer_peers import PACKAGES
+from metaflow_hpo.evaluate.benchmark import DEFAULT_NAMES, SEEDLESS, replay
+from metaflow_hpo.recommend.strategies.peers import PACKAGES
 from metaflow_hpo.surrogate.past_tasks import History
 from metaflow_hpo.surrogate.trial_table import build_trial_table
+from metaflow_hpo.trial import Trial
 
 POOL = 16
-STOPS = {"default", "flaml_zero_shot"}
-"""They have nothing more to say after a while."""
 PICKS = 12
 SEED = 1_000_003_000
 """Seeds of the benchmark are that large: they depend on the task's name."""
+OTHERS = [0, 1, 3, 4, 5]
 
 
 def make_frame(tasks=6, pool=POOL, *, shared=True, seed=0):
@@ -51,15 +50,21 @@ def history(request):
     return History.of(build_trial_table(make_frame(shared=request.param)))
 
 
-@pytest.fixture(params=list(CONTENDERS))
+@pytest.fixture(params=[name for name in STRATEGY_NAMES if name not in {"optuna_gp", "halving"}])
 def name(request):
     if request.param in PACKAGES:
         pytest.importorskip(PACKAGES[request.param])
     return request.param
 
 
-def fit(name, history, past, target):
-    return CONTENDERS[name](history.seen_from(past, history.table.tasks[target].positions))
+def begin(name, history, past, target, *, seed=SEED, meta_features=None):
+    """Return a strategy for a task and the pool it is confined to."""
+    task = history.table.tasks[target]
+    seen = history.seen_from(past, task.positions)
+    pool = Pool(seen.space, seen.configurations)
+    features = task.meta_features if meta_features is None else meta_features
+    context = StrategyContext(seen.space, seed=seed, budget=PICKS, pool=pool, past=seen, meta_features=features)
+    return make_strategy(name, context), pool
 
 
 class RecordingPerformance(np.ndarray):
@@ -77,46 +82,30 @@ class RecordingPerformance(np.ndarray):
         return float(np.asarray(self)[key])
 
 
-class TestEveryContender:
-    def test_never_repeats_a_pick_and_uses_up_the_pool(self, name, history):
-        target = history.table.tasks[2]
-        pick = fit(name, history, [0, 1, 3, 4, 5], 2).start(target.meta_features, SEED)
-        order = replay(pick, target.performance, POOL + 5)
-        assert len(set(order.tolist())) == len(order)
-        assert 1 <= len(order) <= POOL if name in STOPS else len(order) == POOL
-        assert order.min() >= 0
-        assert order.max() < POOL
-
-    def test_the_same_seed_gives_the_same_picks_and_a_picker_holds_no_state(self, name, history):
-        target = history.table.tasks[2]
-        first, again = (fit(name, history, [0, 1, 3, 4, 5], 2) for _ in range(2))
-        order = replay(first.start(target.meta_features, SEED), target.performance, PICKS)
-        # A picker that was never asked before continues from the same trials with the same pick.
-        for n in range(len(order)):
-            observed = Observed(order[:n], target.performance[order[:n]])
-            assert again.start(target.meta_features, SEED)(observed) == order[n]
+class TestEveryStrategy:
+    def test_never_repeats_a_pick_and_uses_up_the_pool_or_stops(self, name, history):
+        order = replay(*begin(name, history, OTHERS, 2), history.table.tasks[2].performance, POOL + 5)
+        assert len(set(order.tolist())) == len(order) >= 1
+        assert name in {"default", "grid", "flaml_zero_shot"} or len(order) == POOL
 
     def test_the_order_of_past_tasks_changes_nothing(self, name, history):
-        target = history.table.tasks[2]
+        performance = history.table.tasks[2].performance
         orders = [
-            replay(fit(name, history, past, 2).start(target.meta_features, SEED), target.performance, PICKS).tolist()
-            for past in ([0, 1, 3, 4, 5], [5, 3, 0, 4, 1])
+            replay(*begin(name, history, past, 2), performance, PICKS).tolist() for past in (OTHERS, [5, 3, 0, 4, 1])
         ]
         assert orders[0] == orders[1]
 
     def test_reads_nothing_of_the_new_task_but_what_it_picked(self, name, history):
-        target = history.table.tasks[2]
-        performance = RecordingPerformance(target.performance)
-        pick = fit(name, history, [0, 1, 3, 4, 5], 2).start(target.meta_features, SEED)
-        order = replay(pick, performance, PICKS)
+        performance = RecordingPerformance(history.table.tasks[2].performance)
+        order = replay(*begin(name, history, OTHERS, 2), performance, PICKS)
         assert performance.read == order.tolist()
 
     def test_what_it_did_not_pick_cannot_change_its_picks(self, name):
         frame = make_frame()
         history = History.of(build_trial_table(frame))
         target = history.table.tasks[2]
-        order = replay(fit(name, history, [0, 1, 3, 4, 5], 2).start(target.meta_features, SEED), target.performance, 6)
-        # The same table with everything the recommender did not see of the task turned upside down.
+        order = replay(*begin(name, history, OTHERS, 2), target.performance, 6)
+        # The same table with everything the strategy did not see of the task turned upside down.
         hidden = np.setdiff1d(np.arange(POOL), order)
         changed = target.performance.copy()
         changed[hidden] = -5.0 - changed[hidden]
@@ -129,33 +118,38 @@ class TestEveryContender:
             frame.loc[row, "performance"] = known[tuple(configuration.items())]
         other = History.of(build_trial_table(frame))
         np.testing.assert_array_equal(other.table.tasks[2].performance, changed)
-        again = replay(fit(name, other, [0, 1, 3, 4, 5], 2).start(target.meta_features, SEED), changed, 6)
+        again = replay(*begin(name, other, OTHERS, 2), changed, 6)
         assert again.tolist() == order.tolist()
 
     def test_answers_for_a_task_unlike_all_others_and_one_with_unknown_meta_features(self, name, history):
-        recommender = fit(name, history, [0, 1, 3, 4, 5], 2)
         for strange in (np.array([1e9]), np.array([np.nan])):
-            assert recommender.start(strange, 0)(Observed.nothing()) in range(POOL)
+            strategy, pool = begin(name, history, OTHERS, 2, meta_features=strange)
+            assert strategy.ask(1)[0] in pool.configurations
 
     def test_survives_equal_and_wildly_bad_performances(self, name, history):
-        recommender = fit(name, history, [0, 1, 3, 4, 5], 2)
         for values in (np.zeros(POOL), np.where(np.arange(POOL) % 2, -1e12, 0.5)):
-            order = replay(recommender.start(np.array([0.5]), 0), values, PICKS)
-            assert 1 <= len(order) <= PICKS if name in STOPS else len(order) == PICKS
+            order = replay(*begin(name, history, OTHERS, 2), values, PICKS)
+            assert 1 <= len(order) <= PICKS if name in {"default", "grid", "flaml_zero_shot"} else len(order) == PICKS
 
 
-@pytest.mark.skipif(find_spec("flaml") is not None, reason="FLAML is installed")
-def test_a_missing_package_is_named_with_the_remedy():
-    with pytest.raises(
-        MetaflowHPOError, match=r"flaml_zero_shot needs flaml, .* pip install 'metaflow-hpo\[benchmark\]'"
-    ):
-        choose_names(["surrogate", "flaml_zero_shot"])
+@pytest.mark.parametrize("name", [name for name in DEFAULT_NAMES if name in SEEDLESS])
+def test_what_a_benchmark_runs_once_does_not_depend_on_the_seed(name, history):
+    performance = history.table.tasks[2].performance
+    one, other = (replay(*begin(name, history, OTHERS, 2, seed=seed), performance, PICKS) for seed in (1, 2))
+    assert one.tolist() == other.tolist()
 
 
-def test_flags_choose_the_parts_and_the_baselines():
-    assert choose_names() == DEFAULT_NAMES
-    assert choose_names(ablation=True) == ("surrogate", *ABLATIONS)
-    assert choose_names(["random"], ablation=True) == ("random", *ABLATIONS)
+@pytest.mark.parametrize("name", [name for name in LEARNING if name not in PACKAGES])
+def test_without_past_tasks_a_strategy_that_learns_from_them_says_so(name, history):
+    with pytest.raises(MetaflowHPOError, match=r"learns from past tasks, and there are none.*--past HISTORY"):
+        make_strategy(name, StrategyContext(history.table.space))
+
+
+@pytest.mark.parametrize("name", [name for name in LEARNING if name not in PACKAGES])
+def test_without_a_pool_it_chooses_among_what_past_tasks_have_tried(name, history):
+    past = history.seen_from(OTHERS, history.table.tasks[2].positions)
+    strategy = make_strategy(name, StrategyContext(past.space, past=past))
+    assert all(configuration in past.configurations for configuration in strategy.ask(4))
 
 
 @pytest.mark.parametrize("name", [n for n in DEFAULT_NAMES if n not in {"random", "default", "gp", "tpe"}])
@@ -163,20 +157,32 @@ def test_finds_a_good_configuration_at_once_where_past_tasks_agree(name):
     frame = make_frame()
     frame["performance"] -= frame["performance"].where(frame["hp_optimizer"] == "sgd", 0.0).ne(0.0) * 3.0
     history = History.of(build_trial_table(frame))
-    first = replay(
-        fit(name, history, [0, 1, 2, 4, 5], 3).start(np.array([0.6]), 0), history.table.tasks[3].performance, 1
-    )
-    assert history.table.configurations[first[0]]["optimizer"] == "adam"
+    strategy, _ = begin(name, history, [0, 1, 2, 4, 5], 3, seed=0, meta_features=np.array([0.6]))
+    assert strategy.ask(1)[0]["optimizer"] == "adam"
 
 
-@pytest.mark.parametrize("name", ["surrogate", "gp", "gp_warm", "rgpe"])
-def test_model_based_recommenders_find_the_optimum_of_a_known_function(name):
+@pytest.mark.parametrize("name", ["recommended", "gp", "gp_warm", "rgpe"])
+def test_model_based_strategies_find_the_optimum_of_a_known_function(name):
     history = History.of(build_trial_table(make_frame(tasks=8, pool=120)))
-    task = history.table.tasks[3]
-    past = [0, 1, 2, 4, 5, 6, 7]
+    performance = history.table.tasks[3].performance
     found = []
     for seed in range(3):
-        order = replay(fit(name, history, past, 3).start(task.meta_features, seed), task.performance, 16)
-        found.append((task.performance.max() - task.performance[order].max()) / np.ptp(task.performance))
+        order = replay(*begin(name, history, [0, 1, 2, 4, 5, 6, 7], 3, seed=seed), performance, 16)
+        found.append((performance.max() - performance[order].max()) / np.ptp(performance))
     # Random search of 16 in 120 leaves about .05.
     assert np.mean(found) < 0.02
+
+
+def test_without_a_pool_a_gaussian_process_searches_the_whole_space(history):
+    space = history.table.space
+    strategy = make_strategy("gp", StrategyContext(space, seed=2))
+    units = []
+    for _ in range(14):
+        (configuration,) = strategy.ask(1)
+        units.append(space.to_unit([configuration])[0])
+        strategy.tell([make_trial(configuration, 1.0 - abs(units[-1][0] - 0.3))])
+    assert abs(np.array(units)[3:, 0] - 0.3).min() < 0.02
+
+
+def make_trial(configuration, performance):
+    return Trial("new", "new", "any", configuration, "gp", 0, 1, performance, performance, 0.0)
