@@ -1,15 +1,14 @@
 """Contract tests that a plug-in can run on itself; each raises an `AssertionError` that says what was expected."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from metaflow_hpo.collect.strategies.pool import Pool
 from metaflow_hpo.collect.strategies.registry import load_factory
 from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext, StrategyFactory
+from metaflow_hpo.history import History
 from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
-from metaflow_hpo.surrogate.past_tasks import see_core
 from metaflow_hpo.trial import Trial
 
 SPACE = SearchSpace(
@@ -38,9 +37,7 @@ def check_strategy(strategy: str | StrategyFactory, *, space: SearchSpace = SPAC
         AssertionError: If it does not.
     """
     factory = load_factory(strategy) if isinstance(strategy, str) else strategy
-    whole = make_strategy_context(space)
-    confined = replace(whole, pool=Pool(space, whole.past.configurations))
-    for context in (whole, confined):
+    for context in (make_strategy_context(space), make_strategy_context(space, confined=True)):
         first = _play(factory(context), space, _TRIALS)
         _expect(len(first) >= 1, "it proposes something", first)
         _check_distinct(first)
@@ -57,35 +54,40 @@ def check_strategy(strategy: str | StrategyFactory, *, space: SearchSpace = SPAC
     _expect(len(asked) <= _SIZE_OF_SMALL, "a space that is used up ends the asking", asked)
 
 
-def make_strategy_context(space: SearchSpace = SPACE, *, tasks: int = 5, seed: int = 3) -> StrategyContext:
+def make_strategy_context(
+    space: SearchSpace = SPACE, *, tasks: int = 5, seed: int = 3, confined: bool = False
+) -> StrategyContext:
     """Return what a strategy may be made from: past tasks with one meta-feature, which the new task has as well.
 
     Args:
         space: The search space.
         tasks: How many past tasks.
         seed: Seed of the strategy.
+        confined: Whether to what past tasks have tried.
     """
-    from metaflow_hpo.surrogate.meta_dataset import MetaDataset
-
     rng = np.random.default_rng(0)
     drawn = [space.validate(space.default), *space.from_unit(rng.random((40, len(space.hyperparameters))))]
     configurations = tuple({str(c): c for c in drawn}.values())
     units = space.to_unit(configurations)
     at = np.linspace(0.1, 0.9, tasks)
     performance = 1.0 - np.abs(units[None, :, 0] - at[:, None]) - 0.1 * units[None, :, -1]
-    past = MetaDataset(
-        space=space,
-        task_ids=tuple(f"task_{t}" for t in range(tasks)),
-        families=tuple(f"family_{t}" for t in range(tasks)),
-        meta_feature_names=("mf_at",),
+    history = History.from_arrays(
+        space,
+        configurations,
+        [f"task_{t}" for t in range(tasks)],
+        [f"family_{t}" for t in range(tasks)],
+        performance,
+        meta_feature_names=["mf_at"],
         meta_features=at[:, None],
-        configurations=configurations,
-        configuration_ids=tuple(map(str, range(len(configurations)))),
-        performance=performance,
-        duration=np.ones_like(performance),
     )
     return StrategyContext(
-        space=space, seed=seed, budget=40, fidelity=FIDELITY, past=see_core(past), meta_features=np.array([0.45])
+        space,
+        seed=seed,
+        budget=40,
+        fidelity=FIDELITY,
+        pool=Pool(space, configurations) if confined else None,
+        past=history.past_tasks(),
+        meta_features=np.array([0.45]),
     )
 
 

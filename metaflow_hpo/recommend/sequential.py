@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metaflow_hpo.history import Array, IntArray
 from metaflow_hpo.space import Configuration, configuration_id
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 
 
 @dataclass(frozen=True)

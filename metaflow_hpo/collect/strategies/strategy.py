@@ -7,11 +7,12 @@ resumes by telling its finished trials again.
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from metaflow_hpo.collect.strategies.pool import Pool
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.space import Array, Configuration, SearchSpace, configuration_id
 from metaflow_hpo.trial import Trial
 
@@ -66,7 +67,7 @@ class StrategyContext:
     fidelity: int = 1
     parallel: int = 4
     pool: Pool | None = None
-    past: Any = None
+    past: PastTasks | None = None
     meta_features: Array | None = None
 
 

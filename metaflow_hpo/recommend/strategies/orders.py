@@ -6,11 +6,11 @@ import numpy as np
 
 from metaflow_hpo.collect.strategies.listed import OrderedStrategy
 from metaflow_hpo.collect.strategies.strategy import Record, StrategyContext
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.strategies.past import features_of, past_of, pool_of
 from metaflow_hpo.recommend.task_distance import TaskDistance
 from metaflow_hpo.space import Array
-from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 _GROWTH = 16
 

@@ -7,9 +7,9 @@ import numpy as np
 from metaflow_hpo.collect.strategies.pool import Pool
 from metaflow_hpo.collect.strategies.strategy import UNLIMITED, OneByOneStrategy, StrategyContext
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.space import Array, Configuration
-from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 
 def past_of(context: StrategyContext) -> PastTasks:
@@ -18,13 +18,12 @@ def past_of(context: StrategyContext) -> PastTasks:
     Raises:
         MetaflowHPOError: If there are none.
     """
-    past = context.past
-    if not isinstance(past, PastTasks):
+    if context.past is None:
         raise MetaflowHPOError(
             "This strategy learns from past tasks, and there are none. Give some (`--past HISTORY`), or "
             "take one that needs none, such as tpe or sobol."
         )
-    return past
+    return context.past
 
 
 def pool_of(context: StrategyContext) -> Pool:

@@ -17,10 +17,10 @@ import pandas as pd
 from metaflow_hpo.collect.strategies.listed import OrderedStrategy
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.strategies.models import ThompsonStrategy
 from metaflow_hpo.recommend.strategies.past import features_of, past_of, pool_of, trials_of
 from metaflow_hpo.space import Array
-from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 PACKAGES = {"syne_tune_cts": "syne_tune", "syne_tune_zero_shot": "syne_tune", "flaml_zero_shot": "flaml"}
 """The package that each of these recommenders needs."""

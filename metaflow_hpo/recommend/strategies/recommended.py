@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 from metaflow_hpo.collect.strategies.fresh import fresh_configurations
 from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext, performances_with_failures
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.adaptive import TABLE, AdaptiveRecommender, AdaptiveSettings
 from metaflow_hpo.recommend.novelty import is_beyond
 from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
 from metaflow_hpo.recommend.strategies.past import PoolStrategy, features_of, past_of
 from metaflow_hpo.space import Configuration, SearchSpace
-from metaflow_hpo.surrogate.past_tasks import PastTasks
 from metaflow_hpo.trial import Trial
 
 Choose = Callable[[Sequence[ObservedTrial], Sequence[Configuration], int], Sequence[Configuration]]

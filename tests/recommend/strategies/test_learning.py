@@ -9,9 +9,8 @@ from metaflow_hpo.collect.strategies.registry import LEARNING, STRATEGY_NAMES, m
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.evaluate.benchmark import DEFAULT_NAMES, SEEDLESS, replay
+from metaflow_hpo.history import History
 from metaflow_hpo.recommend.strategies.peers import PACKAGES
-from metaflow_hpo.surrogate.past_tasks import History
-from metaflow_hpo.surrogate.trial_table import build_trial_table
 from metaflow_hpo.trial import Trial
 
 POOL = 16
@@ -47,7 +46,7 @@ def make_frame(tasks=6, pool=POOL, *, shared=True, seed=0):
 
 @pytest.fixture(scope="module", params=[True, False], ids=["shared", "unshared"])
 def history(request):
-    return History.of(build_trial_table(make_frame(shared=request.param)))
+    return History.from_frame(make_frame(shared=request.param))
 
 
 @pytest.fixture(params=[name for name in STRATEGY_NAMES if name not in {"optuna_gp", "halving"}])
@@ -59,8 +58,8 @@ def name(request):
 
 def begin(name, history, past, target, *, seed=SEED, meta_features=None):
     """Return a strategy for a task and the pool it is confined to."""
-    task = history.table.tasks[target]
-    seen = history.seen_from(past, task.positions)
+    task = history.tasks[target]
+    seen = history.past_tasks(past, task.positions)
     pool = Pool(seen.space, seen.configurations)
     features = task.meta_features if meta_features is None else meta_features
     context = StrategyContext(seen.space, seed=seed, budget=PICKS, pool=pool, past=seen, meta_features=features)
@@ -84,40 +83,38 @@ class RecordingPerformance(np.ndarray):
 
 class TestEveryStrategy:
     def test_never_repeats_a_pick_and_uses_up_the_pool_or_stops(self, name, history):
-        order = replay(*begin(name, history, OTHERS, 2), history.table.tasks[2].performance, POOL + 5)
+        order = replay(*begin(name, history, OTHERS, 2), history.tasks[2].performance, POOL + 5)
         assert len(set(order.tolist())) == len(order) >= 1
         assert name in {"default", "grid", "flaml_zero_shot"} or len(order) == POOL
 
     def test_the_order_of_past_tasks_changes_nothing(self, name, history):
-        performance = history.table.tasks[2].performance
+        performance = history.tasks[2].performance
         orders = [
             replay(*begin(name, history, past, 2), performance, PICKS).tolist() for past in (OTHERS, [5, 3, 0, 4, 1])
         ]
         assert orders[0] == orders[1]
 
     def test_reads_nothing_of_the_new_task_but_what_it_picked(self, name, history):
-        performance = RecordingPerformance(history.table.tasks[2].performance)
+        performance = RecordingPerformance(history.tasks[2].performance)
         order = replay(*begin(name, history, OTHERS, 2), performance, PICKS)
         assert performance.read == order.tolist()
 
     def test_what_it_did_not_pick_cannot_change_its_picks(self, name):
         frame = make_frame()
-        history = History.of(build_trial_table(frame))
-        target = history.table.tasks[2]
+        history = History.from_frame(frame)
+        target = history.tasks[2]
         order = replay(*begin(name, history, OTHERS, 2), target.performance, 6)
         # The same table with everything the strategy did not see of the task turned upside down.
         hidden = np.setdiff1d(np.arange(POOL), order)
         changed = target.performance.copy()
         changed[hidden] = -5.0 - changed[hidden]
         rows = np.flatnonzero(frame["task_id"] == "task_2")
-        known = {tuple(c.items()): p for c, p in zip(history.table.configurations, changed, strict=True)}
+        known = {tuple(c.items()): p for c, p in zip(history.configurations, changed, strict=True)}
         for row in rows:
-            configuration = history.table.space.validate(
-                {hp: frame.loc[row, f"hp_{hp}"] for hp in history.table.space.names}
-            )
+            configuration = history.space.validate({hp: frame.loc[row, f"hp_{hp}"] for hp in history.space.names})
             frame.loc[row, "performance"] = known[tuple(configuration.items())]
-        other = History.of(build_trial_table(frame))
-        np.testing.assert_array_equal(other.table.tasks[2].performance, changed)
+        other = History.from_frame(frame)
+        np.testing.assert_array_equal(other.tasks[2].performance, changed)
         again = replay(*begin(name, other, OTHERS, 2), changed, 6)
         assert again.tolist() == order.tolist()
 
@@ -134,7 +131,7 @@ class TestEveryStrategy:
 
 @pytest.mark.parametrize("name", [name for name in DEFAULT_NAMES if name in SEEDLESS])
 def test_what_a_benchmark_runs_once_does_not_depend_on_the_seed(name, history):
-    performance = history.table.tasks[2].performance
+    performance = history.tasks[2].performance
     one, other = (replay(*begin(name, history, OTHERS, 2, seed=seed), performance, PICKS) for seed in (1, 2))
     assert one.tolist() == other.tolist()
 
@@ -142,12 +139,12 @@ def test_what_a_benchmark_runs_once_does_not_depend_on_the_seed(name, history):
 @pytest.mark.parametrize("name", [name for name in LEARNING if name not in PACKAGES])
 def test_without_past_tasks_a_strategy_that_learns_from_them_says_so(name, history):
     with pytest.raises(MetaflowHPOError, match=r"learns from past tasks, and there are none.*--past HISTORY"):
-        make_strategy(name, StrategyContext(history.table.space))
+        make_strategy(name, StrategyContext(history.space))
 
 
 @pytest.mark.parametrize("name", [name for name in LEARNING if name not in PACKAGES])
 def test_without_a_pool_it_chooses_among_what_past_tasks_have_tried(name, history):
-    past = history.seen_from(OTHERS, history.table.tasks[2].positions)
+    past = history.past_tasks(OTHERS, history.tasks[2].positions)
     strategy = make_strategy(name, StrategyContext(past.space, past=past))
     assert all(configuration in past.configurations for configuration in strategy.ask(4))
 
@@ -156,15 +153,15 @@ def test_without_a_pool_it_chooses_among_what_past_tasks_have_tried(name, histor
 def test_finds_a_good_configuration_at_once_where_past_tasks_agree(name):
     frame = make_frame()
     frame["performance"] -= frame["performance"].where(frame["hp_optimizer"] == "sgd", 0.0).ne(0.0) * 3.0
-    history = History.of(build_trial_table(frame))
+    history = History.from_frame(frame)
     strategy, _ = begin(name, history, [0, 1, 2, 4, 5], 3, seed=0, meta_features=np.array([0.6]))
     assert strategy.ask(1)[0]["optimizer"] == "adam"
 
 
 @pytest.mark.parametrize("name", ["recommended", "gp", "gp_warm", "rgpe"])
 def test_model_based_strategies_find_the_optimum_of_a_known_function(name):
-    history = History.of(build_trial_table(make_frame(tasks=8, pool=120)))
-    performance = history.table.tasks[3].performance
+    history = History.from_frame(make_frame(tasks=8, pool=120))
+    performance = history.tasks[3].performance
     found = []
     for seed in range(3):
         order = replay(*begin(name, history, [0, 1, 2, 4, 5, 6, 7], 3, seed=seed), performance, 16)
@@ -174,7 +171,7 @@ def test_model_based_strategies_find_the_optimum_of_a_known_function(name):
 
 
 def test_without_a_pool_a_gaussian_process_searches_the_whole_space(history):
-    space = history.table.space
+    space = history.space
     strategy = make_strategy("gp", StrategyContext(space, seed=2))
     units = []
     for _ in range(14):
