@@ -46,6 +46,9 @@ TRIAL_COLUMNS = (
 SCORE_NAMES = (*KNOWN_METRICS, *(f"test_{name}" for name in KNOWN_METRICS))
 """Columns of scores every table of trials has, cross-validated first, then on the test rows."""
 
+CONFIGURATION = "configuration"
+"""Column of configurations as JSON, which says what `hp_*` columns need a search space for."""
+
 SCORE_PREFIX = "score_"
 """What the names of columns of other scores begin with."""
 
@@ -132,12 +135,13 @@ def _read_choice(hp: Categorical, value: Any) -> Value:
     return next((text for text in (json.dumps(whole), str(whole), str(value)) if text in hp.choices), value)
 
 
-def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
+def frame_to_trials(frame: pd.DataFrame, space: SearchSpace | None) -> list[Trial]:
     """Invert `trials_to_frame` for the trials of one learner.
 
     Args:
         frame: A table of trials; learning curves come back in float32 precision.
-        space: Search space of the learner, which says what is a whole number and what is active.
+        space: Search space of the learner, which says what is a whole number and what is active; None where the table
+            holds configurations as a whole.
 
     Returns:
         One trial a row, in order; absent numbers are `math.nan` itself, so that equal trials compare equal.
@@ -152,16 +156,13 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
         raise InvalidTableError(
             f"A table of trials needs the columns {', '.join(TRIAL_COLUMNS)}; {missing} are missing."
         )
-    filled = [str(name) for name in frame.columns[frame.notna().any()]]
-    used = {name.removeprefix(HP_PREFIX) for name in filled if name.startswith(HP_PREFIX)}
-    unknown = sorted(used - set(space.names))
-    if unknown:
-        raise SearchSpaceMismatchError(f"Unknown hyperparameters {unknown}; the search space has {list(space.names)}.")
+    if space is not None:
+        _check_names(frame, space)
     others = [str(name).removeprefix(SCORE_PREFIX) for name in frame.columns if str(name).startswith(SCORE_PREFIX)]
     scores = {name: score_column(name) for name in (*SCORE_NAMES, *others) if score_column(name) in frame.columns}
     trials = []
     for row in frame.to_dict("records"):
-        configuration = read_configuration(row, space)
+        configuration = json.loads(row[CONFIGURATION]) if space is None else read_configuration(row, space)
         curve = row.get("learning_curve")
         trials.append(
             Trial(
@@ -172,6 +173,14 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
             )
         )
     return trials
+
+
+def _check_names(frame: pd.DataFrame, space: SearchSpace) -> None:
+    filled = [str(name) for name in frame.columns[frame.notna().any()]]
+    used = {name.removeprefix(HP_PREFIX) for name in filled if name.startswith(HP_PREFIX)}
+    unknown = sorted(used - set(space.names))
+    if unknown:
+        raise SearchSpaceMismatchError(f"Unknown hyperparameters {unknown}; the search space has {list(space.names)}.")
 
 
 def trial_to_record(trial: Trial) -> dict[str, Any]:

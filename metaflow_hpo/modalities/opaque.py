@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,11 +122,19 @@ def _read_text(values: Mapping[str, Any], key: str, where: str) -> str:
     return str(value)
 
 
+def _as_number(value: Any) -> Any:
+    """Return the number that a text is: YAML takes 1e5, which has no dot, for text."""
+    with suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
+    return value
+
+
 def _read_meta_features(values: Any, where: str) -> dict[str, float]:
     if values is None:
         return {}
     if not isinstance(values, Mapping):
         raise InvalidTaskError(f"Expected meta_features in {where} as {{name: number}}; found {values!r}.")
+    values = {name: _as_number(value) for name, value in values.items()}
     for name, value in values.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise InvalidTaskError(f"Expected names of letters, digits, `_`, `.` and `-` in {where}; found {name!r}.")
