@@ -1,7 +1,8 @@
 """Hyperparameters: one named dimension each, with its range, scale, default and condition.
 
 Values are canonical (floats have six significant digits), so that a configuration goes through an encoding or a file
-and comes back the same.
+and comes back the same. An `optional` hyperparameter may be absent for no reason that the space tells, as in trials of
+which it was not recorded.
 """
 
 import math
@@ -46,6 +47,7 @@ class Float:
     default: float
     log: bool = False
     condition: Condition | None = None
+    optional: bool = False
 
     def __post_init__(self) -> None:
         _check_range(self.name, self.low, self.high, self.default, self.log)
@@ -86,6 +88,7 @@ class Integer:
     default: int
     log: bool = False
     condition: Condition | None = None
+    optional: bool = False
 
     def __post_init__(self) -> None:
         _check_range(self.name, self.low, self.high, self.default, self.log)
@@ -127,6 +130,7 @@ class Categorical:
     choices: tuple[Value, ...]
     default: Value
     condition: Condition | None = None
+    optional: bool = False
 
     def __post_init__(self) -> None:
         others = [choice for choice in self.choices if not _is_choice(choice)]
@@ -176,6 +180,8 @@ def hyperparameter_to_json(hp: Hyperparameter) -> dict[str, Any]:
     """Return a hyperparameter as JSON-ready values; `hyperparameter_from_json` inverts it."""
     condition = None if hp.condition is None else {"parent": hp.condition.parent, "values": list(hp.condition.values)}
     common = {"name": hp.name, "default": hp.default, "condition": condition}
+    if hp.optional:
+        common["optional"] = True
     if isinstance(hp, Categorical):
         return {"type": "categorical", "choices": list(hp.choices), **common}
     kind = "float" if isinstance(hp, Float) else "int"
@@ -201,7 +207,7 @@ _FIELDS: Mapping[str, set[str]] = {
     "int": {"low", "high", "log"},
     "categorical": {"choices"},
 }
-_COMMON = {"type", "default", "condition", "when"}
+_COMMON = {"type", "default", "condition", "when", "optional"}
 
 
 def hyperparameter_from_yaml(name: str, item: Any) -> Hyperparameter:
@@ -237,12 +243,12 @@ def _build(name: str, fields: Mapping[str, Any]) -> Hyperparameter:
     kind = str(fields["type"])
     if kind not in _FIELDS:
         raise SearchSpaceMismatchError(f"Unknown type {kind!r} of {name!r}; use float, int or categorical.")
-    condition = _read_condition(name, fields)
+    condition, optional = _read_condition(name, fields), bool(fields.get("optional", False))
     if kind == "categorical":
         choices = fields["choices"]
         if not isinstance(choices, list | tuple) or not choices:
             raise SearchSpaceMismatchError(f"Expected choices of {name!r} as a list; got {choices!r}.")
-        return Categorical(name, tuple(choices), fields.get("default", choices[0]), condition)
+        return Categorical(name, tuple(choices), fields.get("default", choices[0]), condition, optional)
     low, high, log = (_read_number(name, fields["low"]), _read_number(name, fields["high"]), fields.get("log", False))
     if not isinstance(log, bool):
         raise SearchSpaceMismatchError(f"Expected log of {name!r} as true or false; got {log!r}.")
@@ -252,9 +258,9 @@ def _build(name: str, fields: Mapping[str, Any]) -> Hyperparameter:
         default = _interpolate(0.5, low, high, log) if low < high and (low > 0 or not log) else low
         default = default if kind == "float" else float(round(default))
     if kind == "float":
-        return Float(name, low, high, default, log, condition)
+        return Float(name, low, high, default, log, condition, optional)
     least, most, first = (_read_whole(name, value) for value in (low, high, default))
-    return Integer(name, least, most, first, log, condition)
+    return Integer(name, least, most, first, log, condition, optional)
 
 
 def _read_number(name: str, value: Any) -> float:

@@ -51,7 +51,7 @@ def fit_table(
         "folder": str(output),
         "content_sha256": recommender.content_sha256,
         "tasks": len(trials.tasks),
-        "families": len(trials.families),
+        "families": len(set(trials.families)),
         "configurations": len(trials.configurations),
         "trials": sum(len(task.positions) for task in trials.tasks),
         "meta_features": list(trials.meta_feature_names),

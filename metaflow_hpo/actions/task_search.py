@@ -22,7 +22,7 @@ from metaflow_hpo.task import Task
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
-    from metaflow_hpo.surrogate.meta_dataset import Array
+    from metaflow_hpo.history import Array
 
 
 def start_recommended(pipeline: Pipeline, task_id: str) -> int:

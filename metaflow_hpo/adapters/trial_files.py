@@ -12,20 +12,19 @@ import numpy as np
 import yaml
 
 from metaflow_hpo.adapters.files import write_csv, write_figure, write_json, write_text
-from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, SearchSpaceMismatchError
+from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
 from metaflow_hpo.evaluate.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.evaluate.verdict import say_verdict
-from metaflow_hpo.modalities.table.files.tables import read_table
+from metaflow_hpo.history import History
 from metaflow_hpo.space import SearchSpace
-from metaflow_hpo.surrogate.trial_table import TrialTable, build_trial_table
 
 _DPI = 150
 
 
-def read_trial_table(path: Path, *, space: Path | None = None, lower_is_better: bool = False) -> TrialTable:
+def read_trial_table(path: Path, *, space: Path | None = None, lower_is_better: bool = False) -> History:
     """Read a table of trials.
 
     Args:
@@ -37,11 +36,8 @@ def read_trial_table(path: Path, *, space: Path | None = None, lower_is_better: 
         InvalidTableError: If the file is missing, damaged or not a table of trials.
         SearchSpaceMismatchError: If the search space is broken, or a configuration lies outside it.
     """
-    try:
-        frame = read_table(path)
-    except InvalidTaskError as error:
-        raise InvalidTableError(str(error)) from error
-    return build_trial_table(frame, lower_is_better=lower_is_better, space=None if space is None else read_space(space))
+    known = None if space is None else read_space(space)
+    return History.read(path, space=known, lower_is_better=lower_is_better or None)
 
 
 def read_space(path: Path) -> SearchSpace:
@@ -68,12 +64,12 @@ def _parse(text: str) -> Any:
         return yaml.safe_load(text)
 
 
-def describe_benchmark(table: TrialTable, result: BenchmarkResult, protocol: dict[str, Any]) -> dict[str, Any]:
+def describe_benchmark(table: History, result: BenchmarkResult, protocol: dict[str, Any]) -> dict[str, Any]:
     """Return the benchmark's JSON: the verdict, the contract's keys, the protocol, what was understood of the table."""
     ends = np.array([[task.performance.min(), task.performance.max()] for task in table.tasks])
     described = {
         "tasks": len(table.tasks),
-        "families": len(table.families),
+        "families": len(set(table.families)),
         "configurations": len(table.configurations),
         "trials": sum(len(task.positions) for task in table.tasks),
         "shared": table.is_shared,

@@ -120,7 +120,7 @@ def benchmark(
             trials, plan, workers=workers, on_done=lambda done, total: progress("benchmark", done, total)
         )
     judged = result.per_task["task_id"].nunique()
-    protocol = {"folds": folds or len(trials.families), "k": list(plan.ks), "seeds": seeds, "tasks": judged}
+    protocol = {"folds": folds or len(set(trials.families)), "k": list(plan.ks), "seeds": seeds, "tasks": judged}
     answer = describe_benchmark(trials, result, protocol)
     if output is not None:
         written = write_benchmark(output, answer, result)

@@ -17,15 +17,15 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.statistics import bootstrap_mean, count_wins
+from metaflow_hpo.history import Array, History, IntArray, TaskTrials
 from metaflow_hpo.recommend.contenders import CONTENDERS, DEFAULT_NAMES, SURROGATE, check_names
 from metaflow_hpo.recommend.sequential import Observed, Picker
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
-from metaflow_hpo.surrogate.past_tasks import History
 from metaflow_hpo.surrogate.splits import assign_folds
-from metaflow_hpo.surrogate.trial_table import TaskTrials, TrialTable
 
 KS = (1, 3, 5, 10, 25, 50)
+MIN_FAMILIES = 2
 MAX_JUDGED = 200
 """Tasks that are judged unless more are asked for: means over 200 tasks are exact to .01 or so."""
 _SLOW = ("optuna_gp", "hyperopt", "flaml_zero_shot", "rgpe", "tpe", "gp", "cts", "syne_tune_cts")
@@ -106,7 +106,7 @@ def replay(pick: Picker, performance: Array, count: int) -> IntArray:
 
 
 def run_benchmark(
-    table: TrialTable, plan: Plan, *, workers: int = 1, on_done: Callable[[int, int], None] = lambda done, total: None
+    table: History, plan: Plan, *, workers: int = 1, on_done: Callable[[int, int], None] = lambda done, total: None
 ) -> BenchmarkResult:
     """Run the protocol.
 
@@ -133,7 +133,7 @@ def run_benchmark(
         on_done(len(lines), len(units))
 
     if workers <= 1:
-        history = History.of(table)
+        history = table
         for name, fold in units:
             collect(name, *_run_unit(history, plan, name, fold, judged))
     else:
@@ -149,17 +149,22 @@ def run_benchmark(
     return BenchmarkResult(per_task, summarise(per_task), seconds)
 
 
-def _folds(table: TrialTable, folds: int | None) -> list[IntArray]:
+def _folds(table: History, folds: int | None) -> list[IntArray]:
     """Return the positions of the tasks that are held out together."""
-    families = np.array([task.family for task in table.tasks])
-    if folds is None or folds >= len(table.families):
-        return [np.flatnonzero(families == family) for family in table.families]
+    families, distinct = np.array(table.families), sorted(set(table.families))
+    if len(distinct) < MIN_FAMILIES:
+        raise InvalidTableError(
+            f"Expected tasks of at least {MIN_FAMILIES} families, to learn from some and be judged on others; found "
+            f"{distinct}. Add tasks, or correct the columns task_id and family."
+        )
+    if folds is None or folds >= len(distinct):
+        return [np.flatnonzero(families == family) for family in distinct]
     assignment = assign_folds(list(families), folds)
     fold = np.array([assignment[family] for family in families])
     return [np.flatnonzero(fold == j) for j in range(max(assignment.values()) + 1)]
 
 
-def choose_judged(table: TrialTable, count: int) -> IntArray:
+def choose_judged(table: History, count: int) -> IntArray:
     """Return the positions of at most `count` tasks, drawn by a hash of their names: the same in every order."""
     names = [sha256(task.task_id.encode()).digest() for task in table.tasks]
     return np.sort(np.argsort(np.array(names, dtype=object), kind="stable")[:count])
@@ -168,8 +173,8 @@ def choose_judged(table: TrialTable, count: int) -> IntArray:
 _HISTORY: dict[str, History] = {}
 
 
-def _set_history(table: TrialTable) -> None:
-    _HISTORY["of_this_process"] = History.of(table)
+def _set_history(table: History) -> None:
+    _HISTORY["of_this_process"] = table
 
 
 def _run_in_worker(plan: Plan, name: str, fold: IntArray, judged: IntArray) -> tuple[pd.DataFrame, float]:
@@ -178,7 +183,7 @@ def _run_in_worker(plan: Plan, name: str, fold: IntArray, judged: IntArray) -> t
 
 def _run_unit(history: History, plan: Plan, name: str, fold: IntArray, judged: IntArray) -> tuple[pd.DataFrame, float]:
     """Run one recommender on the judged tasks of one fold; return their lines and the processor seconds."""
-    tasks = history.table.tasks
+    tasks = history.tasks
     past_tasks = np.setdiff1d(np.arange(len(tasks)), fold)
     fitted: dict[bytes, Any] = {}
     parts = []
@@ -189,7 +194,7 @@ def _run_unit(history: History, plan: Plan, name: str, fold: IntArray, judged: I
             pool = tasks[t].positions
             key = pool.tobytes()
             if key not in fitted:
-                fitted[key] = CONTENDERS[name](history.seen_from(past_tasks, pool))
+                fitted[key] = CONTENDERS[name](history.past_tasks(past_tasks, pool))
             recommender = fitted[key]
             seeds = plan.seeds if recommender.is_random else 1
             runs = []

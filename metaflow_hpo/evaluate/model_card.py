@@ -12,7 +12,7 @@ import pandas as pd
 from metaflow_hpo.evaluate.calibration import COVERAGE
 from metaflow_hpo.evaluate.gate import Verdict
 from metaflow_hpo.evaluate.realised import RIVALS
-from metaflow_hpo.surrogate.meta_dataset import MetaDataset
+from metaflow_hpo.history import History
 
 MAX_LENGTH = 4000
 """MLflow keeps 5,000 characters of a description."""
@@ -42,7 +42,7 @@ class CardFacts:
     name: str
     version: int
     learner: str
-    past: MetaDataset
+    past: History
     summary: pd.DataFrame
     gains: pd.DataFrame
     covered: Mapping[str, float]
@@ -146,7 +146,7 @@ def _describe_gate(verdict: Verdict) -> str:
     return f"## Gate\n{word}. {verdict.reason}\n" + "\n".join(lines)
 
 
-def _describe_limits(past: MetaDataset) -> str:
+def _describe_limits(past: History) -> str:
     return (
         "## Limits\n"
         f"- It knows tasks like its {len(past.task_ids)} past ones: small and medium tables. A task farther away than "

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.evaluate.protocol import KS, incumbent_regret
+from metaflow_hpo.history import Array, History
 from metaflow_hpo.recommend.portfolio import task_regret
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 
 
 def measure_noise_floor(
     trials: pd.DataFrame,
-    meta: MetaDataset,
+    meta: History,
     learner: str,
     orders: Mapping[str, Sequence[int]],
     ks: Sequence[int] = KS,

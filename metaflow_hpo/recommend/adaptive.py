@@ -18,6 +18,8 @@ from functools import cached_property
 
 import numpy as np
 
+from metaflow_hpo.history import Array
+from metaflow_hpo.past_tasks import PastTasks, rank_scores
 from metaflow_hpo.recommend.mixture import Belief, MixtureSettings
 from metaflow_hpo.recommend.novelty import is_beyond, square_to_nearest_family
 from metaflow_hpo.recommend.pool_kernel import PoolKernel, carry_over
@@ -26,9 +28,6 @@ from metaflow_hpo.recommend.sequential import Observed, Picker, best_free
 from metaflow_hpo.recommend.task_distance import TaskDistance
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.space import Configuration
-from metaflow_hpo.surrogate.meta_dataset import Array
-from metaflow_hpo.surrogate.past_tasks import PastTasks
-from metaflow_hpo.surrogate.targets import rank_scores
 
 Believe = Callable[[Array], Array]
 """Returns where the surrogate expects encoded configurations `(P, D)` between the task's worst (0) and best (1)."""

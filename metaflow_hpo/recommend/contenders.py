@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.adaptive import TABLE, AdaptiveRecommender, AdaptiveSettings
 from metaflow_hpo.recommend.model_baselines import (
     CopulaThompson,
@@ -32,7 +33,6 @@ from metaflow_hpo.recommend.sequential import (
     SequentialRecommender,
 )
 from metaflow_hpo.recommend.transfer_peers import FlamlZeroShot, SyneTuneCopula, SyneTuneZeroShot, check_installed
-from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 Contender = Callable[[PastTasks], SequentialRecommender]
 

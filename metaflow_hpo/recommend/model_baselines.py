@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metaflow_hpo.gaussian_process import GaussianProcess, expected_improvement
+from metaflow_hpo.history import Array
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.sequential import (
     GreedyPortfolio,
     Observed,
@@ -16,9 +19,6 @@ from metaflow_hpo.recommend.sequential import (
     best_free,
     generator,
 )
-from metaflow_hpo.surrogate.gaussian_process import GaussianProcess, expected_improvement
-from metaflow_hpo.surrogate.meta_dataset import Array
-from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 RANDOM_STARTS = 3
 PORTFOLIO_STARTS = 5

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metaflow_hpo.history import Array, History
 from metaflow_hpo.recommend.task_distance import StandardDistance, square_distances
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 
 THRESHOLD = 95.0
 """Percentile above which a recommendation falls back to the portfolio, the learner's default first."""
@@ -37,7 +37,7 @@ class Novelty:
     sizes: Array
 
     @classmethod
-    def fit(cls, meta: MetaDataset) -> "Novelty":
+    def fit(cls, meta: History) -> "Novelty":
         """Measure past tasks against each other, leaving each one's family out."""
         distance = StandardDistance.fit(meta.meta_features)
         sizes = _sizes(meta.meta_features, meta.meta_feature_names)  # (T, S)

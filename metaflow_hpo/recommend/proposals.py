@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metaflow_hpo.history import Array
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.sequential import Observed, Picker, RandomOrder, best_free, generator
 from metaflow_hpo.space import Configuration, SearchSpace
-from metaflow_hpo.surrogate.meta_dataset import Array
-from metaflow_hpo.surrogate.past_tasks import PastTasks
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
+from metaflow_hpo.history import Array, IntArray
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.task_distance import TaskDistance
 from metaflow_hpo.space import Configuration, configuration_id
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
-from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 
 @dataclass(frozen=True)

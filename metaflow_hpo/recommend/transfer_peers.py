@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.history import Array, IntArray
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.sequential import Observed, Picker, best_free, generator, in_order
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
-from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 PACKAGES = {"syne_tune_cts": "syne_tune", "syne_tune_zero_shot": "syne_tune", "flaml_zero_shot": "flaml"}
 """The package that each of these recommenders needs."""

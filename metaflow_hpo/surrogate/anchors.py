@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from metaflow_hpo.history import Array
 from metaflow_hpo.modalities.table.landmark_names import COLUMNS
-from metaflow_hpo.surrogate.meta_dataset import Array
 
 _LANDMARKS = tuple(name for name in COLUMNS if name != "mf_landmark_nearest_neighbour")
 _UNKNOWN = (0.3, 0.8)

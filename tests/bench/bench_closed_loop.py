@@ -29,6 +29,7 @@ import pandas as pd
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.evaluate.calibration import measure_adaptive, summarise_coverage
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
+from metaflow_hpo.history import read_curves
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
@@ -37,8 +38,6 @@ from metaflow_hpo.recommend.recommendation import ServedRecommender
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.stopping import StoppingRule
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
-from metaflow_hpo.surrogate.meta_dataset import read_curves
-from metaflow_hpo.surrogate.past_tasks import see_core
 
 KS = (1, 3, 5, 10, 25)
 SEEDS = (1,)
@@ -69,7 +68,7 @@ def make_pickers(served: ServedRecommender, row: np.ndarray) -> dict[str, Replay
     static = SurrogateRecommender.fit(served.surrogate, served.past, served.trust)
     order = static.select(row, max(KS))
     served_order = served.select(row, max(KS))[0]
-    task = AdaptiveRecommender.fit(see_core(served.past), OWN).begin(
+    task = AdaptiveRecommender.fit(served.past.past_tasks(), OWN).begin(
         row,
         believe=lambda encoded: served.surrogate.predict(row[None], encoded).positions[:, 0, :].mean(axis=0),
         trust=served.trust,

@@ -14,7 +14,7 @@ from metaflow_hpo.evaluate.learning_curve import measure_learning_curve, summari
 from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
 from metaflow_hpo.evaluate.prediction_error import measure_prediction_error
 from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, held_out_folds, summarise
-from tests.conftest import FIT, make_meta_dataset
+from tests.conftest import FIT, changed, make_history
 
 KS = (1, 5)
 
@@ -139,7 +139,7 @@ def test_the_noise_floor_is_the_regret_of_the_order_of_the_other_seed(meta):
 def test_counting_time_reaches_more_in_less_of_it(meta, surrogate, evaluation):
     # Twice as wide takes ten times as long, and how wide does not matter on these tasks.
     width = np.array([float(c["width"]) for c in meta.configurations])
-    slow = replace(meta, duration=np.tile((width / width.min()) ** 3, (len(meta.task_ids), 1)))
+    slow = changed(meta, duration=np.tile((width / width.min()) ** 3, (len(meta.task_ids), 1)))
     summary = summarise_effort(measure_effort(slow, surrogate, evaluation.trusts)).set_index(["recommender", "time"])
     early = summary["mean"].xs(1.0, level="time")
     assert early["surrogate_per_time"] < early["surrogate"] - 0.1
@@ -189,12 +189,12 @@ def test_the_outcomes_of_held_out_families_do_not_reach_the_learning_curve(curve
     performance = meta.performance.copy()
     performance[held_out] = performance[held_out][:, ::-1]
     # What is learned from is changed, what it is judged by is not.
-    again = measure_learning_curve(meta, replace(meta, performance=performance), "mlp", FIT, sizes=(5, 99), ks=KS)
+    again = measure_learning_curve(meta, changed(meta, performance=performance), "mlp", FIT, sizes=(5, 99), ks=KS)
     pd.testing.assert_frame_equal(again, curve)
 
 
 def test_too_few_families_for_a_learning_curve():
-    few = make_meta_dataset(tasks=5)
+    few = make_history(tasks=5)
     with pytest.raises(InvalidTableError, match=r"needs 5 families .* found 5 families in all"):
         measure_learning_curve(few, few, "mlp", FIT)
 

@@ -11,6 +11,7 @@ from metaflow_hpo.recommend.baselines import DefaultRecommender, RandomRecommend
 from metaflow_hpo.recommend.portfolio import task_regret
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.surrogate.splits import assign_folds, split_families
+from tests.conftest import changed
 
 KS = (1, 3, 10)
 
@@ -101,7 +102,7 @@ def spoil(meta, tasks, how):
     else:
         performance[tasks] = 0.0
         performance[tasks, 5] = 1.0
-    return replace(meta, performance=performance)
+    return changed(meta, performance=performance)
 
 
 def test_outcomes_of_meta_test_families_do_not_choose_their_trust(evaluation, meta, surrogate):
@@ -154,7 +155,7 @@ def test_the_optimum_of_a_synthetic_family_is_approached_on_tasks_never_seen(eva
 def test_tasks_on_which_all_perform_the_same_are_left_out(meta, surrogate):
     performance = meta.performance.copy()
     performance[4] = 0.7
-    evaluation = evaluate_leave_family_out(replace(meta, performance=performance), surrogate, KS)
+    evaluation = evaluate_leave_family_out(changed(meta, performance=performance), surrogate, KS)
     assert evaluation.degenerate == ("task_04",)
     assert "task_04" not in set(evaluation.per_task["task_id"])
     assert set(evaluation.orders) == set(meta.task_ids) - {"task_04"}
@@ -170,7 +171,7 @@ def test_a_fold_whose_tasks_are_all_degenerate_stops_nothing(meta, surrogate):
     tasks = split_families(meta.families, four.fold_of_family)[0].test
     performance = meta.performance.copy()
     performance[tasks] = 0.7
-    evaluation = evaluate_leave_family_out(replace(meta, performance=performance), four, KS)
+    evaluation = evaluate_leave_family_out(changed(meta, performance=performance), four, KS)
     assert len(evaluation.degenerate) == 3
     assert evaluation.per_task["task_id"].nunique() == 9
     assert pd.api.types.is_float_dtype(evaluation.per_task["regret"])
@@ -178,7 +179,7 @@ def test_a_fold_whose_tasks_are_all_degenerate_stops_nothing(meta, surrogate):
 
 def test_when_all_tasks_are_degenerate_there_is_nothing_to_compare(meta, surrogate):
     with pytest.raises(DegenerateTaskError, match="all configurations perform the same; there is nothing to compare"):
-        evaluate_leave_family_out(replace(meta, performance=np.full_like(meta.performance, 0.5)), surrogate)
+        evaluate_leave_family_out(changed(meta, performance=np.full_like(meta.performance, 0.5)), surrogate)
 
 
 def test_a_summary_holds_mean_interval_and_rank():

@@ -8,11 +8,10 @@ import pytest
 
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.evaluate.benchmark import replay
+from metaflow_hpo.history import History
 from metaflow_hpo.recommend.contenders import ABLATIONS, CONTENDERS, DEFAULT_NAMES, choose_names
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.transfer_peers import PACKAGES
-from metaflow_hpo.surrogate.past_tasks import History
-from metaflow_hpo.surrogate.trial_table import build_trial_table
 
 POOL = 16
 STOPS = {"default", "flaml_zero_shot"}
@@ -48,7 +47,7 @@ def make_frame(tasks=6, pool=POOL, *, shared=True, seed=0):
 
 @pytest.fixture(scope="module", params=[True, False], ids=["shared", "unshared"])
 def history(request):
-    return History.of(build_trial_table(make_frame(shared=request.param)))
+    return History.from_frame(make_frame(shared=request.param))
 
 
 @pytest.fixture(params=list(CONTENDERS))
@@ -59,7 +58,7 @@ def name(request):
 
 
 def fit(name, history, past, target):
-    return CONTENDERS[name](history.seen_from(past, history.table.tasks[target].positions))
+    return CONTENDERS[name](history.past_tasks(past, history.tasks[target].positions))
 
 
 class RecordingPerformance(np.ndarray):
@@ -79,7 +78,7 @@ class RecordingPerformance(np.ndarray):
 
 class TestEveryContender:
     def test_never_repeats_a_pick_and_uses_up_the_pool(self, name, history):
-        target = history.table.tasks[2]
+        target = history.tasks[2]
         pick = fit(name, history, [0, 1, 3, 4, 5], 2).start(target.meta_features, SEED)
         order = replay(pick, target.performance, POOL + 5)
         assert len(set(order.tolist())) == len(order)
@@ -88,7 +87,7 @@ class TestEveryContender:
         assert order.max() < POOL
 
     def test_the_same_seed_gives_the_same_picks_and_a_picker_holds_no_state(self, name, history):
-        target = history.table.tasks[2]
+        target = history.tasks[2]
         first, again = (fit(name, history, [0, 1, 3, 4, 5], 2) for _ in range(2))
         order = replay(first.start(target.meta_features, SEED), target.performance, PICKS)
         # A picker that was never asked before continues from the same trials with the same pick.
@@ -97,7 +96,7 @@ class TestEveryContender:
             assert again.start(target.meta_features, SEED)(observed) == order[n]
 
     def test_the_order_of_past_tasks_changes_nothing(self, name, history):
-        target = history.table.tasks[2]
+        target = history.tasks[2]
         orders = [
             replay(fit(name, history, past, 2).start(target.meta_features, SEED), target.performance, PICKS).tolist()
             for past in ([0, 1, 3, 4, 5], [5, 3, 0, 4, 1])
@@ -105,7 +104,7 @@ class TestEveryContender:
         assert orders[0] == orders[1]
 
     def test_reads_nothing_of_the_new_task_but_what_it_picked(self, name, history):
-        target = history.table.tasks[2]
+        target = history.tasks[2]
         performance = RecordingPerformance(target.performance)
         pick = fit(name, history, [0, 1, 3, 4, 5], 2).start(target.meta_features, SEED)
         order = replay(pick, performance, PICKS)
@@ -113,22 +112,20 @@ class TestEveryContender:
 
     def test_what_it_did_not_pick_cannot_change_its_picks(self, name):
         frame = make_frame()
-        history = History.of(build_trial_table(frame))
-        target = history.table.tasks[2]
+        history = History.from_frame(frame)
+        target = history.tasks[2]
         order = replay(fit(name, history, [0, 1, 3, 4, 5], 2).start(target.meta_features, SEED), target.performance, 6)
         # The same table with everything the recommender did not see of the task turned upside down.
         hidden = np.setdiff1d(np.arange(POOL), order)
         changed = target.performance.copy()
         changed[hidden] = -5.0 - changed[hidden]
         rows = np.flatnonzero(frame["task_id"] == "task_2")
-        known = {tuple(c.items()): p for c, p in zip(history.table.configurations, changed, strict=True)}
+        known = {tuple(c.items()): p for c, p in zip(history.configurations, changed, strict=True)}
         for row in rows:
-            configuration = history.table.space.validate(
-                {hp: frame.loc[row, f"hp_{hp}"] for hp in history.table.space.names}
-            )
+            configuration = history.space.validate({hp: frame.loc[row, f"hp_{hp}"] for hp in history.space.names})
             frame.loc[row, "performance"] = known[tuple(configuration.items())]
-        other = History.of(build_trial_table(frame))
-        np.testing.assert_array_equal(other.table.tasks[2].performance, changed)
+        other = History.from_frame(frame)
+        np.testing.assert_array_equal(other.tasks[2].performance, changed)
         again = replay(fit(name, other, [0, 1, 3, 4, 5], 2).start(target.meta_features, SEED), changed, 6)
         assert again.tolist() == order.tolist()
 
@@ -162,17 +159,15 @@ def test_flags_choose_the_parts_and_the_baselines():
 def test_finds_a_good_configuration_at_once_where_past_tasks_agree(name):
     frame = make_frame()
     frame["performance"] -= frame["performance"].where(frame["hp_optimizer"] == "sgd", 0.0).ne(0.0) * 3.0
-    history = History.of(build_trial_table(frame))
-    first = replay(
-        fit(name, history, [0, 1, 2, 4, 5], 3).start(np.array([0.6]), 0), history.table.tasks[3].performance, 1
-    )
-    assert history.table.configurations[first[0]]["optimizer"] == "adam"
+    history = History.from_frame(frame)
+    first = replay(fit(name, history, [0, 1, 2, 4, 5], 3).start(np.array([0.6]), 0), history.tasks[3].performance, 1)
+    assert history.configurations[first[0]]["optimizer"] == "adam"
 
 
 @pytest.mark.parametrize("name", ["surrogate", "gp", "gp_warm", "rgpe"])
 def test_model_based_recommenders_find_the_optimum_of_a_known_function(name):
-    history = History.of(build_trial_table(make_frame(tasks=8, pool=120)))
-    task = history.table.tasks[3]
+    history = History.from_frame(make_frame(tasks=8, pool=120))
+    task = history.tasks[3]
     past = [0, 1, 2, 4, 5, 6, 7]
     found = []
     for seed in range(3):

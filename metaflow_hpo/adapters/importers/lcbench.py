@@ -16,7 +16,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.history import Array
 
 HYPERPARAMETERS = (
     "batch_size",

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.infer_space import infer_space
 from metaflow_hpo.space import Categorical, Condition, Float, Integer
-from metaflow_hpo.surrogate.infer_space import infer_space
 
 
 def test_types_and_scales_are_read_off_the_values():
@@ -46,7 +46,13 @@ def test_a_gap_that_follows_from_a_choice_becomes_a_condition():
     assert momentum == Float("momentum", 0.1, 0.9, 0.5, condition=Condition("optimizer", ("sgd",)))
 
 
-def test_a_gap_without_a_reason_is_an_error():
-    frame = pd.DataFrame({"hp_x": [0.1, 0.9, np.nan, 0.3], "hp_kind": ["a", "b", "a", "b"]})
-    with pytest.raises(InvalidTableError, match=r"hp_x is missing in 1 of 4 configurations.*Fill it in"):
-        infer_space(frame)
+def test_a_gap_without_a_reason_makes_a_hyperparameter_optional():
+    frame = pd.DataFrame({"hp_x": [0.25, 0.75, np.nan, 0.5], "hp_kind": ["a", "b", "a", "b"]})
+    assert infer_space(frame).hyperparameters[1] == Float("x", 0.25, 0.75, 0.5, optional=True)
+
+
+def test_a_column_without_finite_or_differing_values_is_an_error():
+    with pytest.raises(InvalidTableError, match="hp_x holds infinite values"):
+        infer_space(pd.DataFrame({"hp_x": [0.1, np.inf, 0.2]}))
+    with pytest.raises(InvalidTableError, match="hyperparameters that vary"):
+        infer_space(pd.DataFrame({"hp_x": [0.1, 0.1, np.nan]}))

@@ -10,7 +10,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import ndtr
 
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.space import Array
 
 _ROOT5 = 5.0**0.5
 _JITTER = 1e-6

@@ -1,9 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.surrogate.gaussian_process import GaussianProcess, _negative_log_posterior, expected_improvement
-from metaflow_hpo.surrogate.past_tasks import History
-from metaflow_hpo.surrogate.trial_table import build_trial_table
+from metaflow_hpo.gaussian_process import GaussianProcess, _negative_log_posterior, expected_improvement
+from metaflow_hpo.history import History
 
 
 def make_history(*, shared):
@@ -13,14 +12,14 @@ def make_history(*, shared):
         pd.DataFrame({"task_id": f"t{t}", "hp_x": x[t], "performance": -(np.abs(x[t] - 0.3) ** 1.5), "mf_a": t})
         for t in range(3)
     ]
-    return History.of(build_trial_table(pd.concat(parts)))
+    return History.from_frame(pd.concat(parts))
 
 
 def test_recorded_cells_are_kept_as_they_are():
     history = make_history(shared=True)
-    past = history.seen_from([0, 1], history.table.tasks[2].positions)
+    past = history.past_tasks([0, 1], history.tasks[2].positions)
     assert past.is_shared
-    performance = history.table.tasks[0].performance
+    performance = history.tasks[0].performance
     np.testing.assert_allclose(past.regret[0], (performance.max() - performance) / np.ptp(performance))
     # score = half normal score, half z-score: its best is the task's best.
     assert past.scores[0].argmax() == performance.argmax()
@@ -29,12 +28,12 @@ def test_recorded_cells_are_kept_as_they_are():
 
 def test_missing_cells_are_filled_in_with_their_uncertainty():
     history = make_history(shared=False)
-    pool = history.table.tasks[2].positions
-    past = history.seen_from([0, 1], pool)
+    pool = history.tasks[2].positions
+    past = history.past_tasks([0, 1], pool)
     assert not past.is_shared
     np.testing.assert_array_equal(past.deviation[0], 0.0)
     assert (past.deviation[1] > 0).sum() >= 29
-    x = history.table.points[pool, 0]
+    x = history.points[pool, 0]
     assert abs(x[past.regret[1].argmin()] - 0.3) < 0.07
     truth = np.abs(x - 0.3) ** 1.5
     assert np.corrcoef(past.scores[1], -truth)[0, 1] > 0.97
@@ -42,8 +41,8 @@ def test_missing_cells_are_filled_in_with_their_uncertainty():
 
 def test_a_task_is_filled_in_from_its_own_trials_only():
     history = make_history(shared=False)
-    pool = history.table.tasks[2].positions
-    alone, among = history.seen_from([1], pool), history.seen_from([0, 1], pool)
+    pool = history.tasks[2].positions
+    alone, among = history.past_tasks([1], pool), history.past_tasks([0, 1], pool)
     np.testing.assert_array_equal(alone.scores[0], among.scores[1])
 
 

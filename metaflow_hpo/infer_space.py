@@ -1,7 +1,7 @@
-"""The search space behind a trial table: types, ranges, scales and conditions read off its `hp_*` columns.
+"""The search space behind a history: types, ranges, scales and conditions read off its `hp_*` columns.
 
-The one thing to know: a missing cell means "not used by this configuration" and must follow from one categorical
-column.
+A missing cell means "not used". Where that follows from one categorical column it becomes a condition; where nothing
+explains it (the hyperparameter was not recorded, say) the hyperparameter is optional.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.space import Categorical, Condition, Float, Hyperparameter, Integer, SearchSpace
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.space import Array, Categorical, Condition, Float, Hyperparameter, Integer, SearchSpace
 from metaflow_hpo.tables import HP_PREFIX
 
 MIN_LOG_RATIO = 8.0
@@ -20,7 +19,7 @@ MIN_LOG_RATIO = 8.0
 
 
 def infer_space(frame: pd.DataFrame) -> SearchSpace:
-    """Return the search space of a trial table.
+    """Return the search space of a table of trials.
 
     Args:
         frame: One line a trial; only columns that start with `hp_` are read. Columns with one value are left out.
@@ -31,7 +30,7 @@ def infer_space(frame: pd.DataFrame) -> SearchSpace:
         The default is the middle of each range, or the most frequent choice.
 
     Raises:
-        InvalidTableError: If no column varies, or if a number is missing where no categorical column says why.
+        InvalidTableError: If no column varies, or a value is infinite.
     """
     columns = sorted(str(c) for c in frame.columns if str(c).startswith(HP_PREFIX))
     varying = [c for c in columns if len(frame[c].dropna().unique()) > 1]
@@ -45,12 +44,13 @@ def infer_space(frame: pd.DataFrame) -> SearchSpace:
     space: list[Hyperparameter] = []
     # Parents are complete where their children are not: fewest gaps first, names break ties.
     for column in sorted(varying, key=lambda c: (missing[c], c)):
-        condition = None if missing[column] == 0 else _find_condition(frame, column, space)
-        space.append(_infer(column.removeprefix(HP_PREFIX), frame[column].dropna(), condition))
+        condition = _find_condition(frame, column, space) if missing[column] else None
+        is_optional = missing[column] > 0 and condition is None
+        space.append(_infer(column.removeprefix(HP_PREFIX), frame[column].dropna(), condition, is_optional))
     return SearchSpace(tuple(space))
 
 
-def _find_condition(frame: pd.DataFrame, column: str, parents: Sequence[Hyperparameter]) -> Condition:
+def _find_condition(frame: pd.DataFrame, column: str, parents: Sequence[Hyperparameter]) -> Condition | None:
     active = frame[column].notna()
     for parent in parents:
         if not isinstance(parent, Categorical):
@@ -59,21 +59,18 @@ def _find_condition(frame: pd.DataFrame, column: str, parents: Sequence[Hyperpar
         on, off = set(values[active].dropna()), set(values[~active].dropna())
         if on and not on & off and not (active & values.isna()).any():
             return Condition(parent.name, tuple(sorted(on)))
-    raise InvalidTableError(
-        f"{column} is missing in {int((~active).sum())} of {len(frame)} configurations, and no categorical column "
-        f"tells where it is used. Fill it in, or add a column such as {column}_mode whose values decide it."
-    )
+    return None
 
 
 def _as_text(values: pd.Series) -> pd.Series:
     return values.where(values.isna(), values.astype(str))
 
 
-def _infer(name: str, values: pd.Series, condition: Condition | None) -> Hyperparameter:
+def _infer(name: str, values: pd.Series, condition: Condition | None, optional: bool) -> Hyperparameter:
     if is_bool_dtype(values) or not is_numeric_dtype(values):
         counts = values.astype(str).value_counts()
         choices = tuple(sorted(map(str, counts.index)))
-        return Categorical(name, choices, max(choices, key=lambda c: (counts[c], c)), condition)
+        return Categorical(name, choices, max(choices, key=lambda c: (counts[c], c)), condition, optional)
     numbers = np.sort(values.to_numpy(dtype=np.float64))
     if not np.isfinite(numbers).all():
         raise InvalidTableError(
@@ -83,8 +80,8 @@ def _infer(name: str, values: pd.Series, condition: Condition | None) -> Hyperpa
     log = is_log_scale(numbers)
     middle = float(np.sqrt(low * high)) if log else 0.5 * (low + high)
     if (numbers == np.round(numbers)).all():
-        return Integer(name, int(low), int(high), int(min(max(round(middle), low), high)), log, condition)
-    return Float(name, low, high, min(max(middle, low), high), log, condition)
+        return Integer(name, int(low), int(high), int(min(max(round(middle), low), high)), log, condition, optional)
+    return Float(name, low, high, min(max(middle, low), high), log, condition, optional)
 
 
 def is_log_scale(values: Array) -> bool:
