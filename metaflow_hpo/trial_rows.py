@@ -6,10 +6,10 @@ tell how much luck there is in one trial.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,26 +19,14 @@ from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError, SearchSp
 from metaflow_hpo.infer_space import infer_space
 from metaflow_hpo.past_tasks import IntArray
 from metaflow_hpo.space import Array, Categorical, Configuration, Hyperparameter, SearchSpace, configuration_id
-from metaflow_hpo.tables import HP_PREFIX, read_configuration
+from metaflow_hpo.tables import HP_PREFIX, META_PREFIX, read_configuration
 
-META_PREFIX = "mf_"
 FIDELITY_PREFIX = "fidelity_"
 TRIAL_ID = "trial_id"
-KNOWN_STATUSES = {
-    "ok": "ok",
-    "complete": "ok",
-    "completed": "ok",
-    "finished": "ok",
-    "done": "ok",
-    "terminated": "ok",
-    "success": "ok",
-    "failed": "failed",
-    "fail": "failed",
-    "crashed": "failed",
-    "killed": "failed",
-    "error": "failed",
-    "stopped": "stopped",
-    "pruned": "stopped",
+KNOWN_STATUSES: Mapping[str, Literal["ok", "failed", "stopped"]] = {
+    **dict.fromkeys(("ok", "complete", "completed", "finished", "done", "terminated", "success", "succeeded"), "ok"),
+    **dict.fromkeys(("failed", "fail", "crashed", "killed", "error", "errored", "invalid", "abandoned"), "failed"),
+    **dict.fromkeys(("stopped", "pruned", "early_stopped", "preempted"), "stopped"),
 }
 """What tools call the outcome of a trial, in lower case, by what it is called here."""
 _OPTIONAL = ("test_performance", "duration_s")

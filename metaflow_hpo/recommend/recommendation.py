@@ -14,6 +14,7 @@ import numpy as np
 from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.history import Array, History
+from metaflow_hpo.modalities.roles import select_features
 from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender, NewTask
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
@@ -105,20 +106,9 @@ class ServedRecommender:
         """Return the inputs in order, `(M,)`.
 
         Raises:
-            InvalidTableError: If one is missing, unknown or not a finite number.
+            InvalidTableError: If one is missing or not a finite number.
         """
-        missing = [name for name in self.meta_feature_names if name not in values]
-        unknown = sorted(set(values) - set(self.meta_feature_names))
-        if missing or unknown:
-            raise InvalidTableError(
-                f"Expected the {len(self.meta_feature_names)} meta-features this surrogate was trained with; "
-                f"missing {missing[:5]}, unknown {unknown[:5]}. Describe the task with this version of metaflow_hpo."
-            )
-        row = np.array([values[name] for name in self.meta_feature_names], dtype=np.float64)
-        if not np.isfinite(row).all():
-            bad = [name for name, value in zip(self.meta_feature_names, row, strict=True) if not np.isfinite(value)]
-            raise InvalidTableError(f"Meta-features must be finite numbers; {bad[:5]} are not.")
-        return row
+        return select_features(values, self.meta_feature_names)
 
     def select(self, row: Array, count: int) -> tuple[list[int], float]:
         """Return positions in the shared core, best first, and the novelty of the task as a percentile.
@@ -235,7 +225,7 @@ class ServedRecommender:
             JSON-ready `recommendations`, `evidence`, `novelty` and `lineage`, as in the CLI's contract.
 
         Raises:
-            InvalidTableError: If a meta-feature is missing, unknown or not finite, or k is out of range.
+            InvalidTableError: If a meta-feature is missing or not finite, or k is out of range.
         """
         row = self.read_meta_features(meta_features)
         if not 1 <= k <= len(self.past.configurations):
