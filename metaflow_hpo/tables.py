@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError, listed
+from metaflow_hpo.metric import KNOWN_METRICS
 from metaflow_hpo.space import Categorical, Configuration, SearchSpace, Value
+from metaflow_hpo.task import TABLE, Task
 from metaflow_hpo.trial import STATUSES, Trial
 
 HP_PREFIX = "hp_"
@@ -36,9 +38,11 @@ TRIAL_COLUMNS = (
 )
 """Columns every table of trials has, in order."""
 
-_METRIC_NAMES = ("accuracy", "balanced_accuracy", "log_loss", "r2", "rmse")
-SCORE_NAMES = (*_METRIC_NAMES, *(f"test_{name}" for name in _METRIC_NAMES))
-"""Names of the scores a trial may carry, cross-validated first, then on the test rows."""
+SCORE_NAMES = (*KNOWN_METRICS, *(f"test_{name}" for name in KNOWN_METRICS))
+"""Columns of scores every table of trials has, cross-validated first, then on the test rows."""
+
+SCORE_PREFIX = "score_"
+"""What the names of columns of other scores begin with."""
 
 _TEXT = ("task_id", "family", "learner", "configuration_id", "strategy", "status", "reason")
 _WHOLE = ("seed", "fidelity_epochs")
@@ -53,28 +57,28 @@ def trials_to_frame(trials: Iterable[Trial]) -> pd.DataFrame:
         trials: The trials, of one learner or of several.
 
     Returns:
-        One row a trial, in order: `TRIAL_COLUMNS`, `SCORE_NAMES` (NaN where not measured), `learning_curve` (float32
-        arrays `(E,)`), then `hp_<name>` for each hyperparameter that is active in at least one trial (float64, or
-        text for choices).
-
-    Raises:
-        InvalidTableError: If a trial carries a score with a name outside `SCORE_NAMES`.
+        One row a trial, in order: `TRIAL_COLUMNS`, `SCORE_NAMES` (NaN where not measured), `score_<name>` for each
+        other score, `learning_curve` (float32 arrays `(E,)`), then `hp_<name>` for each hyperparameter that is active
+        in at least one trial (float64, or text for choices).
     """
     rows = list(trials)
-    unknown = sorted({name for trial in rows for name in trial.scores} - set(SCORE_NAMES))
-    if unknown:
-        raise InvalidTableError(f"Scores must be among {', '.join(SCORE_NAMES)}; got {unknown[:_SHOWN]}.")
+    others = sorted({name for trial in rows for name in trial.scores} - set(SCORE_NAMES))
     columns: dict[str, pd.Series[Any]] = {}
     for name in TRIAL_COLUMNS:
         dtype = "str" if name in _TEXT else "int64" if name in _WHOLE else "float64"
         columns[name] = pd.Series([getattr(trial, name) for trial in rows], dtype=dtype)
-    for name in SCORE_NAMES:
-        columns[name] = pd.Series([trial.scores.get(name, math.nan) for trial in rows], dtype="float64")
+    for name in (*SCORE_NAMES, *others):
+        columns[score_column(name)] = pd.Series([trial.scores.get(name, math.nan) for trial in rows], dtype="float64")
     curves = [np.asarray(trial.learning_curve, dtype=np.float32) for trial in rows]
     columns["learning_curve"] = pd.Series(curves, dtype="object")
     for name in dict.fromkeys(name for trial in rows for name in trial.configuration):
         columns[HP_PREFIX + name] = _hyperparameter_column([trial.configuration.get(name) for trial in rows])
     return pd.DataFrame(columns)
+
+
+def score_column(name: str) -> str:
+    """Return the column of a score."""
+    return name if name in SCORE_NAMES else SCORE_PREFIX + name
 
 
 def read_configuration(row: Mapping[Hashable, Any], space: SearchSpace) -> Configuration:
@@ -120,6 +124,8 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
     unknown = sorted(used - set(space.names))
     if unknown:
         raise SearchSpaceMismatchError(f"Unknown hyperparameters {unknown}; the search space has {list(space.names)}.")
+    others = [str(name).removeprefix(SCORE_PREFIX) for name in frame.columns if str(name).startswith(SCORE_PREFIX)]
+    scores = {name: score_column(name) for name in (*SCORE_NAMES, *others) if score_column(name) in frame.columns}
     trials = []
     for row in frame.to_dict("records"):
         configuration = read_configuration(row, space)
@@ -130,7 +136,7 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
             Trial(
                 **{str(name): value for name, value in fields.items()},
                 configuration=configuration,
-                scores={name: float(row[name]) for name in SCORE_NAMES if not _is_missing(row.get(name))},
+                scores={name: float(row[column]) for name, column in scores.items() if not _is_missing(row[column])},
                 learning_curve=() if curve is None or _is_missing(curve) else tuple(float(value) for value in curve),
             )
         )
@@ -217,17 +223,32 @@ def validate_catalogue(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table of tasks, one row a task.
 
     Raises:
-        InvalidTableError: If a column is missing, an id is repeated, or a licence, source or family is empty.
+        InvalidTableError: If a column is missing, an id is repeated, or a modality, metric, licence, source or family
+            is empty.
     """
     import pandera.pandas as pa
 
     filled = pa.Check.str_length(min_value=1)
-    names = ("family", "kind", "metric", "target", "licence", "source")
+    names = ("family", "modality", "metric", "licence", "source")
+    sizes = ("rows", "columns", "classes", "test_rows")
     columns = {"task_id": pa.Column(str, unique=True, checks=[filled])}
     columns |= {name: pa.Column(str, checks=[filled]) for name in names}
-    columns |= {name: pa.Column("int64", checks=[pa.Check.ge(1)]) for name in ("rows", "columns", "test_rows")}
-    columns["classes"] = pa.Column("int64", checks=[pa.Check.ge(0)])
+    columns |= {name: pa.Column(str) for name in ("kind", "target")}
+    columns |= {name: pa.Column("int64", checks=[pa.Check.ge(0)]) for name in sizes}
     return _validate("tasks", pa.DataFrameSchema(columns, coerce=True), frame)
+
+
+def tasks_to_frame(tasks: Iterable[Task]) -> pd.DataFrame:
+    """Return the catalogue of tasks, one row a task, in order."""
+    lines = [{**t.to_dict(), "metric": t.metric.to_text(), "notes": "; ".join(t.notes)} for t in tasks]
+    return validate_catalogue(pd.DataFrame(lines))
+
+
+def complete_catalogue(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a catalogue as it was written, with a modality: all were tables before there was that column."""
+    if "modality" in frame.columns:
+        return frame
+    return frame.assign(modality=pd.Series(TABLE, frame.index, dtype="str"))
 
 
 def join_meta_dataset(trials: pd.DataFrame, meta_features: pd.DataFrame) -> pd.DataFrame:

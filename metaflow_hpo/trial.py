@@ -1,7 +1,4 @@
-"""Trials: one configuration trained on one task, at one fidelity and seed, and its outcome.
-
-Performance is oriented once, here, so that higher is better everywhere; a trial that failed has none.
-"""
+"""Trials: one configuration trained on one task, at one fidelity and seed, and its outcome."""
 
 import math
 from collections.abc import Mapping
@@ -10,28 +7,12 @@ from typing import Literal, get_args
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.space import Configuration, configuration_id
-from metaflow_hpo.task import Metric
 
 Status = Literal["ok", "failed", "stopped"]
 """`failed`: it diverged, crashed or hit a limit, and counts as the worst of its task. `stopped`: it was given up for
 its learning curve; what it would have reached is not known."""
 
 STATUSES: tuple[Status, ...] = get_args(Status)
-
-
-def orient(metric: Metric, value: float) -> float:
-    """Turn a metric's value into a performance, where higher is better.
-
-    R2 is floored at 0: a network that is worse than the constant prediction is worth the constant prediction, as
-    balanced accuracy has its floor at chance. Without it one diverged network would set the scale of a whole task.
-    """
-    match metric:
-        case "log_loss" | "rmse":
-            return -value
-        case "r2":
-            return max(value, 0.0)
-        case _:
-            return value
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,24 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.metric import Metric
 from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
 from metaflow_hpo.tables import (
     SCORE_NAMES,
     TRIAL_COLUMNS,
+    complete_catalogue,
     frame_to_trials,
     join_meta_dataset,
     read_configuration,
     record_to_trial,
+    tasks_to_frame,
     trial_to_record,
     trials_to_frame,
     validate_catalogue,
     validate_meta_features,
     validate_trials,
 )
+from metaflow_hpo.task import Task
 from metaflow_hpo.trial import Trial
 
 SPACE = SearchSpace(
@@ -107,9 +111,11 @@ def test_an_inactive_choice_is_missing_and_comes_back_absent(tmp_path):
     assert frame_to_trials(pd.read_parquet(tmp_path / "trials.parquet"), space) == trials
 
 
-def test_a_score_with_an_unknown_name_is_refused():
-    with pytest.raises(InvalidTableError, match=r"Scores must be among accuracy.*got \['f1'\]"):
-        trials_to_frame([make_trial(scores={"f1": 1.0})])
+def test_a_score_of_ones_own_has_a_column_of_its_own():
+    trials = [make_trial(scores={"f1": 1.0, "test_f1": 0.5}), make_trial(SGD, scores={"accuracy": 0.25})]
+    frame = trials_to_frame(trials)
+    assert frame["score_f1"].tolist()[0] == 1.0
+    assert frame_to_trials(frame, SPACE) == trials
 
 
 def test_trials_of_another_space_are_refused():
@@ -194,7 +200,14 @@ def test_invalid_meta_features_are_refused(change, message):
 
 
 def make_catalogue():
-    texts = {"kind": "binary", "metric": "accuracy", "target": "y", "licence": "CC0", "source": "inbox/a.csv"}
+    texts = {
+        "modality": "table",
+        "kind": "binary",
+        "metric": "accuracy",
+        "target": "y",
+        "licence": "CC0",
+        "source": "inbox/a.csv",
+    }
     sizes = {"rows": 10, "columns": 2, "classes": 2, "test_rows": 2}
     return pd.DataFrame([{"task_id": name, "family": name, **texts, **sizes} for name in ("a", "b")])
 
@@ -208,6 +221,21 @@ def test_a_catalogue_is_accepted():
 def test_a_catalogue_with_an_empty_text_is_refused(column, empty):
     with pytest.raises(InvalidTableError, match=f"row 1, {column}"):
         validate_catalogue(make_catalogue().assign(**{column: ["x", empty]}))
+
+
+def test_a_catalogue_from_before_there_were_modalities_is_one_of_tables():
+    old = make_catalogue().drop(columns=["modality"])
+    assert complete_catalogue(old)["modality"].tolist() == ["table", "table"]
+    new = make_catalogue().assign(modality="image")
+    assert complete_catalogue(new) is new
+
+
+def test_tasks_of_every_modality_stand_in_one_catalogue():
+    metric = Metric("seconds", "min", low=0.0)
+    task = Task(task_id="a", family="a", modality="opaque", metric=metric, licence="CC0", source="s", sha256="0")
+    [line] = tasks_to_frame([task]).to_dict("records")
+    assert Metric.read(line["metric"]) == metric
+    assert (line["modality"], line["kind"], line["rows"], line["columns"]) == ("opaque", "", 0, 0)
 
 
 def test_a_catalogue_with_a_repeated_id_is_refused():

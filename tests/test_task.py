@@ -1,18 +1,18 @@
 import json
 from dataclasses import asdict, replace
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import InvalidTaskError
-from metaflow_hpo.task import METRICS, Task, TaskData
+from metaflow_hpo.metric import Metric
+from metaflow_hpo.task import Task
 
 TASK = Task(
     task_id="iris",
     family="flowers",
     kind="multiclass",
-    metric="balanced_accuracy",
+    modality="table",
+    metric=Metric.read("balanced_accuracy"),
     target="species",
     licence="CC0",
     source="inbox/iris.csv",
@@ -25,17 +25,6 @@ TASK = Task(
 )
 
 
-def make_data(**changes):
-    fields = {
-        "task": TASK,
-        "features": pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": ["x", "y", None, "x"]}),
-        "target": np.array([0, 1, 2, 0]),
-        "is_test": np.array([False, True, False, False]),
-        "class_names": ("setosa", "versicolor", "virginica"),
-    }
-    return TaskData(**{**fields, **changes})
-
-
 def test_a_task_survives_json():
     assert Task.from_dict(json.loads(json.dumps(TASK.to_dict()))) == TASK
 
@@ -45,16 +34,23 @@ def test_notes_may_be_absent():
     assert Task.from_dict(fields) == replace(TASK, notes=())
 
 
-def test_the_first_metric_of_a_kind_is_its_default():
-    assert {kind: metrics[0] for kind, metrics in METRICS.items()} == {
-        "binary": "balanced_accuracy",
-        "multiclass": "balanced_accuracy",
-        "regression": "r2",
-    }
+def test_a_metric_of_ones_own_survives_json():
+    task = replace(TASK, metric=Metric("seconds", "min", low=0.0))
+    assert Task.from_dict(json.loads(json.dumps(task.to_dict()))) == task
+
+
+def test_a_task_without_a_modality_is_a_table():
+    fields = {name: value for name, value in TASK.to_dict().items() if name != "modality"}
+    assert Task.from_dict(fields) == TASK
+
+
+def test_what_only_tables_have_may_be_left_out():
+    task = Task(task_id="a", family="a", modality="opaque", metric=TASK.metric, licence="CC0", source="a", sha256="0")
+    assert (task.rows, task.columns, task.kind, task.target) == (0, 0, "", "")
 
 
 def test_a_number_to_predict_is_a_regression():
-    assert replace(TASK, kind="regression", metric="rmse", classes=0).is_regression
+    assert replace(TASK, kind="regression", classes=0).is_regression
     assert not TASK.is_regression
 
 
@@ -65,40 +61,16 @@ def test_a_number_to_predict_is_a_regression():
         ({"task_id": "../iris"}, "task_id must match"),
         ({"task_id": ""}, "task_id must match"),
         ({"task_id": "a" * 81}, "task_id must match"),
-        ({"kind": "ranking"}, "kind must be one of binary, multiclass, regression; got 'ranking'"),
-        ({"metric": "r2"}, "metric of a multiclass task must be one of"),
+        ({"metric": "r2"}, "iris: expected a Metric; got 'r2'"),
+        ({"modality": ""}, "'iris' has no modality"),
         ({"family": ""}, "'iris' has no family"),
         ({"licence": ""}, "'iris' has no licence"),
         ({"source": ""}, "'iris' has no source"),
-        ({"target": ""}, "'iris' has no target"),
-        ({"test_rows": 0}, "impossible sizes"),
-        ({"test_rows": 4}, "impossible sizes"),
-        ({"columns": 0}, "impossible sizes"),
+        ({"test_rows": -1}, "impossible sizes, 4 rows, -1 test rows"),
+        ({"test_rows": 5}, "impossible sizes"),
+        ({"columns": -1}, "impossible sizes"),
     ],
 )
 def test_an_impossible_task_is_refused(change, message):
     with pytest.raises(InvalidTaskError, match=message):
         replace(TASK, **change)
-
-
-def test_rows_are_split_as_marked():
-    data = make_data()
-    assert data.train_features["a"].tolist() == [1.0, 3.0, 4.0]
-    assert data.train_features.index.tolist() == [0, 1, 2]
-    assert data.train_target.tolist() == [0, 2, 0]
-    assert data.test_features["b"].tolist() == ["y"]
-    assert data.test_features.index.tolist() == [0]
-    assert data.test_target.tolist() == [1]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"features": pd.DataFrame({"a": [1.0]})}, "4 rows announced; found 1 of features, 4 of target and 4 of split"),
-        ({"target": np.array([0, 1])}, "found 4 of features, 2 of target"),
-        ({"is_test": np.array([True])}, "1 of split"),
-    ],
-)
-def test_rows_that_do_not_fit_the_description_are_refused(change, message):
-    with pytest.raises(InvalidTaskError, match=message):
-        make_data(**change)

@@ -5,25 +5,10 @@ import pytest
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.space import configuration_id
-from metaflow_hpo.trial import Trial, orient
+from metaflow_hpo.trial import Trial
 
 OK = Trial("iris", "flowers", "mlp", {"layers": 2}, "sobol", 0, 50, 0.9, 0.8, 1.5)
 FAILED = replace(OK, performance=math.nan, test_performance=math.nan, status="failed", reason="diverged")
-
-
-@pytest.mark.parametrize(
-    ("metric", "value", "performance"),
-    [
-        ("balanced_accuracy", 0.7, 0.7),
-        ("accuracy", 0.7, 0.7),
-        ("log_loss", 0.7, -0.7),
-        ("rmse", 3.0, -3.0),
-        ("r2", 0.7, 0.7),
-        ("r2", -5.0, 0.0),
-    ],
-)
-def test_higher_performance_is_better_for_every_metric(metric, value, performance):
-    assert orient(metric, value) == performance
 
 
 def test_a_trial_is_named_by_its_configuration():

@@ -11,11 +11,11 @@ import yaml
 from metaflow_hpo.adapters.files import write_atomically
 from metaflow_hpo.adapters.landed import mark_settled
 from metaflow_hpo.adapters.ledger import locked_inbox
-from metaflow_hpo.adapters.sources.file_names import INBOX_ENDINGS, ending_of, sidecar_of
 from metaflow_hpo.adapters.sources.inbox import check_landed, load_file, read_sidecar
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.table.files.file_names import INBOX_ENDINGS, ending_of, sidecar_of
 
 
 def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, replace: bool = False) -> Path:

@@ -3,7 +3,6 @@
 The one thing to know: their rows are prepared like every other task's.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,9 @@ from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.pipeline import Pipeline, Progress, show_nothing
 from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError, listed
+from metaflow_hpo.metric import Metric
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Configuration, SearchSpace
-from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
     from metaflow_hpo.modalities.table.target import AskedKind
@@ -33,7 +33,7 @@ RECOMMENDED = "recommended"
 class Described:
     """A person's data set with its meta-features by name."""
 
-    data: TaskData
+    data: TableData
     meta_features: dict[str, float]
 
 
@@ -51,7 +51,7 @@ def describe_file(
     return describe_data(data)
 
 
-def describe_data(data: TaskData) -> Described:
+def describe_data(data: TableData) -> Described:
     """Describe a prepared data set."""
     from metaflow_hpo.modalities.table.meta_features import describe
 
@@ -81,7 +81,7 @@ def read_observed_in(path: Path, space: SearchSpace, *, finished_only: bool = Fa
         InvalidTableError: If a column is missing or no line has a performance.
         SearchSpaceMismatchError: If a configuration does not belong to the search space.
     """
-    from metaflow_hpo.adapters.sources.tables import read_table
+    from metaflow_hpo.modalities.table.files.tables import read_table
     from metaflow_hpo.recommend.sequential import ObservedTrial
     from metaflow_hpo.tables import read_configuration as read_row
 
@@ -118,19 +118,18 @@ def _fill_performance(frame: pd.DataFrame, performance: "pd.Series[float]") -> "
     return filled.mask(filled.isna() & frame["status"].isin(["failed", "stopped"]), worst)
 
 
-def check_performances(observed: "Sequence[ObservedTrial]", metric: str) -> None:
+def check_performances(observed: "Sequence[ObservedTrial]", metric: Metric) -> None:
     """Check that performances can be of a task's metric: percents and losses would be believed otherwise.
 
     Raises:
-        InvalidTableError: If one is above 1, or below 0 where the metric cannot be.
+        InvalidTableError: If one cannot be.
     """
-    lowest = {"balanced_accuracy": 0.0, "accuracy": 0.0}.get(metric, -math.inf)
-    highest = math.inf if metric in {"log_loss", "rmse"} else 1.0
-    wrong = [o.performance for o in observed if not lowest <= o.performance <= highest]
+    wrong = [o.performance for o in observed if not metric.admits(o.performance)]
     if wrong:
         raise InvalidTableError(
-            f"Expected {metric} in the column `performance` of the trials, between {lowest:g} and {highest:g} and "
-            f"higher is better; found {listed(wrong)}. Give that score itself: no percent and no loss."
+            f"Expected {metric} in the column `performance` of the trials, between {metric.lowest:g} and "
+            f"{metric.highest:g} and higher is better; found {listed(wrong)}. Give that score itself: no percent and "
+            "no loss."
         )
 
 
@@ -196,11 +195,12 @@ def load_recommender(pipeline: Pipeline) -> "tuple[ServedRecommender, dict[str, 
     return ServedRecommender.load(folder), {"surrogate_version": knowledge.version, "surrogate_name": "shipped"}
 
 
-def describe_task(data: TaskData) -> dict[str, Any]:
+def describe_task(data: TableData) -> dict[str, Any]:
     """Return what a person wants to know of a prepared task, JSON-ready."""
     task = data.task
-    names = ("task_id", "kind", "metric", "target", "rows", "columns", "classes", "test_rows", "sha256")
-    return {**{name: getattr(task, name) for name in names}, "notes": list(task.notes)}
+    names = ("task_id", "modality", "kind", "metric", "target", "rows", "columns", "classes", "test_rows", "sha256")
+    described = task.to_dict()
+    return {**{name: described[name] for name in names}, "notes": list(task.notes)}
 
 
 def read_configuration(path: Path, learner: str) -> Configuration:

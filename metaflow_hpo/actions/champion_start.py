@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from metaflow_hpo.actions.advise import RECOMMENDED
 from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import configuration_id
-from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ WARM_TRIALS = 5
 
 
 def search_recommended(
-    pipeline: Pipeline, data: TaskData, known: Sequence[Trial], keep: Callable[[Trial], None]
+    pipeline: Pipeline, data: TableData, known: Sequence[Trial], keep: Callable[[Trial], None]
 ) -> list[Trial]:
     """Train what the champion recommends for a task, once, where there is a champion.
 
@@ -58,7 +58,7 @@ def _load_fitting_champion(pipeline: Pipeline) -> "ServedRecommender | None":
 def _train_recommended(
     pipeline: Pipeline,
     champion: "ServedRecommender",
-    data: TaskData,
+    data: TableData,
     done: Sequence[Trial],
     keep: Callable[[Trial], None],
 ) -> list[Trial]:

@@ -13,17 +13,15 @@ from metaflow_hpo.actions.advise import describe_data, load_recommender, make_an
 from metaflow_hpo.actions.feedback import record_outcomes, remember
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.collect.search import Refit, Stopping
+from metaflow_hpo.modalities.table.metrics import curve_metric
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
 from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.space import Configuration, configuration_id
-from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 REMEMBERED = 10
 """Recommendations before the first trial that are remembered."""
-
-CURVE_METRICS = ("balanced_accuracy", "r2")
-"""What learning curves are measured in: a trial can be compared with a curve where its performance is one of these."""
 
 MEMBERS_A_PROCESSOR = 2
 """Trainings (a configuration on one fold) that keep a processor busy while the longest of a batch ends."""
@@ -61,7 +59,7 @@ class ClosedLoop:
 
 
 def open_loop(
-    pipeline: Pipeline, data: TaskData, seed: int, *, per_time: bool = False, refit: Refit = "all"
+    pipeline: Pipeline, data: TableData, seed: int, *, per_time: bool = False, refit: Refit = "all"
 ) -> ClosedLoop:
     """Begin a search with the champion, or with what ships.
 
@@ -88,7 +86,8 @@ def open_loop(
 
     members = count_folds(len(data.train_target)) + (refit == "all")
     strategy = RecommendedStrategy(choose, served.surrogate.space, batch_size=choose_batch_size(members), seed=seed)
-    rule = served.stopping if data.task.metric in CURVE_METRICS else None
+    # A trial can be compared with a curve where its performance is what curves are measured in.
+    rule = served.stopping if data.task.metric == curve_metric(data.task.kind) else None
     stopping = None if rule is None else rule.judge
     return ClosedLoop(
         pipeline, strategy, stopping, make_answer(served, source, described, REMEMBERED, per_time=per_time)

@@ -19,7 +19,7 @@ from metaflow_hpo.adapters.run import Run
 from metaflow_hpo.adapters.sources.inbox import is_landed
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.modalities.table.table_data import TableData
 
 _SHOWN = 10
 _OF_ONE_TASK = (MetaflowHPOError, ValueError, TypeError, ArithmeticError, LookupError)
@@ -63,21 +63,21 @@ def build_catalogue(pipeline: Pipeline) -> Metadata:
     }
 
 
-def _assign_families(tasks: Sequence[TaskData]) -> list[TaskData]:
+def _assign_families(tasks: Sequence[TableData]) -> list[TableData]:
     from metaflow_hpo.modalities.table.fingerprint import assign_families
 
     families = assign_families(tasks)
     return [replace(data, task=replace(data.task, family=families[data.task.task_id])) for data in tasks]
 
 
-def _sample(tasks: Sequence[TaskData], max_rows: int | None) -> list[TaskData]:
+def _sample(tasks: Sequence[TableData], max_rows: int | None) -> list[TableData]:
     """Sample large tasks; after the families, which are found by whole columns."""
     from metaflow_hpo.modalities.table.sample import sample_rows
 
     return [data if max_rows is None else sample_rows(data, max_rows) for data in tasks]
 
 
-def _is_mixed(data: TaskData) -> bool:
+def _is_mixed(data: TableData) -> bool:
     """Tell whether a task has a categorical column or a missing value."""
     features = data.features
     return bool(features.isna().to_numpy().any() or (features.dtypes != "float64").any())

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from metaflow_hpo.adapters.landed import is_settled, list_landed, md5_of, stamp_of, wait_until_settled
 from metaflow_hpo.adapters.ledger import (
     ACCEPTED,
@@ -24,20 +22,20 @@ from metaflow_hpo.adapters.ledger import (
 )
 from metaflow_hpo.adapters.pipeline import logger
 from metaflow_hpo.adapters.quarantine import drop_moved_sidecars, quarantine
-from metaflow_hpo.adapters.sources.file_names import sidecar_of
 from metaflow_hpo.adapters.sources.inbox import check_landed, load_file
 from metaflow_hpo.adapters.sources.task_files import check_columns
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError
-from metaflow_hpo.tables import validate_catalogue
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.modalities.table.files.file_names import sidecar_of
+from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.tables import tasks_to_frame
 
 
 @dataclass(frozen=True)
 class Intake:
     """What one pass over the inbox found: the tasks, and the deliveries that were new."""
 
-    tasks: tuple[TaskData, ...]
+    tasks: tuple[TableData, ...]
     fresh: tuple[Delivery, ...]
 
 
@@ -66,7 +64,7 @@ def replaced_tasks(store: DataStore) -> dict[str, str]:
     return {t: str(digests[t]) for t in landed if t in stale and t in digests.index and store.is_collected(t)}
 
 
-def take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:
+def take_in(store: DataStore, others: Sequence[TableData]) -> Intake:
     """Turn the files of the inbox into tasks; what cannot be one, or is one already, goes to quarantine.
 
     Waits some seconds for files that were just written; one that still grows after that is left alone.
@@ -82,7 +80,7 @@ def take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:
         return _take_in(store, others)
 
 
-def _take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:
+def _take_in(store: DataStore, others: Sequence[TableData]) -> Intake:
     last = {delivery.file: delivery for delivery in read_ledger(store)}
     accepted = select_accepted(last.values())
     settled, growing = wait_until_settled(store.inbox)
@@ -122,7 +120,7 @@ class _Judge:
     inbox: Path
     digests: dict[str, str]
 
-    def look_at(self, path: Path) -> tuple[Delivery, TaskData | None]:
+    def look_at(self, path: Path) -> tuple[Delivery, TableData | None]:
         """Return the line of the ledger, and the task where it is one."""
         stamp = stamp_of(path)
         try:
@@ -144,13 +142,13 @@ class _Judge:
         self.digests[task.task_id] = task.sha256
         return Delivery(path.name, ACCEPTED, stamp, md5, task.task_id, task.sha256), data
 
-    def _read(self, path: Path) -> TaskData:
+    def _read(self, path: Path) -> TableData:
         """Read a file as far as the catalogue needs it, so that nothing can go wrong with it there."""
         check_landed(path, self.inbox)
         try:
             data = load_file(path)
             check_columns(data)
-            validate_catalogue(pd.DataFrame([{**data.task.to_dict(), "notes": ""}]))
+            tasks_to_frame([data.task])
         except MetaflowHPOError as error:
             raise InvalidTaskError(str(error)) from error
         except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
@@ -163,7 +161,7 @@ class _Judge:
         return data
 
 
-def _keep_growing(store: DataStore, growing: Iterable[Path], accepted: dict[str, Delivery]) -> list[TaskData]:
+def _keep_growing(store: DataStore, growing: Iterable[Path], accepted: dict[str, Delivery]) -> list[TableData]:
     """Return what files that are being overwritten were until now."""
     kept = []
     for path in growing:

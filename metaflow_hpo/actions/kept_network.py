@@ -13,13 +13,13 @@ import pandas as pd
 from metaflow_hpo.adapters.logged_model import NETWORK, fetch_surrogate, log_network
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.trial import Trial
 
 _ADDRESS = re.compile(r"(?:models:/)?([^/]+)/(\d+)")
 
 
-def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) -> dict[str, Any] | None:
+def keep_network(pipeline: Pipeline, data: TableData, trial: Trial, run_id: str) -> dict[str, Any] | None:
     """Register the refit of a trial on all training rows, whose test performance the trial reports.
 
     Args:
@@ -69,9 +69,9 @@ def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
         InvalidTaskError: If the file cannot be read.
         InvalidTableError: If a column is missing.
     """
-    from metaflow_hpo.adapters.sources.tables import read_table
     from metaflow_hpo.learners.mlp.trained import TrainedNetwork
     from metaflow_hpo.modalities.table.conform import conform_rows
+    from metaflow_hpo.modalities.table.files.tables import read_table
 
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
         network = TrainedNetwork.load(_download(pipeline, model, temporary))

@@ -15,9 +15,9 @@ import pandas as pd
 from metaflow_hpo.actions.advise import read_observed_in
 from metaflow_hpo.adapters.files import replacing
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.adapters.sources.tables import read_table
 from metaflow_hpo.adapters.trial_files import read_trial_table
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.modalities.table.files.tables import read_table
 
 
 def fit_table(

@@ -11,16 +11,16 @@ from pandas.api import types
 
 from metaflow_hpo.adapters.files import write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.adapters.sources.tables import MISSING, read_table
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.learners.script import ScriptTable, render_script
 from metaflow_hpo.modalities.table.columns import as_text
+from metaflow_hpo.modalities.table.files.tables import MISSING, read_table
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Configuration
-from metaflow_hpo.task import TaskData
 
 
 def write_script(
-    pipeline: Pipeline, output: Path, path: Path, data: TaskData, configuration: Configuration, *, seed: int = 0
+    pipeline: Pipeline, output: Path, path: Path, data: TableData, configuration: Configuration, *, seed: int = 0
 ) -> None:
     """Write a script that trains a configuration of the settings' learner on a person's table.
 
@@ -40,7 +40,7 @@ def write_script(
     write_text(output, render_script(table, learner, configuration, epochs=epochs, seed=seed))
 
 
-def describe_table(path: Path, data: TaskData) -> ScriptTable:
+def describe_table(path: Path, data: TableData) -> ScriptTable:
     """Return how a table is read with pandas alone, and what its columns are.
 
     Raises:

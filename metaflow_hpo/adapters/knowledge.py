@@ -17,7 +17,7 @@ import pandas as pd
 from metaflow_hpo.adapters.files import read_json, reading_parquet
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.tables import SCORE_NAMES, TRIAL_COLUMNS, join_meta_dataset
+from metaflow_hpo.tables import SCORE_NAMES, TRIAL_COLUMNS, complete_catalogue, join_meta_dataset
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,7 +75,7 @@ class Knowledge:
     def read_catalogue(self) -> pd.DataFrame:
         """Return the tasks with their licence, source and digest, one line a task."""
         frame = self._read(TASKS_FILE)
-        return frame[[name for name in frame.columns if not str(name).startswith("mf_")]]
+        return complete_catalogue(frame[[name for name in frame.columns if not str(name).startswith("mf_")]])
 
     def read_meta_features(self) -> pd.DataFrame:
         """Return `task_id`, `family`, the digest of the rows and the `mf_` columns, one line a task."""

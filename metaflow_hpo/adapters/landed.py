@@ -7,8 +7,8 @@ import os
 import time
 from pathlib import Path
 
-from metaflow_hpo.adapters.sources.file_names import INBOX_ENDINGS, SIDECAR_SUFFIX, sidecar_of
 from metaflow_hpo.adapters.versioning import file_md5
+from metaflow_hpo.modalities.table.files.file_names import INBOX_ENDINGS, SIDECAR_SUFFIX, sidecar_of
 
 SETTLED_S = 5.0
 """A file that was written to in the last seconds may still be growing."""

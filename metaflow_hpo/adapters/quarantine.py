@@ -10,14 +10,14 @@ from pathlib import Path
 
 from metaflow_hpo.adapters.clock import now
 from metaflow_hpo.adapters.files import write_atomically
-from metaflow_hpo.adapters.sources.file_names import (
+from metaflow_hpo.adapters.versioning import file_md5
+from metaflow_hpo.modalities.table.files.file_names import (
     INBOX_ENDINGS,
     SIDECAR_SUFFIX,
     ending_of,
     sidecar_of,
     stem_of,
 )
-from metaflow_hpo.adapters.versioning import file_md5
 
 REASON_SUFFIX = ".reason.txt"
 _UNSAFE = re.compile(r"[^\w. -]")

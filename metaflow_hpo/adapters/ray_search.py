@@ -19,8 +19,9 @@ from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.collect.search_plan import Plan, count_trials, run_plan
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import Learner
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.settings import Settings
-from metaflow_hpo.task import Task, TaskData
+from metaflow_hpo.task import Task
 from metaflow_hpo.trial import Trial
 
 MAX_DEATHS = 3
@@ -57,7 +58,7 @@ class Order:
         version: Version of this package where the order was written.
     """
 
-    data: TaskData
+    data: TableData
     learner: Learner
     plan: Plan
     fidelity_epochs: int | None
@@ -163,7 +164,7 @@ def _connected(settings: Settings) -> Iterator[None]:
 class _Running:
     """A search on the cluster: what was sent out, what came back."""
 
-    data: TaskData
+    data: TableData
     plan: Plan
     fresh_trials: int = 0
     seconds: float = 0.0

@@ -16,17 +16,19 @@ from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.sources.task_files import read_task, write_task
 from metaflow_hpo.errors import UnknownTaskError
 from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.tables import (
+    complete_catalogue,
     frame_to_trials,
     join_meta_dataset,
     record_to_trial,
+    tasks_to_frame,
     trial_to_record,
     trials_to_frame,
-    validate_catalogue,
     validate_meta_features,
     validate_trials,
 )
-from metaflow_hpo.task import Task, TaskData
+from metaflow_hpo.task import Task
 from metaflow_hpo.trial import Trial
 
 _SHA256 = "task_sha256"
@@ -97,14 +99,14 @@ class DataStore:
     def _journal(self, task_id: str) -> Journal:
         return Journal(self.data / "search_results" / f".{task_id}.journal.jsonl")
 
-    def write_catalogue(self, tasks: Sequence[TaskData]) -> pd.DataFrame:
+    def write_catalogue(self, tasks: Sequence[TableData]) -> pd.DataFrame:
         """Write one prepared file a task, then the catalogue; prepared files that have not changed are left alone."""
         for data in tasks:
             path = self.task_path(data.task.task_id)
             if not path.is_file() or read_task(path).task != data.task:
                 write_task(path, data)
-        frame = pd.DataFrame([{**t.task.to_dict(), "notes": "; ".join(t.task.notes)} for t in tasks])
-        write_frame(self.catalogue_path, validate_catalogue(frame.sort_values("task_id", ignore_index=True)))
+        frame = tasks_to_frame(data.task for data in tasks).sort_values("task_id", ignore_index=True)
+        write_frame(self.catalogue_path, frame)
         known = set(frame["task_id"])
         for path in self.data.glob("tasks/*.parquet"):
             if path.stem not in known:
@@ -113,7 +115,8 @@ class DataStore:
 
     def read_catalogue(self) -> pd.DataFrame:
         """Return the catalogue, one line a task."""
-        return read_frame(self.catalogue_path, remedy="Run `metaflow-hpo step dataset_catalogue` first.")
+        frame = read_frame(self.catalogue_path, remedy="Run `metaflow-hpo step dataset_catalogue` first.")
+        return complete_catalogue(frame)
 
     def task_ids(self, max_rows: int | None = None) -> list[str]:
         """Return the tasks of the catalogue, sorted; those of more rows than `max_rows` are left out."""
@@ -121,7 +124,7 @@ class DataStore:
         kept = catalogue if max_rows is None else catalogue.loc[catalogue["rows"] <= max_rows]
         return [str(task_id) for task_id in kept["task_id"]]
 
-    def read_task(self, task_id: str) -> TaskData:
+    def read_task(self, task_id: str) -> TableData:
         """Return one prepared task.
 
         Raises:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from metaflow_hpo.adapters.files import read_json, write_csv, write_figure, write_json, write_text
-from metaflow_hpo.adapters.sources.tables import read_table
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
 from metaflow_hpo.evaluate.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.evaluate.verdict import say_verdict
+from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.trial_table import TrialTable, build_trial_table
 

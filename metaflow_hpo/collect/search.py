@@ -19,8 +19,8 @@ from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.learners.folds import evaluate_configurations, make_folds, refit_trial
 from metaflow_hpo.learners.learner import Fold, Learner, check_request
 from metaflow_hpo.learners.stages import Judge
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Configuration, configuration_id
-from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 _TIMED_BATCH = 16
@@ -37,7 +37,7 @@ class Evaluate(Protocol):
 
     def __call__(
         self,
-        data: TaskData,
+        data: TableData,
         learner: Learner,
         configurations: Sequence[Configuration],
         *,
@@ -52,7 +52,7 @@ class Evaluate(Protocol):
 
 
 def search(
-    data: TaskData,
+    data: TableData,
     learner: Learner,
     *,
     strategy: str,
@@ -143,7 +143,7 @@ def find_best(trials: Iterable[Trial]) -> Trial | None:
 class _TrialSource:
     """Gets the trials of configurations: known ones from memory, the others by training."""
 
-    data: TaskData
+    data: TableData
     learner: Learner
     strategy: str
     seed: int

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from metaflow_hpo.learners.learner import Learner
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.trial import Trial
 
 Plan = Sequence[tuple[str, int, int]]
@@ -16,7 +16,7 @@ def count_trials(plan: Plan) -> int:
 
 
 def run_plan(
-    data: TaskData,
+    data: TableData,
     learner: Learner,
     plan: Plan,
     *,

@@ -24,7 +24,7 @@ from metaflow_hpo.commands.common import (
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
-    from metaflow_hpo.task import TaskData
+    from metaflow_hpo.modalities.table.table_data import TableData
     from metaflow_hpo.trial import Trial
 
 app = typer.Typer()
@@ -69,11 +69,11 @@ def train(
             write_script(pipeline, script, data, rows, trial.configuration, seed)
         if model is None:
             typer.echo(f"note: {_explain_no_model(trial, script)}", err=True)
-        result = {**describe_trial(trial, rows.task.metric), "recommendation_id": recommendation, "model": model}
+        result = {**describe_trial(trial, rows.task.metric.name), "recommendation_id": recommendation, "model": model}
     if as_json:
         printing.print_json(result)
     else:
-        header = ["", rows.task.metric]
+        header = ["", rows.task.metric.name]
         lines = [["cross-validated", trial.performance], ["test rows", trial.test_performance]]
         printing.print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
         print("configuration: " + json.dumps(dict(trial.configuration)))
@@ -122,11 +122,11 @@ def _explain_no_model(trial: "Trial", script: Path | None) -> str:
     )
 
 
-def _record_training(pipeline: "Pipeline", rows: "TaskData", trial: "Trial") -> str | None:
+def _record_training(pipeline: "Pipeline", rows: "TableData", trial: "Trial") -> str | None:
     """Record what a recommended configuration came to; return the id of the recommendation, if it was one."""
     from metaflow_hpo.actions.feedback import find_recommendation, record_outcomes
 
-    found = find_recommendation(pipeline, rows.task.sha256, trial.configuration, rows.task.metric)
+    found = find_recommendation(pipeline, rows.task.sha256, trial.configuration, rows.task.metric.name)
     if found is not None:
         record_outcomes(pipeline, found, [(trial.configuration, trial.performance)], source="train")
     return found

@@ -160,13 +160,13 @@ def search(
             raise
     best = find_best(found)
     if as_json:
-        described = None if best is None else describe_trial(best, rows.task.metric)
+        described = None if best is None else describe_trial(best, rows.task.metric.name)
         summary = {"task": advise.describe_task(rows), "strategy": strategy, "trials": len(found), **_count(found)}
         printing.print_json({**summary, "best": described, "output": None if output is None else str(output)})
     elif best is None:
         print(f"All {len(found)} trials failed; the first reason: {found[0].reason}")
     else:
-        _show_best(f"{rows.task.task_id}: {len(found)} trials by {strategy}", rows.task.metric, best, found)
+        _show_best(f"{rows.task.task_id}: {len(found)} trials by {strategy}", rows.task.metric.name, best, found)
 
 
 def _count(found: "list[Trial]") -> dict[str, int]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.metric import Metric
 from metaflow_hpo.space import SearchSpace, configuration_id
 from metaflow_hpo.surrogate.meta_dataset import MIN_SPAN
 from metaflow_hpo.tables import read_configuration
@@ -55,8 +56,8 @@ def summarise_tasks(catalogue: pd.DataFrame, full: pd.DataFrame, all_trials: pd.
 
     Returns:
         The tasks of `catalogue` with trials in `full`, sorted by name: the columns of the catalogue, then `trials`,
-        `worst`, `q25`, `median`, `q75`, `best`, `span` (performance, failed ones left out), `floor` (what the majority
-        class or the mean scores; NaN where the metric does not tell), `skill` ((best - floor) / (1 - floor)),
+        `worst`, `q25`, `median`, `q75`, `best`, `span` (performance, failed ones left out), `floor` (what guessing
+        scores; NaN where the metric does not tell), `skill` ((best - floor) / (highest - floor)),
         `failed_fraction`, `optimism` (cross-validated minus test performance of the best tenth), `test_agreement` (rank
         correlation of cross-validated and test performance), `trainings` (of any learner and fidelity, copies left
         out) and `cost_s`, what these took together.
@@ -78,9 +79,11 @@ def summarise_tasks(catalogue: pd.DataFrame, full: pd.DataFrame, all_trials: pd.
     known = catalogue.loc[catalogue["task_id"].isin(facts.index)].sort_values("task_id", ignore_index=True)
     tasks = known.merge(facts, left_on="task_id", right_index=True, validate="one_to_one")
     tasks["span"] = tasks["best"] - tasks["worst"]
-    balanced, squared = tasks["metric"] == "balanced_accuracy", tasks["metric"] == "r2"
-    tasks["floor"] = np.where(balanced, 1 / tasks["classes"].clip(lower=1), np.where(squared, 0.0, np.nan))
-    tasks["skill"] = (tasks["best"] - tasks["floor"]) / (1 - tasks["floor"])
+    metrics = [Metric.read(str(text)) for text in tasks["metric"]]
+    guessing = [metric.guessing(int(classes)) for metric, classes in zip(metrics, tasks["classes"], strict=True)]
+    tasks["floor"] = pd.Series(guessing, tasks.index, dtype="float64")
+    highest = pd.Series([metric.highest for metric in metrics], tasks.index, dtype="float64")
+    tasks["skill"] = (tasks["best"] - tasks["floor"]) / (highest - tasks["floor"])
     return tasks
 
 

@@ -18,9 +18,10 @@ from metaflow_hpo.learners.learner import Fold, Learner, Outcome, average_curves
 from metaflow_hpo.learners.stages import Judge, JudgedLearner
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.modalities.table.scores import score
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Configuration
-from metaflow_hpo.task import Task, TaskData
-from metaflow_hpo.trial import Trial, orient
+from metaflow_hpo.task import Task
+from metaflow_hpo.trial import Trial
 
 _TENTHS = 10
 
@@ -30,7 +31,7 @@ def count_folds(rows: int) -> int:
     return 5 if rows < 500 else 3 if rows < 5000 else 2
 
 
-def make_folds(data: TaskData, seed: int = 0) -> list[Fold]:
+def make_folds(data: TableData, seed: int = 0) -> list[Fold]:
     """Split the training rows into cross-validation folds, and add the fold of the test rows as the last one.
 
     Classes are spread evenly over the folds; a regression target is spread by quantiles. Rows with equal features go
@@ -107,7 +108,7 @@ def _assign_groups(
 
 
 def evaluate_configurations(
-    data: TaskData,
+    data: TableData,
     learner: Learner,
     configurations: Sequence[Configuration],
     *,
@@ -161,7 +162,7 @@ def evaluate_configurations(
     return evaluate()
 
 
-def refit_trial(data: TaskData, learner: Learner, trial: Trial, folds: Sequence[Fold] | None = None) -> Trial:
+def refit_trial(data: TableData, learner: Learner, trial: Trial, folds: Sequence[Fold] | None = None) -> Trial:
     """Train the configuration of a trial on all training rows and add its test performance.
 
     Args:
@@ -189,7 +190,7 @@ def refit_trial(data: TaskData, learner: Learner, trial: Trial, folds: Sequence[
     scores = _score_fold(data.task, fold, outcome)
     return replace(
         trial,
-        test_performance=orient(data.task.metric, scores[data.task.metric]),
+        test_performance=_measure(data.task, scores),
         duration_s=duration,
         scores={**trial.scores, **_name_test_scores(scores)},
     )
@@ -233,8 +234,8 @@ def _make_trial(
     validated, refitted = scores[:count], scores[count:]
     return Trial(
         *common,
-        performance=float(np.mean([orient(task.metric, fold[task.metric]) for fold in validated])),
-        test_performance=orient(task.metric, refitted[0][task.metric]) if refitted else math.nan,
+        performance=float(np.mean([_measure(task, fold) for fold in validated])),
+        test_performance=_measure(task, refitted[0]) if refitted else math.nan,
         duration_s=duration,
         scores=_average_scores(validated) | (_name_test_scores(refitted[0]) if refitted else {}),
         learning_curve=_average_curves(outcomes[:count]),
@@ -249,6 +250,10 @@ def _score_fold(task: Task, fold: Fold, outcome: Outcome) -> dict[str, float]:
     # Scaled, not shifted, back to target units: R2 and RMSE do not see a shift.
     scale = fold.target_scale
     return score(task.kind, fold.y_valid * scale if task.is_regression else fold.y_valid, outcome.predictions * scale)
+
+
+def _measure(task: Task, scores: Mapping[str, float]) -> float:
+    return task.metric.orient(scores[task.metric.name])
 
 
 def _average_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

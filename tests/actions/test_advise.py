@@ -20,6 +20,7 @@ from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, NoChampionError, SearchSpaceMismatchError
 from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.settings import Settings
@@ -171,7 +172,7 @@ def test_a_loop_stops_what_will_not_win(tmp_path, tracking: Tracking) -> None:
     ends = {trial.configuration_id: trial.performance for trial in whole}
     assert all(ends.get(trial.configuration_id, 0.0) < best.performance for trial in stopped)
     assert {trial.status for trial in store.read_trials(rows.task)} <= {"ok", "failed", "stopped"}
-    accuracy = replace(rows, task=replace(rows.task, metric="accuracy"))
+    accuracy = replace(rows, task=replace(rows.task, metric=Metric.read("accuracy")))
     assert open_loop(made, accuracy, 0).stopping is None
 
 
@@ -384,7 +385,7 @@ def test_a_search_per_time_tries_cheaper_configurations_and_is_remembered_apart(
 def test_observed_performances_that_cannot_be_of_the_metric_are_refused(metric, wrong) -> None:
     observed = [ObservedTrial(SPACE.default, value) for value in (0.5, wrong)]
     with pytest.raises(InvalidTableError, match=f"{metric} in the column `performance`.*found {wrong}"):
-        advise.check_performances(observed, metric)
+        advise.check_performances(observed, Metric.read(metric))
 
 
 def test_a_wrong_observed_configuration_is_named_by_file_and_trial(tmp_path) -> None:

@@ -21,8 +21,8 @@ from metaflow_hpo.learners.folds import evaluate_configurations
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.learners.script import render_script
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.settings import Settings
-from metaflow_hpo.task import TaskData
 
 SPECS = {spec.task_id: spec for spec in builtin.builtin_specs()}
 MLP = {"learning_rate": 0.003, "batch_size": 50, "weight_decay": 1e-4, "dropout": 0.1, "layers": 2, "width": 64}
@@ -47,7 +47,7 @@ def write_real_table(path: Path, task_id: str) -> str:
     return spec.target
 
 
-def prepare_like(script: dict[str, Any], path: Path, target: str) -> TaskData:
+def prepare_like(script: dict[str, Any], path: Path, target: str) -> TableData:
     """Prepare a table with the held-out rows of a script as test rows."""
     features, values = script["read_rows"](str(path))
     held_out = np.flatnonzero(script["split"](features, values)).tolist()

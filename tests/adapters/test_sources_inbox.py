@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.adapters.sources.inbox import load_file, read_sidecar, task_id_of
-from metaflow_hpo.adapters.sources.tables import read_table
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.table.files.tables import read_table
 
 
 def own_frame() -> pd.DataFrame:
@@ -179,10 +179,16 @@ def test_the_sidecar_says_what_the_table_cannot_and_the_caller_wins(csv_file: Pa
         "task_id: other\nsimulated: true\n"
     )
     task = load_file(csv_file).task
-    assert (task.target, task.family, task.metric, task.licence, task.columns) == ("b", "mine", "log_loss", "CC0", 1)
+    assert (task.target, task.family, task.metric.name, task.licence, task.columns) == (
+        "b",
+        "mine",
+        "log_loss",
+        "CC0",
+        1,
+    )
     assert (task.task_id, task.test_rows, task.simulated) == ("other", 4, True)
     given = load_file(csv_file, task_id="third", metric="accuracy").task
-    assert (given.task_id, given.metric) == ("third", "accuracy")
+    assert (given.task_id, given.metric.name) == ("third", "accuracy")
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pytest
 from metaflow_hpo.adapters.sources.task_files import read_task, write_task
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.table.preparation import prepare_task
-from metaflow_hpo.task import TaskData
-from metaflow_hpo.written_numbers import NumberStyle
+from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 
 
-def small_task(target: str = "y", name: str = "text") -> TaskData:
+def small_task(target: str = "y", name: str = "text") -> TableData:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"number": rng.normal(size=60), name: ["ä", None, "c d"] * 20, "y": ["p", "q"] * 30})
     frame.loc[3, "number"] = np.nan

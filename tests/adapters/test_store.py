@@ -11,17 +11,17 @@ from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import InvalidTableError, UnknownTaskError
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.modalities.table.preparation import prepare_task
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.trial import Trial
 
 
-def make_task(task_id: str = "mine", seed: int = 0) -> TaskData:
+def make_task(task_id: str = "mine", seed: int = 0) -> TableData:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60), "y": ["p", "q"] * 30})
     return prepare_task(frame, task_id=task_id, target="y", source="test", licence="none", family=task_id)
 
 
-def make_trials(data: TaskData, count: int = 3, learner: str = "svm") -> list[Trial]:
+def make_trials(data: TableData, count: int = 3, learner: str = "svm") -> list[Trial]:
     chosen = get_learner(learner)
     configurations = chosen.space.from_unit(np.random.default_rng(0).random((count, len(chosen.space.names))))
     return [

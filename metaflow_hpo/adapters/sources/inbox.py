@@ -13,7 +13,8 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from metaflow_hpo.adapters.sources.file_names import (
+from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.file_names import (
     INBOX_ENDINGS,
     PARQUET,
     SHOWN_ENDINGS,
@@ -22,12 +23,11 @@ from metaflow_hpo.adapters.sources.file_names import (
     sidecar_of,
     stem_of,
 )
-from metaflow_hpo.adapters.sources.tables import read_table
-from metaflow_hpo.adapters.sources.unpacking import MAX_UNPACKED_BYTES
-from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.tables import read_table
+from metaflow_hpo.modalities.table.files.unpacking import MAX_UNPACKED_BYTES
 from metaflow_hpo.modalities.table.preparation import prepare_task
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.modalities.table.target import AskedKind
-from metaflow_hpo.task import Metric, TaskData
 
 OWN_LICENCE = "unspecified (own data)"
 USUAL_TARGETS = ("target", "class", "label", "y")
@@ -59,7 +59,7 @@ class Sidecar(BaseModel):
     target: str | None = None
     kind: AskedKind | None = None
     family: str | None = None
-    metric: Metric | None = None
+    metric: str | None = None
     licence: str | None = None
     drop: tuple[str, ...] = ()
     test_rows: tuple[Annotated[int, Field(ge=0)], ...] | None = None
@@ -73,8 +73,8 @@ def load_file(
     *,
     task_id: str | None = None,
     kind: AskedKind | None = None,
-    metric: Metric | None = None,
-) -> TaskData:
+    metric: str | None = None,
+) -> TableData:
     """Read and prepare a person's table, see `read_table`.
 
     Args:

@@ -13,12 +13,12 @@ import pandas as pd
 
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.table.preparation import prepare_task
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.modalities.table.table_data import TableData
 
 _REMEDY = "Check the number on openml.org and the network; what was read before is in the client's cache."
 
 
-def load_openml_task(task_id: int) -> TaskData:
+def load_openml_task(task_id: int) -> TableData:
     """Read and prepare one OpenML task.
 
     Args:

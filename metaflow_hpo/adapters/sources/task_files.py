@@ -13,15 +13,16 @@ import pandas as pd
 
 from metaflow_hpo.adapters.files import write_atomically
 from metaflow_hpo.errors import InvalidTaskError
-from metaflow_hpo.task import Task, TaskData
-from metaflow_hpo.written_numbers import NumberStyle
+from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.modalities.table.written_numbers import NumberStyle
+from metaflow_hpo.task import Task
 
 TARGET_COLUMN = "__target__"
 SPLIT_COLUMN = "__is_test__"
 _KEY = b"metaflow_hpo.task"
 
 
-def write_task(path: Path, data: TaskData) -> None:
+def write_task(path: Path, data: TableData) -> None:
     """Write a prepared task as one parquet file, atomically.
 
     Args:
@@ -47,7 +48,7 @@ def write_task(path: Path, data: TaskData) -> None:
     )
 
 
-def check_columns(data: TaskData) -> None:
+def check_columns(data: TableData) -> None:
     """Check that a task can be written.
 
     Raises:
@@ -58,7 +59,7 @@ def check_columns(data: TaskData) -> None:
         raise InvalidTaskError(f"Expected features not to be called {', '.join(sorted(taken))}. Rename the column.")
 
 
-def read_task(path: Path) -> TaskData:
+def read_task(path: Path) -> TableData:
     """Read what `write_task` wrote.
 
     Args:
@@ -92,7 +93,7 @@ def read_task(path: Path) -> TaskData:
     columns = {
         name: _from_arrow(table[name]) for name in table.column_names if name not in {TARGET_COLUMN, SPLIT_COLUMN}
     }
-    return TaskData(
+    return TableData(
         task=Task.from_dict(described["task"]),
         features=pd.DataFrame(columns),
         target=np.array(table[TARGET_COLUMN].to_numpy()),

@@ -19,9 +19,9 @@ from metaflow_hpo.learners.folds import make_folds
 from metaflow_hpo.learners.learner import FloatArray
 from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, draw_start, make_recipe
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
+from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 from metaflow_hpo.space import Configuration
-from metaflow_hpo.task import TaskData
-from metaflow_hpo.written_numbers import NumberStyle
 
 WEIGHTS_FILE = "network.safetensors"
 DESCRIPTION_FILE = "network.json"
@@ -121,7 +121,7 @@ class TrainedNetwork:
         )
 
 
-def fit_network(data: TaskData, configuration: Configuration, *, seed: int, epochs: int) -> TrainedNetwork | None:
+def fit_network(data: TableData, configuration: Configuration, *, seed: int, epochs: int) -> TrainedNetwork | None:
     """Train a configuration of the `mlp` on all training rows of a task and keep the network.
 
     Args:

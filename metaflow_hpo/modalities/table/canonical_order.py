@@ -1,6 +1,6 @@
 """Put rows and columns into an order that depends on their content alone: the first rows are always the same sample.
 
-The one thing to know: unlike the row order of a `TaskData`, this one ignores the names and the order of the columns.
+The one thing to know: unlike the row order of a `TableData`, this one ignores the names and the order of the columns.
 """
 
 from typing import Any

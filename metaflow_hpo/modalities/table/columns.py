@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 from metaflow_hpo.errors import InvalidTaskError, listed
-from metaflow_hpo.written_numbers import NumberStyle, find_style
+from metaflow_hpo.modalities.table.written_numbers import NumberStyle, find_style
 
 MIN_PARSED_FRACTION = 0.95
 """Text counts as numbers (or dates) when at least this fraction of the present values parse."""

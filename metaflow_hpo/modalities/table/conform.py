@@ -11,7 +11,7 @@ from pandas.api import types
 
 from metaflow_hpo.errors import InvalidTableError, listed
 from metaflow_hpo.modalities.table.columns import as_text, clean_column
-from metaflow_hpo.written_numbers import NumberStyle
+from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 
 
 def conform_rows(

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.modalities.table.table_data import TableData
 
 MIN_DISTINCT = 12
 """Columns with fewer distinct values are trivial: months, weekdays and grades look alike in unrelated tasks."""
@@ -23,7 +23,7 @@ _SIGNIFICANT_DIGITS = 6
 _SMALLEST = 1e-300
 
 
-def column_fingerprints(data: TaskData) -> frozenset[str]:
+def column_fingerprints(data: TableData) -> frozenset[str]:
     """Return a fingerprint of every non-trivial column, the target of a regression included.
 
     Args:
@@ -39,7 +39,7 @@ def column_fingerprints(data: TaskData) -> frozenset[str]:
     return frozenset(filter(None, map(_fingerprint, columns)))
 
 
-def assign_families(tasks: Sequence[TaskData]) -> dict[str, str]:
+def assign_families(tasks: Sequence[TableData]) -> dict[str, str]:
     """Merge the declared families of tasks that share their columns.
 
     Two tasks are relatives when they share at least two non-trivial columns, and at least half of those of the task

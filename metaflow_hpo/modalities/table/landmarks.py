@@ -20,13 +20,12 @@ from metaflow_hpo.learners.learner import Fold, Outcome
 from metaflow_hpo.modalities.table.landmark_names import EPOCHS, LANDMARKS, LEARNING_RATES, SIMPLE
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.modalities.table.scores import score
-from metaflow_hpo.task import Kind
 
 MAX_ROWS = 2_000
 """Rows the probes see at most."""
 
 
-def measure_landmarks(features: pd.DataFrame, target: NDArray[Any], kind: Kind) -> dict[str, float]:
+def measure_landmarks(features: pd.DataFrame, target: NDArray[Any], kind: str) -> dict[str, float]:
     """Score the cheap learners.
 
     Args:

@@ -19,8 +19,8 @@ from metaflow_hpo.modalities.table.canonical_order import put_in_canonical_order
 from metaflow_hpo.modalities.table.landmark_names import EPOCHS, LEARNING_RATES
 from metaflow_hpo.modalities.table.landmarks import measure_landmarks
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Array
-from metaflow_hpo.task import TaskData
 
 MAX_ROWS = 4_000
 """Rows that moments, correlations and components are computed on."""
@@ -97,7 +97,7 @@ META_FEATURE_NAMES: tuple[str, ...] = tuple(META_FEATURES)
 """Names of all meta-features, landmarks last."""
 
 
-def describe(data: TaskData, *, landmarks: bool = True) -> dict[str, float]:
+def describe(data: TableData, *, landmarks: bool = True) -> dict[str, float]:
     """Compute the meta-features of a task.
 
     Args:

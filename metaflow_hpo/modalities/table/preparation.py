@@ -1,6 +1,6 @@
 """Prepare a raw table as a task: find its kind, clean its columns, and fix its test rows from the content of the rows.
 
-The one thing to know: the same rows in another order give the identical `TaskData`, test rows and digest included.
+The one thing to know: the same rows in another order give the identical `TableData`, test rows and digest included.
 """
 
 import difflib
@@ -13,10 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.table.columns import clean_columns
+from metaflow_hpo.modalities.table.metrics import METRICS, Kind, check_metric
 from metaflow_hpo.modalities.table.rows import digest_content, hash_rows, split_rows, strata_of
+from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.modalities.table.target import AskedKind, PreparedTarget, prepare_target
-from metaflow_hpo.task import METRICS, Kind, Metric, Task, TaskData
+from metaflow_hpo.task import TABLE, Task
 
 _RECODING_MAX_VALUES = 1000
 
@@ -30,13 +33,13 @@ def prepare_task(
     licence: str,
     family: str | None = None,
     kind: AskedKind | None = None,
-    metric: Metric | None = None,
+    metric: str | Metric | None = None,
     drop: Sequence[str] = (),
     test_rows: Sequence[int] | None = None,
     simulated: bool = False,
     notes: Sequence[str] = (),
     decimal_comma: bool = False,
-) -> TaskData:
+) -> TableData:
     """Turn a raw table into a task with clean columns and fixed test rows.
 
     Args:
@@ -71,6 +74,7 @@ def prepare_task(
     task = Task(
         task_id=task_id,
         family=family or task_id,
+        modality=TABLE,
         kind=prepared.kind,
         metric=chosen_metric,
         target=target,
@@ -86,7 +90,7 @@ def prepare_task(
     )
     if prepared.style is not None:
         styles[target] = prepared.style
-    return TaskData(task, features, values, is_test, prepared.class_names, styles)
+    return TableData(task, features, values, is_test, prepared.class_names, styles)
 
 
 def check_columns(wanted: Sequence[str], columns: Sequence[str], what: str) -> None:
@@ -134,12 +138,10 @@ def _check_names(frame: pd.DataFrame, target: str, drop: Sequence[str]) -> tuple
     return target, set(dropped)
 
 
-def _choose_metric(kind: Kind, metric: Metric | None) -> Metric:
-    if metric is not None and metric not in METRICS[kind]:
-        raise InvalidTaskError(
-            f"Expected a metric of a {kind} task ({', '.join(METRICS[kind])}); got {metric!r}. Choose one of these."
-        )
-    return metric or METRICS[kind][0]
+def _choose_metric(kind: Kind, metric: str | Metric | None) -> Metric:
+    chosen = METRICS[kind][0] if metric is None else Metric.read(metric)
+    check_metric(kind, chosen)
+    return chosen
 
 
 def _order_rows(

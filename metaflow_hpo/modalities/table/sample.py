@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metaflow_hpo.modalities.table.rows import Hashes, digest_content, hash_rows, mix, strata_of
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.modalities.table.table_data import TableData
 
 MIN_OF_STRATUM = 10
 """Rows of a class (or decile) that are kept on either side of the split, where there are as many."""
@@ -19,7 +19,7 @@ LARGE_EVERY = 5
 LARGE_FACTOR = 4
 
 
-def sample_rows(data: TaskData, max_rows: int) -> TaskData:
+def sample_rows(data: TableData, max_rows: int) -> TableData:
     """Keep about `max_rows` rows of a task, or four times as many on one task in five.
 
     Args:
@@ -45,7 +45,7 @@ def sample_rows(data: TaskData, max_rows: int) -> TaskData:
     return replace(data, task=task, features=features, target=target, is_test=is_test)
 
 
-def _choose(data: TaskData, share: float) -> NDArray[np.bool_]:
+def _choose(data: TableData, share: float) -> NDArray[np.bool_]:
     """Return which rows are kept, `(rows,)`: those with the lowest keys of a stratum, on either side of the split."""
     strata = strata_of(data.target, is_regression=data.task.is_regression)
     keys = _keys(data)
@@ -58,7 +58,7 @@ def _choose(data: TaskData, share: float) -> NDArray[np.bool_]:
     return kept
 
 
-def _keys(data: TaskData) -> Hashes:
+def _keys(data: TableData) -> Hashes:
     """Return a random number a row, `(rows,)`, that tells equal rows apart.
 
     Equal rows with one number would be kept or left out together, and the target would become a function of the

@@ -1,14 +1,12 @@
-"""Scores of predictions, each in its own orientation; `trial.orient` turns one into a performance."""
+"""Scores of predictions, each in its own orientation; `Metric.orient` turns one into a performance."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.task import Kind
-
 _CLIP = 1e-7
 
 
-def score(kind: Kind, y_true: NDArray[np.generic], predictions: NDArray[np.floating]) -> dict[str, float]:
+def score(kind: str, y_true: NDArray[np.generic], predictions: NDArray[np.floating]) -> dict[str, float]:
     """Score predictions by every metric of a kind of task.
 
     Args:

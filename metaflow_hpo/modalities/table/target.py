@@ -13,8 +13,8 @@ from pandas.api import types
 
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.table.columns import as_text, describe_style
-from metaflow_hpo.task import Kind
-from metaflow_hpo.written_numbers import NO_NUMBERS, NumberStyle, Reading, find_style
+from metaflow_hpo.modalities.table.metrics import Kind
+from metaflow_hpo.modalities.table.written_numbers import NO_NUMBERS, NumberStyle, Reading, find_style
 
 MIN_ROWS = 20
 MAX_CLASSES = 100

@@ -12,7 +12,7 @@ from metaflow_hpo.learners.mlp.trained import WEIGHTS_FILE, TrainedNetwork, fit_
 from metaflow_hpo.modalities.table.conform import conform_rows
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.scores import score
-from metaflow_hpo.written_numbers import NumberStyle
+from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 
 EPOCHS = 5
 

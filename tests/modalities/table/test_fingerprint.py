@@ -5,7 +5,7 @@ import pandas as pd
 
 from metaflow_hpo.modalities.table.fingerprint import assign_families, column_fingerprints
 from metaflow_hpo.modalities.table.preparation import prepare_task
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.modalities.table.table_data import TableData
 
 
 def table(seed: int, columns: int = 4) -> pd.DataFrame:
@@ -14,7 +14,7 @@ def table(seed: int, columns: int = 4) -> pd.DataFrame:
     return frame.assign(town=[f"town {number}" for number in rng.integers(0, 20, 80)], y=[0, 1] * 40)
 
 
-def task(name: str, frame: pd.DataFrame, target: str = "y", family: str | None = None) -> TaskData:
+def task(name: str, frame: pd.DataFrame, target: str = "y", family: str | None = None) -> TableData:
     return prepare_task(frame, task_id=name, target=target, source="s", licence="l", family=family)
 
 

@@ -8,7 +8,9 @@ from metaflow_hpo.modalities.table.canonical_order import put_in_canonical_order
 from metaflow_hpo.modalities.table.landmark_names import LANDMARKS
 from metaflow_hpo.modalities.table.landmarks import make_holdout, measure_landmarks
 from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES, META_FEATURES, describe
-from metaflow_hpo.task import METRICS, Task, TaskData
+from metaflow_hpo.modalities.table.metrics import METRICS
+from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.task import Task
 
 
 def make_data(features, target, *, test_rows=2, kind=None):
@@ -19,9 +21,11 @@ def make_data(features, target, *, test_rows=2, kind=None):
     classes = 0 if target.dtype.kind == "f" else int(target.max()) + 1
     kind = kind or ("regression" if classes == 0 else "binary" if classes == 2 else "multiclass")
     rows = len(features)
-    sizes = (rows, features.shape[1], classes, test_rows)
-    task = Task("t", "t", kind, METRICS[kind][0], "y", "CC0", "made", "0" * 64, *sizes)
-    return TaskData(task, features, target, np.arange(rows) < test_rows)
+    task = Task(
+        task_id="t", family="t", modality="table", kind=kind, metric=METRICS[kind][0], target="y", licence="CC0",
+        source="made", sha256="0" * 64, rows=rows, columns=features.shape[1], classes=classes, test_rows=test_rows,
+    )  # fmt: skip
+    return TableData(task, features, target, np.arange(rows) < test_rows)
 
 
 def with_test_rows(columns, target):
@@ -136,7 +140,7 @@ def test_test_rows_change_nothing(kind):
     features.loc[data.is_test, "a"] = 1e9
     features.loc[data.is_test, "colour"] = "violet"
     target[data.is_test] = target[data.is_test][::-1] + (100 if kind == "regression" else 0)
-    assert describe(TaskData(data.task, features, target, data.is_test)) == describe(data)
+    assert describe(TableData(data.task, features, target, data.is_test)) == describe(data)
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])
@@ -144,7 +148,7 @@ def test_the_order_of_rows_and_columns_and_the_names_of_columns_change_nothing(k
     data = make_mixed(kind)
     order = np.random.default_rng(1).permutation(len(data.features))
     shuffled = data.features.iloc[order, [2, 0, 1]].reset_index(drop=True).set_axis(["x", "y", "z"], axis=1)
-    assert describe(TaskData(data.task, shuffled, data.target[order], data.is_test[order])) == describe(data)
+    assert describe(TableData(data.task, shuffled, data.target[order], data.is_test[order])) == describe(data)
 
 
 def test_swapping_the_values_of_two_columns_in_a_row_is_noticed():

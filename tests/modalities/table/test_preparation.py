@@ -9,14 +9,14 @@ import pytest
 
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.table.preparation import prepare_task
-from metaflow_hpo.task import TaskData
-from metaflow_hpo.written_numbers import NumberStyle
+from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 
 GOLDEN_TEST_ROWS = [4.0, 8.0, 12.0, 25.0, 31.0, 33.0, 35.0, 36.0]
 GOLDEN_DIGEST = "7d581093c1a99a67787ea31e1889441e760878c7f2b800d0aeed8869ca887323"
 
 
-def prepare(frame: pd.DataFrame, target: str = "y", **given: object) -> TaskData:
+def prepare(frame: pd.DataFrame, target: str = "y", **given: object) -> TableData:
     return prepare_task(frame, **{"task_id": "t", "target": target, "source": "s", "licence": "l", **given})
 
 
@@ -36,7 +36,7 @@ def mixed_frame(rows: int = 200) -> pd.DataFrame:
     return frame
 
 
-def assert_same(one: TaskData, other: TaskData) -> None:
+def assert_same(one: TableData, other: TableData) -> None:
     assert one.task == other.task
     pd.testing.assert_frame_equal(one.features, other.features)
     np.testing.assert_array_equal(one.target, other.target)
@@ -179,8 +179,8 @@ def test_classes_are_in_numeric_order_and_named_without_decimals() -> None:
 
 
 def test_the_default_metric_follows_the_kind_and_another_can_be_asked_for() -> None:
-    assert prepare(mixed_frame()).task.metric == "balanced_accuracy"
-    assert prepare(mixed_frame(), "number", metric="rmse").task.metric == "rmse"
+    assert prepare(mixed_frame()).task.metric.name == "balanced_accuracy"
+    assert prepare(mixed_frame(), "number", metric="rmse").task.metric.name == "rmse"
     with pytest.raises(InvalidTaskError, match="metric of a multiclass task"):
         prepare(mixed_frame(), metric="r2")
 

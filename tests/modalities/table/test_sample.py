@@ -4,30 +4,30 @@ import pytest
 
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.sample import LARGE_EVERY, LARGE_FACTOR, MIN_OF_STRATUM, sample_rows
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.modalities.table.table_data import TableData
 
 
-def make_task(rows: int, seed: int, *, rare: int = 15) -> TaskData:
+def make_task(rows: int, seed: int, *, rare: int = 15) -> TableData:
     rng = np.random.default_rng(seed)
     labels = np.where(np.arange(rows) < rare, "rare", np.where(np.arange(rows) % 4 == 0, "some", "most"))
     frame = pd.DataFrame({"a": rng.normal(size=rows), "b": rng.normal(size=rows), "y": labels})
     return prepare_task(frame, task_id="t", target="y", source="test", licence="none")
 
 
-def is_large(data: TaskData) -> bool:
+def is_large(data: TableData) -> bool:
     return int(data.task.sha256[:8], 16) % LARGE_EVERY == 0
 
 
 @pytest.fixture(scope="module")
-def usual() -> TaskData:
+def usual() -> TableData:
     return next(data for data in (make_task(2000, seed) for seed in range(20)) if not is_large(data))
 
 
-def test_a_task_within_the_limit_is_left_alone(usual: TaskData) -> None:
+def test_a_task_within_the_limit_is_left_alone(usual: TableData) -> None:
     assert sample_rows(usual, 2000) is usual
 
 
-def test_the_sample_keeps_the_split_and_the_shares_of_the_classes(usual: TaskData) -> None:
+def test_the_sample_keeps_the_split_and_the_shares_of_the_classes(usual: TableData) -> None:
     small = sample_rows(usual, 400)
     share = 400 / 2000
     for side in (False, True):
@@ -40,7 +40,7 @@ def test_the_sample_keeps_the_split_and_the_shares_of_the_classes(usual: TaskDat
     assert "of 2000 rows" in small.task.notes[-1]
 
 
-def test_the_sample_is_made_of_rows_of_the_task_and_has_a_digest_of_its_own(usual: TaskData) -> None:
+def test_the_sample_is_made_of_rows_of_the_task_and_has_a_digest_of_its_own(usual: TableData) -> None:
     small = sample_rows(usual, 400)
     assert small.features["a"].isin(usual.features["a"]).all()
     assert small.task.sha256 != usual.task.sha256

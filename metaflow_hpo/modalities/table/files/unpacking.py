@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from metaflow_hpo.adapters.sources.file_names import RECORDS, TEXT, ending_of
 from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.file_names import RECORDS, TEXT, ending_of
 
 MAX_UNPACKED_BYTES = 2 * 1024**3
 MAX_RATIO = 100

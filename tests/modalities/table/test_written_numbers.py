@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metaflow_hpo.written_numbers import NO_NUMBERS, NumberStyle, find_style
+from metaflow_hpo.modalities.table.written_numbers import NO_NUMBERS, NumberStyle, find_style
 
 
 def find(*texts: str, fraction: float = 0.95, decimal_comma: bool = False):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.sources.unpacking import find_limit
 from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.unpacking import find_limit
 
 MAX_CELLS = 20_000_000
 """Rows times columns of a sheet: each cell is an object in memory."""

@@ -14,11 +14,11 @@ import openpyxl
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters.sources import unpacking
-from metaflow_hpo.adapters.sources.file_names import ending_of, sidecar_of, stem_of
 from metaflow_hpo.adapters.sources.inbox import load_file, task_id_of
-from metaflow_hpo.adapters.sources.tables import MISSING, read_table
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.table.files import unpacking
+from metaflow_hpo.modalities.table.files.file_names import ending_of, sidecar_of, stem_of
+from metaflow_hpo.modalities.table.files.tables import MISSING, read_table
 
 
 def own_frame() -> pd.DataFrame:

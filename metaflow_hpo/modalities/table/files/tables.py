@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from metaflow_hpo.adapters.sources.file_names import (
+from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.file_names import (
     COMPRESSED,
     ENDINGS,
     PARQUET,
@@ -24,8 +25,7 @@ from metaflow_hpo.adapters.sources.file_names import (
     WORKBOOK,
     ending_of,
 )
-from metaflow_hpo.adapters.sources.unpacking import holds_one_file, unpack
-from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.unpacking import holds_one_file, unpack
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "<null>", "None", "?", "#N/A", "<NA>")
 SEPARATORS = (",", ";", "\t", "|")
@@ -106,7 +106,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_workbook(path: Path) -> pd.DataFrame:
-    from metaflow_hpo.adapters.sources.workbook import read_workbook
+    from metaflow_hpo.modalities.table.files.workbook import read_workbook
 
     table = read_workbook(path)
     sheet, header = json.dumps(table.attrs.pop("sheet"), ensure_ascii=False), table.attrs.pop("header")
@@ -115,7 +115,7 @@ def _read_workbook(path: Path) -> pd.DataFrame:
 
 
 def _read_records(path: Path, content: bytes) -> pd.DataFrame:
-    from metaflow_hpo.adapters.sources.records import read_records
+    from metaflow_hpo.modalities.table.files.records import read_records
 
     text, encoding, notes = _decode(path, content)
     table = read_records(path, text)
