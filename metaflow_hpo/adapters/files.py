@@ -1,31 +1,41 @@
 """Files of `data/`: atomic writers, and one reader for each format.
 
-The one thing to know: a file of `data/` is replaced as a whole or not at all, so a reader never sees half of one. The
-exception is `Journal` (`adapters.journal`), which only grows.
+A file of `data/` is replaced as a whole or not at all, so a reader never sees half of one. The exception is `Journal`
+(`adapters.journal`), which only grows. Parquet and JSON carry the md5 of their content: a damaged one is refused.
 """
 
+import errno
+import hashlib
 import json
 import math
+import mmap
 import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.array_files import seal, unseal
+from metaflow_hpo.errors import InvalidTableError, listed
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from matplotlib.figure import Figure
 
 TEMPORARY_PATTERN = ".*.tmp"
 """Glob of the temporary files of `write_atomically`; one survives a kill -9 and belongs into `.dvcignore`."""
 
 _REMEDY = "Run the step that writes it, or get it with `dvc pull`."
+_MD5_KEY = b"metaflow_hpo.file_md5"
+"""Name of a parquet file's own md5 in its footer; the md5 is that of the file with zeros in its place."""
+_NO_MD5 = b"0" * 32
+_SWAPS = 20
+"""How often a folder is moved into place where another process does the same."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -76,10 +86,23 @@ def replacing(folder: Path) -> Iterator[Path]:
         fresh = Path(temporary) / "fresh"
         fresh.mkdir()
         yield fresh
+        _swap(fresh, folder, Path(temporary))
+
+
+def _swap(fresh: Path, folder: Path, temporary: Path) -> None:
+    """Put a folder into the place of another, which may be put there by another process at the same time."""
+    for number in range(_SWAPS):
         # Moved away, not deleted: a kill on the way must not leave half of the old one.
-        if folder.exists():
-            folder.rename(Path(temporary) / "old")
-        fresh.rename(folder)
+        with suppress(FileNotFoundError):
+            folder.rename(temporary / f"old-{number}")
+        try:
+            fresh.rename(folder)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+        else:
+            return
+    raise InvalidTableError(f"Expected to replace {folder}; other processes do so as well. Try again when they ended.")
 
 
 @contextmanager
@@ -108,9 +131,15 @@ def write_figure(path: Path, figure: "Figure", dpi: int) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented, standard JSON (NaN and infinities become null), atomically."""
-    text = json.dumps(to_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(path, text)
+    """Write `value` as indented, standard JSON (NaN and infinities become null), atomically; an object with its md5."""
+    plain = to_jsonable(value)
+    sealed = seal(plain) if isinstance(plain, dict) else plain
+    try:
+        text = json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False)
+        content = text.encode()
+    except UnicodeEncodeError:  # the name of a file that is not UTF-8
+        content = json.dumps(sealed, indent=2, allow_nan=False).encode()
+    write_atomically(path, lambda temporary: temporary.write_bytes(content + b"\n"))
 
 
 def read_json(path: Path, *, remedy: str = _REMEDY) -> Any:
@@ -121,18 +150,37 @@ def read_json(path: Path, *, remedy: str = _REMEDY) -> Any:
         remedy: What a person does when it is missing or broken, a sentence.
 
     Raises:
-        InvalidTableError: If the file is missing or is not JSON.
+        InvalidTableError: If the file is missing or damaged or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
     except ValueError as error:
         raise InvalidTableError(f"Expected JSON in {path}; found: {error}. {remedy}") from error
+    return unseal(value, path, remedy) if isinstance(value, dict) else value
+
+
+def read_record(path: Path, needed: Sequence[str], *, remedy: str = _REMEDY) -> dict[str, Any]:
+    """Return the JSON object that `write_json` has written.
+
+    Args:
+        path: The file.
+        needed: Keys that it must have.
+        remedy: What a person does when it is missing or broken, a sentence.
+
+    Raises:
+        InvalidTableError: If the file is missing or damaged, or is another one.
+    """
+    value = read_json(path, remedy=remedy)
+    missing = [name for name in needed if not isinstance(value, dict) or name not in value]
+    if missing:
+        raise InvalidTableError(f"Expected {listed(missing)} in {path}; found another file. {remedy}")
+    return dict(value)
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as parquet (zstd, with page checksums), atomically; the same table gives the same bytes.
+    """Write a table as parquet (zstd, with its md5), atomically; the same table gives the same bytes.
 
     Raises:
         InvalidTableError: If the table has a named index, which would be lost, or a column of mixed types.
@@ -187,6 +235,7 @@ def reading_parquet(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
     import pyarrow as pa
 
     try:
+        check_parquet(path, remedy)
         yield
     except FileNotFoundError as error:
         raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
@@ -195,7 +244,58 @@ def reading_parquet(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
 
 
 def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    frame.to_parquet(path, engine="pyarrow", compression="zstd", index=False, write_page_checksum=True)
+    import pyarrow as pa
+
+    write_sealed_parquet(path, pa.Table.from_pandas(frame, preserve_index=False))
+
+
+def write_sealed_parquet(path: Path, table: "pa.Table") -> None:
+    """Write a table as parquet that carries its own md5, see `check_parquet`; not atomic."""
+    from pyarrow import parquet
+
+    with parquet.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({_MD5_KEY.decode(): _NO_MD5.decode()})
+    with _bytes_of(path, mmap.ACCESS_WRITE) as content:
+        place = _find_md5(content)
+        content[place] = hashlib.md5(content, usedforsecurity=False).hexdigest().encode()
+
+
+def check_parquet(path: Path, remedy: str = _REMEDY) -> None:
+    """Compare a parquet file with the md5 that it carries; one that carries none is passed.
+
+    Raises:
+        InvalidTableError: If it is damaged.
+    """
+    if path.stat().st_size == 0:
+        raise InvalidTableError(f"Expected a whole parquet file in {path}; it is empty. {remedy}")
+    with _bytes_of(path, mmap.ACCESS_READ) as content:
+        place = _find_md5(content)
+        if place is None:
+            return
+        with memoryview(content) as view:
+            digest = hashlib.md5(view[: place.start], usedforsecurity=False)
+            digest.update(_NO_MD5)
+            digest.update(view[place.stop :])
+        found = bytes(content[place])
+    if found != digest.hexdigest().encode():
+        raise InvalidTableError(f"Expected a whole parquet file in {path}; it is damaged or was changed. {remedy}")
+
+
+@contextmanager
+def _bytes_of(path: Path, access: int) -> Iterator[mmap.mmap]:
+    with (
+        path.open("r+b" if access == mmap.ACCESS_WRITE else "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=access) as content,
+    ):
+        yield content
+
+
+def _find_md5(content: mmap.mmap) -> slice | None:
+    """Return where the md5 stands: behind its name, and two bytes that say how long it is."""
+    name = content.rfind(_MD5_KEY)
+    start = name + len(_MD5_KEY) + 2
+    return slice(start, start + len(_NO_MD5)) if name >= 0 and start + len(_NO_MD5) <= len(content) else None
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,0 +1,166 @@
+"""Trials that are kept by the content of their task, whatever the file it came from is called.
+
+A search appends every finished trial to a journal, so that a kill at any moment loses only the trial in flight; when it
+is done they move into a table. Searches that run at once share both: what is written is joined with what is there.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from metaflow_hpo.adapters.files import locked, read_frame, write_frame
+from metaflow_hpo.adapters.journal import Journal
+from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
+from metaflow_hpo.learners.learner import Learner
+from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.space import SearchSpace
+from metaflow_hpo.tables import frame_to_trials, record_to_trial, trial_to_record, trials_to_frame, validate_trials
+from metaflow_hpo.task import Task
+from metaflow_hpo.trial import Trial
+
+SHA256 = "task_sha256"
+"""Column that names the content of the task."""
+_DIGITS = 16
+_REMEDY = "Delete it and search again."
+
+
+@dataclass(frozen=True)
+class KeptTrials:
+    """A folder with a table and a journal for each content of a task.
+
+    Attributes:
+        folder: The folder; it need not exist.
+    """
+
+    folder: Path
+
+    def path(self, task: Task) -> Path:
+        """Return the table of a task: named by its content, and for people by the task that it was first."""
+        name = f"{task.sha256[:_DIGITS]}.parquet"
+        return next(iter(sorted(self.folder.glob(f"*-{name}"))), self.folder / f"{task.task_id}-{name}")
+
+    def read_trials(self, task: Task, learner: Learner | None = None) -> list[Trial]:
+        """Return the trials of a task, those of an interrupted search included.
+
+        Args:
+            task: The task.
+            learner: A learner that cannot be found by its name; trials of others that cannot be are left out.
+        """
+        # A table that an older version named by the task alone may hold other rows.
+        paths = [self.path(task), self.folder / f"{task.task_id}.parquet"]
+        tables = [read_table(path, task, learner) for path in paths]
+        return join([], *tables, self.read_journal(task))
+
+    def read_journal(self, task: Task) -> list[Trial]:
+        """Return the trials that wait to become part of a table."""
+        journal = self._journal(task)
+        return [_record_to_trial(record, task, journal) for record in journal.read()]
+
+    def append_trial(self, task: Task, trial: Trial) -> None:
+        """Keep a finished trial before the search goes on."""
+        self._journal(task).append({**trial_to_record(trial), SHA256: task.sha256})
+
+    def has_journal(self, task: Task) -> bool:
+        """Tell whether trials of a task wait to become part of its table."""
+        return self._journal(task).path.is_file()
+
+    def write_trials(self, task: Task, trials: Sequence[Trial], known: Sequence[Trial] = ()) -> pd.DataFrame:
+        """Write the table: `trials`, then those known from other searches, then what others have added meanwhile."""
+        with locked(self.folder):
+            others = read_others(self.path(task))
+            frame = to_frame(task, join(trials, self.read_trials(task), known), others)
+            write_frame(self.path(task), frame)
+            self._journal(task).remove()
+        return frame
+
+    def keep(self, table: Path, task: Task) -> None:
+        """Move a table here, which is of rows that the task had before."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        table.replace(self.path(task))
+
+    def drop(self, task: Task) -> None:
+        """Delete the table and the journal of a task, whose trials are kept elsewhere."""
+        self.path(task).unlink(missing_ok=True)
+        self._journal(task).remove()
+
+    def _journal(self, task: Task) -> Journal:
+        return Journal(self.folder / f".{task.sha256[:_DIGITS]}.journal.jsonl")
+
+
+def read_table(path: Path, task: Task, learner: Learner | None = None) -> list[Trial]:
+    """Return the trials that a table holds of a task; none where there is no table, or one of other rows.
+
+    Raises:
+        InvalidTableError: If it is damaged.
+    """
+    frame = _read(path)
+    if frame is None or set(frame[SHA256]) != {task.sha256}:
+        return []
+    trials: list[Trial] = []
+    for name, rows in frame.drop(columns=[SHA256]).groupby("learner", sort=False):
+        space = _find_space(str(name), learner)
+        trials += [] if space is None else frame_to_trials(rows, space)
+    return [_named_by(trial, task) for trial in trials]
+
+
+def read_others(path: Path) -> pd.DataFrame | None:
+    """Return the lines of a table by learners that cannot be found by their names; None where there are none."""
+    frame = _read(path)
+    if frame is None:
+        return None
+    strange = {name for name in frame["learner"].unique() if _find_space(str(name)) is None}
+    return frame.loc[frame["learner"].isin(strange)] if strange else None
+
+
+def to_frame(task: Task, trials: Sequence[Trial], others: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return the table of a task's trials, checked, and below them lines of `read_others` that are not among them."""
+    frame = validate_trials(trials_to_frame(trials)).assign(**{SHA256: task.sha256})
+    if others is None:
+        return frame
+    missing = others.loc[~others["learner"].isin(frame["learner"].unique())]
+    return frame if missing.empty else pd.concat([frame, missing], ignore_index=True)
+
+
+def join(trials: Sequence[Trial], *earlier: Iterable[Trial]) -> list[Trial]:
+    """Return trials, and those known earlier that are not among them, each once.
+
+    Of a trial known twice, without its refit and with it, the later one counts.
+    """
+    keys = {trial.key for trial in trials}
+    others = {trial.key: trial for known in earlier for trial in known if trial.key not in keys}
+    return [*trials, *others.values()]
+
+
+def _read(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    frame = read_frame(path, remedy=_REMEDY)
+    missing = [name for name in ("learner", SHA256) if name not in frame.columns]
+    if missing:
+        raise InvalidTableError(f"Expected trials in {path}; the columns {missing} are missing. {_REMEDY}")
+    return frame
+
+
+def _find_space(name: str, learner: Learner | None = None) -> SearchSpace | None:
+    if learner is not None and learner.name == name:
+        return learner.space
+    try:
+        return get_learner(name).space
+    except MetaflowHPOError:
+        return None
+
+
+def _named_by(trial: Trial, task: Task) -> Trial:
+    """Return a trial as one of this task, which had another name when the trial was made."""
+    return replace(trial, task_id=task.task_id, family=task.family)
+
+
+def _record_to_trial(record: dict[str, object], task: Task, journal: Journal) -> Trial:
+    try:
+        return _named_by(record_to_trial({name: value for name, value in record.items() if name != SHA256}), task)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidTableError(
+            f"Expected a trial in each line of {journal.path}; found: {error!r}. {_REMEDY}"
+        ) from error
