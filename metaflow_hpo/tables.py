@@ -4,7 +4,7 @@ The one thing to know: a missing `hp_<name>` cell means "not active in this conf
 """
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,11 @@ from metaflow_hpo.trial import STATUSES, Trial
 HP_PREFIX = "hp_"
 """What the names of columns of hyperparameters begin with."""
 
-TRIAL_KEY = ("task_id", "learner", "configuration_id", "strategy", "seed", "fidelity_epochs")
-"""Columns that identify a trial."""
+FIDELITY_PREFIX = "fidelity_"
+"""What the names of columns of fidelities begin with; their unit follows."""
+
+TRIAL_KEY = ("task_id", "learner", "configuration_id", "strategy", "seed")
+"""Columns that identify a trial, beside its fidelity."""
 
 TRIAL_COLUMNS = (
     "task_id",
@@ -36,7 +39,7 @@ TRIAL_COLUMNS = (
     "status",
     "reason",
 )
-"""Columns every table of trials has, in order."""
+"""Columns every table of trials has, in order; `fidelity_<unit>` in place of the epochs where others are counted."""
 
 SCORE_NAMES = (*KNOWN_METRICS, *(f"test_{name}" for name in KNOWN_METRICS))
 """Columns of scores every table of trials has, cross-validated first, then on the test rows."""
@@ -45,7 +48,7 @@ SCORE_PREFIX = "score_"
 """What the names of columns of other scores begin with."""
 
 _TEXT = ("task_id", "family", "learner", "configuration_id", "strategy", "status", "reason")
-_WHOLE = ("seed", "fidelity_epochs")
+_EPOCHS = "fidelity_epochs"
 _REAL = ("performance", "test_performance", "duration_s")
 _SHOWN = 5
 
@@ -65,7 +68,10 @@ def trials_to_frame(trials: Iterable[Trial]) -> pd.DataFrame:
     others = sorted({name for trial in rows for name in trial.scores} - set(SCORE_NAMES))
     columns: dict[str, pd.Series[Any]] = {}
     for name in TRIAL_COLUMNS:
-        dtype = "str" if name in _TEXT else "int64" if name in _WHOLE else "float64"
+        if name == _EPOCHS:
+            columns |= _fidelity_columns(rows)
+            continue
+        dtype = "str" if name in _TEXT else "int64" if name == "seed" else "float64"
         columns[name] = pd.Series([getattr(trial, name) for trial in rows], dtype=dtype)
     for name in (*SCORE_NAMES, *others):
         columns[score_column(name)] = pd.Series([trial.scores.get(name, math.nan) for trial in rows], dtype="float64")
@@ -114,7 +120,8 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
         InvalidTableError: If a required column is missing, or a row cannot be a trial.
         SearchSpaceMismatchError: If a configuration does not belong to `space`.
     """
-    missing = [name for name in TRIAL_COLUMNS if name not in frame.columns]
+    units = fidelity_units(frame)
+    missing = [name for name in TRIAL_COLUMNS if name not in frame.columns and not (name == _EPOCHS and units)]
     if missing:
         raise InvalidTableError(
             f"A table of trials needs the columns {', '.join(TRIAL_COLUMNS)}; {missing} are missing."
@@ -130,11 +137,9 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
     for row in frame.to_dict("records"):
         configuration = read_configuration(row, space)
         curve = row.get("learning_curve")
-        fields: dict[Hashable, Any] = {name: _plain(name, row[name]) for name in TRIAL_COLUMNS}
-        del fields["configuration_id"]
         trials.append(
             Trial(
-                **{str(name): value for name, value in fields.items()},
+                **_read_fields(row),
                 configuration=configuration,
                 scores={name: float(row[column]) for name, column in scores.items() if not _is_missing(row[column])},
                 learning_curve=() if curve is None or _is_missing(curve) else tuple(float(value) for value in curve),
@@ -145,7 +150,8 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
 
 def trial_to_record(trial: Trial) -> dict[str, Any]:
     """Return a trial as values that JSON holds exactly (`null` for an absent number); `record_to_trial` inverts it."""
-    record: dict[str, Any] = {name: getattr(trial, name) for name in TRIAL_COLUMNS}
+    record: dict[str, Any] = {name: getattr(trial, name) for name in TRIAL_COLUMNS if name != _EPOCHS}
+    record[FIDELITY_PREFIX + trial.fidelity_unit] = trial.fidelity
     for name in _REAL:
         record[name] = _number_or_none(record[name])
     record["configuration"] = dict(trial.configuration)
@@ -161,9 +167,8 @@ def record_to_trial(record: Mapping[str, Any]) -> Trial:
         InvalidTableError: If a field is missing, or the record cannot be a trial.
     """
     try:
-        fields = {name: _plain(name, record[name]) for name in TRIAL_COLUMNS if name != "configuration_id"}
         return Trial(
-            **fields,
+            **_read_fields(record),
             configuration=dict(record["configuration"]),
             scores={name: _number(value) for name, value in record["scores"].items()},
             learning_curve=tuple(_number(value) for value in record["learning_curve"]),
@@ -184,16 +189,20 @@ def validate_trials(frame: pd.DataFrame) -> pd.DataFrame:
     filled, status = pa.Check.str_length(min_value=1), pa.Check.isin(STATUSES)
     columns = {name: pa.Column(str, checks=[filled]) for name in _TEXT if name not in ("status", "reason")}
     columns |= {"status": pa.Column(str, checks=[status]), "reason": pa.Column(str)}
-    columns |= {"seed": pa.Column("int64"), "fidelity_epochs": pa.Column("int64", checks=[pa.Check.ge(1)])}
+    columns["seed"] = pa.Column("int64")
+    fidelities = [FIDELITY_PREFIX + unit for unit in fidelity_units(frame)] or [_EPOCHS]
+    kind = "int64" if len(fidelities) == 1 else "float64"
+    columns |= {name: pa.Column(kind, checks=[pa.Check.ge(1)], nullable=kind == "float64") for name in fidelities}
     columns |= {name: pa.Column("float64", nullable=True) for name in ("performance", "test_performance")}
     columns["duration_s"] = pa.Column("float64", checks=[pa.Check.ge(0)])
     # Coercion would cut 1.5 epochs to 1 without a word.
-    for name in (name for name in _WHOLE if name in frame.columns):
-        broken = pd.to_numeric(frame[name], errors="coerce") % 1 != 0
+    for name in (name for name in ("seed", *fidelities) if name in frame.columns):
+        numbers = pd.to_numeric(frame[name], errors="coerce")
+        broken = (numbers % 1 != 0) & (numbers.notna() | (len(fidelities) == 1) | (name == "seed"))
         _refuse(f"values of {name} that are not whole numbers", frame.loc[broken, [name]])
     valid = _validate("trials", pa.DataFrameSchema(columns, coerce=True), frame)
     finite, ok = np.isfinite(valid["performance"]), valid["status"] == "ok"
-    key = list(TRIAL_KEY)
+    key = [*TRIAL_KEY, *fidelities]
     shown = [*key, "status", "performance"]
     _refuse("trials listed twice", valid.loc[valid.duplicated(key), shown])
     _refuse("ok trials without a finite performance", valid.loc[ok & ~finite, shown])
@@ -304,6 +313,36 @@ def _refuse(what: str, rows: pd.DataFrame) -> None:
         raise InvalidTableError(f"Found {len(rows)} {what}, the first: {'; '.join(first)}.")
 
 
+def fidelity_units(frame: pd.DataFrame) -> list[str]:
+    """Return the units of the fidelities that a table of trials has columns of."""
+    return [str(name).removeprefix(FIDELITY_PREFIX) for name in frame.columns if str(name).startswith(FIDELITY_PREFIX)]
+
+
+def _fidelity_columns(rows: Sequence[Trial]) -> "dict[str, pd.Series[Any]]":
+    """Return a column for each unit; whole numbers where there is only one, else missing where another is counted."""
+    units = list(dict.fromkeys(trial.fidelity_unit for trial in rows)) or ["epochs"]
+    if len(units) == 1:
+        return {FIDELITY_PREFIX + units[0]: pd.Series([trial.fidelity for trial in rows], dtype="int64")}
+    return {
+        FIDELITY_PREFIX + unit: pd.Series(
+            [trial.fidelity if trial.fidelity_unit == unit else math.nan for trial in rows], dtype="float64"
+        )
+        for unit in units
+    }
+
+
+def _read_fields(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the fields of a trial that stand in a line of a table, or in a record."""
+    names = [name for name in TRIAL_COLUMNS if name not in ("configuration_id", _EPOCHS)]
+    counted = [n for n, v in row.items() if str(n).startswith(FIDELITY_PREFIX) and not _is_missing(v)]
+    if len(counted) != 1:
+        raise InvalidTableError(
+            f"A trial has one fidelity, say {_EPOCHS}; found {counted or 'none'} for {row.get('task_id')!r}."
+        )
+    unit = str(counted[0]).removeprefix(FIDELITY_PREFIX)
+    return {name: _plain(name, row[name]) for name in names} | {"fidelity": int(row[counted[0]]), "fidelity_unit": unit}
+
+
 def _hyperparameter_column(values: list[Value | None]) -> "pd.Series[Any]":
     if any(isinstance(value, str) for value in values):
         return pd.Series(values, dtype="str")
@@ -317,7 +356,7 @@ def _is_missing(value: Any) -> bool:
 def _plain(name: str, value: Any) -> Any:
     if name in _TEXT:
         return "" if _is_missing(value) else str(value)
-    return int(value) if name in _WHOLE else _number(value)
+    return int(value) if name == "seed" else _number(value)
 
 
 def _number(value: Any) -> float:

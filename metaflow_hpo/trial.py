@@ -26,15 +26,16 @@ class Trial:
         configuration: The active hyperparameters.
         strategy: The search strategy that proposed it.
         seed: Seed of initialisation, mini-batch order and dropout.
-        fidelity_epochs: Epochs trained (1 for learners without epochs).
-        performance: Cross-validated performance, higher is better; NaN where `status` is not `ok`.
-        test_performance: Performance of the network refitted on all training rows, on the test rows; NaN where it was
-            not refitted. Never selected on.
+        fidelity: Effort trained, in `fidelity_unit` (1 for learners that train in one go).
+        performance: Validation performance, higher is better; NaN where `status` is not `ok`.
+        test_performance: Performance on the test rows, for tables refitted on all training rows; NaN where it was
+            not measured. Never selected on.
         duration_s: Seconds of training, over all folds and the refit.
         status: `ok`; `failed`: a diverged or crashed training, which is data; or `stopped`.
         reason: Why it failed or was stopped; empty otherwise.
         scores: Every metric by name (`accuracy`, `test_accuracy`, ...) in its own orientation.
-        learning_curve: Cross-validated performance after each epoch, `(E,)`; up to where it was stopped.
+        learning_curve: Validation performance after each unit of fidelity, `(E,)`; up to where it was stopped.
+        fidelity_unit: What is counted: `epochs`, `steps`, ...
     """
 
     task_id: str
@@ -43,7 +44,7 @@ class Trial:
     configuration: Configuration
     strategy: str
     seed: int
-    fidelity_epochs: int
+    fidelity: int
     performance: float
     test_performance: float
     duration_s: float
@@ -51,6 +52,7 @@ class Trial:
     reason: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     learning_curve: tuple[float, ...] = ()
+    fidelity_unit: str = "epochs"
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -66,15 +68,15 @@ class Trial:
                 f"A trial that is {self.status} needs a reason and no performance; got {self.performance} on "
                 f"{self.task_id!r}."
             )
-        if self.fidelity_epochs < 1 or self.duration_s < 0:
+        if self.fidelity < 1 or self.duration_s < 0:
             raise InvalidTableError(
-                f"Impossible effort on {self.task_id!r}: {self.fidelity_epochs} epochs, {self.duration_s} s."
+                f"Impossible effort on {self.task_id!r}: {self.fidelity} {self.fidelity_unit}, {self.duration_s} s."
             )
 
     @property
     def key(self) -> tuple[str, str, int, int, str]:
         """What tells the trials of one task apart."""
-        return self.learner, self.strategy, self.seed, self.fidelity_epochs, self.configuration_id
+        return self.learner, self.strategy, self.seed, self.fidelity, self.configuration_id
 
     @property
     def configuration_id(self) -> str:

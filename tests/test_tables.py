@@ -46,7 +46,7 @@ def make_trial(configuration=ADAM, **changes):
         "configuration": configuration,
         "strategy": "sobol",
         "seed": 0,
-        "fidelity_epochs": 3,
+        "fidelity": 3,
         "performance": 0.1 + 0.2,
         "test_performance": 0.25,
         "duration_s": 1.5,

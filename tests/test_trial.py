@@ -29,7 +29,7 @@ def test_a_failed_trial_is_data():
         (FAILED, {"reason": ""}, "A trial that is failed needs a reason"),
         (FAILED, {"status": "stopped", "reason": ""}, "A trial that is stopped needs a reason"),
         (FAILED, {"performance": 0.0}, "needs a reason and no performance; got 0.0"),
-        (OK, {"fidelity_epochs": 0}, "Impossible effort on 'iris': 0 epochs"),
+        (OK, {"fidelity": 0}, "Impossible effort on 'iris': 0 epochs"),
         (OK, {"duration_s": -1.0}, "Impossible effort"),
     ],
 )

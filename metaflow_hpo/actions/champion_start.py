@@ -35,7 +35,7 @@ def search_recommended(
         The recommended trials, those known before included.
     """
     wanted = (pipeline.settings.learner, pipeline.settings.seed, pipeline.epochs)
-    mine = [trial for trial in known if (trial.learner, trial.seed, trial.fidelity_epochs) == wanted]
+    mine = [trial for trial in known if (trial.learner, trial.seed, trial.fidelity) == wanted]
     done = [t for t in mine if t.strategy == RECOMMENDED]
     if len(done) >= WARM_TRIALS or len(done) < len(mine):
         return done
@@ -63,7 +63,7 @@ def _train_recommended(
     keep: Callable[[Trial], None],
 ) -> list[Trial]:
     """Train the first recommendations, those that were not trained before a kill."""
-    from metaflow_hpo.learners.folds import evaluate_configurations
+    from metaflow_hpo.collect.trials import train_trials
     from metaflow_hpo.modalities.table.meta_features import describe
 
     recommended = champion.recommend(describe(data), WARM_TRIALS)["recommendations"]
@@ -71,13 +71,13 @@ def _train_recommended(
     trained = {trial.configuration_id: trial for trial in done}
     missing = [configuration for name, configuration in wanted.items() if name not in trained]
     if missing:
-        fresh = evaluate_configurations(
+        fresh = train_trials(
             data,
             pipeline.learner,
             missing,
             strategy=RECOMMENDED,
             seed=pipeline.settings.seed,
-            fidelity_epochs=pipeline.epochs,
+            fidelity=pipeline.epochs,
         )
         for _, trial in fresh:
             keep(trial)

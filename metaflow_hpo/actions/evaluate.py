@@ -109,8 +109,8 @@ def _measure_learning_curve(pipeline: Pipeline) -> pd.DataFrame:
 
 def _train_recommended(pipeline: Pipeline, meta: "MetaDataset", evaluation: "Evaluation") -> dict[str, list[Trial]]:
     """Train the first recommendations and the default afresh on every held-out task; known trainings are kept."""
+    from metaflow_hpo.collect.trials import train_trials
     from metaflow_hpo.evaluate.realised import FRESH_SEED
-    from metaflow_hpo.learners.folds import evaluate_configurations
 
     learner, epochs = pipeline.learner, pipeline.epochs
     journal = Journal(pipeline.store.data / "mlflow" / "realised.journal.jsonl")
@@ -122,8 +122,8 @@ def _train_recommended(pipeline: Pipeline, meta: "MetaDataset", evaluation: "Eva
         keys = [(data.task.sha256, learner.name, epochs, configuration_id(c)) for c in chosen]
         missing = {key: c for key, c in zip(keys, chosen, strict=True) if key not in known}
         if missing:
-            fresh = evaluate_configurations(
-                data, learner, list(missing.values()), strategy=RECOMMENDED, seed=FRESH_SEED, fidelity_epochs=epochs
+            fresh = train_trials(
+                data, learner, list(missing.values()), strategy=RECOMMENDED, seed=FRESH_SEED, fidelity=epochs
             )
             for position, trial in fresh:
                 journal.append({**trial_to_record(trial), _SHA256: data.task.sha256})
@@ -139,5 +139,5 @@ def _read_trained(journal: Journal) -> dict[tuple[str, str, int, str], Trial]:
     for record in journal.read():
         sha256 = str(record.pop(_SHA256))
         trial = record_to_trial(record)
-        known[(sha256, trial.learner, trial.fidelity_epochs, trial.configuration_id)] = trial
+        known[(sha256, trial.learner, trial.fidelity, trial.configuration_id)] = trial
     return known

@@ -64,8 +64,8 @@ def _judge_shipped(pipeline: Pipeline, meta: "MetaDataset") -> Incumbent:
     if knowledge is None or folder is None:
         return Incumbent(SHIPPED, None, f"Nothing ships for the learner {learner.name}.")
     served = ServedRecommender.load(folder)
-    if pipeline.epochs != learner.max_epochs:
-        obstacle = f"it predicts trials of {learner.max_epochs} epochs, these are of {pipeline.epochs}."
+    if pipeline.epochs != learner.fidelity.maximum:
+        obstacle = f"it predicts trials of {learner.fidelity.maximum} epochs, these are of {pipeline.epochs}."
     else:
         obstacle = find_mismatch(pipeline, served, meta)
     if not obstacle and not set(meta.configuration_ids) <= set(served.past.configuration_ids):

@@ -36,7 +36,7 @@ def keep_network(pipeline: Pipeline, data: TableData, trial: Trial, run_id: str)
 
     if trial.status == "failed" or trial.learner != "mlp":
         return None
-    network = fit_network(data, trial.configuration, seed=trial.seed, epochs=trial.fidelity_epochs)
+    network = fit_network(data, trial.configuration, seed=trial.seed, epochs=trial.fidelity)
     if network is None:
         return None
     name, client = f"{pipeline.settings.model_name}_{data.task.task_id}", pipeline.tracking.client()

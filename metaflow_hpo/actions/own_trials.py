@@ -42,16 +42,16 @@ def train_and_keep(
 
 
 def _train(pipeline: Pipeline, data: TableData, configurations: Sequence[Configuration], seed: int) -> list[Trial]:
-    from metaflow_hpo.learners.folds import evaluate_configurations
+    from metaflow_hpo.collect.trials import train_trials
 
     finished: dict[int, Trial] = {}
-    evaluated = evaluate_configurations(
+    evaluated = train_trials(
         data,
         pipeline.learner,
         list(configurations),
         strategy=RECOMMENDED,
         seed=seed,
-        fidelity_epochs=pipeline.settings.fidelity_epochs,
+        fidelity=pipeline.settings.fidelity_epochs,
     )
     for position, trial in evaluated:
         finished[position] = trial
@@ -121,7 +121,7 @@ def search(
         trials=trials,
         seconds=seconds,
         seed=seed,
-        fidelity_epochs=pipeline.settings.fidelity_epochs,
+        fidelity=pipeline.settings.fidelity_epochs,
         known=known,
         on_trial=keep,
         proposer=None if loop is None else loop.strategy,
@@ -165,7 +165,7 @@ def _log_search(
         reached = None if best is None else best.performance
         run.log_metrics({"trials": len(frame), "best_performance": reached, "seconds": seconds})
         run.log_table(frame, "trials")
-        performance, epochs = frame["performance"].to_numpy(dtype="float64"), [t.fidelity_epochs for t in found]
+        performance, epochs = frame["performance"].to_numpy(dtype="float64"), [t.fidelity for t in found]
         run.log_figure(plot_search(performance, data.task.task_id, epochs), "search.png")
         if any(trial.learning_curve for trial in found):
             curves = [trial.learning_curve for trial in found]

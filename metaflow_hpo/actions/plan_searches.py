@@ -1,6 +1,6 @@
-"""Which searches a task gets, by the settings; `collect.search_plan` runs them."""
+"""Which searches a task gets, by the settings; `collect.plans` runs them."""
 
-from metaflow_hpo.collect.search_plan import Plan
+from metaflow_hpo.collect.plans import Plan
 from metaflow_hpo.settings import Settings
 
 

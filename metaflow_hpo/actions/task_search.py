@@ -17,7 +17,7 @@ from metaflow_hpo.adapters.ray_search import Searched
 from metaflow_hpo.adapters.run import Run
 from metaflow_hpo.adapters.sources.inbox import is_landed
 from metaflow_hpo.adapters.versioning import file_md5
-from metaflow_hpo.collect.search_plan import count_trials, run_plan
+from metaflow_hpo.collect.plans import count_trials, run_plan
 from metaflow_hpo.task import Task
 from metaflow_hpo.trial import Trial
 
@@ -68,9 +68,7 @@ def search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: Search
     keep = _keeper(pipeline, data.task, fresh, count_trials(plan))
     trials = search_recommended(pipeline, data, known, keep) if is_landed(data.task.source) else []
     known = [*known, *trials]  # the shared core holds them too, and copies them
-    trials += run_plan(
-        data, pipeline.learner, plan, fidelity_epochs=settings.fidelity_epochs, known=known, on_trial=keep
-    )
+    trials += run_plan(data, pipeline.learner, plan, fidelity=settings.fidelity_epochs, known=known, on_trial=keep)
     path = store.search_results_path(task_id)
     # A search that found nothing to train leaves the table as it is, and with it the md5 of everything downstream.
     is_new = not store.is_searched(data.task)

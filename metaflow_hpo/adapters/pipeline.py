@@ -64,7 +64,7 @@ class Pipeline:
     @property
     def epochs(self) -> int:
         """Epochs of a trial: those of the settings, or the learner's full fidelity."""
-        return self.settings.fidelity_epochs or self.learner.max_epochs
+        return self.settings.fidelity_epochs or self.learner.fidelity.maximum
 
     @cached_property
     def store(self) -> DataStore:

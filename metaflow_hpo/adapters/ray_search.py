@@ -16,12 +16,11 @@ from typing import Any
 
 from metaflow_hpo import __version__
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
-from metaflow_hpo.collect.search_plan import Plan, count_trials, run_plan
+from metaflow_hpo.collect.plans import Plan, count_trials, run_plan
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import Learner
-from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.settings import Settings
-from metaflow_hpo.task import Task
+from metaflow_hpo.task import Task, TaskData
 from metaflow_hpo.trial import Trial
 
 MAX_DEATHS = 3
@@ -53,15 +52,15 @@ class Order:
         data: The task.
         learner: What is tuned, with its limits and as many threads or processes as the Ray task has processors.
         plan: The searches.
-        fidelity_epochs: Epochs of each training; None for the full fidelity.
+        fidelity: Effort of each training; None for the full fidelity.
         known: Trials that need not be trained again.
         version: Version of this package where the order was written.
     """
 
-    data: TableData
+    data: TaskData
     learner: Learner
     plan: Plan
-    fidelity_epochs: int | None
+    fidelity: int | None
     known: tuple[Trial, ...] = ()
     version: str = __version__
 
@@ -84,7 +83,7 @@ def stream_trials(order: Order) -> Iterator[Trial]:
             order.data,
             order.learner,
             order.plan,
-            fidelity_epochs=order.fidelity_epochs,
+            fidelity=order.fidelity,
             known=order.known,
             on_trial=finished.put,
         )
@@ -164,7 +163,7 @@ def _connected(settings: Settings) -> Iterator[None]:
 class _Running:
     """A search on the cluster: what was sent out, what came back."""
 
-    data: TableData
+    data: TaskData
     plan: Plan
     fresh_trials: int = 0
     seconds: float = 0.0

@@ -8,19 +8,17 @@ Strategies hear of cross-validated performance only, so whoever searches for the
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal
 
 from metaflow_hpo.collect.strategies import Strategy, make_strategy
+from metaflow_hpo.collect.trials import refit_trial, train_trials
 from metaflow_hpo.errors import SearchSpaceMismatchError
-from metaflow_hpo.learners.folds import evaluate_configurations, make_folds, refit_trial
-from metaflow_hpo.learners.learner import Fold, Learner, check_request
-from metaflow_hpo.learners.stages import Judge
-from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.learners.learner import Judge, Learner, Refitting, ending
 from metaflow_hpo.space import Configuration, configuration_id
+from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 _TIMED_BATCH = 16
@@ -32,37 +30,17 @@ Stopping = Callable[[Sequence[Trial]], Judge | None]
 """Given the trials so far, returns what stops the next ones for their learning curves; None to let them be."""
 
 
-class Evaluate(Protocol):
-    """What trains and scores many configurations at once, as `evaluate_configurations` does."""
-
-    def __call__(
-        self,
-        data: TableData,
-        learner: Learner,
-        configurations: Sequence[Configuration],
-        *,
-        strategy: str,
-        seed: int,
-        fidelity_epochs: int | None = None,
-        folds: Sequence[Fold] | None = None,
-        refit: bool = True,
-        judge: Judge | None = None,
-    ) -> Iterator[tuple[int, Trial]]:
-        """Yield `(position in configurations, trial)` as trials are finished."""
-
-
 def search(
-    data: TableData,
+    data: TaskData,
     learner: Learner,
     *,
     strategy: str,
     trials: int,
     seconds: float | None = None,
     seed: int = 0,
-    fidelity_epochs: int | None = None,
+    fidelity: int | None = None,
     known: Sequence[Trial] = (),
     on_trial: Callable[[Trial], None] | None = None,
-    evaluate: Evaluate = evaluate_configurations,
     proposer: Strategy | None = None,
     refit: Refit = "all",
     stopping: Stopping | None = None,
@@ -78,12 +56,11 @@ def search(
         seconds: Time limit. The first trial to end after it is kept, those behind are given up; None for no limit.
             `halving` goes from short trainings to long ones, so even then there is a best of a rung.
         seed: Seed of the strategy and of the trainings.
-        fidelity_epochs: Epochs of each training, with `halving` those of the highest rung; None for the full fidelity
-            of the learner.
+        fidelity: Effort of each training, with `halving` that of the highest rung; None for the full fidelity of the
+            learner.
         known: Trials of any task and learner that need not be trained again. A trial of another strategy with the same
             configuration, seed and fidelity is copied under this strategy's name.
         on_trial: Called with each trial this search adds to `known`, as soon as it is finished.
-        evaluate: What trains and scores configurations.
         proposer: A fresh strategy that `make_strategy` does not know, since what it knows comes from other tasks.
         refit: `all` trials have a test performance, or the `best` of them, which is refitted when the search is over
             and not reported to `on_trial` again. That saves a share of `1 / (folds + 1)` of the trainings, and more of
@@ -98,19 +75,19 @@ def search(
         SearchSpaceMismatchError: If `trials` is below 1, the time limit not above 0, there is no such strategy, the
             fidelity is out of range, or the learner has too few epochs for `halving`.
     """
-    epochs = _check_search(learner, trials, seconds, fidelity_epochs)
+    effort = _check_search(learner, trials, seconds, fidelity)
     deadline = None if seconds is None else time.monotonic() + seconds
     if proposer is None:
-        proposer = make_strategy(strategy, learner.space, seed=seed, budget=trials, epochs=epochs)
-    source = _TrialSource(data, learner, strategy, seed, deadline, on_trial or _ignore, evaluate, refit, stopping)
+        proposer = make_strategy(strategy, learner.space, seed=seed, budget=trials, epochs=effort)
+    source = _TrialSource(data, learner, strategy, seed, deadline, on_trial or _ignore, refit, stopping)
     source.remember(known)
     finished: list[Trial] = []
     while len(finished) < trials:
         # Learners train the most expensive of a batch first: with small batches the strategy's first still come first.
         batch_size = proposer.batch_size if deadline is None else min(proposer.batch_size, _TIMED_BATCH)
-        batch_epochs = proposer.fidelity_epochs or epochs
+        batch_effort = proposer.fidelity_epochs or effort
         configurations = proposer.ask(min(trials - len(finished), batch_size))
-        batch = source.get(configurations, batch_epochs, finished)
+        batch = source.get(configurations, batch_effort, finished)
         finished += batch
         if not configurations or len(batch) < len(configurations):
             break
@@ -118,15 +95,13 @@ def search(
     return source.refit_best(finished) if refit == "best" else finished
 
 
-def _check_search(learner: Learner, trials: int, seconds: float | None, fidelity_epochs: int | None) -> int:
-    """Check what was asked for and return the epochs of the highest fidelity."""
+def _check_search(learner: Learner, trials: int, seconds: float | None, fidelity: int | None) -> int:
+    """Check what was asked for and return the highest fidelity."""
     if trials < 1:
         raise SearchSpaceMismatchError(f"A search needs at least 1 trial; got trials={trials}.")
     if seconds is not None and not seconds > 0:
         raise SearchSpaceMismatchError(f"The time limit of a search must be above 0 seconds; got {seconds}.")
-    epochs = learner.max_epochs if fidelity_epochs is None else fidelity_epochs
-    check_request(learner.space, learner.max_epochs, [], epochs)
-    return epochs
+    return learner.fidelity.check(learner.fidelity.maximum if fidelity is None else fidelity)
 
 
 def find_best(trials: Iterable[Trial]) -> Trial | None:
@@ -136,29 +111,23 @@ def find_best(trials: Iterable[Trial]) -> Trial | None:
     longer one is ok, however well it did. The first of equals wins.
     """
     ok = [trial for trial in trials if trial.status == "ok"]
-    return max(ok, key=lambda trial: (trial.fidelity_epochs, trial.performance), default=None)
+    return max(ok, key=lambda trial: (trial.fidelity, trial.performance), default=None)
 
 
 @dataclass
 class _TrialSource:
     """Gets the trials of configurations: known ones from memory, the others by training."""
 
-    data: TableData
+    data: TaskData
     learner: Learner
     strategy: str
     seed: int
     deadline: float | None
     on_trial: Callable[[Trial], None]
-    evaluate: Evaluate
     refit: Refit
     stopping: Stopping | None
     known: dict[tuple[int, str], Trial] = field(default_factory=dict)
     given: int = 0
-
-    @cached_property
-    def folds(self) -> list[Fold]:
-        """The prepared rows, once for all batches, and not at all where everything is known."""
-        return make_folds(self.data)
 
     @property
     def is_over(self) -> bool:
@@ -174,27 +143,27 @@ class _TrialSource:
         for trial in trials:
             is_whole = trial.status != "stopped" or self.stopping is not None
             if is_whole and (trial.task_id, trial.learner, trial.seed) == mine:
-                name = trial.fidelity_epochs, trial.configuration_id
+                name = trial.fidelity, trial.configuration_id
                 if name not in self.known or trial.strategy == self.strategy:
                     self.known[name] = trial
 
-    def get(self, configurations: Sequence[Configuration], epochs: int, before: Sequence[Trial]) -> list[Trial]:
+    def get(self, configurations: Sequence[Configuration], effort: int, before: Sequence[Trial]) -> list[Trial]:
         """Return the trials of configurations, in order; without those for which time was not enough.
 
         Args:
             configurations: What to try.
-            epochs: At which fidelity.
+            effort: At which fidelity.
             before: The trials of the search so far.
         """
         found: dict[int, Trial] = {}
         for position, configuration in enumerate(configurations):
-            trial = self.known.get((epochs, configuration_id(configuration)))
+            trial = self.known.get((effort, configuration_id(configuration)))
             if trial is not None:
                 found[position] = self._reuse(trial)
         missing = [position for position in range(len(configurations)) if position not in found]
         if missing and not (self.is_over and (found or self.given)):
             judge = None if self.stopping is None else self.stopping(before)
-            with closing(self._train([configurations[position] for position in missing], epochs, judge)) as trained:
+            with closing(self._train([configurations[position] for position in missing], effort, judge)) as trained:
                 for index, trial in trained:
                     found[missing[index]] = self._add(trial)
         self.given += len(found)
@@ -203,15 +172,18 @@ class _TrialSource:
     def refit_best(self, trials: list[Trial]) -> list[Trial]:
         """Return the trials with the test performance of the best; one whose refit fails is not the best."""
         positions = {trial.key: position for position, trial in enumerate(trials)}
-        while (best := find_best(trials)) is not None and math.isnan(best.test_performance):
-            trials[positions[best.key]] = refit_trial(self.data, self.learner, best, self.folds)
+        while (best := find_best(trials)) is not None and self._misses_refit(best):
+            trials[positions[best.key]] = refit_trial(self.data, self.learner, best)
         return trials
 
     def _reuse(self, trial: Trial) -> Trial:
         """Return a known trial as one of this search, with the refit that another may have left out."""
-        if self.refit == "all" and trial.status == "ok" and math.isnan(trial.test_performance):
-            return self._add(refit_trial(self.data, self.learner, trial, self.folds))
+        if self.refit == "all" and trial.status == "ok" and self._misses_refit(trial):
+            return self._add(refit_trial(self.data, self.learner, trial))
         return trial if trial.strategy == self.strategy else self._add(trial)
+
+    def _misses_refit(self, trial: Trial) -> bool:
+        return isinstance(self.learner, Refitting) and math.isnan(trial.test_performance)
 
     def _add(self, trial: Trial) -> Trial:
         trial = replace(trial, strategy=self.strategy)
@@ -219,28 +191,23 @@ class _TrialSource:
         return trial
 
     def _train(
-        self, configurations: Sequence[Configuration], epochs: int, judge: Judge | None
+        self, configurations: Sequence[Configuration], effort: int, judge: Judge | None
     ) -> Generator[tuple[int, Trial], None, None]:
-        finished = self.evaluate(
+        trained = train_trials(
             self.data,
             self.learner,
             configurations,
             strategy=self.strategy,
             seed=self.seed,
-            fidelity_epochs=epochs,
-            folds=self.folds,
+            fidelity=effort,
             refit=self.refit == "all",
             judge=judge,
         )
-        try:
+        with ending(trained) as finished:
             for index, trial in finished:
                 yield index, trial
                 if self.is_over:
                     return
-        finally:
-            # On every way out, or trainings nobody waits for would go on in the background.
-            if isinstance(finished, Generator):
-                finished.close()
 
 
 def _ignore(_: Trial) -> None:

@@ -105,6 +105,6 @@ def write_script(
 
 def describe_trial(trial: "Trial", metric: str) -> dict[str, Any]:
     """Return what a person wants to know of a trial, JSON-ready."""
-    names = ("status", "reason", "performance", "test_performance", "duration_s", "fidelity_epochs", "seed")
-    common = {name: getattr(trial, name) for name in names}
+    names = ("status", "reason", "performance", "test_performance", "duration_s", "seed")
+    common = {name: getattr(trial, name) for name in names} | {f"fidelity_{trial.fidelity_unit}": trial.fidelity}
     return {"configuration": dict(trial.configuration), "metric": metric, **common, "scores": dict(trial.scores)}

@@ -175,8 +175,8 @@ def _count(found: "list[Trial]") -> dict[str, int]:
 
 def _show_best(title: str, metric: str, best: "Trial", found: "list[Trial]") -> None:
     lines: list[list[Any]] = [["best performance", best.performance], ["its test performance", best.test_performance]]
-    if len({trial.fidelity_epochs for trial in found}) > 1:
-        lines.append(["its epochs", best.fidelity_epochs])
+    if len({trial.fidelity for trial in found}) > 1:
+        lines.append([f"its {best.fidelity_unit}", best.fidelity])
     lines += [[f"{status} trials", count] for status, count in _count(found).items() if count]
     printing.print_table(title, ["", metric], lines)
     print("configuration: " + json.dumps(dict(best.configuration)))

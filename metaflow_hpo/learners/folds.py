@@ -1,27 +1,22 @@
-"""Evaluate configurations of a learner on a task: folds, out-of-fold performance, refit scored on the test rows.
+"""Folds of a table: cross-validation, out-of-fold performance, and the refit scored on the test rows.
 
-The one thing to know: the last fold is not a cross-validation fold but the refit. It trains on all training rows and
-predicts the test rows; its score is reported as test performance and nothing is ever selected on it, so a search may
-leave it out and make it up for the best (`refit_trial`).
+The last fold is not one of cross-validation but the refit: it trains on all training rows and predicts the test rows.
+Its score is reported as test performance, and nothing is ever selected on it.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import weakref
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.learner import Fold, Learner, Outcome, average_curves, check_request
-from metaflow_hpo.learners.stages import Judge, JudgedLearner
+from metaflow_hpo.learners.fold import Fold, FoldOutcome, average_curves
+from metaflow_hpo.learners.learner import Outcome
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.modalities.table.scores import score
 from metaflow_hpo.modalities.table.table_data import TableData
-from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import Task
-from metaflow_hpo.trial import Trial
 
 _TENTHS = 10
 
@@ -107,93 +102,24 @@ def _assign_groups(
     return fold_of_group[groups]
 
 
-def evaluate_configurations(
-    data: TableData,
-    learner: Learner,
-    configurations: Sequence[Configuration],
-    *,
-    strategy: str,
-    seed: int,
-    fidelity_epochs: int | None = None,
-    folds: Sequence[Fold] | None = None,
-    refit: bool = True,
-    judge: Judge | None = None,
-) -> Iterator[tuple[int, Trial]]:
-    """Train configurations on every fold of a task and score them.
+class _FoldMemory:
+    """The folds of tasks that are in use, so that a search of many calls prepares the rows once."""
 
-    Performance is the task's metric, oriented, on the validation rows of each fold and averaged over the folds. The
-    learning curve is balanced accuracy or R2 (floored at 0) whatever the metric.
+    def __init__(self) -> None:
+        self._folds: dict[int, list[Fold]] = {}
 
-    Args:
-        data: The task.
-        learner: What is trained.
-        configurations: Configurations of `learner.space`.
-        strategy: Name of what proposed them; goes into the trials.
-        seed: Seed of initialisation, mini-batch order and dropout.
-        fidelity_epochs: Epochs; None for the full fidelity.
-        folds: What `make_folds(data)` returned, to prepare the rows once for several calls.
-        refit: Train on all training rows as well; without it trials have no test performance (NaN).
-        judge: Stops what is not worth going on with, where the learner can; only without the refit, since no test row
-            may decide.
-
-    Returns:
-        An iterator over `(position in configurations, trial)`, in the order in which configurations are finished.
-
-    Raises:
-        SearchSpaceMismatchError: If a configuration or the fidelity is outside the search space.
-        MetaflowHPOError: If there is a judge and a refit.
-    """
-    if refit and judge is not None:
-        raise MetaflowHPOError("A judge would see the test rows in the refit: pass refit=False.")
-    epochs = learner.max_epochs if fidelity_epochs is None else fidelity_epochs
-    chosen = check_request(learner.space, learner.max_epochs, configurations, epochs)
-    prepared = make_folds(data) if folds is None else folds
-    wanted = prepared if refit else prepared[:-1]
-
-    def evaluate() -> Iterator[tuple[int, Trial]]:
-        if judge is not None and isinstance(learner, JudgedLearner):
-            finished = learner.train_judged(wanted, chosen, seed=seed, epochs=epochs, judge=judge)
-        else:
-            finished = learner.train(wanted, chosen, seed=seed, epochs=epochs)
-        for index, outcomes in finished:
-            common = (data.task.task_id, data.task.family, learner.name, chosen[index], strategy, seed, epochs)
-            yield index, _make_trial(common, data.task, prepared, outcomes)
-
-    return evaluate()
+    def get(self, data: TableData) -> list[Fold]:
+        """Return the folds of these very rows."""
+        name = id(data)
+        if name not in self._folds:
+            self._folds[name] = make_folds(data)
+            # An id is given again to another object: forget it with this one.
+            weakref.finalize(data, self._folds.pop, name, None)
+        return self._folds[name]
 
 
-def refit_trial(data: TableData, learner: Learner, trial: Trial, folds: Sequence[Fold] | None = None) -> Trial:
-    """Train the configuration of a trial on all training rows and add its test performance.
-
-    Args:
-        data: The task of the trial.
-        learner: Its learner.
-        trial: A trial that is ok and was evaluated without its refit.
-        folds: What `make_folds(data)` returned.
-
-    Returns:
-        The trial as `evaluate_configurations` would have made it with its refit: failed where that fails.
-    """
-    fold = (make_folds(data) if folds is None else folds)[-1]
-    [(_, [outcome])] = learner.train([fold], [trial.configuration], seed=trial.seed, epochs=trial.fidelity_epochs)
-    duration = trial.duration_s + outcome.duration_s
-    if outcome.reason:
-        return replace(
-            trial,
-            performance=math.nan,
-            duration_s=duration,
-            status="failed",
-            reason=_describe_refit(outcome),
-            scores={},
-            learning_curve=(),
-        )
-    scores = _score_fold(data.task, fold, outcome)
-    return replace(
-        trial,
-        test_performance=_measure(data.task, scores),
-        duration_s=duration,
-        scores={**trial.scores, **_name_test_scores(scores)},
-    )
+prepare_folds = _FoldMemory().get
+"""Return what `make_folds` makes of a task, made once for as long as its rows are in memory."""
 
 
 def _prepare_fold(
@@ -213,40 +139,52 @@ def _prepare_fold(
     return Fold(x_train, y[0], x_valid, y[1], 0, scaler.scale, number)
 
 
-def _make_trial(
-    common: tuple[str, str, str, Configuration, str, int, int],
-    task: Task,
-    folds: Sequence[Fold],
-    outcomes: Sequence[Outcome],
-) -> Trial:
-    """Make a trial of the outcomes on all folds, or on all but the refit."""
+def cross_validate(task: Task, folds: Sequence[Fold], outcomes: Sequence[FoldOutcome]) -> Outcome:
+    """Return what the outcomes on all folds, or on all but the refit, come to.
+
+    Args:
+        task: The task.
+        folds: All of its folds.
+        outcomes: One a fold, in order.
+    """
     count = len(folds) - 1
     duration = sum(outcome.duration_s for outcome in outcomes)
     if outcomes[0].stopped:
-        curve = _average_curves(outcomes)
-        return Trial(*common, math.nan, math.nan, duration, "stopped", outcomes[0].reason, learning_curve=curve)
+        curve, reason = _average_curves(outcomes), outcomes[0].reason
+        return Outcome(learning_curve=curve, duration_s=duration, reason=reason, stopped=True)
     failed = [(number, outcome.reason) for number, outcome in enumerate(outcomes) if outcome.reason]
     if failed:
         number, reason = failed[0]
         where = f"{reason} (in fold {number + 1} of {count})" if number < count else _describe_refit(outcomes[number])
-        return Trial(*common, math.nan, math.nan, duration, "failed", where)
+        return Outcome(duration_s=duration, reason=where)
     scores = [_score_fold(task, fold, outcome) for fold, outcome in zip(folds, outcomes, strict=False)]
     validated, refitted = scores[:count], scores[count:]
-    return Trial(
-        *common,
+    return Outcome(
         performance=float(np.mean([_measure(task, fold) for fold in validated])),
-        test_performance=_measure(task, refitted[0]) if refitted else math.nan,
-        duration_s=duration,
+        test_performance=_measure(task, refitted[0]) if refitted else None,
         scores=_average_scores(validated) | (_name_test_scores(refitted[0]) if refitted else {}),
         learning_curve=_average_curves(outcomes[:count]),
+        duration_s=duration,
     )
 
 
-def _average_curves(outcomes: Sequence[Outcome]) -> tuple[float, ...]:
+def score_refit(task: Task, fold: Fold, outcome: FoldOutcome) -> Outcome:
+    """Return what the training on all training rows came to on the test rows."""
+    if outcome.reason:
+        return Outcome(duration_s=outcome.duration_s, reason=_describe_refit(outcome))
+    scores = _score_fold(task, fold, outcome)
+    return Outcome(
+        test_performance=_measure(task, scores),
+        scores=_name_test_scores(scores),
+        duration_s=outcome.duration_s,
+    )
+
+
+def _average_curves(outcomes: Sequence[FoldOutcome]) -> tuple[float, ...]:
     return tuple(average_curves(np.array([outcome.learning_curve for outcome in outcomes], np.float64)).tolist())
 
 
-def _score_fold(task: Task, fold: Fold, outcome: Outcome) -> dict[str, float]:
+def _score_fold(task: Task, fold: Fold, outcome: FoldOutcome) -> dict[str, float]:
     # Scaled, not shifted, back to target units: R2 and RMSE do not see a shift.
     scale = fold.target_scale
     return score(task.kind, fold.y_valid * scale if task.is_regression else fold.y_valid, outcome.predictions * scale)
@@ -264,5 +202,5 @@ def _name_test_scores(scores: Mapping[str, float]) -> dict[str, float]:
     return {f"test_{name}": value for name, value in scores.items()}
 
 
-def _describe_refit(outcome: Outcome) -> str:
+def _describe_refit(outcome: FoldOutcome) -> str:
     return f"{outcome.reason} (on the refit)"

@@ -1,4 +1,4 @@
-"""Any learner in processes of its own: one that is killed, crashes or hangs costs one trial, not the run.
+"""A table learner in processes of its own: one that is killed, crashes or hangs costs one trial, not the run.
 
 The one thing to know: processes are spawned, so a script that uses this must be importable (`if __name__ == ...` round
 what it does), and a process that cannot even start is an error of the program, not of a trial. Threads (the learner
@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.learner import Fold, Learner, Outcome, check_request
+from metaflow_hpo.learners.fold import Fold, FoldOutcome
+from metaflow_hpo.learners.learner import Fidelity, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Limits
+from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.space import Configuration, SearchSpace
 
 GRACE_S = 1.0
@@ -33,7 +35,7 @@ _ARRAYS = ("x_train", "y_train", "x_valid", "y_valid")
 
 
 @dataclass(frozen=True)
-class IsolatedLearner:
+class IsolatedLearner(TableLearner):
     """A learner whose configurations are trained in worker processes, each one at a time.
 
     Attributes:
@@ -42,7 +44,7 @@ class IsolatedLearner:
         limits: What each configuration may cost. A process that works on one for longer is ended.
     """
 
-    learner: Learner
+    learner: TableLearner
     workers: int | None = None
     limits: Limits = NO_LIMITS
 
@@ -57,9 +59,9 @@ class IsolatedLearner:
         return self.learner.space
 
     @property
-    def max_epochs(self) -> int:
+    def fidelity(self) -> Fidelity:
         """Full fidelity of the learner inside."""
-        return self.learner.max_epochs
+        return self.learner.fidelity
 
     def measure_costs(
         self, folds: Sequence[Fold], configurations: Sequence[Configuration], epochs: int
@@ -67,23 +69,31 @@ class IsolatedLearner:
         """Return the expected relative cost of each training, `(N, F)`."""
         return self.learner.measure_costs(folds, configurations, epochs)
 
-    def train(
-        self, folds: Sequence[Fold], configurations: Sequence[Configuration], *, seed: int, epochs: int
-    ) -> Iterator[tuple[int, list[Outcome]]]:
-        """Train every configuration on every fold; see `Learner.train`. Closing the iterator ends the processes.
+    def train_folds(
+        self,
+        folds: Sequence[Fold],
+        configurations: Sequence[Configuration],
+        *,
+        seed: int,
+        epochs: int,
+        judge: Judge | None = None,
+    ) -> Iterator[tuple[int, list[FoldOutcome]]]:
+        """Train every configuration on every fold; see `TableLearner.train_folds`.
+
+        Closing the iterator ends the processes; the judge is not asked.
 
         Raises:
             SearchSpaceMismatchError: If a configuration or `epochs` is outside the search space.
             MetaflowHPOError: If a worker process cannot start.
         """
-        chosen = check_request(self.space, self.max_epochs, configurations, epochs)
+        chosen = check_request(self.space, self.fidelity, configurations, epochs)
         costs = self.measure_costs(folds, chosen, epochs).sum(axis=1)
         order = np.argsort(-costs, kind="stable").tolist()
-        return self._train(folds, chosen, order, seed, epochs)
+        return self._train_folds(folds, chosen, order, seed, epochs)
 
-    def _train(
+    def _train_folds(
         self, folds: Sequence[Fold], chosen: Sequence[Configuration], order: list[int], seed: int, epochs: int
-    ) -> Iterator[tuple[int, list[Outcome]]]:
+    ) -> Iterator[tuple[int, list[FoldOutcome]]]:
         if not order:
             return
         with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
@@ -101,7 +111,7 @@ class IsolatedLearner:
 class _Start:
     """What a worker process is told when it starts."""
 
-    learner: Learner
+    learner: TableLearner
     folder: str
     folds: list[tuple[int, float, int]]
     seed: int
@@ -134,7 +144,7 @@ def _work(start: _Start, pipe: Connection) -> None:
             configuration = pipe.recv()
         except EOFError:
             return
-        [(_, outcomes)] = start.learner.train(folds, [configuration], seed=start.seed, epochs=start.epochs)
+        [(_, outcomes)] = start.learner.train_folds(folds, [configuration], seed=start.seed, epochs=start.epochs)
         pipe.send(outcomes)
 
 
@@ -177,7 +187,7 @@ class _Pool:
 
     def train(
         self, chosen: Sequence[Configuration], order: Sequence[int]
-    ) -> Iterator[tuple[int, list[Outcome] | Outcome]]:
+    ) -> Iterator[tuple[int, list[FoldOutcome] | FoldOutcome]]:
         """Yield the outcomes of each configuration, or the one that stands for all of its folds."""
         waiting, left = deque(order), len(order)
         while left:
@@ -194,7 +204,7 @@ class _Pool:
                     _hand_out(worker, waiting, chosen)
                 if index is not None:
                     left -= 1
-                    yield index, Outcome.failed(message, duration_s) if isinstance(message, str) else message
+                    yield index, FoldOutcome.failed(message, duration_s) if isinstance(message, str) else message
 
     def close(self) -> None:
         """End all processes."""
@@ -207,11 +217,11 @@ class _Pool:
             return None
         return max(self.patience_s - max(worker.busy_s for worker in self.workers), 0.0)
 
-    def _receive(self, worker: _Worker) -> list[Outcome] | str | None:
+    def _receive(self, worker: _Worker) -> list[FoldOutcome] | str | None:
         """Return what a worker has sent, or why it ended; None if neither."""
         try:
             if worker.pipe.poll():
-                outcomes: list[Outcome] = worker.pipe.recv()
+                outcomes: list[FoldOutcome] = worker.pipe.recv()
                 return outcomes
         except (EOFError, OSError):  # the latter within a message
             worker.process.join()

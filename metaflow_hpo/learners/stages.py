@@ -9,75 +9,24 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.learner import (
-    FloatArray,
-    Fold,
-    Learner,
-    Outcome,
-    average_curves,
-    describe_memory_error,
-    single_threaded_blas,
-)
+from metaflow_hpo.learners.fold import FloatArray, FoldOutcome, average_curves
+from metaflow_hpo.learners.learner import Judge
 from metaflow_hpo.learners.limits import Flag, Limits, Stopwatch
-from metaflow_hpo.space import Configuration
+from metaflow_hpo.learners.threads import describe_memory_error, single_threaded_blas
 
 _MEMBERS_A_WORKER = 2
 """Trainings begun for each thread, so that none waits for the slowest fold of a stage; more would only hold memory."""
 
 
-class Judge(Protocol):
-    """Decides from learning curves which trainings are not worth going on with."""
-
-    @property
-    def checkpoints(self) -> Sequence[int]:
-        """Epochs after which it wants to be asked, ascending."""
-
-    def __call__(self, curve: FloatArray) -> str:
-        """Return why a configuration is to be stopped, or nothing to let it go on.
-
-        Args:
-            curve: `(e,)` the learning curve so far, averaged over the folds, as in `Trial.learning_curve`.
-        """
-
-
-@runtime_checkable
-class JudgedLearner(Learner, Protocol):
-    """A learner whose trainings can be stopped for their learning curves; one with epochs, that is."""
-
-    def train_judged(
-        self,
-        folds: Sequence[Fold],
-        configurations: Sequence[Configuration],
-        *,
-        seed: int,
-        epochs: int,
-        judge: Judge,
-    ) -> Iterator[tuple[int, list[Outcome]]]:
-        """Train every configuration on every fold until the judge stops it.
-
-        What is not stopped has the very outcomes of `train`. Where a fold fails, the others are not trained on.
-
-        Args:
-            folds: The splits, without that of the test rows: nothing is ever selected on those.
-            configurations: Valid configurations of `space`.
-            seed: Seed, as in `train`.
-            epochs: Fidelity, 1 to `max_epochs`.
-            judge: Is asked after each of its checkpoints below `epochs`.
-
-        Yields:
-            `(position in configurations, one outcome a fold)`; `stopped` ones have learning curves only.
-        """
-
-
 class Stageable(Protocol):
     """A training of one configuration on one fold that can pause."""
 
-    def advance(self, epochs: int, stop: Flag) -> Outcome | None:
+    def advance(self, epochs: int, stop: Flag) -> FoldOutcome | None:
         """Train until so many epochs are done.
 
         Returns:
@@ -99,7 +48,7 @@ Begin = Callable[[int, int], Stageable]
 
 def train_in_stages(
     begin: Begin, costs: NDArray[np.float64], epochs: int, judge: Judge, workers: int | None, limits: Limits
-) -> Iterator[tuple[int, list[Outcome]]]:
+) -> Iterator[tuple[int, list[FoldOutcome]]]:
     """Spread configurations x folds over plain threads, as `train_in_threads` does, and stop what the judge gives up.
 
     Where one fold fails, the others are not trained on: their outcomes have no predictions.
@@ -163,7 +112,7 @@ class _Configuration:
     stage: int = -1
     left: int = 0
     trainings: dict[int, Stageable] = field(default_factory=dict)
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    outcomes: dict[int, FoldOutcome] = field(default_factory=dict)
 
     def start_stage(self) -> range:
         """Begin the next stage, and return the folds to train."""
@@ -185,7 +134,7 @@ class _Configuration:
         if outcome is not None:
             self.outcomes[fold] = outcome
 
-    def judge(self, judge: Judge) -> list[Outcome]:
+    def judge(self, judge: Judge) -> list[FoldOutcome]:
         """Return the outcomes of all folds where the configuration is finished or stopped; else nothing."""
         folds = range(self.folds)
         if any(outcome.reason for outcome in self.outcomes.values()):
@@ -195,13 +144,13 @@ class _Configuration:
         reason = judge(average_curves(np.array([self.trainings[fold].learning_curve for fold in folds])))
         return [self._pause(fold, reason) for fold in folds] if reason else []
 
-    def _fail(self, fold: int, reason: str) -> Outcome:
+    def _fail(self, fold: int, reason: str) -> FoldOutcome:
         training = self.trainings.get(fold)
         if training is None:
-            return Outcome.failed(reason, 0.0)
-        return Outcome.failed(reason, training.duration_s, training.learning_curve)
+            return FoldOutcome.failed(reason, 0.0)
+        return FoldOutcome.failed(reason, training.duration_s, training.learning_curve)
 
-    def _pause(self, fold: int, stopped: str) -> Outcome:
+    def _pause(self, fold: int, stopped: str) -> FoldOutcome:
         training = self.trainings[fold]
         nothing = np.empty(0, np.float32)
-        return Outcome(nothing, training.learning_curve, training.duration_s, stopped, stopped=bool(stopped))
+        return FoldOutcome(nothing, training.learning_curve, training.duration_s, stopped, stopped=bool(stopped))

@@ -12,8 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.learner import FloatArray, Fold, Outcome, check_request, train_in_threads
+from metaflow_hpo.learners.fold import FloatArray, Fold, FoldOutcome
+from metaflow_hpo.learners.isolation import IsolatedLearner
+from metaflow_hpo.learners.learner import Fidelity, Isolation, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
+from metaflow_hpo.learners.table_learner import TableLearner
+from metaflow_hpo.learners.threads import train_in_threads
 from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
 
 MAX_ITERATIONS = 100_000
@@ -34,7 +38,7 @@ _EMPTY = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
-class SVM:
+class SVM(TableLearner):
     """Support vector machines for classification and regression.
 
     Attributes:
@@ -47,25 +51,41 @@ class SVM:
     limits: Limits = NO_LIMITS
     name: ClassVar[str] = "svm"
     space: ClassVar[SearchSpace] = SPACE
-    max_epochs: ClassVar[int] = 1
+    fidelity: ClassVar[Fidelity] = Fidelity()
 
-    def train(
-        self, folds: Sequence[Fold], configurations: Sequence[Configuration], *, seed: int, epochs: int
-    ) -> Iterator[tuple[int, list[Outcome]]]:
-        """Train every configuration on every fold; see `Learner.train`. Nothing is random, `seed` plays no role.
+    def train_folds(
+        self,
+        folds: Sequence[Fold],
+        configurations: Sequence[Configuration],
+        *,
+        seed: int,
+        epochs: int,
+        judge: Judge | None = None,
+    ) -> Iterator[tuple[int, list[FoldOutcome]]]:
+        """Train every configuration on every fold; see `TableLearner.train_folds`.
+
+        Nothing is random, `seed` plays no role; nothing can pause, the judge is not asked.
 
         Raises:
             SearchSpaceMismatchError: If a configuration or `epochs` is outside the search space.
         """
-        chosen = check_request(self.space, self.max_epochs, configurations, epochs)
+        chosen = check_request(self.space, self.fidelity, configurations, epochs)
         needed_mb = max(map(measure_mb, folds), default=0.0)
 
-        def train_member(index: int, number: int, _: Flag) -> Outcome:
+        def train_member(index: int, number: int, _: Flag) -> FoldOutcome:
             if reason := self.limits.describe_memory(needed_mb):
-                return Outcome.failed(reason, 0.0)
+                return FoldOutcome.failed(reason, 0.0)
             return fit_machine(folds[number], chosen[index])
 
         return train_in_threads(train_member, self.measure_costs(folds, chosen, epochs), self.workers, self.limits)
+
+    def within(
+        self, limits: Limits, *, isolation: Isolation = "thread", workers: int | None = None
+    ) -> "SVM | IsolatedLearner":
+        """Return it with limits; libsvm cannot be interrupted, so with a time limit it is trained in processes."""
+        if isolation == "process" or limits.seconds is not None:
+            return IsolatedLearner(SVM(1, limits), workers, limits)
+        return SVM(workers, limits)
 
     def measure_costs(
         self, folds: Sequence[Fold], configurations: Sequence[Configuration], epochs: int
@@ -83,12 +103,12 @@ def measure_mb(fold: Fold) -> float:
     return (kernel + copies + 8 * max(fold.classes, 2) ** 2 * (rows + scored)) / 1e6
 
 
-def fit_machine(fold: Fold, configuration: Configuration) -> Outcome:
+def fit_machine(fold: Fold, configuration: Configuration) -> FoldOutcome:
     """Fit one machine and predict the validation rows."""
     began = time.perf_counter()
     present = np.unique(fold.y_train) if fold.classes else _EMPTY
     if len(present) == 1:
-        return Outcome.failed("one class only in the training rows", time.perf_counter() - began)
+        return FoldOutcome.failed("one class only in the training rows", time.perf_counter() - began)
     machine = _make_machine(fold.classes == 0, configuration)
     machine.fit(fold.x_train, fold.y_train)
     if fold.classes:
@@ -98,8 +118,8 @@ def fit_machine(fold: Fold, configuration: Configuration) -> Outcome:
         predictions = machine.predict(fold.x_valid).astype(np.float32)
     duration_s = time.perf_counter() - began
     if not np.isfinite(predictions).all():
-        return Outcome.failed(f"diverged: predictions are not finite after {machine.n_iter_} steps", duration_s)
-    return Outcome(predictions, _EMPTY, duration_s)
+        return FoldOutcome.failed(f"diverged: predictions are not finite after {machine.n_iter_} steps", duration_s)
+    return FoldOutcome(predictions, _EMPTY, duration_s)
 
 
 def squash(decisions: NDArray[np.float64]) -> FloatArray:

@@ -1,12 +1,120 @@
-"""One thread for torch: networks and matrices this small lose with more, and bits must not depend on their number."""
+"""Threads: many trainings side by side, and one thread each for BLAS and torch, which lose with more here."""
 
-from collections.abc import Iterator
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaflow_hpo.learners.fold import FoldOutcome
+from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits, Stopwatch
+
+TrainMember = Callable[[int, int, Flag], FoldOutcome]
+"""Trains configuration `i` on fold `f`, and ends early where the flag goes up."""
+
+
+def train_in_threads(
+    train_member: TrainMember, costs: NDArray[np.float64], workers: int | None = None, limits: Limits = NO_LIMITS
+) -> Iterator[tuple[int, list[FoldOutcome]]]:
+    """Spread configurations x folds over plain threads, the most expensive configurations first.
+
+    BLAS runs on one thread a member meanwhile. Closing the iterator early drops what has not started, stops what has,
+    and gives threads and BLAS back. A member for which memory or its trial's time runs out is a failed outcome.
+
+    Args:
+        train_member: It must release the GIL to gain from threads.
+        costs: Expected relative cost of each member, `(N, F)`.
+        workers: Threads; None for one a processor.
+        limits: What each configuration may cost.
+
+    Yields:
+        `(i, one outcome a fold)` as each configuration is finished.
+    """
+    count, fold_count = costs.shape
+    done: list[dict[int, FoldOutcome]] = [{} for _ in range(count)]
+    order = np.argsort(-costs.sum(axis=1), kind="stable").tolist()
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="train")
+    with single_threaded_blas(), Stopwatch(count, limits.seconds) as stopwatch:
+        try:
+            members = itertools.product(order, range(fold_count))
+            futures = {
+                pool.submit(_train_within, limits, stopwatch, train_member, index, fold): (index, fold)
+                for index, fold in members
+            }
+            for future in as_completed(futures):
+                index, fold = futures.pop(future)
+                done[index][fold] = future.result()
+                if len(done[index]) == fold_count:
+                    outcomes, done[index] = done[index], {}
+                    yield index, [outcomes[number] for number in range(fold_count)]
+        finally:
+            stopwatch.stop_all()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _train_within(
+    limits: Limits, stopwatch: Stopwatch, train_member: TrainMember, index: int, fold: int
+) -> FoldOutcome:
+    """Train one member; what exceeds the limits becomes a failed outcome."""
+    if stopwatch.is_over(index):
+        return FoldOutcome.failed(limits.describe_time("not started"), 0.0)
+    began = time.perf_counter()
+    try:
+        with stopwatch.running(index) as stop:
+            outcome = train_member(index, fold, stop)
+    except MemoryError as error:
+        return FoldOutcome.failed(describe_memory_error(error), time.perf_counter() - began)
+    if stopwatch.is_over(index) and not outcome.reason:
+        return FoldOutcome.failed(limits.describe_time("finished too late"), outcome.duration_s, outcome.learning_curve)
+    return outcome
+
+
+def describe_memory_error(error: MemoryError) -> str:
+    """Return why a training failed for which there was not enough memory."""
+    return f"memory: {str(error).rstrip('.') or 'an allocation failed'}"
+
+
+class _BlasCap:
+    """The process-wide cap on BLAS threads, and how many callers need it now."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.limits: Any = None
+
+
+_cap = _BlasCap()
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Cap BLAS at one thread; overlapping uses share the cap, and the last one to leave lifts it."""
+    # Load the library that the kernels call, or there is nothing to cap yet: threads of threads are 8x slower.
+    import scipy.linalg.cython_blas  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    with _cap.lock:
+        _cap.users += 1
+        if _cap.users == 1:
+            _cap.limits = threadpool_limits(limits=1, user_api="blas")
+    try:
+        yield
+    finally:
+        with _cap.lock:
+            _cap.users -= 1
+            if _cap.users == 0:
+                _cap.limits.restore_original_limits()
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Cap torch at one thread while the block runs."""
+    """Cap torch at one thread while the block runs: bits must not depend on the number of threads."""
     import torch
 
     threads = torch.get_num_threads()

@@ -142,7 +142,7 @@ def _as_trial(configuration: Configuration, performance: float) -> Trial:
         configuration=configuration,
         strategy="hyperopt",
         seed=0,
-        fidelity_epochs=1,
+        fidelity=1,
         performance=performance,
         test_performance=np.nan,
         duration_s=0.0,

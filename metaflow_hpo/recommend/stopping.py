@@ -99,7 +99,7 @@ class StoppingRule:
         Args:
             trials: Trials whose performance is in the unit of learning curves (balanced accuracy, R2 floored at 0).
         """
-        finished = [t.performance for t in trials if t.status == "ok" and t.fidelity_epochs == self.epochs]
+        finished = [t.performance for t in trials if t.status == "ok" and t.fidelity == self.epochs]
         return BeatenBy(self, max(finished)) if len(finished) >= MIN_TRIALS else None
 
     def to_json(self) -> dict[str, Any]:

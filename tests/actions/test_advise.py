@@ -248,9 +248,9 @@ def test_a_killed_halving_search_ends_like_an_undisturbed_one(data, tmp_path, ml
     assert len(seen) == 4
     tables = [pd.read_parquet(tmp_path / f"{name}.parquet").drop(columns="duration_s") for name in ("whole", "killed")]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
-    assert [t.fidelity_epochs for t in whole] == [1] * 9 + [3] * 3 + [9] * 3
+    assert [t.fidelity for t in whole] == [1] * 9 + [3] * 3 + [9] * 3
     run = _searches(again)[0]
-    full = [t.performance for t in whole if t.fidelity_epochs == 9 and t.status == "ok"]
+    full = [t.performance for t in whole if t.fidelity == 9 and t.status == "ok"]
     assert run.data.metrics["best_performance"] == max(full)
     figures = {file.path for file in again.tracking.client().list_artifacts(run.info.run_id)}
     assert {"search.png", "learning_curves.png"} <= figures

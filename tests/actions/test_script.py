@@ -16,8 +16,8 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources import builtin
 from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.adapters.sources.raw_files import READERS
+from metaflow_hpo.collect.trials import train_trials
 from metaflow_hpo.errors import InvalidTaskError
-from metaflow_hpo.learners.folds import evaluate_configurations
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.learners.script import render_script
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor
@@ -78,7 +78,7 @@ def test_the_script_in_a_fresh_process_scores_like_the_trainer_on_the_same_rows(
     )
     printed = dict(line.split() for line in done.stdout.splitlines()[1:])
     data = prepare_like(runpy.run_path(str(output)), table, target)
-    (_, trial), *_ = evaluate_configurations(data, get_learner(learner), [configuration], strategy="x", seed=0)
+    (_, trial), *_ = train_trials(data, get_learner(learner), [configuration], strategy="x", seed=0)
     print(f"\n{task_id} {choice}: script {printed[metric]}, trainer {trial.scores[f'test_{metric}']:.4f}")
     assert float(printed[metric]) == pytest.approx(trial.scores[f"test_{metric}"], abs=tolerance)
     assert f"{len(data.train_target)} rows trained on, {len(data.test_target)} held out" in done.stdout

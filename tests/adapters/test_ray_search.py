@@ -49,7 +49,7 @@ def load(task_id):
 
 @pytest.fixture(scope="module")
 def order():
-    return Order(load("iris"), get_learner("mlp", workers=1), [("sobol", 4, 0), ("random", 2, 1)], fidelity_epochs=2)
+    return Order(load("iris"), get_learner("mlp", workers=1), [("sobol", 4, 0), ("random", 2, 1)], fidelity=2)
 
 
 def outcomes(trials):
@@ -59,9 +59,7 @@ def outcomes(trials):
 def test_a_worker_streams_the_trials_of_every_search_of_its_plan(order):
     expected = []
     for strategy, trials, seed in order.plan:
-        expected += search(
-            order.data, get_learner("mlp"), strategy=strategy, trials=trials, seed=seed, fidelity_epochs=2
-        )
+        expected += search(order.data, get_learner("mlp"), strategy=strategy, trials=trials, seed=seed, fidelity=2)
     streamed = list(stream_trials(order))
     assert outcomes(streamed) == outcomes(expected)
     assert len(streamed) == len(expected) == 6

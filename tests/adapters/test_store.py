@@ -32,7 +32,7 @@ def make_trials(data: TableData, count: int = 3, learner: str = "svm") -> list[T
             configuration=configuration,
             strategy="random",
             seed=0,
-            fidelity_epochs=chosen.max_epochs,
+            fidelity=chosen.fidelity.maximum,
             performance=0.5 + 0.1 * i,
             test_performance=0.4 + 0.1 * i,
             duration_s=0.25,

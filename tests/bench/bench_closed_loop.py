@@ -161,7 +161,7 @@ def choose_tasks(knowledge: Knowledge, served: ServedRecommender, count: int) ->
 
 def learn_stopping(trials: pd.DataFrame, family: str) -> StoppingRule:
     """Return the rule that a family's recommender would have: learned from all other families."""
-    rule = StoppingRule.fit(read_curves(trials.loc[trials["family"] != family], MLP.name, MLP.max_epochs))
+    rule = StoppingRule.fit(read_curves(trials.loc[trials["family"] != family], MLP.name, MLP.fidelity.maximum))
     if rule is None:
         raise SystemExit("The shipped learning curves give no rule that stops trials.")
     return rule

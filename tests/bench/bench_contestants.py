@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from metaflow_hpo.learners.learner import Fold
+from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.mlp import torch_engine
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.mlp.recipe import SPACE, Recipe, Start, draw_start, make_recipe
@@ -71,7 +71,7 @@ Contestant = Callable[[Work], list[int]]
 def train_ours(work: Work, workers: int) -> list[int]:
     """Train with the learner, as a search does."""
     learner = (MLP if work.space == "small" else WholeSpaceMLP)(workers=workers)
-    trained = learner.train([work.fold], work.configurations, seed=SEED, epochs=EPOCHS)
+    trained = learner.train_folds([work.fold], work.configurations, seed=SEED, epochs=EPOCHS)
     epochs = {index: len(outcome.learning_curve) for index, [outcome] in trained}
     return [epochs[index] for index in range(len(work.configurations))]
 

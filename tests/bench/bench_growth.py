@@ -22,7 +22,7 @@ _MEMORY_COLUMNS = 100
 
 def make_fold(rows: int, columns: int) -> Any:
     """Return a synthetic split with two classes; a quarter as many rows again are for validation."""
-    from metaflow_hpo.learners.learner import Fold
+    from metaflow_hpo.learners.fold import Fold
 
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows + rows // 4, columns), np.float32)
@@ -51,7 +51,7 @@ def measure_growth(repetitions: int) -> dict[str, Any]:
         for point in points:  # in turns: what disturbs one repetition disturbs all points alike
             fold, many = make_fold(point["rows"], _COLUMNS), eight * (point["configurations"] // len(eight))
             wall, processor = time.perf_counter(), time.process_time()
-            list(MLP().train([fold], many, seed=0, epochs=point["epochs"]))
+            list(MLP().train_folds([fold], many, seed=0, epochs=point["epochs"]))
             point["wall_s"] = min(point["wall_s"], time.perf_counter() - wall)
             point["processor_s"] = min(point["processor_s"], time.process_time() - processor)
     for point in points:
@@ -91,7 +91,7 @@ def measure_memory(rows: int) -> dict[str, Any]:
 def _search_large(rows: int) -> None:
     import pandas as pd
 
-    from metaflow_hpo.learners.folds import evaluate_configurations
+    from metaflow_hpo.collect.trials import train_trials
     from metaflow_hpo.learners.mlp.learner import MLP
     from metaflow_hpo.modalities.table.preparation import prepare_task
 
@@ -105,9 +105,9 @@ def _search_large(rows: int) -> None:
     )
     default, learner = MLP.space.default, MLP()
     # The most epochs, for the row orders; the largest network, for what a training holds.
-    for epochs, shape in ((MLP.max_epochs, {"width": 16, "layers": 1}), (2, {"width": 256, "layers": 4})):
+    for epochs, shape in ((MLP.fidelity.maximum, {"width": 16, "layers": 1}), (2, {"width": 256, "layers": 4})):
         many = [{**default, **shape, "batch_size": 256, "learning_rate": rate} for rate in (1e-3, 2e-3)]
-        list(evaluate_configurations(data, learner, many, strategy="random", seed=0, fidelity_epochs=epochs))
+        list(train_trials(data, learner, many, strategy="random", seed=0, fidelity=epochs))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
     print(json.dumps({"rows": len(data.target), "columns": data.features.shape[1], "peak_mb": peak}))
 

@@ -38,7 +38,7 @@ def play(budget, *, epochs=50, measure=lambda x, epochs: x, step=None, seed=0):
 
 
 def shape(rungs):
-    return [(rung[0].fidelity_epochs, len(rung)) for rung in rungs]
+    return [(rung[0].fidelity, len(rung)) for rung in rungs]
 
 
 def test_a_cycle_is_that_of_hyperband_and_repeats_with_new_configurations():
@@ -61,10 +61,10 @@ def test_every_rung_but_a_first_one_is_the_best_third_of_the_one_below():
 def test_any_budget_is_spent_exactly_and_ends_at_full_fidelity(budget):
     rungs = play(budget)
     assert sum(len(rung) for rung in rungs) == budget
-    assert rungs[-1][0].fidelity_epochs == 50
+    assert rungs[-1][0].fidelity == 50
     # No rung is left hanging: above every rung lies its third, or it is the highest.
     for lower, upper in itertools.pairwise(rungs):
-        if lower[0].fidelity_epochs < 50:
+        if lower[0].fidelity < 50:
             assert len(upper) == len(lower) // 3
 
 
@@ -148,13 +148,11 @@ def test_hearing_in_small_steps_and_playing_again_change_nothing():
 def test_where_more_epochs_tell_more_the_long_trainings_find_the_peak():
     # Short trainings favour a large x a little; the peak of the full ones is at 0.6.
     rungs = play(69, measure=lambda x, epochs: -abs(x - 0.6) + x / epochs)
-    full = [trial for rung in rungs for trial in rung if trial.fidelity_epochs == 50]
+    full = [trial for rung in rungs for trial in rung if trial.fidelity == 50]
     assert abs(max(full, key=lambda trial: trial.performance).configuration["x"] - 0.6) < 0.05
 
 
 def test_each_bracket_of_a_cycle_costs_about_four_full_trainings():
     rungs = play(69)
-    epochs = [
-        sum(t.fidelity_epochs for rung in rungs[part] for t in rung) for part in map(slice, (0, 4, 7, 9), (4, 7, 9, 10))
-    ]
+    epochs = [sum(t.fidelity for rung in rungs[part] for t in rung) for part in map(slice, (0, 4, 7, 9), (4, 7, 9, 10))]
     assert epochs == [209, 190, 202, 200]

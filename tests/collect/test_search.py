@@ -10,14 +10,14 @@ from metaflow_hpo.collect import search as search_module
 from metaflow_hpo.collect.search import find_best, search
 from metaflow_hpo.collect.strategies import make_strategy
 from metaflow_hpo.errors import SearchSpaceMismatchError
+from metaflow_hpo.learners.learner import Fidelity, Outcome
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.table.table_data import TableData
-from metaflow_hpo.space import Categorical, Float, Integer, SearchSpace
+from metaflow_hpo.space import Categorical, Float, Integer, SearchSpace, configuration_id
 from metaflow_hpo.tables import trial_to_record
 from metaflow_hpo.task import Task
-from metaflow_hpo.trial import Trial
 
 STRATEGIES = ("sobol", "random", "grid", "tpe", "hyperopt")
 EPOCHS = 7
@@ -38,32 +38,22 @@ def make_data(rows=40):
 DATA = make_data()
 
 
-class FakeLearner:
-    """A learner that is never trained: `Trainer` scores its configurations by a formula."""
-
-    name = "fake"
-    space = SearchSpace((Float("x", 0.0, 1.0, 0.5), Categorical("c", ("p", "q"), "p"), Integer("n", 1, 9, 2)))
-    max_epochs = EPOCHS
-
-    def train(self, folds, configurations, *, seed, epochs):
-        yield from ()
-
-
 class Trainer:
-    """Counts what it trains; finishes configurations in reverse order, each after one tick of the clock."""
+    """Scores by a formula and counts what it trains; finishes in reverse order, each after one tick of the clock."""
+
+    name, modalities, fidelity = "fake", (), Fidelity("epochs", EPOCHS)
+    space = SearchSpace((Float("x", 0.0, 1.0, 0.5), Categorical("c", ("p", "q"), "p"), Integer("n", 1, 9, 2)))
 
     def __init__(self, clock=None, stop_after=None):
         self.trained = []
+        self.refitted = []
         self.calls = 0
         self.closed = 0
         self.clock = clock
         self.stop_after = stop_after
 
-    def __call__(self, data, learner, configurations, *, strategy, seed, fidelity_epochs=None, folds=None, **options):
+    def train(self, data, configurations, *, fidelity, seed, judge=None, refit=False):
         self.calls += 1
-        refit, judge = options.pop("refit", True), options.pop("judge", None)
-        assert folds
-        assert not options
         try:
             for index in reversed(range(len(configurations))):
                 if self.stop_after is not None and len(self.trained) >= self.stop_after:
@@ -72,26 +62,27 @@ class Trainer:
                 self.trained.append(configuration)
                 if self.clock is not None:
                     self.clock.now += 1
-                performance = configuration["x"] + 0.01 * seed
-                trial = Trial(
-                    "t",
-                    "t",
-                    "fake",
-                    configuration,
-                    strategy,
-                    seed,
-                    fidelity_epochs,
-                    performance,
-                    0.5 if refit else float("nan"),
-                    len(self.trained),
-                )
-                if judge is not None and performance < judge:
-                    reason = {"status": "stopped", "reason": "stopped: too low", "learning_curve": (0.1,)}
-                    trial = replace(trial, performance=float("nan"), **reason)
-                failed = {"performance": float("nan"), "status": "failed", "reason": "diverged"}
-                yield index, replace(trial, **failed) if configuration["n"] == 9 else trial
+                yield index, self.score(configuration, seed, judge, refit)
         finally:
             self.closed += 1
+
+    def score(self, configuration, seed, judge, refit):
+        performance, duration = configuration.get("x", 0.5) + 0.01 * seed, len(self.trained)
+        if configuration["n"] == 9:
+            return Outcome(duration_s=duration, reason="diverged")
+        if judge is not None and performance < judge:
+            return Outcome(duration_s=duration, reason="stopped: too low", stopped=True, learning_curve=(0.1,))
+        return Outcome(performance, 0.5 if refit else None, duration_s=duration)
+
+
+class Refitter(Trainer):
+    """Measures test performance by a refit, which fails for the best of all."""
+
+    def refit(self, data, configuration, *, fidelity, seed):
+        self.refitted.append(configuration_id(configuration))
+        if configuration == BEST.configuration:
+            return Outcome(duration_s=1, reason="diverged (on the refit)")
+        return Outcome(test_performance=0.25, duration_s=1)
 
 
 class Clock:
@@ -113,19 +104,17 @@ def strip(trials):
 
 
 def run(trainer=None, **options):
-    return search(
-        DATA, FakeLearner(), **{"strategy": "sobol", "trials": 10, "evaluate": trainer or Trainer(), **options}
-    )
+    return search(DATA, trainer or Trainer(), **{"strategy": "sobol", "trials": 10, **options})
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_trials_come_in_the_order_of_the_strategy_at_full_fidelity(strategy):
     trials = run(strategy=strategy, seed=3)
-    assert {(trial.strategy, trial.seed, trial.fidelity_epochs) for trial in trials} == {(strategy, 3, 7)}
-    first = make_strategy(strategy, FakeLearner.space, seed=3, budget=10, epochs=EPOCHS).ask(1)
+    assert {(trial.strategy, trial.seed, trial.fidelity) for trial in trials} == {(strategy, 3, 7)}
+    first = make_strategy(strategy, Trainer.space, seed=3, budget=10, epochs=EPOCHS).ask(1)
     assert trials[0].configuration == first[0]
     if strategy in ("sobol", "random"):
-        asked = make_strategy(strategy, FakeLearner.space, seed=3, budget=10, epochs=EPOCHS).ask(10)
+        asked = make_strategy(strategy, Trainer.space, seed=3, budget=10, epochs=EPOCHS).ask(10)
         assert [trial.configuration for trial in trials] == asked
 
 
@@ -156,7 +145,7 @@ def test_a_search_that_is_known_trains_and_reports_nothing():
     assert (trainer.calls, seen) == (0, [])
 
 
-@pytest.mark.parametrize("change", [{"task_id": "u"}, {"learner": "mlp"}, {"seed": 1}, {"fidelity_epochs": 3}])
+@pytest.mark.parametrize("change", [{"task_id": "u"}, {"learner": "mlp"}, {"seed": 1}, {"fidelity": 3}])
 def test_trials_of_another_task_learner_seed_or_fidelity_are_not_reused(change):
     trainer = Trainer()
     run(trainer, trials=4, known=[replace(trial, **change) for trial in run(trials=4)])
@@ -216,28 +205,25 @@ def test_trainings_under_way_are_closed_when_the_caller_fails():
 
 
 def test_an_exhausted_space_ends_the_search():
-    class Tiny(FakeLearner):
+    class Tiny(Trainer):
         space = SearchSpace((Integer("n", 1, 3, 2),))
 
-    trainer = Trainer()
-
-    def evaluate(data, learner, configurations, **options):
-        return trainer(data, learner, [{"x": 0.5, **configuration} for configuration in configurations], **options)
-
-    assert len(search(DATA, Tiny(), strategy="random", trials=10, evaluate=evaluate)) == 3
+    assert len(search(DATA, Tiny(), strategy="random", trials=10)) == 3
 
 
-def test_a_plain_iterator_will_do_for_evaluate():
-    trainer = Trainer()
-    evaluate = lambda *args, **options: iter(list(trainer(*args, **options)))  # noqa: E731
-    assert strip(run(evaluate)) == strip(run())
+def test_a_learner_may_return_a_plain_iterator():
+    class Plain(Trainer):
+        def train(self, *args, **options):
+            return iter(list(super().train(*args, **options)))
+
+    assert strip(run(Plain())) == strip(run())
 
 
 def test_halving_trains_each_rung_at_its_own_epochs():
     trainer = Trainer()
     trials = run(trainer, strategy="halving", trials=12)
     # Rungs of 3 and 7 epochs: 3 go to 1, then 2 straight at 7, and so on until the budget is spent.
-    assert [trial.fidelity_epochs for trial in trials] == [3, 3, 3, 7, 7, 7, 3, 3, 3, 7, 7, 7]
+    assert [trial.fidelity for trial in trials] == [3, 3, 3, 7, 7, 7, 3, 3, 3, 7, 7, 7]
     assert trainer.calls == 6
     for start in (0, 6):
         ok = [trial for trial in trials[start : start + 3] if trial.status == "ok"]
@@ -245,8 +231,8 @@ def test_halving_trains_each_rung_at_its_own_epochs():
 
 
 def test_a_fidelity_is_the_highest_rung_of_halving():
-    trials = run(strategy="halving", trials=6, fidelity_epochs=6)
-    assert [trial.fidelity_epochs for trial in trials] == [2, 2, 2, 6, 6, 6]
+    trials = run(strategy="halving", trials=6, fidelity=6)
+    assert [trial.fidelity for trial in trials] == [2, 2, 2, 6, 6, 6]
 
 
 def test_a_known_trial_is_reused_at_its_own_fidelity_only():
@@ -263,7 +249,7 @@ def test_halving_reuses_a_random_search_at_full_fidelity():
     trainer = Trainer()
     # Random search with the same seed tries the configurations that the brackets start with.
     trials = run(trainer, strategy="halving", trials=6, known=run(strategy="random", trials=5))
-    assert [trial.fidelity_epochs for trial in trials[-3:]] == [7, 7, 7]
+    assert [trial.fidelity for trial in trials[-3:]] == [7, 7, 7]
     assert len(trainer.trained) == 3
 
 
@@ -278,30 +264,14 @@ def test_halving_stops_when_time_is_up_and_goes_on_later(clock, seconds):
     assert strip(run(strategy="halving", trials=9, known=journal)) == strip(whole)
 
 
-@pytest.fixture
-def refitted(monkeypatch):
-    """Names of the configurations that were refitted; the refit of the best of all fails."""
-    names = []
-
-    def refit_trial(data, learner, trial, folds):
-        assert folds
-        names.append(trial.configuration_id)
-        if trial.configuration == BEST.configuration:
-            return replace(trial, performance=float("nan"), status="failed", reason="diverged (on the refit)")
-        return replace(trial, test_performance=0.25)
-
-    monkeypatch.setattr(search_module, "refit_trial", refit_trial)
-    return names
-
-
 BEST = find_best(run())
 
 
-def test_only_the_best_is_refitted_and_the_next_best_where_that_fails(refitted):
-    seen = []
-    trials = run(refit="best", on_trial=seen.append)
+def test_only_the_best_is_refitted_and_the_next_best_where_that_fails():
+    learner, seen = Refitter(), []
+    trials = run(learner, refit="best", on_trial=seen.append)
     second = find_best(trials)
-    assert refitted == [BEST.configuration_id, second.configuration_id]
+    assert learner.refitted == [BEST.configuration_id, second.configuration_id]
     assert second.test_performance == 0.25
     assert sorted(t.performance for t in run() if t.status == "ok")[-2] == second.performance
     assert [t.configuration_id for t in trials] == [t.configuration_id for t in run()]
@@ -309,23 +279,25 @@ def test_only_the_best_is_refitted_and_the_next_best_where_that_fails(refitted):
     assert len(seen) == 10
 
 
-def test_a_best_that_was_refitted_before_is_not_refitted_again(refitted):
-    first = run(refit="best")
-    refitted.clear()
-    trainer = Trainer()
-    assert strip(run(trainer, refit="best", known=first)) == strip(first)
-    assert (trainer.calls, refitted) == (0, [])
+def test_a_learner_that_needs_no_refit_is_not_asked_for_one():
+    trials = run(refit="best")
+    assert strip(trials) == strip(run(Trainer(), refit="best", known=trials))
 
 
-def test_what_another_search_left_out_is_made_up_for_where_all_are_wanted(refitted):
-    first = run(refit="best")
-    refitted.clear()
-    trainer, seen = Trainer(), []
-    trials = run(trainer, refit="all", known=first, on_trial=seen.append)
+def test_a_best_that_was_refitted_before_is_not_refitted_again():
+    first, learner = run(Refitter(), refit="best"), Refitter()
+    assert strip(run(learner, refit="best", known=first)) == strip(first)
+    assert (learner.calls, learner.refitted) == (0, [])
+
+
+def test_what_another_search_left_out_is_made_up_for_where_all_are_wanted():
+    first = run(Refitter(), refit="best")
+    learner, seen = Refitter(), []
+    trials = run(learner, refit="all", known=first, on_trial=seen.append)
     assert all(math.isfinite(trial.test_performance) for trial in trials if trial.status == "ok")
-    assert trainer.calls == 0
-    assert sorted(refitted) == sorted(t.configuration_id for t in seen)
-    assert len(refitted) == sum(trial.status == "ok" for trial in trials) - 1
+    assert learner.calls == 0
+    assert sorted(learner.refitted) == sorted(t.configuration_id for t in seen)
+    assert len(learner.refitted) == sum(trial.status == "ok" for trial in trials) - 1
 
 
 def stop_below_best(trials):
@@ -334,15 +306,15 @@ def stop_below_best(trials):
     return None if best is None else best.performance
 
 
-def test_later_trials_are_stopped_by_what_earlier_batches_reached(refitted):
-    trials = run(strategy="tpe", trials=12, refit="best", stopping=stop_below_best)
+def test_later_trials_are_stopped_by_what_earlier_batches_reached():
+    trials = run(Refitter(), strategy="tpe", trials=12, refit="best", stopping=stop_below_best)
     for position, trial in enumerate(trials):
         if trial.status == "stopped":
             assert trial.configuration["x"] < find_best(trials[:position]).performance
     assert {trial.status for trial in trials} >= {"ok", "stopped"}
 
 
-def test_a_killed_search_that_stops_trials_goes_on_with_the_same_decisions(refitted):
+def test_a_killed_search_that_stops_trials_goes_on_with_the_same_decisions():
     options = {"strategy": "tpe", "trials": 12, "refit": "best", "stopping": stop_below_best}
     whole, journal = run(**options), []
     with pytest.raises(KeyboardInterrupt):
@@ -352,7 +324,7 @@ def test_a_killed_search_that_stops_trials_goes_on_with_the_same_decisions(refit
     assert len(trainer.trained) == 7
 
 
-def test_a_search_that_stops_nothing_trains_stopped_trials_to_the_end(refitted):
+def test_a_search_that_stops_nothing_trains_stopped_trials_to_the_end():
     options = {"strategy": "tpe", "trials": 6, "refit": "best"}
     known = run(stopping=stop_below_best, **options)
     again = run(known=known, **options)
@@ -360,17 +332,19 @@ def test_a_search_that_stops_nothing_trains_stopped_trials_to_the_end(refitted):
     assert "stopped" not in {trial.status for trial in again}
 
 
-def test_a_search_without_a_good_trial_refits_nothing(refitted):
-    class Failing(FakeLearner):
-        space = SearchSpace((Float("x", 0.0, 1.0, 0.5), Categorical("n", (9,), 9)))
+def test_a_search_without_a_good_trial_refits_nothing():
+    class Failing(Refitter):
+        def score(self, *args):
+            return Outcome(reason="diverged")
 
-    trials = search(DATA, Failing(), strategy="random", trials=3, evaluate=Trainer(), refit="best")
-    assert ({trial.status for trial in trials}, refitted) == ({"failed"}, [])
+    learner = Failing()
+    trials = search(DATA, learner, strategy="random", trials=3, refit="best")
+    assert ({trial.status for trial in trials}, learner.refitted) == ({"failed"}, [])
 
 
 def test_the_best_is_chosen_among_the_trials_of_the_most_epochs():
     trials = run(strategy="halving", trials=6)
-    low, high = replace(trials[0], performance=5.0), [t for t in trials if t.fidelity_epochs == 7]
+    low, high = replace(trials[0], performance=5.0), [t for t in trials if t.fidelity == 7]
     assert find_best([low, *high]) == max(high, key=lambda trial: trial.performance)
     failed = replace(high[0], performance=float("nan"), status="failed", reason="diverged")
     assert find_best([low, failed]) == low
@@ -384,7 +358,7 @@ def test_the_best_is_chosen_among_the_trials_of_the_most_epochs():
 def test_a_fidelity_out_of_range_is_refused_before_anything_is_trained(strategy, epochs):
     trainer = Trainer()
     with pytest.raises(SearchSpaceMismatchError, match=rf"must be in 1\.\.7; got {epochs}"):
-        run(trainer, strategy=strategy, fidelity_epochs=epochs)
+        run(trainer, strategy=strategy, fidelity=epochs)
     assert trainer.calls == 0
 
 
@@ -419,9 +393,9 @@ def test_a_real_learner_is_searched_and_resumed():
 
 
 def test_networks_are_halved_with_whole_curves_and_resumed_bit_for_bit():
-    options = {"strategy": "halving", "trials": 13, "fidelity_epochs": 9, "seed": 2}
+    options = {"strategy": "halving", "trials": 13, "fidelity": 9, "seed": 2}
     whole = search(DATA, MLP(engine="torch"), **options)
-    assert [trial.fidelity_epochs for trial in whole] == [1] * 9 + [3] * 3 + [9]
-    assert all(len(trial.learning_curve) == trial.fidelity_epochs for trial in whole if trial.status == "ok")
+    assert [trial.fidelity for trial in whole] == [1] * 9 + [3] * 3 + [9]
+    assert all(len(trial.learning_curve) == trial.fidelity for trial in whole if trial.status == "ok")
     resumed = search(DATA, MLP(engine="torch"), known=[*whole[2:4], *whole[9:11]], **options)
     assert strip(resumed) == strip(whole)

@@ -1,4 +1,5 @@
 import math
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -7,18 +8,15 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
+from metaflow_hpo.collect.trials import refit_trial, train_trials
 from metaflow_hpo.errors import MetaflowHPOError, SearchSpaceMismatchError
-from metaflow_hpo.learners.folds import (
-    assign_folds,
-    count_folds,
-    evaluate_configurations,
-    make_folds,
-    refit_trial,
-)
+from metaflow_hpo.learners.fold import Fold, FoldOutcome
+from metaflow_hpo.learners.folds import assign_folds, count_folds, make_folds, prepare_folds
 from metaflow_hpo.learners.isolation import IsolatedLearner
-from metaflow_hpo.learners.learner import Fold, Outcome
+from metaflow_hpo.learners.learner import Fidelity
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
+from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.table_data import TableData
@@ -42,34 +40,39 @@ def make_data(regression=False, metric=None):
 
 def evaluate(data, learner=None, epochs=5, **options):
     learner = learner or MLP()
-    epochs = min(epochs, learner.max_epochs)
-    [(_, trial)] = evaluate_configurations(
-        data, learner, [learner.space.default], strategy="default", seed=0, fidelity_epochs=epochs, **options
+    epochs = min(epochs, learner.fidelity.maximum)
+    [(_, trial)] = train_trials(
+        data, learner, [learner.space.default], strategy="default", seed=0, fidelity=epochs, **options
     )
     return trial
 
 
-class Stub:
+class Stub(TableLearner):
     """A learner that predicts class 0, or the mean, or fails on one fold."""
 
-    name, max_epochs = "stub", 2
+    name, fidelity = "stub", Fidelity("epochs", 2)
     space = SearchSpace((Float("x", 0.0, 1.0, 0.5),))
 
     def __init__(self, fails_on: int = -1):
         self.fails_on = fails_on
 
-    def train(self, folds, configurations, *, seed, epochs) -> Iterator[tuple[int, list[Outcome]]]:
+    def measure_costs(self, folds, configurations, epochs):
+        return np.ones((len(configurations), len(folds)))
+
+    def train_folds(
+        self, folds, configurations, *, seed, epochs, judge=None
+    ) -> Iterator[tuple[int, list[FoldOutcome]]]:
         for index in range(len(configurations)):
             yield index, [self.predict(fold, number) for number, fold in enumerate(folds)]
 
-    def predict(self, fold: Fold, number: int) -> Outcome:
+    def predict(self, fold: Fold, number: int) -> FoldOutcome:
         if number == self.fails_on:
-            return Outcome(np.empty(0, np.float32), np.empty(0, np.float32), 1.0, "diverged: on purpose")
+            return FoldOutcome(np.empty(0, np.float32), np.empty(0, np.float32), 1.0, "diverged: on purpose")
         m = len(fold.y_valid)
         curve = np.array([-2.0 if number == 0 else 0.4, 0.6], np.float32)
         if fold.classes == 0:
-            return Outcome(np.full(m, 1.0, np.float32), curve, 1.0)
-        return Outcome(np.eye(fold.classes, dtype=np.float32)[np.zeros(m, int)], curve, 1.0)
+            return FoldOutcome(np.full(m, 1.0, np.float32), curve, 1.0)
+        return FoldOutcome(np.eye(fold.classes, dtype=np.float32)[np.zeros(m, int)], curve, 1.0)
 
 
 @pytest.mark.parametrize(("rows", "folds"), [(499, 5), (500, 3), (4999, 3), (5000, 2)])
@@ -122,7 +125,7 @@ def test_performance_averages_the_metric_over_the_cross_validation_folds():
     }
     assert trial.duration_s == 6.0
     assert trial.learning_curve == pytest.approx(((0 + 4 * 0.4) / 5, 0.6))  # floored at 0, the test fold left out
-    assert (trial.strategy, trial.learner, trial.fidelity_epochs) == ("default", "stub", 2)
+    assert (trial.strategy, trial.learner, trial.fidelity) == ("default", "stub", 2)
 
 
 def test_errors_are_oriented_and_in_units_of_the_target():
@@ -175,10 +178,14 @@ def test_the_learning_curve_ends_at_the_performance(regression):
     assert evaluate(make_data(regression), SVM()).learning_curve == ()
 
 
-def test_prepared_folds_give_the_same_trial():
+def test_folds_are_prepared_once_and_forgotten_with_the_rows():
     data = make_data()
-    one, other = evaluate(data), evaluate(data, folds=make_folds(data))
-    assert replace(one, duration_s=0) == replace(other, duration_s=0)
+    folds = prepare_folds(data)
+    assert prepare_folds(data) is folds
+    assert prepare_folds(replace(data)) is not folds
+    forgotten = weakref.ref(folds[0])
+    del data, folds
+    assert forgotten() is None
 
 
 class StopAt:
@@ -241,9 +248,9 @@ def test_a_refit_that_fails_makes_the_trial_a_failed_one():
 
 def test_bad_requests_are_refused_before_anything_is_trained():
     with pytest.raises(SearchSpaceMismatchError, match="misses 'learning_rate'"):
-        evaluate_configurations(make_data(), MLP(), [{}], strategy="default", seed=0)
+        train_trials(make_data(), MLP(), [{}], strategy="default", seed=0)
     with pytest.raises(SearchSpaceMismatchError, match=r"fidelity_epochs must be in 1\.\.50; got 99"):
-        evaluate_configurations(make_data(), MLP(), [], strategy="default", seed=0, fidelity_epochs=99)
+        train_trials(make_data(), MLP(), [], strategy="default", seed=0, fidelity=99)
 
 
 @pytest.mark.parametrize("regression", [False, True])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.errors import MetaflowHPOError, SearchSpaceMismatchError
+from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.isolation import IsolatedLearner
-from metaflow_hpo.learners.learner import Fold
 from metaflow_hpo.learners.limits import Limits
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.registry import get_learner
@@ -32,7 +32,7 @@ def wild(monkeypatch):
 
 
 def train(learner, folds, configurations, epochs=1):
-    return dict(learner.train(folds, configurations, seed=0, epochs=epochs))
+    return dict(learner.train_folds(folds, configurations, seed=0, epochs=epochs))
 
 
 def act(*actions):
@@ -50,7 +50,7 @@ def test_processes_give_the_same_bits_as_threads():
     folds = [make_fold(seed=0), make_fold(seed=1)]
     for learner in (MLP(workers=1), SVM(workers=1)):
         units = np.random.default_rng(5).random((2, len(learner.space.hyperparameters)))
-        configurations, epochs = learner.space.from_unit(units), min(learner.max_epochs, 2)
+        configurations, epochs = learner.space.from_unit(units), min(learner.fidelity.maximum, 2)
         inside = train(learner, folds, configurations, epochs)
         outside = train(IsolatedLearner(learner, 1), folds, configurations, epochs)
         for index in (0, 1):
@@ -105,7 +105,7 @@ def test_a_process_that_takes_too_long_is_ended(wild):
 
 
 def test_closing_early_ends_the_processes(wild):
-    iterator = IsolatedLearner(wild.Wild(), 2).train([make_fold()], act("predict", "hang"), seed=0, epochs=1)
+    iterator = IsolatedLearner(wild.Wild(), 2).train_folds([make_fold()], act("predict", "hang"), seed=0, epochs=1)
     index, _ = next(iterator)
     assert index == 0
     assert len(multiprocessing.active_children()) == 2
@@ -122,7 +122,7 @@ def test_processes_that_cannot_start_are_an_error_of_the_program(wild):
 def test_nothing_is_started_for_nothing_or_for_a_bad_request(wild):
     assert train(IsolatedLearner(wild.Unborn()), [make_fold()], []) == {}
     with pytest.raises(SearchSpaceMismatchError, match="fidelity_epochs must be in 1"):
-        IsolatedLearner(wild.Unborn()).train([make_fold()], act("predict"), seed=0, epochs=2)
+        IsolatedLearner(wild.Unborn()).train_folds([make_fold()], act("predict"), seed=0, epochs=2)
 
 
 def test_what_cannot_be_interrupted_is_isolated_where_time_is_limited():

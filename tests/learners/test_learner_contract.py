@@ -8,7 +8,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from threadpoolctl import threadpool_info
 
 from metaflow_hpo.errors import SearchSpaceMismatchError
-from metaflow_hpo.learners.learner import Fold
+from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.registry import LEARNERS, get_learner
 from metaflow_hpo.learners.svm import SVM
@@ -35,7 +35,7 @@ def draw_configurations(learner, count=6):
 
 
 def train_all(learner, folds, configurations, seed=3):
-    return dict(learner.train(folds, configurations, seed=seed, epochs=min(learner.max_epochs, 4)))
+    return dict(learner.train_folds(folds, configurations, seed=seed, epochs=min(learner.fidelity.maximum, 4)))
 
 
 def assert_same_bits(one, other):
@@ -75,7 +75,7 @@ class TestEveryLearner:
             assert outcome.reason == ""
             assert outcome.predictions.dtype == np.float32
             assert outcome.duration_s > 0
-            assert outcome.learning_curve.shape == (0 if learner.max_epochs == 1 else 4,)
+            assert outcome.learning_curve.shape == (0 if learner.fidelity.maximum == 1 else 4,)
             if fold.classes:
                 assert outcome.predictions.shape == (len(fold.x_valid), fold.classes)
                 assert outcome.predictions.sum(axis=1) == pytest.approx(1, abs=1e-5)
@@ -84,7 +84,7 @@ class TestEveryLearner:
 
     def test_learns_better_than_chance(self, name, folds):
         learner = get_learner(name)
-        [(_, outcomes)] = learner.train(folds, [learner.space.default], seed=0, epochs=learner.max_epochs)
+        [(_, outcomes)] = learner.train_folds(folds, [learner.space.default], seed=0, epochs=learner.fidelity.maximum)
         for fold, outcome in zip(folds, outcomes, strict=True):
             if fold.classes:
                 assert np.mean(outcome.predictions.argmax(axis=1) == fold.y_valid) > 0.9
@@ -94,12 +94,12 @@ class TestEveryLearner:
     def test_rejects_an_invalid_configuration_at_once(self, name, folds):
         learner = get_learner(name)
         with pytest.raises(SearchSpaceMismatchError, match="Unknown hyperparameters"):
-            learner.train(folds, [{**learner.space.default, "colour": "red"}], seed=0, epochs=1)
+            learner.train_folds(folds, [{**learner.space.default, "colour": "red"}], seed=0, epochs=1)
 
     @pytest.mark.parametrize("epochs", [0, 51])
     def test_rejects_an_impossible_fidelity(self, name, folds, epochs):
         with pytest.raises(SearchSpaceMismatchError, match="fidelity_epochs must be in 1"):
-            get_learner(name).train(folds, [], seed=0, epochs=epochs)
+            get_learner(name).train_folds(folds, [], seed=0, epochs=epochs)
 
     def test_no_configurations_give_nothing(self, name, folds):
         assert train_all(get_learner(name), folds, []) == {}
@@ -107,7 +107,7 @@ class TestEveryLearner:
     def test_closing_early_gives_threads_and_blas_back(self, name, folds):
         learner = get_learner(name)
         threads, blas = threading.active_count(), blas_threads()
-        iterator = learner.train(folds, draw_configurations(learner, 16), seed=0, epochs=1)
+        iterator = learner.train_folds(folds, draw_configurations(learner, 16), seed=0, epochs=1)
         next(iterator)
         assert set(blas_threads()) == {1}
         iterator.close()

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.learner import Fold, Outcome, train_in_threads
+from metaflow_hpo.learners.fold import Fold, FoldOutcome
 from metaflow_hpo.learners.limits import Limits, Stopwatch
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
+from metaflow_hpo.learners.threads import train_in_threads
 
 LARGE = {**MLP.space.default, "width": 256, "layers": 4, "batch_size": 32}
 SMALL = {**MLP.space.default, "width": 16, "layers": 1, "batch_size": 256}
@@ -22,8 +23,8 @@ def make_fold(rows=20_000):
 
 
 def train(learner, folds, configurations, epochs=50):
-    epochs = min(epochs, learner.max_epochs)
-    return dict(learner.train(folds, configurations, seed=0, epochs=epochs))
+    epochs = min(epochs, learner.fidelity.maximum)
+    return dict(learner.train_folds(folds, configurations, seed=0, epochs=epochs))
 
 
 def make_endless_fold():
@@ -63,7 +64,7 @@ def test_a_trial_over_its_time_leaves_the_others_alone():
 def test_the_seconds_of_a_trial_add_up_over_its_folds():
     def sleep(index, number, stop):
         time.sleep(0.2)
-        return Outcome(np.zeros(1, np.float32), np.zeros(1, np.float32), 0.2)
+        return FoldOutcome(np.zeros(1, np.float32), np.zeros(1, np.float32), 0.2)
 
     [(_, outcomes)] = train_in_threads(sleep, np.ones((1, 4)), 1, Limits(seconds=0.3))
     reasons = [outcome.reason for outcome in outcomes]
@@ -86,7 +87,7 @@ def test_the_flag_of_a_trial_goes_up_while_it_runs_and_no_other():
 
 
 def test_closing_early_stops_what_trains():
-    iterator = MLP(engine="numba", workers=2).train([make_fold()], [LARGE, SMALL], seed=0, epochs=50)
+    iterator = MLP(engine="numba", workers=2).train_folds([make_fold()], [LARGE, SMALL], seed=0, epochs=50)
     index, _ = next(iterator)
     assert index == 1
     began = time.perf_counter()

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
-from metaflow_hpo.learners.isolation import IsolatedLearner
-from metaflow_hpo.learners.learner import Fold, Outcome
+from metaflow_hpo.learners.fold import Fold, FoldOutcome
 from metaflow_hpo.learners.limits import Limits
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.mlp.recipe import SPACE
-from metaflow_hpo.learners.stages import JudgedLearner, train_in_stages
-from metaflow_hpo.learners.svm import SVM
+from metaflow_hpo.learners.stages import train_in_stages
 
 EPOCHS = 8
 
@@ -46,8 +44,8 @@ def spread(count, **fixed):
 def train(folds, configurations, judge=None, learner=None):
     learner = learner or MLP()
     if judge is None:
-        return dict(learner.train(folds, configurations, seed=1, epochs=EPOCHS))
-    return dict(learner.train_judged(folds, configurations, seed=1, epochs=EPOCHS, judge=judge))
+        return dict(learner.train_folds(folds, configurations, seed=1, epochs=EPOCHS))
+    return dict(learner.train_folds(folds, configurations, seed=1, epochs=EPOCHS, judge=judge))
 
 
 def strip(outcomes):
@@ -142,16 +140,10 @@ def test_memory_that_runs_out_is_a_failed_trial_and_a_program_that_fails_raises(
 
 def test_closing_early_ends_the_threads():
     folds = make_folds(regression=False)
-    trained = MLP().train_judged(folds, spread(4), seed=0, epochs=EPOCHS, judge=Judge())
+    trained = MLP().train_folds(folds, spread(4), seed=0, epochs=EPOCHS, judge=Judge())
     _, outcomes = next(trained)
     trained.close()
-    assert all(isinstance(outcome, Outcome) for outcome in outcomes)
-
-
-def test_which_learners_can_be_judged():
-    assert isinstance(MLP(), JudgedLearner)
-    assert not isinstance(SVM(), JudgedLearner)
-    assert not isinstance(IsolatedLearner(MLP()), JudgedLearner)
+    assert all(isinstance(outcome, FoldOutcome) for outcome in outcomes)
 
 
 def test_the_plain_engine_asks_nobody_and_trains_to_the_end():

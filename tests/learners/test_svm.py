@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.learners import svm
-from metaflow_hpo.learners.learner import Fold
+from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.svm import SPACE, fit_machine, squash
 
 

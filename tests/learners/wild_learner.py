@@ -9,25 +9,27 @@ from pathlib import Path
 
 import numpy as np
 
-from metaflow_hpo.learners.learner import Outcome
+from metaflow_hpo.learners.fold import FoldOutcome
+from metaflow_hpo.learners.learner import Fidelity
 from metaflow_hpo.learners.mlp.learner import MLP
+from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.space import Categorical, SearchSpace
 
 ACTIONS = ("predict", "crash", "raise", "hang")
 
 
 @dataclass(frozen=True)
-class Wild:
+class Wild(TableLearner):
     """Its configurations say what a training does; the curve is the number of the process."""
 
     name = "wild"
     space = SearchSpace((Categorical("action", ACTIONS, "predict"),))
-    max_epochs = 1
+    fidelity = Fidelity()
 
     def measure_costs(self, folds, configurations, epochs):
         return np.ones((len(configurations), len(folds)))
 
-    def train(self, folds, configurations, *, seed, epochs):
+    def train_folds(self, folds, configurations, *, seed, epochs, judge=None):
         for index, configuration in enumerate(configurations):
             yield index, [self.act(configuration["action"], fold) for fold in folds]
 
@@ -39,7 +41,7 @@ class Wild:
                 raise ZeroDivisionError("on purpose")
             case "hang":
                 time.sleep(600)
-        return Outcome(fold.x_valid[:, 0] * 2, np.array([os.getpid()], np.float32), 0.1)
+        return FoldOutcome(fold.x_valid[:, 0] * 2, np.array([os.getpid()], np.float32), 0.1)
 
 
 class Unborn(Wild):
@@ -55,7 +57,7 @@ class Announced(MLP):
 
     announcement: str = ""
 
-    def train(self, folds, configurations, *, seed, epochs):
+    def train_folds(self, folds, configurations, *, seed, epochs, judge=None):
         if configurations[0]["dropout"] == 0:
             Path(self.announcement).write_text(str(os.getpid()))
-        return super().train(folds, configurations, seed=seed, epochs=epochs)
+        return super().train_folds(folds, configurations, seed=seed, epochs=epochs)

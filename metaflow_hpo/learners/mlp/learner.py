@@ -7,7 +7,7 @@ network a processor; on a GPU the stacked one; plain PyTorch is the reference th
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.learner import Device, FloatArray, Fold, Outcome, check_request, train_in_threads
+from metaflow_hpo.learners.fold import FloatArray, Fold, FoldOutcome
+from metaflow_hpo.learners.isolation import IsolatedLearner
+from metaflow_hpo.learners.learner import Fidelity, Isolation, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
 from metaflow_hpo.learners.mlp.recipe import (
     MAX_LOSS,
     SPACE,
+    Device,
     Recipe,
     Start,
     Trained,
@@ -27,7 +30,9 @@ from metaflow_hpo.learners.mlp.recipe import (
     make_recipe,
     to_outcome,
 )
-from metaflow_hpo.learners.stages import Judge, train_in_stages
+from metaflow_hpo.learners.stages import train_in_stages
+from metaflow_hpo.learners.table_learner import TableLearner
+from metaflow_hpo.learners.threads import train_in_threads
 from metaflow_hpo.space import Configuration, SearchSpace
 
 if TYPE_CHECKING:
@@ -37,7 +42,7 @@ Engine = Literal["auto", "numba", "stacked", "torch"]
 
 
 @dataclass(frozen=True)
-class MLP:
+class MLP(TableLearner):
     """Multi-layer perceptrons for classification and regression.
 
     Attributes:
@@ -54,7 +59,7 @@ class MLP:
     limits: Limits = NO_LIMITS
     name: ClassVar[str] = "mlp"
     space: ClassVar[SearchSpace] = SPACE
-    max_epochs: ClassVar[int] = 50
+    fidelity: ClassVar[Fidelity] = Fidelity("epochs", 50)
 
     def __post_init__(self) -> None:
         if self.engine == "numba" and self.device == "cuda":
@@ -62,15 +67,33 @@ class MLP:
                 "The numba engine runs on the CPU, got device 'cuda': use engine='stacked' or 'auto'."
             )
 
-    def train(
-        self, folds: Sequence[Fold], configurations: Sequence[Configuration], *, seed: int, epochs: int
-    ) -> Iterator[tuple[int, list[Outcome]]]:
-        """Train every configuration on every fold; see `Learner.train`.
+    def within(
+        self, limits: Limits, *, isolation: Isolation = "thread", workers: int | None = None
+    ) -> "MLP | IsolatedLearner":
+        """Return it with limits, in threads or in processes; see `Limited.within`."""
+        if isolation == "process":
+            return IsolatedLearner(replace(self, workers=1, limits=limits), workers, limits)
+        return replace(self, workers=workers, limits=limits)
+
+    def train_folds(
+        self,
+        folds: Sequence[Fold],
+        configurations: Sequence[Configuration],
+        *,
+        seed: int,
+        epochs: int,
+        judge: Judge | None = None,
+    ) -> Iterator[tuple[int, list[FoldOutcome]]]:
+        """Train every configuration on every fold; see `TableLearner.train_folds`.
+
+        The PyTorch engines do not ask the judge.
 
         Raises:
             SearchSpaceMismatchError: If a configuration or `epochs` is outside the search space.
             MetaflowHPOError: If `device` is `cuda` and there is none.
         """
+        if judge is not None and self._find_engine() == "numba":
+            return self._train_judged(folds, configurations, seed, epochs, judge)
         recipes, costs, draw = self._prepare(folds, configurations, seed, epochs)
         if self._find_engine() == "stacked":
             from metaflow_hpo.learners.mlp import stacked_engine, torch_engine
@@ -80,33 +103,18 @@ class MLP:
         train_network, measure_mb, workers = self._start_engine()
         needed_mb = [max(map(measure_mb, folds, row), default=0.0) for row in recipes]
 
-        def train_member(index: int, number: int, stop: Flag) -> Outcome:
+        def train_member(index: int, number: int, stop: Flag) -> FoldOutcome:
             began, recipe, fold = time.perf_counter(), recipes[index][number], folds[number]
             if reason := self.limits.describe_memory(needed_mb[index]):
-                return Outcome.failed(reason, 0.0)
+                return FoldOutcome.failed(reason, 0.0)
             trained = train_network(fold, recipe, draw(index, number), stop)
             return to_outcome(trained, recipe, time.perf_counter() - began, self.limits)
 
         return train_in_threads(train_member, costs, workers, self.limits)
 
-    def train_judged(
-        self,
-        folds: Sequence[Fold],
-        configurations: Sequence[Configuration],
-        *,
-        seed: int,
-        epochs: int,
-        judge: Judge,
-    ) -> Iterator[tuple[int, list[Outcome]]]:
-        """Train every configuration on every fold until the judge stops it; see `JudgedLearner.train_judged`.
-
-        The PyTorch engines do not ask the judge.
-
-        Raises:
-            SearchSpaceMismatchError: If a configuration or `epochs` is outside the search space.
-        """
-        if self._find_engine() != "numba":
-            return self.train(folds, configurations, seed=seed, epochs=epochs)
+    def _train_judged(
+        self, folds: Sequence[Fold], configurations: Sequence[Configuration], seed: int, epochs: int, judge: Judge
+    ) -> Iterator[tuple[int, list[FoldOutcome]]]:
         from metaflow_hpo.learners.mlp import numba_engine
 
         numba_engine.warm_up()
@@ -121,10 +129,10 @@ class MLP:
             training = numba_engine.PausedTraining(start.parameters, folds[number], recipe, start)
             return _Stages(training, recipe, self.limits)
 
-        def train() -> Iterator[tuple[int, list[Outcome]]]:
+        def train() -> Iterator[tuple[int, list[FoldOutcome]]]:
             for index, reason in enumerate(too_large):
                 if reason:
-                    yield index, [Outcome.failed(reason, 0.0)] * len(folds)
+                    yield index, [FoldOutcome.failed(reason, 0.0)] * len(folds)
             staged = train_in_stages(begin, costs[fitting], epochs, judge, self.workers, self.limits)
             for position, outcomes in staged:
                 yield fitting[position], outcomes
@@ -141,7 +149,7 @@ class MLP:
         self, folds: Sequence[Fold], configurations: Sequence[Configuration], seed: int, epochs: int
     ) -> tuple[list[list[Recipe]], NDArray[np.float64], Callable[[int, int], Start]]:
         """Check the request; return recipes and costs by configuration and fold, and what draws their starts."""
-        chosen = check_request(self.space, self.max_epochs, configurations, epochs)
+        chosen = check_request(self.space, self.fidelity, configurations, epochs)
         recipes = _make_recipes(folds, chosen, epochs)
 
         def draw(index: int, number: int) -> Start:
@@ -183,7 +191,7 @@ class _Stages:
     limits: Limits
     duration_s: float = 0.0
 
-    def advance(self, epochs: int, stop: Flag) -> Outcome | None:
+    def advance(self, epochs: int, stop: Flag) -> FoldOutcome | None:
         """Train until so many epochs are done; see `Stageable.advance`."""
         began = time.perf_counter()
         self.training.advance(epochs, stop)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metaflow_hpo.learners.learner import FloatArray, Fold
+from metaflow_hpo.learners.fold import FloatArray, Fold
 from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp import kernel
 from metaflow_hpo.learners.mlp.kernel import ADAM, ADAMW, CHUNK, RELU, SGD, TANH, f4, train, u4

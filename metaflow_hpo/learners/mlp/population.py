@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.learner import FloatArray, Fold
+from metaflow_hpo.learners.fold import FloatArray, Fold
 from metaflow_hpo.learners.mlp.recipe import Recipe, Start, score_weights
 
 CHUNK = 512  # validation rows passed at once

@@ -8,13 +8,16 @@ number of threads (with the stacked engine: but for rounding).
 import hashlib
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.learner import FloatArray, Fold, Outcome
+from metaflow_hpo.learners.fold import FloatArray, Fold, FoldOutcome
 from metaflow_hpo.learners.limits import NO_LIMITS, Limits
 from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace, configuration_id
+
+Device = Literal["auto", "cpu", "cuda"]
 
 MAX_LOSS = 1e6
 """A validation loss above this is divergence: training starts near log(classes), or 1 for a standardised target."""
@@ -155,7 +158,7 @@ def score_weights(fold: Fold) -> NDArray[np.float64]:
     return np.asarray(1.0 / (counts[fold.y_valid] * np.count_nonzero(counts)))
 
 
-def to_outcome(trained: Trained, recipe: Recipe, duration_s: float, limits: Limits = NO_LIMITS) -> Outcome:
+def to_outcome(trained: Trained, recipe: Recipe, duration_s: float, limits: Limits = NO_LIMITS) -> FoldOutcome:
     """Turn what an engine returned into an outcome.
 
     It failed if the last loss is not finite or is above `MAX_LOSS`, or if training was stopped at the time limit.
@@ -163,11 +166,11 @@ def to_outcome(trained: Trained, recipe: Recipe, duration_s: float, limits: Limi
     outputs, curve, losses = trained
     where = f"after epoch {len(losses)} of {len(recipe.learning_rates)}"
     if len(losses) > 0 and not losses[-1] <= MAX_LOSS:
-        return Outcome.failed(f"diverged: validation loss {losses[-1]:.3g} {where}", duration_s, curve)
+        return FoldOutcome.failed(f"diverged: validation loss {losses[-1]:.3g} {where}", duration_s, curve)
     if len(losses) < len(recipe.learning_rates):
-        return Outcome.failed(limits.describe_time(where), duration_s, curve)
+        return FoldOutcome.failed(limits.describe_time(where), duration_s, curve)
     if recipe.regression:
-        return Outcome(outputs[:, 0].copy(), curve, duration_s)
+        return FoldOutcome(outputs[:, 0].copy(), curve, duration_s)
     from scipy.special import softmax
 
-    return Outcome(softmax(outputs.astype(np.float64), axis=1).astype(np.float32), curve, duration_s)
+    return FoldOutcome(softmax(outputs.astype(np.float64), axis=1).astype(np.float32), curve, duration_s)

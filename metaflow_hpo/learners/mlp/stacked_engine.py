@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.learner import FloatArray, Fold, Outcome, describe_memory_error
+from metaflow_hpo.learners.fold import FloatArray, Fold, FoldOutcome
 from metaflow_hpo.learners.limits import POLL_S, Limits, Stopwatch
 from metaflow_hpo.learners.mlp.population import CHUNK, Member, Population, Rows
 from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, Recipe, Start, Trained, to_outcome
 from metaflow_hpo.learners.mlp.torch_engine import memory_errors
-from metaflow_hpo.learners.threads import one_thread
+from metaflow_hpo.learners.threads import describe_memory_error, one_thread
 
 GRID = 1.19
 """Networks whose batch and widths round up to the same powers of this are trained together."""
@@ -39,7 +39,7 @@ def train_population(
     costs: NDArray[np.float64],
     limits: Limits,
     device: torch.device,
-) -> Iterator[tuple[int, list[Outcome]]]:
+) -> Iterator[tuple[int, list[FoldOutcome]]]:
     """Train every configuration on every fold, the most expensive group first.
 
     The seconds of a group are divided among its networks by their costs. A group for which the memory of the device is
@@ -74,7 +74,7 @@ def train_population(
             f"The rows do not fit into the memory of '{device}' ({error}): use fewer rows, or engine='numba'."
         ) from error
     trainer = _Trainer(rows[0], rows[1], draw, costs, limits, Stopwatch(len(recipes), limits.seconds))
-    done: dict[int, dict[int, Outcome]] = defaultdict(dict)
+    done: dict[int, dict[int, FoldOutcome]] = defaultdict(dict)
     for outcomes in trainer.train(members, device):
         for member, outcome in outcomes:
             done[member.index][member.number] = outcome
@@ -131,13 +131,13 @@ class _Trainer:
     limits: Limits
     stopwatch: Stopwatch
 
-    def train(self, members: Sequence[Member], device: torch.device) -> Iterator[list[tuple[Member, Outcome]]]:
+    def train(self, members: Sequence[Member], device: torch.device) -> Iterator[list[tuple[Member, FoldOutcome]]]:
         """Yield the outcomes of one group after the other."""
         needed_mb: dict[int, float] = defaultdict(float)
         for member in members:
             needed_mb[member.index] = max(needed_mb[member.index], measure_mb(member))
         reasons = {index: self.limits.describe_memory(needed) for index, needed in needed_mb.items()}
-        yield [(m, Outcome.failed(reasons[m.index], 0.0)) for m in members if reasons[m.index]]
+        yield [(m, FoldOutcome.failed(reasons[m.index], 0.0)) for m in members if reasons[m.index]]
         groups = plan_groups([m for m in members if not reasons[m.index]], self.costs, find_room_mb(device))
         while groups:
             group, *groups = groups
@@ -148,7 +148,7 @@ class _Trainer:
                 if len(group) > 1:
                     groups = [group[: len(group) // 2], group[len(group) // 2 :], *groups]
                     continue
-                outcomes = [(group[0], Outcome.failed(describe_memory_error(error), 0.0))]
+                outcomes = [(group[0], FoldOutcome.failed(describe_memory_error(error), 0.0))]
             yield outcomes
 
 
@@ -175,9 +175,9 @@ class _Run:
         starts = [trainer.draw(member.index, member.number) for member in group]
         self.population = Population(group, starts, trainer.train_rows, trainer.valid_rows)
         self.running = [_Progress(member) for member in group]
-        self.outcomes: list[tuple[Member, Outcome]] = []
+        self.outcomes: list[tuple[Member, FoldOutcome]] = []
 
-    def train(self) -> list[tuple[Member, Outcome]]:
+    def train(self) -> list[tuple[Member, FoldOutcome]]:
         """Train until every network has an outcome."""
         for epoch in range(len(self.running[0].member.recipe.learning_rates)):
             self.population.train_epoch(epoch, self._go_on)

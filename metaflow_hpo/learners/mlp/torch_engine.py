@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.learner import Device, FloatArray, Fold
+from metaflow_hpo.learners.fold import FloatArray, Fold
 from metaflow_hpo.learners.limits import Flag
-from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, Recipe, Start, Trained, score_weights
+from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, Device, Recipe, Start, Trained, score_weights
 from metaflow_hpo.learners.threads import one_thread
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from metaflow_hpo.array_files import write_arrays
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.learners.fold import FloatArray
 from metaflow_hpo.learners.folds import make_folds
-from metaflow_hpo.learners.learner import FloatArray
 from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, draw_start, make_recipe
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.modalities.table.table_data import TableData
@@ -133,8 +133,8 @@ def fit_network(data: TableData, configuration: Configuration, *, seed: int, epo
     Returns:
         The network, or None where its training diverges.
     """
-    from metaflow_hpo.learners.learner import single_threaded_blas
     from metaflow_hpo.learners.mlp import numba_engine
+    from metaflow_hpo.learners.threads import single_threaded_blas
 
     fold = make_folds(data)[-1]
     recipe = make_recipe(configuration, fold, epochs)

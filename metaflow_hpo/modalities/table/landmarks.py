@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.learner import Fold, Outcome
+from metaflow_hpo.learners.fold import Fold, FoldOutcome
 from metaflow_hpo.modalities.table.landmark_names import EPOCHS, LANDMARKS, LEARNING_RATES, SIMPLE
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.modalities.table.scores import score
@@ -103,7 +103,7 @@ def _measure_networks(fold: Fold) -> dict[str, float]:
     # PyTorch on the processor: numba would compile for seconds where it is used for the first time.
     learner = MLP(engine="torch", device="cpu")
     configurations = [{**learner.space.default, "learning_rate": rate} for rate in LEARNING_RATES.values()]
-    outcomes = dict(learner.train([fold], configurations, seed=0, epochs=EPOCHS))
+    outcomes = dict(learner.train_folds([fold], configurations, seed=0, epochs=EPOCHS))
     measured: dict[str, float] = {}
     for index, name in enumerate(LEARNING_RATES):
         first, last = _read_curve(outcomes[index][0], fold)
@@ -111,7 +111,7 @@ def _measure_networks(fold: Fold) -> dict[str, float]:
     return measured
 
 
-def _read_curve(outcome: Outcome, fold: Fold) -> tuple[float, float]:
+def _read_curve(outcome: FoldOutcome, fold: Fold) -> tuple[float, float]:
     nothing = 1 / fold.classes if fold.classes else 0.0
     if outcome.reason or len(outcome.learning_curve) == 0:
         return nothing, nothing

@@ -10,11 +10,12 @@ from scipy.stats import ks_2samp, qmc
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.learner import Fold, Outcome, train_in_threads
+from metaflow_hpo.learners.fold import Fold, FoldOutcome
 from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp import kernel, numba_engine, torch_engine
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.mlp.recipe import SPACE, draw_start, learning_rates, make_recipe, score_weights
+from metaflow_hpo.learners.threads import train_in_threads
 
 LOADERS = {"iris": load_iris, "breast_cancer": load_breast_cancer, "diabetes": load_diabetes}
 
@@ -36,7 +37,7 @@ def configure(**values):
 
 
 def train_one(fold, configuration, epochs=10, seed=0, **options):
-    [(_, [outcome])] = MLP(**options).train([fold], [configuration], seed=seed, epochs=epochs)
+    [(_, [outcome])] = MLP(**options).train_folds([fold], [configuration], seed=seed, epochs=epochs)
     return outcome
 
 
@@ -280,7 +281,7 @@ def test_impossible_devices_are_refused():
         MLP(engine="numba", device="cuda")
     if not torch.cuda.is_available():
         with pytest.raises(MetaflowHPOError, match="needs a CUDA GPU"):
-            MLP(device="cuda").train([make_fold("iris")], [SPACE.default], seed=0, epochs=1)
+            MLP(device="cuda").train_folds([make_fold("iris")], [SPACE.default], seed=0, epochs=1)
 
 
 def test_a_folder_that_cannot_be_cached_in_still_gives_a_kernel(monkeypatch, caplog):
@@ -296,7 +297,7 @@ def test_a_folder_that_cannot_be_cached_in_still_gives_a_kernel(monkeypatch, cap
 
 
 def test_an_error_in_a_thread_reaches_the_caller():
-    def fail(index: int, number: int, stop: Flag) -> Outcome:
+    def fail(index: int, number: int, stop: Flag) -> FoldOutcome:
         raise ZeroDivisionError("on purpose")
 
     with pytest.raises(ZeroDivisionError, match="on purpose"):
@@ -306,9 +307,9 @@ def test_an_error_in_a_thread_reaches_the_caller():
 def test_expensive_configurations_start_first():
     started = []
 
-    def record(index: int, number: int, stop: Flag) -> Outcome:
+    def record(index: int, number: int, stop: Flag) -> FoldOutcome:
         started.append((index, number))
-        return Outcome(np.empty(0), np.empty(0), 0.0)
+        return FoldOutcome(np.empty(0), np.empty(0), 0.0)
 
     list(train_in_threads(record, np.array([[1.0, 1.0], [5.0, 1.0], [2.0, 2.0]]), 1))
     assert started == [(1, 0), (1, 1), (2, 0), (2, 1), (0, 0), (0, 1)]

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import qmc
 
-from metaflow_hpo.learners.learner import Fold
+from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.limits import Limits
 from metaflow_hpo.learners.mlp.kernel import hash32 as kernel_hash32
 from metaflow_hpo.learners.mlp.learner import MLP
@@ -32,7 +32,7 @@ def spread(count: int, **fixed):
 
 
 def train(folds, configurations, epochs=6, **options):
-    return dict(MLP(**options).train(folds, configurations, seed=0, epochs=epochs))
+    return dict(MLP(**options).train_folds(folds, configurations, seed=0, epochs=epochs))
 
 
 def make_member(index=0, number=0, rows=100, **values):

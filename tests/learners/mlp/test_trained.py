@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from metaflow_hpo.collect.trials import train_trials
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.learners.folds import evaluate_configurations
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.mlp.trained import WEIGHTS_FILE, TrainedNetwork, fit_network
 from metaflow_hpo.modalities.table.conform import conform_rows
@@ -32,7 +32,7 @@ def make_task(kind):
 def test_the_kept_network_is_the_refit_whose_test_performance_is_reported(kind, activation, tmp_path):
     data = make_task(kind)
     configuration = {**MLP.space.default, "activation": activation}
-    trial = dict(evaluate_configurations(data, MLP(), [configuration], strategy="x", seed=3, fidelity_epochs=EPOCHS))[0]
+    trial = dict(train_trials(data, MLP(), [configuration], strategy="x", seed=3, fidelity=EPOCHS))[0]
     fit_network(data, configuration, seed=3, epochs=EPOCHS).save(tmp_path)
     assert (tmp_path / WEIGHTS_FILE).stat().st_mode & 0o044  # others may read it, as MLflow's server must
     predicted = TrainedNetwork.load(tmp_path).predict(data.test_features)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from metaflow_hpo.learners.learner import Learner
-from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 Plan = Sequence[tuple[str, int, int]]
@@ -16,11 +16,11 @@ def count_trials(plan: Plan) -> int:
 
 
 def run_plan(
-    data: TableData,
+    data: TaskData,
     learner: Learner,
     plan: Plan,
     *,
-    fidelity_epochs: int | None,
+    fidelity: int | None,
     known: Sequence[Trial],
     on_trial: Callable[[Trial], None],
 ) -> list[Trial]:
@@ -30,7 +30,7 @@ def run_plan(
         data: The task.
         learner: What is tuned.
         plan: The searches.
-        fidelity_epochs: Epochs of each training; None for the full fidelity.
+        fidelity: Effort of each training; None for the full fidelity.
         known: Trials that need not be trained again.
         on_trial: Called with each trial that is added to `known`, as soon as it is finished.
     """
@@ -44,7 +44,7 @@ def run_plan(
             strategy=strategy,
             trials=count,
             seed=seed,
-            fidelity_epochs=fidelity_epochs,
+            fidelity=fidelity,
             known=known,
             on_trial=on_trial,
         )
