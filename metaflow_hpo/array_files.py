@@ -38,6 +38,8 @@ def unseal(values: Any, path: Path, remedy: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InvalidTableError(f"Expected a JSON object in {path}; found {type(values).__name__}. {remedy}")
     content = {name: value for name, value in values.items() if name != SEAL}
+    if not values:
+        raise InvalidTableError(f"Expected a description in {path}; it is empty. {remedy}")
     if SEAL in values and values[SEAL] != _digest(content):
         raise InvalidTableError(f"{path} is damaged or was changed: it has not the content that was written. {remedy}")
     return content

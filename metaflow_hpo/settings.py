@@ -139,6 +139,11 @@ class Settings(BaseSettings):
     retrain_on_drift: bool = Field(
         False, description="Whether intervals that stop holding start a training from scratch."
     )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names under which a reverse proxy serves Dagster, MLflow and the champion, as a JSON list; only "
+        "this machine's unless given.",
+    )
     dvc_remote: str | None = Field(
         None,
         description="Where Dagster's jobs push versions of the data: a remote of `dvc remote list`, or an address "

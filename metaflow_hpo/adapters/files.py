@@ -257,8 +257,8 @@ def write_sealed_parquet(path: Path, table: "pa.Table") -> None:
         writer.write_table(table)
         writer.add_key_value_metadata({_MD5_KEY.decode(): _NO_MD5.decode()})
     with _bytes_of(path, mmap.ACCESS_WRITE) as content:
-        place = _find_md5(content)
-        content[place] = hashlib.md5(content, usedforsecurity=False).hexdigest().encode()
+        start = content.rfind(_MD5_KEY) + len(_MD5_KEY) + 2
+        content[start : start + len(_NO_MD5)] = hashlib.md5(content, usedforsecurity=False).hexdigest().encode()
 
 
 def check_parquet(path: Path, remedy: str = _REMEDY) -> None:
