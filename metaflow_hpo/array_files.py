@@ -21,7 +21,8 @@ _ARRAYS = "arrays_md5"
 
 def seal(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values that JSON can hold with the md5 of their content, see `unseal`."""
-    return {**values, SEAL: _digest(values)}
+    content = {name: value for name, value in values.items() if name != SEAL}
+    return {**content, SEAL: _digest(content)}
 
 
 def unseal(values: Any, path: Path, remedy: str) -> dict[str, Any]:
