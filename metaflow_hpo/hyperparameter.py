@@ -1,7 +1,8 @@
 """Hyperparameters: one named dimension each, with its range, scale, default and condition.
 
-The one thing to know: values are canonical (floats have six significant digits), so that a configuration goes through
-an encoding or a file and comes back the same.
+Values are canonical (floats have six significant digits), so that a configuration goes through an encoding or a file
+and comes back the same. An `optional` hyperparameter may be absent for no reason that the space tells, as in trials of
+which it was not recorded.
 """
 
 import math
@@ -44,6 +45,7 @@ class Float:
     default: float
     log: bool = False
     condition: Condition | None = None
+    optional: bool = False
 
     def __post_init__(self) -> None:
         _check_range(self.name, self.low, self.high, self.default, self.log)
@@ -84,6 +86,7 @@ class Integer:
     default: int
     log: bool = False
     condition: Condition | None = None
+    optional: bool = False
 
     def __post_init__(self) -> None:
         _check_range(self.name, self.low, self.high, self.default, self.log)
@@ -125,6 +128,7 @@ class Categorical:
     choices: tuple[str, ...]
     default: str
     condition: Condition | None = None
+    optional: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.choices)) != len(self.choices) or not self.choices or self.default not in self.choices:
@@ -158,6 +162,8 @@ def hyperparameter_to_json(hp: Hyperparameter) -> dict[str, Any]:
     """Return a hyperparameter as JSON-ready values; `hyperparameter_from_json` inverts it."""
     condition = None if hp.condition is None else {"parent": hp.condition.parent, "values": list(hp.condition.values)}
     common = {"name": hp.name, "default": hp.default, "condition": condition}
+    if hp.optional:
+        common["optional"] = True
     if isinstance(hp, Categorical):
         return {"type": "categorical", "choices": list(hp.choices), **common}
     kind = "float" if isinstance(hp, Float) else "int"
@@ -173,13 +179,14 @@ def hyperparameter_from_json(item: Mapping[str, Any]) -> Hyperparameter:
     try:
         raw = item.get("condition")
         condition = None if raw is None else Condition(raw["parent"], tuple(raw["values"]))
+        optional = bool(item.get("optional", False))
         match item["type"]:
             case "categorical":
-                return Categorical(item["name"], tuple(item["choices"]), item["default"], condition)
+                return Categorical(item["name"], tuple(item["choices"]), item["default"], condition, optional)
             case "float" | "int" as kind:
                 numeric = Float if kind == "float" else Integer
                 is_log = item.get("log", False)
-                return numeric(item["name"], item["low"], item["high"], item["default"], is_log, condition)
+                return numeric(item["name"], item["low"], item["high"], item["default"], is_log, condition, optional)
             case other:
                 raise SearchSpaceMismatchError(
                     f"Unknown type {other!r} of {item['name']!r}; use float, int or categorical."

@@ -81,7 +81,7 @@ class SearchSpace:
     def _keep_active(self, values: Mapping[str, Value]) -> dict[str, Value]:
         active: dict[str, Value] = {}
         for hp in self.hyperparameters:
-            if _is_active(hp, active):
+            if _is_active(hp, active) and hp.name in values:
                 active[hp.name] = values[hp.name]
         return active
 
@@ -103,13 +103,13 @@ class SearchSpace:
         result: dict[str, Value] = {}
         for hp in self.hyperparameters:
             active = _is_active(hp, result)
-            if active and hp.name not in configuration:
+            if active and hp.name not in configuration and not hp.optional:
                 raise SearchSpaceMismatchError(f"The configuration misses {hp.name!r}; it needs {list(self.names)}.")
             if not active and hp.name in configuration:
                 condition = hp.condition
                 where = f"{condition.parent} is one of {', '.join(condition.values)}" if condition else ""
                 raise SearchSpaceMismatchError(f"{hp.name!r} is only used where {where}; leave it out here.")
-            if active:
+            if active and hp.name in configuration:
                 result[hp.name] = hp.check(configuration[hp.name])
         return result
 
@@ -150,11 +150,14 @@ class SearchSpace:
         values: dict[str, Value] = {}
         start = 0
         for hp in self.hyperparameters:
-            if isinstance(hp, Categorical):
+            end = start + len(_encoded_names(hp))
+            if hp.optional and row[end - 1] < 0.5:
+                pass
+            elif isinstance(hp, Categorical):
                 values[hp.name] = hp.choices[int(np.argmax(row[start : start + len(hp.choices)]))]
             else:
                 values[hp.name] = hp.from_unit(float(row[start]))
-            start += len(_encoded_names(hp))
+            start = end
         return self._keep_active(values)
 
     def grid(self, size: int) -> list[Configuration]:
@@ -208,7 +211,7 @@ def _is_active(hp: Hyperparameter, configuration: Configuration) -> bool:
 
 def _encoded_names(hp: Hyperparameter) -> list[str]:
     names = [f"{hp.name}={choice}" for choice in hp.choices] if isinstance(hp, Categorical) else [hp.name]
-    return names if hp.condition is None else [*names, f"{hp.name}?"]
+    return [*names, f"{hp.name}?"] if _may_be_absent(hp) else names
 
 
 def _encode(hp: Hyperparameter, configuration: Configuration) -> list[float]:
@@ -218,7 +221,11 @@ def _encode(hp: Hyperparameter, configuration: Configuration) -> list[float]:
         numbers = [float(active and value == choice) for choice in hp.choices]
     else:
         numbers = [hp.to_unit(value)]
-    return numbers if hp.condition is None else [*numbers, float(active)]
+    return [*numbers, float(active)] if _may_be_absent(hp) else numbers
+
+
+def _may_be_absent(hp: Hyperparameter) -> bool:
+    return hp.condition is not None or hp.optional
 
 
 def _levels(hp: Hyperparameter, count: int) -> list[Value]:

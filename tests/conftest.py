@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ import torch
 
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
+from metaflow_hpo.history import History
 from metaflow_hpo.recommend.recommendation import IntervalScale, ServedRecommender
-from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace, configuration_id
+from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
 from metaflow_hpo.surrogate.fit import FitSettings, fit_surrogate
-from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 from metaflow_hpo.surrogate.predict import Surrogate
 
 for _name, _value in {
@@ -39,7 +40,7 @@ SPACE = SearchSpace(
 FIT = FitSettings(folds=3, max_epochs=15, patience=15, members=2, accelerator="cpu", ends_epochs=15)
 
 
-def make_meta_dataset(tasks: int = 12, configurations: int = 24, seed: int = 0) -> MetaDataset:
+def make_history(tasks: int = 12, configurations: int = 24, seed: int = 0) -> History:
     """Return tasks whose performance is `best_t - 0.4 |u(learning_rate) - a_t|`, with `a_t` their first meta-feature.
 
     The best configuration of a task is therefore the one whose learning rate lies nearest to `a_t` on the log scale.
@@ -49,17 +50,25 @@ def make_meta_dataset(tasks: int = 12, configurations: int = 24, seed: int = 0) 
     best_at, level = rng.random(tasks), rng.random(tasks)
     units = SPACE.to_unit(pool)
     performance = 0.6 + 0.35 * level[:, None] - 0.4 * np.abs(units[None, :, 0] - best_at[:, None])
-    return MetaDataset(
-        space=SPACE,
-        task_ids=tuple(f"task_{t:02d}" for t in range(tasks)),
-        families=tuple(f"family_{t:02d}" for t in range(tasks)),
+    return History.from_arrays(
+        SPACE,
+        pool,
+        [f"task_{t:02d}" for t in range(tasks)],
+        [f"family_{t:02d}" for t in range(tasks)],
+        performance,
         meta_feature_names=("mf_best_at", "mf_level", "mf_log_rows", "mf_noise"),
         meta_features=np.column_stack([best_at, level, rng.uniform(2, 4, tasks), rng.normal(size=tasks)]),
-        configurations=tuple(pool),
-        configuration_ids=tuple(configuration_id(c) for c in pool),
-        performance=performance,
         duration=np.full(performance.shape, 0.5),
     )
+
+
+def changed(history: History, **arrays: Any) -> History:
+    """Return a history with other performance, duration, meta_features, meta_feature_names, families, ..."""
+    names = ("configurations", "task_ids", "families", "performance")
+    optional = ("meta_feature_names", "meta_features", "duration")
+    parts = {name: getattr(history, name) for name in (*names, *optional)} | arrays
+    kept = {name: parts[name] for name in optional}
+    return History.from_arrays(history.space, *(parts[name] for name in names), **kept, learner=history.learner)
 
 
 def weights(surrogate: Surrogate, j: int) -> dict[str, torch.Tensor]:
@@ -77,21 +86,21 @@ def identical(first: Surrogate, second: Surrogate, j: int) -> bool:
 
 
 @pytest.fixture(scope="session")
-def meta() -> MetaDataset:
+def meta() -> History:
     """Twelve tasks of distinct families, 24 configurations, the learner's default first."""
-    return make_meta_dataset()
+    return make_history()
 
 
 @pytest.fixture(scope="session")
-def forty_tasks() -> MetaDataset:
+def forty_tasks() -> History:
     """Forty more tasks of the same kind."""
-    return make_meta_dataset(tasks=40, seed=3)
+    return make_history(tasks=40, seed=3)
 
 
 @pytest.fixture(scope="session")
 def many_tasks(tmp_path_factory: pytest.TempPathFactory) -> ServedRecommender:
     """Forty tasks and networks that have learned them well: enough to tell good from bad."""
-    meta = make_meta_dataset(tasks=40, seed=1)
+    meta = make_history(tasks=40, seed=1)
     longer = replace(FIT, max_epochs=80)
     fitted, _ = fit_surrogate(meta, "mlp", longer, tmp_path_factory.mktemp("many_tasks"))
     trust = evaluate_leave_family_out(meta, fitted).trust
@@ -99,13 +108,13 @@ def many_tasks(tmp_path_factory: pytest.TempPathFactory) -> ServedRecommender:
 
 
 @pytest.fixture(scope="session")
-def surrogate(meta: MetaDataset, tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
+def surrogate(meta: History, tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
     """Three small networks, cross-fitted."""
     return fit_surrogate(meta, "mlp", FIT, tmp_path_factory.mktemp("surrogate"))[0]
 
 
 @pytest.fixture(scope="session")
-def served(surrogate: Surrogate, meta: MetaDataset) -> ServedRecommender:
+def served(surrogate: Surrogate, meta: History) -> ServedRecommender:
     """What would be promoted."""
     return ServedRecommender(surrogate, meta, 0.5, IntervalScale(0.8, 1.5), {"meta_dataset_md5": "abc"})
 

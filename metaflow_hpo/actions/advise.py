@@ -14,14 +14,14 @@ import pandas as pd
 from metaflow_hpo.actions.feedback import identify
 from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.pipeline import Pipeline, Progress, show_nothing
-from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError, listed
 from metaflow_hpo.metric import Metric
-from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.modalities.registry import describe, read_source
 from metaflow_hpo.space import Configuration, SearchSpace
+from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
-    from metaflow_hpo.modalities.table.target import AskedKind
+    from metaflow_hpo.modalities.hints import AskedKind
     from metaflow_hpo.recommend.recommendation import ServedRecommender
     from metaflow_hpo.recommend.sequential import ObservedTrial
 
@@ -33,28 +33,26 @@ RECOMMENDED = "recommended"
 class Described:
     """A person's data set with its meta-features by name."""
 
-    data: TableData
+    data: TaskData
     meta_features: dict[str, float]
 
 
 def describe_file(
     path: Path, target: str | None, kind: "AskedKind | None" = None, progress: Progress = show_nothing
 ) -> Described:
-    """Read, prepare and describe a file, see `load_file`; a large one takes seconds, and `progress` shows with what.
+    """Read, prepare and describe a file or folder; a large one takes seconds, and `progress` shows with what.
 
     Raises:
         InvalidTaskError: If it cannot become a task.
     """
     progress(f"reading {path.name}", 0, 0)
-    data = load_file(path, target, kind=kind)
+    data = read_source(path, target=target, kind=kind)
     progress(f"describing {data.task.rows} rows", 0, 0)
     return describe_data(data)
 
 
-def describe_data(data: TableData) -> Described:
+def describe_data(data: TaskData) -> Described:
     """Describe a prepared data set."""
-    from metaflow_hpo.modalities.table.meta_features import describe
-
     return Described(data, describe(data))
 
 
@@ -66,7 +64,7 @@ def read_observed(path: Path, learner: str, *, finished_only: bool = False) -> "
 
 
 def read_observed_in(path: Path, space: SearchSpace, *, finished_only: bool = False) -> "list[ObservedTrial]":
-    """Read a person's own trials: a table with `performance` and `hp_<name>` columns.
+    """Read a person's own trials: a table with `performance` and `hp_<name>` columns, or as another tool exports it.
 
     Lines without a performance are left out, but for what a `status` explains: as in a search, a failed trial counts as
     the worst of the others, and a stopped one as the last value of its `learning_curve`. The column of a hyperparameter
@@ -81,11 +79,13 @@ def read_observed_in(path: Path, space: SearchSpace, *, finished_only: bool = Fa
         InvalidTableError: If a column is missing or no line has a performance.
         SearchSpaceMismatchError: If a configuration does not belong to the search space.
     """
+    from metaflow_hpo.adapters.past_trials.as_they_come import read_observed_table
     from metaflow_hpo.modalities.table.files.tables import read_table
     from metaflow_hpo.recommend.sequential import ObservedTrial
     from metaflow_hpo.tables import read_configuration as read_row
 
-    frame = read_table(path)
+    exported = read_observed_table(path, space)
+    frame = read_table(path) if exported is None else exported
     needed = ["performance", *(f"hp_{hp.name}" for hp in space.hyperparameters if hp.condition is None)]
     missing = [name for name in needed if name not in frame.columns]
     if missing:
@@ -195,7 +195,7 @@ def load_recommender(pipeline: Pipeline) -> "tuple[ServedRecommender, dict[str, 
     return ServedRecommender.load(folder), {"surrogate_version": knowledge.version, "surrogate_name": "shipped"}
 
 
-def describe_task(data: TableData) -> dict[str, Any]:
+def describe_task(data: TaskData) -> dict[str, Any]:
     """Return what a person wants to know of a prepared task, JSON-ready."""
     task = data.task
     names = ("task_id", "modality", "kind", "metric", "target", "rows", "columns", "classes", "test_rows", "sha256")

@@ -20,8 +20,8 @@ from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
     from metaflow_hpo.evaluate.protocol import Evaluation
+    from metaflow_hpo.history import History
     from metaflow_hpo.recommend.recommendation import ServedRecommender
-    from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 
 _SHA256 = "task_sha256"
 TRAINED = 5
@@ -107,7 +107,7 @@ def _measure_learning_curve(pipeline: Pipeline) -> pd.DataFrame:
     )
 
 
-def _train_recommended(pipeline: Pipeline, meta: "MetaDataset", evaluation: "Evaluation") -> dict[str, list[Trial]]:
+def _train_recommended(pipeline: Pipeline, meta: "History", evaluation: "Evaluation") -> dict[str, list[Trial]]:
     """Train the first recommendations and the default afresh on every held-out task; known trainings are kept."""
     from metaflow_hpo.collect.trials import train_trials
     from metaflow_hpo.evaluate.realised import FRESH_SEED

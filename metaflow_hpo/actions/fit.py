@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from metaflow_hpo.actions.warm_start import Start
     from metaflow_hpo.adapters.run import Run
+    from metaflow_hpo.history import History
     from metaflow_hpo.recommend.recommendation import ServedRecommender
     from metaflow_hpo.recommend.stopping import StoppingRule
     from metaflow_hpo.surrogate.fit import FitSettings
-    from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 
 _CANDIDATE_FILE = "candidate.json"
 _START_TAG = "fit.start"
@@ -35,7 +35,7 @@ _FIT_PARAMETERS = ("learner", "seed", "folds")
 """Settings that a fit depends on, beside the meta-data set."""
 
 
-def read_core(pipeline: Pipeline) -> "MetaDataset":
+def read_core(pipeline: Pipeline) -> "History":
     """Return the shared core: configurations tried on every task, by the learner of the settings.
 
     Tasks on which all configurations perform alike are left out, with a warning: their order is noise.
@@ -43,8 +43,11 @@ def read_core(pipeline: Pipeline) -> "MetaDataset":
     return _find_core(pipeline, pipeline.store.read_meta_dataset())
 
 
-def _find_core(pipeline: Pipeline, frame: pd.DataFrame) -> "MetaDataset":
-    core = _build(pipeline, frame.loc[frame["strategy"] == "sobol"]).shared()
+def _find_core(pipeline: Pipeline, frame: pd.DataFrame) -> "History":
+    tried = _build(pipeline, frame.loc[frame["strategy"] == "sobol"])
+    for note in tried.notes:
+        logger.warning("%s", note)
+    core = tried.shared()
     if not core.configurations:
         raise MetaflowHPOError(
             "No configuration was tried on every task. Search all tasks with the same settings first."
@@ -56,18 +59,21 @@ def _find_core(pipeline: Pipeline, frame: pd.DataFrame) -> "MetaDataset":
     return kept
 
 
-def _build(pipeline: Pipeline, rows: pd.DataFrame) -> "MetaDataset":
-    from metaflow_hpo.surrogate.meta_dataset import build_meta_dataset
+def _build(pipeline: Pipeline, rows: pd.DataFrame) -> "History":
+    from metaflow_hpo.history import History
 
-    return build_meta_dataset(rows, pipeline.learner.space, pipeline.learner.name)
+    history = History.from_frame(rows, space=pipeline.learner.space, learner=pipeline.learner.name)
+    position = {name: p for p, name in enumerate(history.configuration_ids)}
+    # In the order in which they were first tried: the default leads, and a search that goes on moves none.
+    return history.on([position[name] for name in dict.fromkeys(rows["configuration_id"]) if name in position])
 
 
-def read_core_and_trials(pipeline: Pipeline) -> "tuple[MetaDataset, MetaDataset]":
+def read_core_and_trials(pipeline: Pipeline) -> "tuple[History, History]":
     """Return the shared core, which recommendations are chosen from, and every trial, which the networks learn from."""
     return _split(pipeline, pipeline.store.read_meta_dataset())
 
 
-def _split(pipeline: Pipeline, frame: pd.DataFrame) -> "tuple[MetaDataset, MetaDataset]":
+def _split(pipeline: Pipeline, frame: pd.DataFrame) -> "tuple[History, History]":
     meta, everything = _find_core(pipeline, frame), _build(pipeline, frame)
     kept = set(meta.task_ids)
     return meta, everything.subset([t for t, task_id in enumerate(everything.task_ids) if task_id in kept])
@@ -180,8 +186,8 @@ def _train(
 
 def _fit_stopping(pipeline: Pipeline, frame: pd.DataFrame) -> "StoppingRule | None":
     """Learn from the learning curves of the meta-data set when to stop a training; None where it holds too few."""
+    from metaflow_hpo.history import read_curves
     from metaflow_hpo.recommend.stopping import StoppingRule
-    from metaflow_hpo.surrogate.meta_dataset import read_curves
 
     return StoppingRule.fit(read_curves(frame, pipeline.settings.learner, pipeline.epochs))
 

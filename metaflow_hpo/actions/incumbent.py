@@ -15,15 +15,15 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.evaluate.gate import CHAMPION, SHIPPED, Incumbent
 
 if TYPE_CHECKING:
+    from metaflow_hpo.history import History
     from metaflow_hpo.recommend.recommendation import ServedRecommender
     from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
-    from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 
 MIN_TASKS = 5
 """Fewer tasks of both cannot tell two recommenders apart."""
 
 
-def find_incumbent(pipeline: Pipeline, meta: "MetaDataset", candidate: int) -> Incumbent:
+def find_incumbent(pipeline: Pipeline, meta: "History", candidate: int) -> Incumbent:
     """Return the incumbent's regret on the present tasks.
 
     Args:
@@ -43,11 +43,11 @@ def find_incumbent(pipeline: Pipeline, meta: "MetaDataset", candidate: int) -> I
     families = dict(zip(meta.task_ids, meta.families, strict=True))
     # A task that it knows goes by the family that it knows: a newcomer may have merged families since.
     families |= {t: f for t, f in zip(served.past.task_ids, served.past.families, strict=True) if t in families}
-    known = replace(meta, families=tuple(families[task_id] for task_id in meta.task_ids))
+    known = replace(meta, tasks=tuple(replace(task, family=families[task.task_id]) for task in meta.tasks))
     return Incumbent(CHAMPION, judge(served, known, known, families))
 
 
-def find_mismatch(pipeline: Pipeline, served: "ServedRecommender", meta: "MetaDataset") -> str:
+def find_mismatch(pipeline: Pipeline, served: "ServedRecommender", meta: "History") -> str:
     """Say why a recommender is none for these tasks: learner, search space or meta-features; empty where it is one."""
     if served.surrogate.learner != pipeline.settings.learner:
         return f"it is for the learner {served.surrogate.learner}."
@@ -56,7 +56,7 @@ def find_mismatch(pipeline: Pipeline, served: "ServedRecommender", meta: "MetaDa
     return "" if served.meta_feature_names == meta.meta_feature_names else "it is for other meta-features."
 
 
-def _judge_shipped(pipeline: Pipeline, meta: "MetaDataset") -> Incumbent:
+def _judge_shipped(pipeline: Pipeline, meta: "History") -> Incumbent:
     from metaflow_hpo.recommend.recommendation import ServedRecommender
 
     knowledge, learner = pipeline.knowledge, pipeline.learner
@@ -79,7 +79,7 @@ def _judge_shipped(pipeline: Pipeline, meta: "MetaDataset") -> Incumbent:
     return Incumbent(SHIPPED, judge(served, meta.subset(rows), _reorder(served.past, meta), families))
 
 
-def _known_tasks(pipeline: Pipeline, meta: "MetaDataset", shipped: pd.DataFrame) -> dict[str, str]:
+def _known_tasks(pipeline: Pipeline, meta: "History", shipped: pd.DataFrame) -> dict[str, str]:
     """Return the shipped family of each present task that has the very rows of a shipped one."""
     if not pipeline.store.catalogue_path.is_file():
         return {}
@@ -89,22 +89,13 @@ def _known_tasks(pipeline: Pipeline, meta: "MetaDataset", shipped: pd.DataFrame)
     return {task_id: str(family_of[sha256]) for task_id, sha256 in digests.items() if sha256 in family_of}
 
 
-def _reorder(past: "MetaDataset", meta: "MetaDataset") -> "MetaDataset":
+def _reorder(past: "History", meta: "History") -> "History":
     """Return shipped tasks on the present shared core, its configurations in the present order."""
     position = {name: i for i, name in enumerate(past.configuration_ids)}
-    columns = [position[name] for name in meta.configuration_ids]
-    return replace(
-        past,
-        configurations=meta.configurations,
-        configuration_ids=meta.configuration_ids,
-        performance=past.performance[:, columns],
-        duration=past.duration[:, columns],
-    )
+    return past.on([position[name] for name in meta.configuration_ids])
 
 
-def judge(
-    served: "ServedRecommender", meta: "MetaDataset", known: "MetaDataset", families: Mapping[str, str]
-) -> pd.DataFrame:
+def judge(served: "ServedRecommender", meta: "History", known: "History", families: Mapping[str, str]) -> pd.DataFrame:
     """Return the regret on each task of `meta`, by networks that were not trained on its family.
 
     Args:
@@ -130,7 +121,7 @@ def judge(
     return pd.concat(lines, ignore_index=True)
 
 
-def _without(served: "ServedRecommender", known: "MetaDataset", networks: tuple[int, ...]) -> "SurrogateRecommender":
+def _without(served: "ServedRecommender", known: "History", networks: tuple[int, ...]) -> "SurrogateRecommender":
     """Return the recommender that leans on fewer past tasks; one that was fitted without a forest gets none."""
     from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
     from metaflow_hpo.recommend.task_forest import TaskForest

@@ -13,9 +13,9 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.versioning import file_md5
 
 if TYPE_CHECKING:
+    from metaflow_hpo.history import History
     from metaflow_hpo.recommend.recommendation import ServedRecommender
     from metaflow_hpo.surrogate.fit import WarmStart
-    from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 
 SCRATCH = "scratch"
 MAX_NEW_FRACTION = 0.25
@@ -43,7 +43,7 @@ class Start:
         return SCRATCH if self.version is None else f"version {self.version}"
 
 
-def choose_start(pipeline: Pipeline, trials: "MetaDataset", *, incremental: bool) -> Start:
+def choose_start(pipeline: Pipeline, trials: "History", *, incremental: bool) -> Start:
     """Decide where a fit starts.
 
     Args:
@@ -76,7 +76,7 @@ def choose_start(pipeline: Pipeline, trials: "MetaDataset", *, incremental: bool
     return Start(version, reason, WarmStart(served.surrogate, frozenset(served.past.task_ids)))
 
 
-def _find_other_shape(pipeline: Pipeline, served: "ServedRecommender", trials: "MetaDataset") -> str | None:
+def _find_other_shape(pipeline: Pipeline, served: "ServedRecommender", trials: "History") -> str | None:
     """Say why the networks do not fit, or return None."""
     from metaflow_hpo.surrogate.fit import FitSettings
     from metaflow_hpo.surrogate.splits import assign_folds
@@ -91,7 +91,7 @@ def _find_other_shape(pipeline: Pipeline, served: "ServedRecommender", trials: "
     return None if len(surrogate.networks) == folds else f"it has {len(surrogate.networks)} folds instead of {folds}."
 
 
-def _find_change(pipeline: Pipeline, version: int, served: "ServedRecommender", trials: "MetaDataset") -> str | None:
+def _find_change(pipeline: Pipeline, version: int, served: "ServedRecommender", trials: "History") -> str | None:
     """Say what the networks have seen that is no longer so, or return None."""
     past, families = served.past, dict(zip(trials.task_ids, trials.families, strict=True))
     gone = sorted(set(past.task_ids) - set(families))

@@ -11,9 +11,9 @@ import pandas as pd
 
 from metaflow_hpo.evaluate.protocol import DEFAULT_TRUST, KS, held_out_folds, regret_of
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
+from metaflow_hpo.history import Array, History
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.recommend.task_forest import TaskForest
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Prediction, Surrogate
 
 FULL = "everything"
@@ -71,7 +71,7 @@ VARIANTS: dict[str, Callable[[SurrogateRecommender], SurrogateRecommender]] = {
 }
 
 
-def ablate(meta: MetaDataset, surrogate: Surrogate, trusts: Sequence[float], ks: Sequence[int] = KS) -> pd.DataFrame:
+def ablate(meta: History, surrogate: Surrogate, trusts: Sequence[float], ks: Sequence[int] = KS) -> pd.DataFrame:
     """Return the regret of each variant on every meta-test task: `task_id, family, recommender, k, regret`.
 
     Args:

@@ -13,13 +13,12 @@ from functools import partial
 
 import numpy as np
 
+from metaflow_hpo.history import Array, History, IntArray
 from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender, NewTask
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.recommend.table_recommender import TableRecommender
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray, MetaDataset
-from metaflow_hpo.surrogate.past_tasks import see_core
 from metaflow_hpo.surrogate.predict import Surrogate
 
 COVERAGE = 0.8
@@ -35,7 +34,7 @@ MAX_REPLAYED = 60
 _SHOWN = 5
 
 
-def nonconformity(meta: MetaDataset, surrogate: Surrogate, orders: Mapping[str, Sequence[int]]) -> dict[str, Array]:
+def nonconformity(meta: History, surrogate: Surrogate, orders: Mapping[str, Sequence[int]]) -> dict[str, Array]:
     """Return |performance - mean| / spread of the recommended configurations of each task.
 
     Args:
@@ -49,7 +48,7 @@ def nonconformity(meta: MetaDataset, surrogate: Surrogate, orders: Mapping[str, 
             continue
         columns = list(orders[task_id])
         networks = surrogate.networks_blind_to(meta.families[t])
-        prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded[columns], networks)
+        prediction = surrogate.predict(meta.meta_features[[t]], meta.points[columns], networks)
         errors = np.abs(meta.performance[t, columns] - expect_performance(prediction.mean[0], prediction.spread[0]))
         scores[task_id] = np.asarray(errors / prediction.spread[0])
     return scores
@@ -96,7 +95,7 @@ def measure_reliability(scores: Mapping[str, Array], fold_of_task: Mapping[str, 
 
 
 def measure_adaptive(
-    meta: MetaDataset,
+    meta: History,
     surrogate: Surrogate,
     trust: float,
     *,
@@ -123,9 +122,9 @@ def measure_adaptive(
         past, networks = meta.subset(np.flatnonzero(families != family)), surrogate.networks_blind_to(family)
         share = shares[surrogate.fold_of_family.get(family, _NO_FOLD)]
         first = SurrogateRecommender.fit(surrogate, past, trust, forest_share=share)
-        recommender = AdaptiveRecommender.fit(see_core(past), OWN)
+        recommender = AdaptiveRecommender.fit(past.past_tasks(), OWN)
         for t in replayed[families[replayed] == family]:
-            prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded, networks)
+            prediction = surrogate.predict(meta.meta_features[[t]], meta.points, networks)
             believe = partial(_first, prediction.positions[:, 0, :].mean(axis=0))
             weights = first.learned_similarity(meta.meta_features[t])
             task = recommender.begin(meta.meta_features[t], believe=believe, trust=trust, weights=weights)
@@ -135,7 +134,7 @@ def measure_adaptive(
     return scores
 
 
-def _decide_forest_shares(meta: MetaDataset, surrogate: Surrogate, trust: float) -> dict[int, float]:
+def _decide_forest_shares(meta: History, surrogate: Surrogate, trust: float) -> dict[int, float]:
     """Return the share of the forest for the families of each fold, decided on the tasks of all other folds."""
     fold = np.array([surrogate.fold_of_family.get(family, _NO_FOLD) for family in meta.families])
     return {

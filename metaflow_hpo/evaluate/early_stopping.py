@@ -11,9 +11,9 @@ import pandas as pd
 
 from metaflow_hpo.evaluate.protocol import held_out_folds
 from metaflow_hpo.evaluate.statistics import summarise_columns
+from metaflow_hpo.history import Array, History, read_curves
 from metaflow_hpo.recommend.stopping import MIN_TRIALS, StoppingRule
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset, read_curves
 from metaflow_hpo.surrogate.predict import Surrogate
 
 PICKS = 25
@@ -21,7 +21,7 @@ PICKS = 25
 
 
 def measure_stopping(
-    trials: pd.DataFrame, meta: MetaDataset, surrogate: Surrogate, trusts: Sequence[float]
+    trials: pd.DataFrame, meta: History, surrogate: Surrogate, trusts: Sequence[float]
 ) -> pd.DataFrame:
     """Return what stopping would have saved and lost on every held-out task.
 

@@ -12,10 +12,10 @@ import pandas as pd
 
 from metaflow_hpo.evaluate.protocol import held_out_folds, make_recommenders
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
+from metaflow_hpo.history import Array, History
 from metaflow_hpo.recommend.duration import DurationModel
 from metaflow_hpo.recommend.portfolio import task_regret
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Surrogate
 
 TIMES: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -30,7 +30,7 @@ class _PerTime:
 
     recommender: SurrogateRecommender
     durations: DurationModel
-    name: str = "surrogate_per_time"
+    name: str = "recommended_per_time"
 
     def select(self, meta_features: Array, count: int) -> list[int]:
         duration = self.durations.predict(meta_features, self.recommender.encoded)
@@ -53,7 +53,7 @@ def reach_over_time(regret: Array, duration: Array, order: Sequence[int], times:
 
 
 def measure_effort(
-    meta: MetaDataset, surrogate: Surrogate, trusts: Sequence[float], times: Sequence[float] = TIMES
+    meta: History, surrogate: Surrogate, trusts: Sequence[float], times: Sequence[float] = TIMES
 ) -> pd.DataFrame:
     """Return the regret over time of every recommender on the meta-test tasks: `task_id, recommender, time, regret`.
 

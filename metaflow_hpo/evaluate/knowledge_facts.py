@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.history import MIN_SPAN
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.space import SearchSpace, configuration_id
-from metaflow_hpo.surrogate.meta_dataset import MIN_SPAN
 from metaflow_hpo.tables import read_configuration
 
 WINNERS = 5

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.surrogate.meta_dataset import MIN_SPAN
+from metaflow_hpo.history import MIN_SPAN
 
 Finding = tuple[str, str, float]
 

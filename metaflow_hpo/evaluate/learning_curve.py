@@ -15,10 +15,10 @@ import pandas as pd
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.protocol import KS, evaluate_leave_family_out, regret_of
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
+from metaflow_hpo.history import History, IntArray
 from metaflow_hpo.recommend.baselines import NearestTaskRecommender, PortfolioRecommender
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.surrogate.fit import FitSettings, fit_surrogate
-from metaflow_hpo.surrogate.meta_dataset import IntArray, MetaDataset
 
 SIZES: tuple[int, ...] = (10, 20, 40, 80, 160)
 HELD_OUT = 0.25
@@ -26,8 +26,8 @@ _MIN_FAMILIES = 5
 
 
 def measure_learning_curve(
-    meta: MetaDataset,
-    trials: MetaDataset,
+    meta: History,
+    trials: History,
     learner: str,
     settings: FitSettings,
     *,
@@ -78,7 +78,7 @@ def measure_learning_curve(
     return pd.concat(parts, ignore_index=True)
 
 
-def _deal(meta: MetaDataset, seed: int) -> tuple[IntArray, IntArray]:
+def _deal(meta: History, seed: int) -> tuple[IntArray, IntArray]:
     """Return the held-out tasks, and the others in the order in which they come, whole families at a time."""
     families = sorted(set(meta.families))
     shuffled = np.random.default_rng(seed).permutation(len(families))
@@ -88,7 +88,7 @@ def _deal(meta: MetaDataset, seed: int) -> tuple[IntArray, IntArray]:
     return np.array(tasks[0], dtype=np.int64), np.array(tasks[1], dtype=np.int64)
 
 
-def _families(meta: MetaDataset, tasks: IntArray) -> int:
+def _families(meta: History, tasks: IntArray) -> int:
     return len({meta.families[t] for t in tasks})
 
 

@@ -10,18 +10,16 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.evaluate.statistics import summarise_columns
+from metaflow_hpo.history import History
 from metaflow_hpo.recommend.interval import expect_performance
 from metaflow_hpo.surrogate.anchors import find_anchors
-from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 from metaflow_hpo.surrogate.predict import Surrogate
 
 ERRORS = ("recommended", "landmark", "everything")
 """Columns of `measure_prediction_error` that are errors."""
 
 
-def measure_prediction_error(
-    meta: MetaDataset, surrogate: Surrogate, orders: Mapping[str, Sequence[int]]
-) -> pd.DataFrame:
+def measure_prediction_error(meta: History, surrogate: Surrogate, orders: Mapping[str, Sequence[int]]) -> pd.DataFrame:
     """Return the mean absolute error of the expected performance on every held-out task.
 
     Args:
@@ -41,7 +39,7 @@ def measure_prediction_error(
             continue
         order = list(orders[task_id])
         networks = surrogate.networks_blind_to(meta.families[t])
-        prediction = surrogate.predict(meta.meta_features[[t]], meta.encoded, networks)
+        prediction = surrogate.predict(meta.meta_features[[t]], meta.points, networks)
         expected, reached = expect_performance(prediction.mean[0], prediction.spread[0]), meta.performance[t]
         errors = np.abs(expected - reached)
         lines.append(

@@ -14,6 +14,7 @@ import pandas as pd
 
 from metaflow_hpo.errors import DegenerateTaskError
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
+from metaflow_hpo.history import Array, History, IntArray
 from metaflow_hpo.recommend.baselines import (
     DefaultRecommender,
     NearestTaskRecommender,
@@ -24,7 +25,6 @@ from metaflow_hpo.recommend.baselines import (
 from metaflow_hpo.recommend.portfolio import task_regret
 from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.surrogate_recommender import TRUSTS, SurrogateRecommender
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray, MetaDataset
 from metaflow_hpo.surrogate.predict import Surrogate
 from metaflow_hpo.surrogate.splits import FamilySplit, split_families
 
@@ -67,7 +67,7 @@ def incumbent_regret(regret: Array, order: Sequence[int], ks: Sequence[int]) -> 
 
 
 def evaluate_leave_family_out(
-    meta: MetaDataset, surrogate: Surrogate, ks: Sequence[int] = KS, on_fold: Callable[[int], None] = lambda _: None
+    meta: History, surrogate: Surrogate, ks: Sequence[int] = KS, on_fold: Callable[[int], None] = lambda _: None
 ) -> Evaluation:
     """Run the protocol with the surrogate and every baseline.
 
@@ -126,7 +126,7 @@ class HeldOutFold:
     trust: float
 
 
-def held_out_folds(meta: MetaDataset, surrogate: Surrogate, trusts: Sequence[float]) -> list[HeldOutFold]:
+def held_out_folds(meta: History, surrogate: Surrogate, trusts: Sequence[float]) -> list[HeldOutFold]:
     """Return the meta-test parts of the protocol, tasks that tell nothing left out; `trusts` is `Evaluation.trusts`."""
     splits = _split(meta, surrogate)
     return [
@@ -155,17 +155,17 @@ def summarise(per_task: pd.DataFrame, part: Part = "test") -> pd.DataFrame:
 
 
 def regret_of(
-    meta: MetaDataset, recommender: Recommender, tasks: Sequence[int] | IntArray, ks: Sequence[int] = KS
+    meta: History, recommender: Recommender, tasks: Sequence[int] | IntArray, ks: Sequence[int] = KS
 ) -> pd.DataFrame:
     """Return the regret of one recommender on some tasks, one line a (task, k)."""
     return _regret_table(meta, task_regret(meta.performance), [recommender], tasks, ks)
 
 
-def _degenerate(meta: MetaDataset) -> IntArray:
+def _degenerate(meta: History) -> IntArray:
     return np.flatnonzero(meta.best <= meta.worst)
 
 
-def _split(meta: MetaDataset, surrogate: Surrogate) -> list[FamilySplit]:
+def _split(meta: History, surrogate: Surrogate) -> list[FamilySplit]:
     """Return the surrogate's splits without degenerate tasks: they teach no order and would dilute every mean."""
     degenerate = _degenerate(meta)
     return [
@@ -175,7 +175,7 @@ def _split(meta: MetaDataset, surrogate: Surrogate) -> list[FamilySplit]:
 
 
 def _trust_regret(
-    meta: MetaDataset, surrogate: Surrogate, splits: Sequence[FamilySplit], regret: Array, ks: Sequence[int]
+    meta: History, surrogate: Surrogate, splits: Sequence[FamilySplit], regret: Array, ks: Sequence[int]
 ) -> pd.DataFrame:
     """Regret of each candidate trust on meta-validation tasks, averaged over k: one line a (task, trust)."""
     lines = []
@@ -203,7 +203,7 @@ def _choose_trust(validation: pd.DataFrame) -> float:
 
 
 def make_recommenders(
-    meta: MetaDataset,
+    meta: History,
     surrogate: Surrogate,
     past_tasks: IntArray,
     trust: float,
@@ -222,7 +222,7 @@ def make_recommenders(
 
 
 def _regret_table(
-    meta: MetaDataset,
+    meta: History,
     regret: Array,
     recommenders: Sequence[Recommender],
     tasks: Sequence[int] | IntArray,

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.evaluate.statistics import bootstrap_mean, count_wins
-from metaflow_hpo.surrogate.meta_dataset import Array, keep_highest_fidelity
+from metaflow_hpo.history import Array
 from metaflow_hpo.trial import Trial
+from metaflow_hpo.trial_rows import keep_highest_fidelity
 
 FRESH_SEED = 1_000
 RANDOM_SIZES = (10, 50)
@@ -65,7 +66,7 @@ def choose_random_trials(trials: pd.DataFrame, learner: str, default_id: str) ->
         learner: Name of the learner.
         default_id: `configuration_id` of its default configuration.
     """
-    own: pd.DataFrame = keep_highest_fidelity(trials.loc[trials["learner"] == learner])
+    own: pd.DataFrame = keep_highest_fidelity(trials.loc[trials["learner"] == learner], [])
     drawn = own.loc[own["strategy"] == "random"]
     if drawn.empty:
         drawn = own.loc[(own["strategy"] == "sobol") & (own["configuration_id"] != default_id)]

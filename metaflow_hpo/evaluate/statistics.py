@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.history import Array
 
 RESAMPLES = 4_000
 TIE = 1e-9

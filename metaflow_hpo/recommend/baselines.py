@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.history import Array, History
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret
 from metaflow_hpo.recommend.task_distance import StandardDistance
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class PortfolioRecommender:
     name: str = "portfolio"
 
     @classmethod
-    def fit(cls, past: MetaDataset) -> "PortfolioRecommender":
+    def fit(cls, past: History) -> "PortfolioRecommender":
         """Learn from past tasks."""
         return cls(task_regret(past.performance))
 
@@ -72,7 +72,7 @@ class NearestTaskRecommender:
     name: str = "nearest_task"
 
     @classmethod
-    def fit(cls, past: MetaDataset) -> "NearestTaskRecommender":
+    def fit(cls, past: History) -> "NearestTaskRecommender":
         """Learn from past tasks."""
         return cls(StandardDistance.fit(past.meta_features), past.performance)
 
@@ -83,7 +83,7 @@ class NearestTaskRecommender:
         return [int(i) for i in order[:count]]
 
 
-def find_default(meta: MetaDataset) -> int:
+def find_default(meta: History) -> int:
     """Return the position of the learner's default configuration in the pool.
 
     Raises:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
+from metaflow_hpo.history import Array, History
 
 _SIZES = ("rows", "columns", "classes")
 _PENALTY = 1.0
@@ -27,12 +27,12 @@ class DurationModel:
     high: float
 
     @classmethod
-    def fit(cls, meta: MetaDataset) -> "DurationModel":
+    def fit(cls, meta: History) -> "DurationModel":
         """Fit on all trials with a known duration."""
         columns = tuple(i for i, name in enumerate(meta.meta_feature_names) if any(word in name for word in _SIZES))
         tasks, configurations = np.nonzero(np.isfinite(meta.duration))
         seconds = np.maximum(meta.duration[tasks, configurations], 1e-4)
-        inputs = _inputs(meta.meta_features[:, columns][tasks], meta.encoded[configurations])
+        inputs = _inputs(meta.meta_features[:, columns][tasks], meta.points[configurations])
         penalty = _PENALTY * np.eye(inputs.shape[1])
         penalty[0, 0] = 0.0
         solution = np.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ np.log(seconds))

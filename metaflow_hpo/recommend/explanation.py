@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from metaflow_hpo.history import Array, History
 from metaflow_hpo.space import Configuration
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Surrogate
 
 SHOWN = 5
 """Past tasks, and meta-features, at most."""
 
 
-def find_nearest(past: MetaDataset, distances: Array, default: int) -> list[dict[str, Any]]:
+def find_nearest(past: History, distances: Array, default: int) -> list[dict[str, Any]]:
     """Return the nearest past tasks, nearest first, JSON-ready: what was best there, and how the default did.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.history import Array
 
 _NORMAL_80 = 1.2816
 

@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from metaflow_hpo.gaussian_process import expected_improvement, matern, squared_distances
+from metaflow_hpo.history import Array, IntArray
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.sequential import Observed
-from metaflow_hpo.surrogate.gaussian_process import expected_improvement, matern, squared_distances
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
-from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 _FLAT = 100.0
 """Variance of the offset in units of the score: flat, and still well conditioned."""

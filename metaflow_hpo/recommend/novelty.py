@@ -1,6 +1,6 @@
 """How unlike all past tasks a task is, as a percentile of the distances between past families.
 
-The one thing to know: a task whose size lies outside what past tasks had (rows a column, rows a class, ...) counts as
+A task whose size lies outside what past tasks had (rows a column, rows a class, ...) counts as
 unlike all of them whatever its distance, in which one of many numbers is easily lost.
 """
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metaflow_hpo.history import Array, History
+from metaflow_hpo.modalities.roles import Roles
 from metaflow_hpo.recommend.task_distance import StandardDistance, square_distances
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 
 THRESHOLD = 95.0
 """Percentile above which a recommendation falls back to the portfolio, the learner's default first."""
 
-_SIZES = ("mf_log_rows", "mf_log_encoded_columns", "mf_log_rows_per_encoded_column", "mf_log_classes")
 _MARGIN = 0.25
 """How far outside the range of past tasks a size must lie, in standard deviations over them: 2 % of past tasks do."""
 
@@ -37,12 +37,12 @@ class Novelty:
     sizes: Array
 
     @classmethod
-    def fit(cls, meta: MetaDataset) -> "Novelty":
+    def fit(cls, meta: History) -> "Novelty":
         """Measure past tasks against each other, leaving each one's family out."""
         distance = StandardDistance.fit(meta.meta_features)
-        sizes = _sizes(meta.meta_features, meta.meta_feature_names)  # (T, S)
-        margin = _MARGIN * sizes.std(axis=0)
-        known = np.stack([sizes.min(axis=0) - margin, sizes.max(axis=0) + margin])
+        sizes = Roles.of(meta.meta_feature_names).sizes(meta.meta_features)  # (T, S)
+        margin = _MARGIN * np.nanstd(sizes, axis=0)
+        known = np.stack([np.fmin.reduce(sizes) - margin, np.fmax.reduce(sizes) + margin])
         reference = np.sort(np.sqrt(square_to_nearest_family(distance.standardised, meta.families)))
         return cls(distance, reference, meta.meta_feature_names, known)
 
@@ -61,7 +61,7 @@ class Novelty:
 
     def is_outside(self, meta_features: Array) -> bool:
         """Tell whether the task `(M,)` is smaller or larger, in some way, than anything that was learned from."""
-        sizes = _sizes(meta_features[None, :], self.names)[0]
+        sizes = Roles.of(self.names).sizes(meta_features[None, :])[0]
         return bool(((sizes < self.sizes[0]) | (sizes > self.sizes[1])).any())
 
 
@@ -80,12 +80,3 @@ def square_to_nearest_family(points: Array, families: Sequence[str]) -> Array:
     for t, point in enumerate(points):
         squared[t] = square_distances(points, point).min(initial=np.inf, where=own != own[t])
     return squared
-
-
-def _sizes(meta_features: Array, names: Sequence[str]) -> Array:
-    """Return the sizes `(T, S)` of tasks, in logarithms, among them the rows a class; those with a name in `names`."""
-    at = {name: position for position, name in enumerate(names)}
-    found = [meta_features[:, at[name]] for name in _SIZES if name in at]
-    if "mf_log_rows" in at and "mf_log_classes" in at:
-        found.append(meta_features[:, at["mf_log_rows"]] - meta_features[:, at["mf_log_classes"]])
-    return np.stack(found, axis=1) if found else np.empty((len(meta_features), 0))

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from metaflow_hpo.gaussian_process import GaussianProcess, matern, squared_distances
+from metaflow_hpo.history import Array
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.space import Configuration
-from metaflow_hpo.surrogate.gaussian_process import GaussianProcess, matern, squared_distances
-from metaflow_hpo.surrogate.meta_dataset import Array
-from metaflow_hpo.surrogate.past_tasks import PastTasks
 
 _OWN_NOISE = 0.5
 """Variance of a task's own deviations that no kernel explains, in units of the kernel's."""

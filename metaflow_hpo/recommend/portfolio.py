@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.history import Array
 
 _MIN_EVIDENCE = 3
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.history import Array, History
+from metaflow_hpo.modalities.roles import select_features
 from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender, NewTask
 from metaflow_hpo.recommend.baselines import find_default
 from metaflow_hpo.recommend.duration import DurationModel
@@ -26,8 +28,6 @@ from metaflow_hpo.recommend.stopping import StoppingRule
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.space import Configuration
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
-from metaflow_hpo.surrogate.past_tasks import see_core
 from metaflow_hpo.surrogate.predict import Prediction, Surrogate, load_surrogate, save_surrogate
 
 _FILES = "past_tasks"
@@ -74,7 +74,7 @@ class ServedRecommender:
     """
 
     surrogate: Surrogate
-    past: MetaDataset
+    past: History
     trust: float
     interval: IntervalScale
     lineage: Mapping[str, str] = field(default_factory=dict)
@@ -106,20 +106,9 @@ class ServedRecommender:
         """Return the inputs in order, `(M,)`.
 
         Raises:
-            InvalidTableError: If one is missing, unknown or not a finite number.
+            InvalidTableError: If one is missing or not a finite number.
         """
-        missing = [name for name in self.meta_feature_names if name not in values]
-        unknown = sorted(set(values) - set(self.meta_feature_names))
-        if missing or unknown:
-            raise InvalidTableError(
-                f"Expected the {len(self.meta_feature_names)} meta-features this surrogate was trained with; "
-                f"missing {missing[:5]}, unknown {unknown[:5]}. Describe the task with this version of metaflow_hpo."
-            )
-        row = np.array([values[name] for name in self.meta_feature_names], dtype=np.float64)
-        if not np.isfinite(row).all():
-            bad = [name for name, value in zip(self.meta_feature_names, row, strict=True) if not np.isfinite(value)]
-            raise InvalidTableError(f"Meta-features must be finite numbers; {bad[:5]} are not.")
-        return row
+        return select_features(values, self.meta_feature_names)
 
     def select(self, row: Array, count: int) -> tuple[list[int], float]:
         """Return positions in the shared core, best first, and the novelty of the task as a percentile.
@@ -133,7 +122,7 @@ class ServedRecommender:
         self, row: Array, count: int, *, fallback: bool, per_time: bool = False, prediction: Prediction | None = None
     ) -> list[int]:
         """Return positions, best first; `prediction` is that of all networks for the task, where the caller has it."""
-        duration = self._durations.predict(row, self.past.encoded) if per_time else None
+        duration = self._durations.predict(row, self.past.points) if per_time else None
         if not fallback:
             return self._recommender.select(row, count, duration, prediction)
         learned = self._recommender.learned_similarity(row)
@@ -175,7 +164,7 @@ class ServedRecommender:
             order, (mean, spread) = task.choose(seen, count), task.predict(seen)
             pool, is_new = task.past.configurations, self._default not in seen.positions
         else:
-            prediction = self.surrogate.predict(row[None, :], self.past.encoded)
+            prediction = self.surrogate.predict(row[None, :], self.past.points)
             order = self._select(row, count, fallback=fallback, per_time=per_time, prediction=prediction)
             mean, spread = prediction.mean[0], prediction.spread[0]
             pool, is_new = self.past.configurations, True
@@ -212,7 +201,7 @@ class ServedRecommender:
     @cached_property
     def _adaptive(self) -> AdaptiveRecommender:
         """What answers once there are trials; fitted when it is first asked."""
-        return AdaptiveRecommender.fit(see_core(self.past), OWN)
+        return AdaptiveRecommender.fit(self.past.past_tasks(), OWN)
 
     def recommend(
         self,
@@ -236,7 +225,7 @@ class ServedRecommender:
             JSON-ready `recommendations`, `evidence`, `novelty` and `lineage`, as in the CLI's contract.
 
         Raises:
-            InvalidTableError: If a meta-feature is missing, unknown or not finite, or k is out of range.
+            InvalidTableError: If a meta-feature is missing or not finite, or k is out of range.
         """
         row = self.read_meta_features(meta_features)
         if not 1 <= k <= len(self.past.configurations):
@@ -278,7 +267,15 @@ class ServedRecommender:
         kept = {"trust": self.trust, "interval": self.interval.to_json(), "lineage": dict(self.lineage)}
         if self.stopping is not None:
             kept["stopping"] = self.stopping.to_json()
-        write_described(folder, _FILES, {**self.past.to_arrays(), **forest}, {**self.past.to_json(), **kept})
+        past = self.past
+        arrays = {"meta_features": past.meta_features, "performance": past.performance, "duration": past.duration}
+        described = {
+            "task_ids": past.task_ids,
+            "families": past.families,
+            "configurations": [dict(configuration) for configuration in past.configurations],
+            "configuration_ids": past.configuration_ids,
+        }
+        write_described(folder, _FILES, {**arrays, **forest}, {**described, **kept})
 
     @classmethod
     def load(cls, folder: Path) -> "ServedRecommender":
@@ -289,7 +286,17 @@ class ServedRecommender:
         """
         surrogate = load_surrogate(folder)
         arrays, description = read_described(folder, _FILES, "run `metaflow-hpo fit`.")
-        past = MetaDataset.from_parts(description, arrays, surrogate.space, surrogate.meta_feature_names)
+        past = History.from_arrays(
+            surrogate.space,
+            description["configurations"],
+            description["task_ids"],
+            description["families"],
+            arrays["performance"],
+            meta_feature_names=surrogate.meta_feature_names,
+            meta_features=arrays["meta_features"],
+            duration=arrays["duration"],
+            learner=surrogate.learner,
+        )
         interval = IntervalScale.from_json(description["interval"])
         kept = {name.removeprefix(_FOREST): value for name, value in arrays.items() if name.startswith(_FOREST)}
         # A recommender of an older version has no forest and goes on to weigh past tasks by distance.

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.history import Array
 
 
 class Recommender(Protocol):

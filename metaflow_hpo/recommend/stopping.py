@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.history import Array
 from metaflow_hpo.trial import Trial
 
 QUANTILE = 0.98

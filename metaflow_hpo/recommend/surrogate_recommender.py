@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metaflow_hpo.history import Array, History
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_distance
 from metaflow_hpo.recommend.task_distance import StandardDistance
 from metaflow_hpo.recommend.task_forest import TaskForest
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 from metaflow_hpo.surrogate.predict import Prediction, Surrogate
 
 TRUSTS: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9)
@@ -46,13 +46,13 @@ class SurrogateRecommender:
     distance: StandardDistance
     trust: float
     forest: TaskForest
-    name: str = "surrogate"
+    name: str = "recommended"
 
     @classmethod
     def fit(
         cls,
         surrogate: Surrogate,
-        past: MetaDataset,
+        past: History,
         trust: float,
         networks: Sequence[int] | None = None,
         forest: TaskForest | None = None,
@@ -73,7 +73,7 @@ class SurrogateRecommender:
         return cls(
             surrogate=surrogate,
             networks=tuple(range(len(surrogate.networks)) if networks is None else networks),
-            encoded=past.encoded,
+            encoded=past.points,
             past_regret=regret,
             distance=distance,
             trust=trust,
@@ -127,7 +127,7 @@ class SurrogateRecommender:
         return self.forest.weigh(self.distance.transform(meta_features)) if self.forest.share > 0 else None
 
 
-def _fit_forest(points: Array, regret: Array, past: MetaDataset, share: float | None) -> TaskForest:
+def _fit_forest(points: Array, regret: Array, past: History, share: float | None) -> TaskForest:
     by_name = np.argsort(past.task_ids, kind="stable")
     if share is None:
         return TaskForest.fit(points, regret, past.families, (FOREST_SHARE,), by_name)

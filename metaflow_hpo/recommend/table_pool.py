@@ -2,14 +2,13 @@
 
 import numpy as np
 
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
-from metaflow_hpo.surrogate.trial_table import TrialTable
+from metaflow_hpo.history import Array, History, IntArray
 
 MAX_POOL = 2_000
 """Configurations that may be recommended; of a longer table those that did best on some task, then others evenly."""
 
 
-def choose_pool(table: TrialTable) -> IntArray:
+def choose_pool(table: History) -> IntArray:
     """Return at most `MAX_POOL` rows of the configurations: each task's best in turn, then others, evenly spread."""
     count = len(table.configurations)
     if count <= MAX_POOL:
@@ -25,7 +24,7 @@ def choose_pool(table: TrialTable) -> IntArray:
     return np.sort(np.concatenate([np.array(list(chosen), dtype=np.int64), spread]))
 
 
-def median_seconds(table: TrialTable, pool: IntArray) -> Array:
+def median_seconds(table: History, pool: IntArray) -> Array:
     """Return the median duration over tasks `(P,)` of a pool's configurations, NaN where none is known."""
     grid = np.full((len(table.tasks), len(table.configurations)), np.nan)
     for t, task in enumerate(table.tasks):

@@ -16,6 +16,8 @@ import numpy as np
 
 from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.history import Array, History, IntArray
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.adaptive import TABLE, AdaptiveRecommender, NewTask
 from metaflow_hpo.recommend.explanation import SHOWN
 from metaflow_hpo.recommend.interval import IntervalScale
@@ -25,9 +27,6 @@ from metaflow_hpo.recommend.recommendation import NOVEL_WIDENING
 from metaflow_hpo.recommend.sequential import Observed, ObservedTrial, place
 from metaflow_hpo.recommend.table_pool import choose_pool, median_seconds
 from metaflow_hpo.space import SearchSpace
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
-from metaflow_hpo.surrogate.past_tasks import History, PastTasks
-from metaflow_hpo.surrogate.trial_table import TrialTable
 
 _EXPECTED_SHARE = 0.95
 """Share of the forest in what is expected of a task: for choosing, more that is the same for all is safer."""
@@ -66,10 +65,10 @@ class TableRecommender:
     lineage: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, table: TrialTable, *, lower_is_better: bool = False, has_default: bool = False) -> "TableRecommender":
+    def fit(cls, table: History, *, lower_is_better: bool = False, has_default: bool = False) -> "TableRecommender":
         """See all tasks of a table from one pool of its configurations."""
         pool = choose_pool(table)
-        past = History.of(table).seen_from(range(len(table.tasks)), pool)
+        past = table.past_tasks(range(len(table.tasks)), pool)
         ends = np.array([[task.performance.min(), task.performance.max()] for task in table.tasks])
         return cls(
             past=past,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.surrogate.meta_dataset import Array
+from metaflow_hpo.history import Array
 from metaflow_hpo.surrogate.targets import Standardiser
 
 _LONG_TAIL = 100.0

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metaflow_hpo.history import Array, IntArray
 from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance
 from metaflow_hpo.recommend.task_distance import square_distances
 from metaflow_hpo.recommend.trees import Trees
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
 from metaflow_hpo.surrogate.splits import assign_folds
 
 SHARES = (0.3, 0.6, 0.9)

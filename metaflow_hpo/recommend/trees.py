@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray
+from metaflow_hpo.history import Array, IntArray
 
 if TYPE_CHECKING:
     from sklearn.tree import ExtraTreeRegressor

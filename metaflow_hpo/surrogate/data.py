@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, RandomSampler, Sampler, TensorDataset
 
-from metaflow_hpo.surrogate.meta_dataset import Array, IntArray, MetaDataset
+from metaflow_hpo.history import Array, History, IntArray
 from metaflow_hpo.surrogate.splits import FamilySplit
 from metaflow_hpo.surrogate.targets import Rows, Standardiser, make_rows, make_task_rows
 
@@ -24,7 +24,7 @@ class MetaDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        meta: MetaDataset,
+        meta: History,
         split: FamilySplit,
         *,
         batch_size: int = 512,
@@ -71,7 +71,7 @@ class TaskDataModule(pl.LightningDataModule):
     """Serves tasks, for the network of their ends."""
 
     def __init__(
-        self, meta: MetaDataset, split: FamilySplit, standardiser: Standardiser, *, batch_size: int = 128, seed: int = 0
+        self, meta: History, split: FamilySplit, standardiser: Standardiser, *, batch_size: int = 128, seed: int = 0
     ) -> None:
         """Lay out the tasks.
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from pytorch_lightning.loggers import Logger
 
+from metaflow_hpo.history import History
 from metaflow_hpo.surrogate.data import MetaDataModule, TaskDataModule
-from metaflow_hpo.surrogate.meta_dataset import MetaDataset
 from metaflow_hpo.surrogate.module import EndsModule, SurrogateModule
 from metaflow_hpo.surrogate.network import EndsNetwork, NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.predict import Surrogate
@@ -78,7 +78,7 @@ class FoldReport:
 
 
 def fit_surrogate(
-    meta: MetaDataset,
+    meta: History,
     learner: str,
     settings: FitSettings,
     checkpoint_folder: Path,
@@ -131,7 +131,7 @@ def fit_surrogate(
 
 
 def _fit_fold(
-    meta: MetaDataset,
+    meta: History,
     split: FamilySplit,
     data: MetaDataModule,
     j: int,
@@ -141,7 +141,7 @@ def _fit_fold(
     logger: Logger | None,
 ) -> tuple[SurrogateNetwork, FoldReport]:
     shape = NetworkShape(
-        encoded=meta.encoded.shape[1], meta_features=len(meta.meta_feature_names), members=settings.members
+        encoded=meta.points.shape[1], meta_features=len(meta.meta_feature_names), members=settings.members
     )
     with reproducible(settings.seed, j):
         module = SurrogateModule(SurrogateNetwork(shape), learning_rate=settings.learning_rate)
@@ -167,7 +167,7 @@ def _fit_ends(
 
 def _refit_fold(
     start: WarmStart,
-    meta: MetaDataset,
+    meta: History,
     split: FamilySplit,
     j: int,
     settings: FitSettings,

@@ -13,10 +13,10 @@ import torch
 
 from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.history import Array
 from metaflow_hpo.learners.threads import one_thread
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.anchors import find_anchors
-from metaflow_hpo.surrogate.meta_dataset import Array
 from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.targets import Standardiser
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.surrogate.meta_dataset import IntArray
+from metaflow_hpo.history import IntArray
 
 MIN_FAMILIES = 3
 

@@ -1,22 +1,19 @@
-"""Standardisation and targets: what the network sees and what it is asked for.
-
-The one thing to know: a `Standardiser` is fitted on meta-train tasks only and travels with the network it is for.
-"""
+"""Standardisation and targets: what the network sees and what it is asked for."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, rankdata
 
+from metaflow_hpo.history import Array, History
+from metaflow_hpo.past_tasks import rank_scores
 from metaflow_hpo.surrogate.anchors import find_anchors
-from metaflow_hpo.surrogate.meta_dataset import Array, MetaDataset
 
 CLIP = 4.0
 
 
 @dataclass(frozen=True)
 class Standardiser:
-    """Robust shift and scale of meta-features.
+    """Robust shift and scale of meta-features, fitted on meta-train tasks only; it travels with its network.
 
     Attributes:
         center: `(M,)` medians over meta-train tasks.
@@ -28,42 +25,21 @@ class Standardiser:
 
     @classmethod
     def fit(cls, meta_features: Array) -> "Standardiser":
-        """Fit on `(T, M)` meta-features of meta-train tasks."""
-        center = np.median(meta_features, axis=0)
-        scale = meta_features.std(axis=0)
+        """Fit on `(T, M)` meta-features of meta-train tasks, NaN where not known."""
+        known = np.isfinite(meta_features)
+        empty = ~known.any(axis=0)
+        center = np.nanmedian(np.where(empty, 0.0, meta_features), axis=0)
+        scale = np.where(known, meta_features, center).std(axis=0)
         return cls(center, np.where(scale > 1e-9 * np.maximum(1.0, np.abs(center)), scale, 0.0))
 
     def transform(self, meta_features: Array) -> Array:
-        """Return `(T, M)` or `(M,)` standardised, clipped to +-4: a strange task must not saturate the network."""
+        """Return `(T, M)` or `(M,)` standardised, 0 where not known.
+
+        They are clipped to +-4: a strange task must not saturate the network.
+        """
         safe = np.where(self.scale > 0, self.scale, 1.0)
         values = np.where(self.scale > 0, (meta_features - self.center) / safe, 0.0)
-        return np.asarray(np.clip(values, -CLIP, CLIP))
-
-
-def rank_scores(performance: Array) -> Array:
-    """Return half normal scores of the ranks, half z-scores, row by row.
-
-    Args:
-        performance: `(T, C)`, NaN where never tried.
-
-    Returns:
-        `(T, C)`; the ranks stretch the crowded top where regret is decided, the z-scores keep distances.
-
-    References:
-        Salinas, Shen, Perrone 2020, A quantile-based approach for hyperparameter transfer learning (the copula part).
-    """
-    result = np.full(performance.shape, np.nan)
-    for t, row in enumerate(performance):
-        known = np.isfinite(row)
-        values = row[known]
-        if values.size == 0:
-            continue
-        copula = norm.ppf((rankdata(values) - 0.5) / values.size)
-        # The deviation of equal numbers is not exactly 0, and dividing by it would make a z-score of rounding.
-        distinct = values.max() > values.min()
-        z = np.clip((values - values.mean()) / values.std(), -3, 3) if distinct else np.zeros_like(values)
-        result[t, known] = 0.5 * copula + 0.5 * z
-    return result
+        return np.asarray(np.clip(np.nan_to_num(values, nan=0.0), -CLIP, CLIP))
 
 
 @dataclass(frozen=True)
@@ -100,7 +76,7 @@ class TaskRows:
     ends: Array
 
 
-def make_task_rows(meta: MetaDataset, standardiser: Standardiser) -> TaskRows:
+def make_task_rows(meta: History, standardiser: Standardiser) -> TaskRows:
     """Lay the tasks of a meta-data set out as rows."""
     return TaskRows(
         meta_features=standardiser.transform(meta.meta_features),
@@ -109,13 +85,13 @@ def make_task_rows(meta: MetaDataset, standardiser: Standardiser) -> TaskRows:
     )
 
 
-def make_rows(meta: MetaDataset, standardiser: Standardiser) -> Rows:
+def make_rows(meta: History, standardiser: Standardiser) -> Rows:
     """Lay a meta-data set out as rows of (task, configuration)."""
     tasks, columns = np.nonzero(np.isfinite(meta.performance))
     return Rows(
         task=tasks.astype(np.float64),
         meta_features=standardiser.transform(meta.meta_features)[tasks],
-        encoded=meta.encoded[columns],
+        encoded=meta.points[columns],
         score=rank_scores(meta.performance)[tasks, columns],
         position=meta.normalised[tasks, columns],
     )

@@ -13,10 +13,11 @@ from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.evaluate.gate import decide
 from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
+from metaflow_hpo.history import History
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.recommend.recommendation import ServedRecommender
 from metaflow_hpo.settings import Settings
-from metaflow_hpo.surrogate.meta_dataset import build_meta_dataset
+from tests.conftest import changed
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +48,7 @@ def invert(surrogate):
 
 def mix_up(meta):
     """Describe every task as another one, so that no weights of past tasks make up for what the networks say."""
-    return replace(meta, meta_features=np.random.default_rng(0).permutation(meta.meta_features))
+    return changed(meta, meta_features=np.random.default_rng(0).permutation(meta.meta_features))
 
 
 def test_a_deliberately_bad_candidate_is_refused_for_the_champion(pipeline, many_tasks, tmp_path):
@@ -76,7 +77,7 @@ def test_the_candidate_itself_and_a_champion_for_other_inputs_are_no_rivals(pipe
     first = register(pipeline, served_folder, served.meta_feature_names)
     pipeline.registry.promote(first, "for this test")
     assert find_incumbent(pipeline, meta, first).regret is None
-    other = replace(meta, meta_feature_names=tuple(f"mf_other_{i}" for i in range(len(meta.meta_feature_names))))
+    other = changed(meta, meta_feature_names=tuple(f"mf_other_{i}" for i in range(len(meta.meta_feature_names))))
     found = find_incumbent(pipeline, other, first + 1)
     assert found.regret is None
     assert "other meta-features" in found.note
@@ -90,8 +91,8 @@ def shipped():
     served = ServedRecommender.load(knowledge.recommender_folder("mlp"))
     frame = knowledge.read_meta_dataset()
     chosen = [*served.past.task_ids[:12]]
-    meta = build_meta_dataset(
-        frame.loc[frame["task_id"].isin(chosen) & (frame["strategy"] == "sobol")], learner.space, "mlp"
+    meta = History.from_frame(
+        frame.loc[frame["task_id"].isin(chosen) & (frame["strategy"] == "sobol")], space=learner.space, learner="mlp"
     )
     return knowledge, served, meta.shared()
 
@@ -105,8 +106,8 @@ def test_before_the_first_champion_the_shipped_recommender_is_the_incumbent(pipe
     assert (found.name, found.note) == ("shipped", "")
     assert set(found.regret["task_id"]) == set(meta.task_ids)
     # A task of which the rows are others may be a relative of one that was trained on: nobody knows.
-    changed = catalogue.assign(sha256=catalogue["sha256"].where(catalogue["task_id"] != meta.task_ids[0], "0" * 64))
-    changed.to_parquet(pipeline.store.catalogue_path)
+    altered = catalogue.assign(sha256=catalogue["sha256"].where(catalogue["task_id"] != meta.task_ids[0], "0" * 64))
+    altered.to_parquet(pipeline.store.catalogue_path)
     fewer = find_incumbent(pipeline, meta, 1).regret
     assert set(fewer["task_id"]) == set(meta.task_ids[1:])
     kept = found.regret.loc[found.regret["task_id"] != meta.task_ids[0]].reset_index(drop=True)
@@ -120,5 +121,6 @@ def test_where_the_shipped_recommender_cannot_be_compared_honestly_the_reason_is
     assert "of only 0 tasks it is known whether it was trained on a relative" in found.note
     short = Pipeline(pipeline.settings.model_copy(update={"fidelity_epochs": 2}))
     assert "these are of 2" in find_incumbent(short, meta, 1).note
-    other = replace(meta, configuration_ids=tuple(f"other_{i}" for i in range(len(meta.configuration_ids))))
+    drawn = meta.space.from_unit(np.random.default_rng(0).random((len(meta.configurations), len(meta.space.names))))
+    other = changed(meta, configurations=tuple(drawn))
     assert "other configurations" in find_incumbent(pipeline, other, 1).note

@@ -4,8 +4,8 @@ The bucket is one of moto's server, which speaks S3's protocol over HTTP; the ho
 SSH and SFTP and lets one key in.
 """
 
-import json
 import asyncio
+import json
 import shutil
 import subprocess
 import sys

@@ -11,16 +11,15 @@ import time
 
 import numpy as np
 
+from metaflow_hpo.history import History, TaskTrials
 from metaflow_hpo.recommend.adaptive import AdaptiveRecommender
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.space import Float, SearchSpace
-from metaflow_hpo.surrogate.past_tasks import History
-from metaflow_hpo.surrogate.trial_table import TaskTrials, TrialTable
 
 TRIALS, DIMENSIONS, META_FEATURES, PICKS = 200, 6, 12, 25
 
 
-def make_table(tasks: int, *, shared: bool, seed: int = 0) -> TrialTable:
+def make_table(tasks: int, *, shared: bool, seed: int = 0) -> History:
     """Quadratic bowls whose optimum follows the meta-features, with noise."""
     rng = np.random.default_rng(seed)
     space = SearchSpace(tuple(Float(f"x{d}", 0.0, 1.0, 0.5) for d in range(DIMENSIONS)))
@@ -36,7 +35,7 @@ def make_table(tasks: int, *, shared: bool, seed: int = 0) -> TrialTable:
         found.append(TaskTrials(f"task_{t:05d}", f"task_{t:05d}", features, positions, performance, missing, missing))
     configurations = tuple(space.decode(points))
     names = tuple(f"mf_{m}" for m in range(META_FEATURES))
-    return TrialTable(space, configurations, points, names, tuple(found), ())
+    return History(space, configurations, points, names, tuple(found), ())
 
 
 def measure(tasks: int, *, shared: bool) -> dict[str, float]:
@@ -44,7 +43,7 @@ def measure(tasks: int, *, shared: bool) -> dict[str, float]:
     table = make_table(tasks + 1, shared=shared)
     new = table.tasks[-1]
     started = time.process_time()
-    past = History.of(table).seen_from(np.arange(tasks), new.positions)
+    past = table.past_tasks(np.arange(tasks), new.positions)
     seen = time.process_time()
     pick = AdaptiveRecommender.fit(past).start(new.meta_features, 0)
     fitted = time.process_time()

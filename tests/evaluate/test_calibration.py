@@ -13,9 +13,10 @@ from metaflow_hpo.evaluate.calibration import (
     summarise_coverage,
     with_observed,
 )
+from metaflow_hpo.history import History
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.table_recommender import TableRecommender
-from metaflow_hpo.surrogate.trial_table import build_trial_table
+from tests.conftest import changed
 
 
 def test_the_scale_is_the_raised_quantile_over_tasks():
@@ -60,7 +61,7 @@ def test_a_single_fold_has_no_interval_of_others():
 def test_scores_are_the_errors_of_the_network_that_never_saw_the_family(meta, surrogate):
     scores = nonconformity(meta, surrogate, {"task_02": [3, 0, 7]})
     network = surrogate.fold_of_family["family_02"]
-    prediction = surrogate.predict(meta.meta_features[[2]], meta.encoded, [network])
+    prediction = surrogate.predict(meta.meta_features[[2]], meta.points, [network])
     shown = expect_performance(prediction.mean[0], prediction.spread[0])
     expected = np.abs(meta.performance[2] - shown) / prediction.spread[0]
     assert set(scores) == {"task_02"}
@@ -74,8 +75,8 @@ def test_replayed_scores_do_not_depend_on_what_others_of_the_family_are_worth(me
     twins = replace(surrogate, fold_of_family=fold)
     performance = meta.performance.copy()
     performance[1] = performance[1, ::-1]
-    one = measure_adaptive(replace(meta, families=families), twins, 0.5, counts=(0, 3))
-    other = measure_adaptive(replace(meta, families=families, performance=performance), twins, 0.5, counts=(0, 3))
+    one = measure_adaptive(changed(meta, families=families), twins, 0.5, counts=(0, 3))
+    other = measure_adaptive(changed(meta, families=families, performance=performance), twins, 0.5, counts=(0, 3))
     for n in (0, 3):
         assert one[n]["task_00"].shape == (5,)
         np.testing.assert_array_equal(one[n]["task_00"], other[n]["task_00"])
@@ -101,9 +102,9 @@ def test_intervals_of_a_long_table_are_fitted_on_a_part_of_it(monkeypatch):
     ]
     table = pd.DataFrame(lines)
     monkeypatch.setattr(calibration, "MAX_PAST", 8)
-    found = fit_table_interval(TableRecommender.fit(build_trial_table(table)))
+    found = fit_table_interval(TableRecommender.fit(History.from_frame(table)))
     part = table.loc[table["task_id"].isin([f"t{t:02d}" for t in np.linspace(0, 23, 8).round().astype(int)])]
-    assert found == fit_table_interval(TableRecommender.fit(build_trial_table(part)))
+    assert found == fit_table_interval(TableRecommender.fit(History.from_frame(part)))
 
 
 def test_the_interval_of_a_table_is_not_fitted_on_what_relatives_of_a_task_gave(forty_tasks):
@@ -116,7 +117,7 @@ def test_the_interval_of_a_table_is_not_fitted_on_what_relatives_of_a_task_gave(
         frame = pd.DataFrame(lines)
         # The first task alone is replayed; the second one is its twin, the third is not.
         frame.loc[frame["task_id"] == spoiled, "performance"] *= -1.0
-        return fit_table_interval(TableRecommender.fit(build_trial_table(frame)), max_tasks=1)
+        return fit_table_interval(TableRecommender.fit(History.from_frame(frame)), max_tasks=1)
 
     assert fit("task_01") == fit("nothing")
     assert fit("task_02") != fit("nothing")
@@ -124,5 +125,5 @@ def test_the_interval_of_a_table_is_not_fitted_on_what_relatives_of_a_task_gave(
 
 def test_a_table_of_too_few_configurations_keeps_the_plain_interval():
     lines = [{"task_id": f"t{t}", "hp_x": x, "performance": abs(x - t / 3)} for t in range(3) for x in (0.0, 0.5, 1.0)]
-    recommender = TableRecommender.fit(build_trial_table(pd.DataFrame(lines)))
+    recommender = TableRecommender.fit(History.from_frame(pd.DataFrame(lines)))
     assert fit_table_interval(recommender) == IntervalScale()

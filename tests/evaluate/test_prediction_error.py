@@ -1,10 +1,9 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from metaflow_hpo.evaluate.prediction_error import measure_prediction_error, summarise_prediction_error
 from metaflow_hpo.recommend.interval import expect_performance
+from tests.conftest import changed
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +13,7 @@ def table(meta, surrogate):
 
 def test_the_error_is_that_of_the_network_that_never_saw_the_family(meta, surrogate, table):
     line = table.set_index("task_id").loc["task_03"]
-    asked = surrogate.predict(meta.meta_features[[3]], meta.encoded, surrogate.networks_blind_to("family_03"))
+    asked = surrogate.predict(meta.meta_features[[3]], meta.points, surrogate.networks_blind_to("family_03"))
     expected = expect_performance(asked.mean[0], asked.spread[0])
     errors = np.abs(expected - meta.performance[3])
     assert line["everything"] == pytest.approx(errors.mean())
@@ -39,6 +38,6 @@ def test_the_summary_is_over_tasks(table):
 def test_what_a_family_reached_changes_its_error_but_not_what_is_expected_of_it(meta, surrogate, table):
     performance = meta.performance.copy()
     performance[3] = 0.5 * performance[3]
-    other = measure_prediction_error(replace(meta, performance=performance), surrogate, {"task_03": [2, 0]})
+    other = measure_prediction_error(changed(meta, performance=performance), surrogate, {"task_03": [2, 0]})
     assert other["predicted"].tolist() == table["predicted"].tolist()[:1]
     assert other["recommended"].tolist() != table["recommended"].tolist()[:1]

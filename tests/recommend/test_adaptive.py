@@ -3,16 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from metaflow_hpo.collect.strategies.registry import make_strategy
+from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.recommend.adaptive import OWN, TABLE, AdaptiveRecommender
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.sequential import Observed, place
-from metaflow_hpo.surrogate.past_tasks import see_core
+from tests.conftest import changed
 
 
 def begin(meta, t, **options):
     """Begin task t with a recommender that does not know it."""
     others = [other for other in range(len(meta.task_ids)) if other != t]
-    return AdaptiveRecommender.fit(see_core(meta.subset(others)), OWN).begin(meta.meta_features[t], **options)
+    return AdaptiveRecommender.fit(meta.subset(others).past_tasks(), OWN).begin(meta.meta_features[t], **options)
 
 
 def search(task, performance, count):
@@ -60,8 +62,8 @@ def test_several_are_distinct_and_none_is_tried_or_pending(meta, trials):
 def test_the_order_of_past_tasks_changes_nothing(meta):
     order = np.random.default_rng(0).permutation(11)
     observed = search(begin(meta, 11), meta.performance[11], 6)
-    one = AdaptiveRecommender.fit(see_core(meta.subset(range(11)))).begin(meta.meta_features[11])
-    other = AdaptiveRecommender.fit(see_core(meta.subset(order))).begin(meta.meta_features[11])
+    one = AdaptiveRecommender.fit(meta.subset(range(11)).past_tasks()).begin(meta.meta_features[11])
+    other = AdaptiveRecommender.fit(meta.subset(order).past_tasks()).begin(meta.meta_features[11])
     assert one.choose(observed, 5) == other.choose(observed, 5)
     np.testing.assert_allclose(one.predict(observed)[0], other.predict(observed)[0], rtol=1e-9)
 
@@ -133,15 +135,6 @@ def test_the_default_is_added_only_where_all_others_are_expected_to_do_worse():
     assert with_default([], mean, 0) == []
 
 
-def test_a_meta_data_set_with_holes_is_filled_from_the_other_tasks(meta):
-    performance = meta.performance.copy()
-    performance[0, 1:5] = np.nan
-    past = see_core(replace(meta, performance=performance))
-    assert np.isfinite(past.scores).all()
-    np.testing.assert_array_equal(past.regret[0, 1:5], 1.0)
-    np.testing.assert_allclose(past.scores[0, 1:5], past.scores[1:, 1:5].mean(axis=0))
-
-
 def test_given_weights_are_those_of_the_portfolio_and_of_the_experts(meta):
     weights = np.full(11, 0.001)
     weights[8] = 0.99
@@ -174,7 +167,7 @@ def two_kinds(forty_tasks):
     features = rng.normal(size=forty_tasks.meta_features.shape)
     rising = np.linspace(0.0, 1.0, len(forty_tasks.configurations))
     performance = np.where(features[:, :1] > 0, rising[::-1], rising) + 0.02 * rng.random((40, len(rising)))
-    return see_core(replace(forty_tasks, meta_features=features, performance=performance))
+    return changed(forty_tasks, meta_features=features, performance=performance).past_tasks()
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -195,18 +188,6 @@ def test_nothing_is_learned_from_meta_features_that_are_not_known(two_kinds):
     blank = np.full(two_kinds.meta_features.shape[1], np.nan)
     np.testing.assert_allclose(recommender.weigh(blank), 1 / 40)
     np.testing.assert_allclose(recommender.begin(np.ones_like(blank), is_novel=True).weights, 1 / 40)
-
-
-@pytest.mark.parametrize("settings", [TABLE, OWN])
-def test_it_is_the_sequential_recommender_that_a_benchmark_replays(two_kinds, settings):
-    recommender = AdaptiveRecommender.fit(two_kinds, settings)
-    row = two_kinds.meta_features[3]
-    pick, task = recommender.start(row, seed=0), recommender.begin(row)
-    observed = Observed.nothing()
-    for _ in range(7):
-        position = pick(observed)
-        assert [position] == task.choose(observed, 1)
-        observed = observed.with_trial(position, float(1.0 - two_kinds.regret[3, position]))
 
 
 def test_a_table_hands_over_to_the_experts_after_two_trials(two_kinds):
@@ -242,13 +223,19 @@ def test_a_table_of_losses_in_the_thousands_is_searched_as_one_of_scores(two_kin
     np.testing.assert_array_equal(*paths)
 
 
-def test_a_benchmark_replays_the_fallback_on_a_task_unlike_all_others_too(two_kinds):
+def test_what_a_benchmark_replays_falls_back_on_a_task_unlike_all_others_too(two_kinds):
     recommender = AdaptiveRecommender.fit(two_kinds)
     near, strange = two_kinds.meta_features[3] + 0.01, two_kinds.meta_features[3] + 1e3
     assert recommender.percentile(near) < 95
     assert recommender.percentile(strange) == 100
     assert recommender.percentile(np.full_like(near, np.nan)) is None
+
+    def first(row):
+        context = StrategyContext(two_kinds.space, past=two_kinds, meta_features=row)
+        (configuration,) = make_strategy("recommended", context).ask(1)
+        return two_kinds.configurations.index(configuration)
+
     even = np.ones(len(two_kinds.regret))
-    assert recommender.start(strange, seed=0)(Observed.nothing()) == select_greedily(two_kinds.regret, even, 1)[0]
+    assert first(strange) == select_greedily(two_kinds.regret, even, 1)[0]
     # Both kinds of tasks count alike: what is best for one of them is not picked, as it is for a task that is known.
-    assert two_kinds.regret[3, recommender.start(near, seed=0)(Observed.nothing())] < 0.1
+    assert two_kinds.regret[3, first(near)] < 0.1

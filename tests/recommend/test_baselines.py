@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -10,6 +8,7 @@ from metaflow_hpo.recommend.baselines import (
     RandomRecommender,
     find_default,
 )
+from tests.conftest import changed
 
 
 def test_the_nearest_past_task_lends_its_order(meta):
@@ -21,7 +20,7 @@ def test_the_nearest_past_task_lends_its_order(meta):
 def test_what_the_nearest_task_never_tried_comes_last(meta):
     performance = meta.performance.copy()
     performance[4, 0] = np.nan
-    order = NearestTaskRecommender.fit(replace(meta, performance=performance)).select(meta.meta_features[4], 24)
+    order = NearestTaskRecommender.fit(changed(meta, performance=performance)).select(meta.meta_features[4], 24)
     assert order[-1] == 0
 
 
@@ -44,10 +43,10 @@ def test_random_search_prefers_no_configuration():
 
 def test_the_default_is_found_wherever_it_stands(meta):
     assert find_default(meta) == 0
-    moved = replace(meta, configurations=(*meta.configurations[1:], meta.configurations[0]))
+    moved = changed(meta, configurations=(*meta.configurations[1:], meta.configurations[0]))
     assert find_default(moved) == 23
 
 
 def test_a_pool_without_the_default_is_refused(meta):
     with pytest.raises(InvalidTableError, match=r"pool of 24 configurations misses the learner's default .*'adam'"):
-        find_default(replace(meta, configurations=(meta.configurations[1],) * 24))
+        find_default(changed(meta, configurations=(meta.configurations[1],) * 24))

@@ -1,16 +1,15 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from metaflow_hpo.recommend.novelty import THRESHOLD, Novelty
+from tests.conftest import changed
 
 
 def line_of(meta, families):
     """Return four tasks at 0, 1, 3, 7 on a line, which the other meta-features do not leave."""
     features = np.zeros((4, 4))
     features[:, 0] = [0.0, 1.0, 3.0, 7.0]
-    return replace(meta.subset([0, 1, 2, 3]), meta_features=features, families=families)
+    return changed(meta.subset([0, 1, 2, 3]), meta_features=features, families=families)
 
 
 def test_the_reference_is_the_distance_to_the_nearest_task_of_another_family(meta):

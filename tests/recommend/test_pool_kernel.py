@@ -1,7 +1,6 @@
 import numpy as np
 
 from metaflow_hpo.recommend.pool_kernel import PoolKernel, carry_over
-from metaflow_hpo.surrogate.past_tasks import see_core
 
 
 def test_values_go_with_scores_and_stop_at_the_ends():
@@ -10,7 +9,7 @@ def test_values_go_with_scores_and_stop_at_the_ends():
 
 
 def test_the_pool_stays_as_it_is_and_new_configurations_come_last(meta):
-    past = see_core(meta)
+    past = meta.past_tasks()
     fresh = meta.space.from_unit(np.random.default_rng(0).random((3, 4)))
     extended = PoolKernel.fit(past).extend(fresh)
     for name in ("scores", "deviation", "regret"):
@@ -24,19 +23,8 @@ def test_scores_at_held_out_configurations_follow_the_tasks_own(meta):
     # Tasks peak at different learning rates: their mean over tasks says little, each one's neighbours say much.
     held_out = [3, 9, 14, 20]
     kept = [c for c in range(24) if c not in held_out]
-    part = type(meta)(
-        meta.space,
-        meta.task_ids,
-        meta.families,
-        meta.meta_feature_names,
-        meta.meta_features,
-        tuple(meta.configurations[c] for c in kept),
-        tuple(meta.configuration_ids[c] for c in kept),
-        meta.performance[:, kept],
-        meta.duration[:, kept],
-    )
-    carried = PoolKernel.fit(see_core(part)).extend([meta.configurations[c] for c in held_out])
-    truth = see_core(meta).scores[:, held_out]
+    carried = PoolKernel.fit(meta.on(kept).past_tasks()).extend([meta.configurations[c] for c in held_out])
+    truth = meta.past_tasks().scores[:, held_out]
     error = np.abs(carried.scores[:, 20:] - truth).mean()
     assert error < 0.8 * np.abs(truth - truth.mean(axis=0)).mean()
     assert np.corrcoef(carried.scores[:, 20:].ravel(), truth.ravel())[0, 1] > 0.7

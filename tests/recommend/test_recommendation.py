@@ -13,6 +13,7 @@ from metaflow_hpo.recommend.recommendation import ServedRecommender
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.predict import save_surrogate
+from tests.conftest import changed
 
 
 def described(meta, row):
@@ -60,7 +61,7 @@ def test_the_metric_is_that_of_the_kind_of_task(served, surrogate, meta, known):
     assert served.recommend(known, 1)["recommendations"][0]["performance"]["metric"] == "balanced_accuracy"
     names = ("mf_is_regression", *meta.meta_feature_names[1:])
     renamed = ServedRecommender(
-        replace(surrogate, meta_feature_names=names), replace(meta, meta_feature_names=names), 0.5, IntervalScale()
+        replace(surrogate, meta_feature_names=names), changed(meta, meta_feature_names=names), 0.5, IntervalScale()
     )
     for value, metric in ((1.0, "r2"), (0.0, "balanced_accuracy")):
         row = dict(zip(names, [value, *list(known.values())[1:]], strict=True))
@@ -77,7 +78,7 @@ def test_an_interval_holds_its_mean_and_stays_in_the_range_of_the_metric(served,
 def test_an_interval_is_the_predicted_spread_times_the_conformal_scale(served, surrogate, meta, known):
     row = np.array(list(known.values()))
     order, _ = served.select(row, 3)
-    prediction = surrogate.predict(row[None], meta.encoded)
+    prediction = surrogate.predict(row[None], meta.points)
     expected = expect_performance(prediction.mean[0], prediction.spread[0])
     for c, item in zip(order, served.recommend(known, 3)["recommendations"], strict=True):
         mean, half = expected[c], 1.5 * prediction.spread[0, c]
@@ -129,7 +130,7 @@ def test_the_fallback_answers_as_many_as_asked(served, far):
 
 def test_intervals_of_a_task_unlike_all_others_are_twice_as_wide(served, surrogate, meta, far):
     narrow = ServedRecommender(served.surrogate, served.past, 0.5, IntervalScale(0.8, 0.01))
-    prediction = surrogate.predict(np.full((1, 4), 1e6), meta.encoded)
+    prediction = surrogate.predict(np.full((1, 4), 1e6), meta.points)
     interval = narrow.recommend(far, 1)["recommendations"][0]["performance"]
     mean = expect_performance(prediction.mean[0, [0]], prediction.spread[0, [0]])[0]
     half = 2.0 * 0.01 * prediction.spread[0, 0]
@@ -182,7 +183,7 @@ def test_saving_twice_writes_the_same_bytes(served, served_folder, tmp_path):
 def test_durations_and_performances_that_are_missing_survive_saving(served, meta, known, tmp_path):
     duration = meta.duration.copy()
     duration[0, 0] = np.nan
-    sparse = ServedRecommender(served.surrogate, replace(meta, duration=duration), 0.5, IntervalScale())
+    sparse = ServedRecommender(served.surrogate, changed(meta, duration=duration), 0.5, IntervalScale())
     sparse.save(tmp_path)
     assert ServedRecommender.load(tmp_path).recommend(known) == sparse.recommend(known)
 
@@ -199,18 +200,13 @@ def test_the_order_of_the_meta_features_does_not_matter(served, known):
 
 def test_a_missing_meta_feature_is_named(served, known):
     del known["mf_level"]
-    with pytest.raises(InvalidTableError, match=r"the 4 meta-features .* missing \['mf_level'\], unknown \[\]"):
+    with pytest.raises(InvalidTableError, match=r"the 4 meta-features .* missing 'mf_level'"):
         served.recommend(known)
-
-
-def test_an_unknown_meta_feature_is_named(served, known):
-    with pytest.raises(InvalidTableError, match=r"missing \[\], unknown \['mf_colour'\]"):
-        served.recommend({**known, "mf_colour": 1.0})
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_meta_feature_that_is_not_finite_is_named(served, known, value):
-    with pytest.raises(InvalidTableError, match=r"must be finite numbers; \['mf_noise'\] are not"):
+    with pytest.raises(InvalidTableError, match="must be finite numbers; 'mf_noise' are not"):
         served.recommend({**known, "mf_noise": value})
 
 
@@ -223,5 +219,5 @@ def test_k_outside_the_pool_is_refused(served, known, k):
 def test_a_pool_without_the_default_cannot_be_served(served, meta):
     with pytest.raises(InvalidTableError, match="misses the learner's default"):
         ServedRecommender(
-            served.surrogate, replace(meta, configurations=(meta.configurations[1],) * 24), 0.5, IntervalScale()
+            served.surrogate, changed(meta, configurations=(meta.configurations[1],) * 24), 0.5, IntervalScale()
         )

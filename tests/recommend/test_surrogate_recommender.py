@@ -8,6 +8,7 @@ from metaflow_hpo.recommend.portfolio import task_regret, weigh_by_distance
 from metaflow_hpo.recommend.surrogate_recommender import FOREST_SHARE, SurrogateRecommender
 from metaflow_hpo.recommend.task_distance import StandardDistance
 from metaflow_hpo.recommend.task_forest import TaskForest
+from tests.conftest import changed
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def by_distance(meta, surrogate):
 
 
 def test_without_trust_and_with_equal_meta_features_it_is_the_portfolio(meta, surrogate):
-    alike = replace(meta, meta_features=np.ones_like(meta.meta_features))
+    alike = changed(meta, meta_features=np.ones_like(meta.meta_features))
     recommender = SurrogateRecommender.fit(surrogate, alike, 0.0)
     assert recommender.select(np.ones(4), 24) == PortfolioRecommender.fit(alike).select(np.ones(4), 24)
 
@@ -41,7 +42,7 @@ def test_the_prediction_is_one_more_scenario_that_weighs_as_much_as_it_is_truste
 def test_what_a_past_task_never_tried_is_predicted(meta, surrogate):
     performance = meta.performance.copy()
     performance[3, 7] = np.nan
-    recommender = SurrogateRecommender.fit(surrogate, replace(meta, performance=performance), 0.25)
+    recommender = SurrogateRecommender.fit(surrogate, changed(meta, performance=performance), 0.25)
     regret, _ = recommender.scenarios(meta.meta_features[2])
     assert regret[3, 7] == pytest.approx(recommender.believed_regret(meta.meta_features[2])[7])
 
@@ -72,7 +73,7 @@ def test_the_order_of_past_tasks_changes_nothing(forty_tasks, surrogate):
 
 def test_where_meta_features_tell_nothing_past_tasks_are_weighed_by_distance(forty_tasks, surrogate):
     noise = np.random.default_rng(0).normal(size=(40, 4))
-    recommender = SurrogateRecommender.fit(surrogate, replace(forty_tasks, meta_features=noise), 0.0)
+    recommender = SurrogateRecommender.fit(surrogate, changed(forty_tasks, meta_features=noise), 0.0)
     assert recommender.forest.share == 0
     np.testing.assert_array_equal(
         recommender.similarity(np.zeros(4)), weigh_by_distance(recommender.distance.squared(np.zeros(4)))
@@ -82,7 +83,7 @@ def test_where_meta_features_tell_nothing_past_tasks_are_weighed_by_distance(for
 def test_what_past_tasks_never_tried_does_not_stop_the_forest(forty_tasks, surrogate):
     performance = forty_tasks.performance.copy()
     performance[::3, ::5] = np.nan
-    weights = SurrogateRecommender.fit(surrogate, replace(forty_tasks, performance=performance), 0.0).similarity(
+    weights = SurrogateRecommender.fit(surrogate, changed(forty_tasks, performance=performance), 0.0).similarity(
         np.array([0.2, 0.5, 3.0, 0.0])
     )
     assert weights.sum() == pytest.approx(1.0)
@@ -115,7 +116,7 @@ class _Identity:
 
 def test_the_believed_regret_is_the_distance_to_the_position_believed_best(meta, surrogate):
     recommender = SurrogateRecommender.fit(surrogate, meta, 0.5)
-    positions = surrogate.predict(meta.meta_features[[6]], meta.encoded).positions[:, 0].mean(axis=0)
+    positions = surrogate.predict(meta.meta_features[[6]], meta.points).positions[:, 0].mean(axis=0)
     believed = recommender.believed_regret(meta.meta_features[6])
     np.testing.assert_allclose(believed, positions.max() - positions)
     assert believed.min() == 0.0
@@ -124,6 +125,6 @@ def test_the_believed_regret_is_the_distance_to_the_position_believed_best(meta,
 
 def test_only_the_allowed_networks_are_believed(meta, surrogate):
     row = meta.meta_features[0]
-    positions = surrogate.predict(row[None], meta.encoded, [1]).positions[:, 0].mean(axis=0)
+    positions = surrogate.predict(row[None], meta.points, [1]).positions[:, 0].mean(axis=0)
     believed = SurrogateRecommender.fit(surrogate, meta, 0.5, networks=[1]).believed_regret(row)
     np.testing.assert_allclose(believed, positions.max() - positions)

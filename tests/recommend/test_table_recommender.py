@@ -4,10 +4,10 @@ import pytest
 
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.evaluate.calibration import fit_table_interval
+from metaflow_hpo.history import History
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.recommend.table_recommender import TableRecommender
-from metaflow_hpo.surrogate.trial_table import build_trial_table
 
 
 def make_frame(*, tasks=10, shared=True, meta_features=True):
@@ -28,7 +28,7 @@ def make_frame(*, tasks=10, shared=True, meta_features=True):
 
 
 def fit(frame):
-    table = build_trial_table(frame, lower_is_better=True)
+    table = History.from_frame(frame, lower_is_better=True)
     return TableRecommender.fit(table, lower_is_better=True)
 
 
@@ -128,7 +128,7 @@ def test_a_task_unlike_all_others_gets_the_portfolio_over_all_tasks_and_wider_in
 
 
 def test_a_task_unlike_all_others_gets_the_default_of_a_given_space_first(tmp_path):
-    fitted = TableRecommender.fit(build_trial_table(make_frame(), lower_is_better=True), has_default=True)
+    fitted = TableRecommender.fit(History.from_frame(make_frame(), lower_is_better=True), has_default=True)
     fitted.save(tmp_path)
     for recommender in (fitted, TableRecommender.load(tmp_path)):
         first = recommender.recommend({"mf_at": 400.0, "mf_other": -900.0}, 3)["recommendations"][0]

@@ -9,7 +9,7 @@ from metaflow_hpo.surrogate.anchors import find_anchors
 from metaflow_hpo.surrogate.fit import FitSettings, fit_surrogate
 from metaflow_hpo.surrogate.network import BEYOND, EndsNetwork, NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.splits import split_families
-from tests.conftest import FIT, identical, make_meta_dataset
+from tests.conftest import FIT, changed, identical, make_history
 
 TINY = FitSettings(folds=3, max_epochs=2, members=1, accelerator="cpu", ends_epochs=2)
 
@@ -22,12 +22,12 @@ def tiny(meta, tmp_path_factory):
 def spoil(meta, tasks, *, performance=True, meta_features=True):
     """Return the meta-data set with other outcomes (and descriptions) of some tasks."""
     rng = np.random.default_rng(99)
-    changed = {name: getattr(meta, name).copy() for name in ("performance", "meta_features")}
+    spoiled = {name: getattr(meta, name).copy() for name in ("performance", "meta_features")}
     if performance:
-        changed["performance"][tasks] = rng.random((len(tasks), meta.performance.shape[1]))
+        spoiled["performance"][tasks] = rng.random((len(tasks), meta.performance.shape[1]))
     if meta_features:
-        changed["meta_features"][tasks] = 100.0 * rng.normal(size=(len(tasks), meta.meta_features.shape[1]))
-    return replace(meta, **changed)
+        spoiled["meta_features"][tasks] = 100.0 * rng.normal(size=(len(tasks), meta.meta_features.shape[1]))
+    return changed(meta, **spoiled)
 
 
 @pytest.mark.parametrize("j", [0, 1, 2])
@@ -126,14 +126,14 @@ def test_no_task_is_believed_to_be_done_better_than_perfectly_by_more_than_a_lit
 
 def test_the_ends_of_tasks_are_learned_relative_to_their_landmarks(tmp_path):
     rng = np.random.default_rng(5)
-    meta = make_meta_dataset(tasks=40, seed=6)
+    meta = make_history(tasks=40, seed=6)
     landmark = rng.uniform(0.3, 0.9, 40)
     performance = (landmark - 0.1)[:, None] * rng.random((40, len(meta.configurations)))
     performance[:, 0], performance[:, 1] = landmark - 0.1, 0.05
     performance = np.maximum(performance, 0.05)
     features = np.column_stack([landmark, np.ones(40), rng.normal(size=40)])
     names = ("mf_landmark_linear", "mf_is_regression", "mf_noise")
-    described = replace(meta, performance=performance, meta_features=features, meta_feature_names=names)
+    described = changed(meta, performance=performance, meta_features=features, meta_feature_names=names)
     surrogate, _ = fit_surrogate(described, "mlp", replace(FIT, ends_epochs=200, max_epochs=1), tmp_path)
     errors = []
     for t, family in enumerate(described.families):

@@ -1,14 +1,12 @@
 """An incremental fit: new tasks reach the networks that may see them, and no network ever sees its own families."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from metaflow_hpo.surrogate.fit import FitSettings, WarmStart, fit_surrogate
 from metaflow_hpo.surrogate.splits import assign_folds, extend_folds, split_families
-from tests.conftest import identical
+from tests.conftest import changed, identical
 
 TINY = FitSettings(
     folds=3,
@@ -65,7 +63,7 @@ def test_a_network_trained_on_has_never_seen_the_families_of_its_fold(meta, twic
     performance, features = meta.performance.copy(), meta.meta_features.copy()
     performance[hidden] = rng.random((len(hidden), performance.shape[1]))
     features[hidden] = 100.0 * rng.normal(size=(len(hidden), features.shape[1]))
-    _, other, _ = fit_twice(replace(meta, performance=performance, meta_features=features), tmp_path)
+    _, other, _ = fit_twice(changed(meta, performance=performance, meta_features=features), tmp_path)
     assert identical(second, other, j)
     # The same change must reach a network that was trained on these families, or this test would show nothing.
     assert not identical(second, other, (j + 1) % 3)

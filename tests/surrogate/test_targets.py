@@ -1,9 +1,9 @@
-from dataclasses import replace
-
 import numpy as np
 from scipy.stats import norm
 
-from metaflow_hpo.surrogate.targets import CLIP, Standardiser, make_rows, make_task_rows, rank_scores
+from metaflow_hpo.past_tasks import rank_scores
+from metaflow_hpo.surrogate.targets import CLIP, Standardiser, make_rows, make_task_rows
+from tests.conftest import changed
 
 
 def test_rank_scores_are_half_copula_and_half_z_score():
@@ -55,11 +55,11 @@ def test_rows_are_the_known_cells(meta):
     performance = meta.performance.copy()
     performance[0, 1:] = np.nan
     performance[1, 0] = np.nan
-    sparse = replace(meta, performance=performance)
+    sparse = changed(meta, performance=performance)
     rows = make_rows(sparse, Standardiser.fit(meta.meta_features))
     assert len(rows.task) == np.isfinite(performance).sum()
     assert (rows.task == 0).sum() == 1
-    np.testing.assert_array_equal(rows.encoded[rows.task == 1], meta.encoded[1:])
+    np.testing.assert_array_equal(rows.encoded[rows.task == 1], meta.points[1:])
     second = rows.task == 2
     assert rows.position[second].min() == 0.0
     assert rows.position[second].max() == 1.0
@@ -68,7 +68,7 @@ def test_rows_are_the_known_cells(meta):
 def test_a_row_of_a_task_has_its_worst_and_best_known_performance(meta):
     performance = meta.performance.copy()
     performance[0, 1:] = np.nan
-    rows = make_task_rows(replace(meta, performance=performance), Standardiser.fit(meta.meta_features))
+    rows = make_task_rows(changed(meta, performance=performance), Standardiser.fit(meta.meta_features))
     assert rows.ends.shape == rows.anchors.shape == (12, 2)
     assert rows.ends[0].tolist() == [performance[0, 0], performance[0, 0]]
     assert rows.ends[2].tolist() == [performance[2].min(), performance[2].max()]

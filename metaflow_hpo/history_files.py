@@ -1,0 +1,68 @@
+"""Files of histories: one line a configuration on a task, and what the lines cannot say: the space, the direction."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
+from metaflow_hpo.modalities.table.files.tables import read_table
+
+_KEY = b"metaflow_hpo.history"
+
+
+def write_trials(path: Path, frame: pd.DataFrame, said: Mapping[str, Any]) -> None:
+    """Write a table of trials and what is said of it.
+
+    Args:
+        path: `.parquet`, which holds both; or `.csv`, with what is said in `<path>.json` beside it.
+        frame: The trials.
+        said: JSON-ready.
+
+    Raises:
+        InvalidTableError: If the ending is another one.
+    """
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(said).encode()}), path)
+    elif path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+        _beside(path).write_text(json.dumps(said, indent=1))
+    else:
+        raise InvalidTableError(f"Expected a name that ends in .parquet or .csv; got {path.name}. Choose another one.")
+
+
+def read_trials(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return a table of trials, and what `write_trials` has said of it; nothing of any other.
+
+    Raises:
+        InvalidTableError: If the file is missing, damaged or no table.
+    """
+    try:
+        frame = read_table(path)
+    except InvalidTaskError as error:
+        raise InvalidTableError(str(error)) from error
+    return frame, _read_said(path)
+
+
+def _read_said(path: Path) -> dict[str, Any]:
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        text = (pq.read_schema(path).metadata or {}).get(_KEY)
+    else:
+        text = _beside(path).read_bytes() if _beside(path).is_file() else None
+    try:
+        said = {} if text is None else json.loads(text)
+    except ValueError as error:
+        raise InvalidTableError(f"Expected what was said of {path.name} as JSON; {error}. Write it again.") from error
+    return dict(said) if isinstance(said, dict) else {}
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")

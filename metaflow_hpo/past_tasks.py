@@ -1,0 +1,193 @@
+"""Past tasks as seen from one pool of configurations: scores, their uncertainty, regrets (`History.past_tasks`)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, rankdata
+
+from metaflow_hpo.gaussian_process import GaussianProcess
+from metaflow_hpo.space import Array, Configuration, SearchSpace
+
+IntArray = NDArray[np.int64]
+
+_Learned = TypeVar("_Learned")
+
+MAX_FITTED_TRIALS = 300
+"""Trials of a task that its process is conditioned on; the others of a longer task are spread evenly away."""
+
+
+@dataclass(frozen=True)
+class PastTasks:
+    """Past tasks on a pool of P configurations.
+
+    Attributes:
+        space: Search space of the configurations.
+        configurations: `(P,)` the pool.
+        points: `(P, D)` the same, encoded.
+        scores: `(T, P)` half normal scores, half z-scores of each task; higher is better.
+        deviation: `(T, P)` how unsure a filled-in score is; 0 where it was tried.
+        regret: `(T, P)` normalised regret in [0, 1].
+        scale: `(T,)` performance per unit of score.
+        meta_features: `(T, M)` raw, NaN where not known.
+        trials: `(T,)` each task's own (points, scores), whether in the pool or not.
+        default: Position in the pool of the configuration nearest to the space's default.
+        families: `(T,)` families of the tasks.
+    """
+
+    space: SearchSpace
+    configurations: tuple[Configuration, ...]
+    points: Array
+    scores: Array
+    deviation: Array
+    regret: Array
+    scale: Array
+    meta_features: Array
+    trials: tuple[tuple[Array, Array], ...]
+    default: int
+    families: tuple[str, ...]
+    _learned: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether every past task tried every configuration of the pool."""
+        return not self.deviation.any()
+
+    def learn(self, fit: "Callable[[PastTasks], _Learned]") -> "_Learned":
+        """Return what a function learns from these tasks; it is called once, for however many new tasks."""
+        if fit not in self._learned:
+            self._learned[fit] = fit(self)
+        learned: _Learned = self._learned[fit]
+        return learned
+
+
+@dataclass
+class ScoredTrials:
+    """One task's own trials, scored among themselves: what fills in the configurations that it never tried.
+
+    Nothing of another task enters here.
+
+    Attributes:
+        points: `(N, D)` encoded configurations, all that were tried.
+        positions: `(N,)` their positions in the history, ascending.
+        performance: `(N,)` higher is better.
+        scores: `(N,)` rank scores.
+    """
+
+    points: Array
+    positions: IntArray
+    performance: Array
+    scores: Array
+    _process: GaussianProcess | None = None
+
+    @classmethod
+    def of(cls, points: Array, positions: IntArray, performance: Array) -> "ScoredTrials":
+        """Score the trials."""
+        return cls(points, positions, performance, rank_scores(performance[None, :])[0])
+
+    @property
+    def scale(self) -> float:
+        """Performance per unit of score: the least-squares slope, above 0."""
+        centred = self.scores - self.scores.mean()
+        return max(float(centred @ self.performance / max(float(centred @ centred), 1e-12)), 1e-12)
+
+    def past_tasks(self, pool: IntArray, points: Array) -> tuple[Array, Array, Array]:
+        """Return score, deviation and performance `(P,)` on a pool.
+
+        Where a configuration was never tried, a Gaussian process on the task's own trials fills the cell and says how
+        sure it is.
+
+        Args:
+            pool: `(P,)` positions in the history.
+            points: `(P, D)` the same, encoded.
+        """
+        at = np.minimum(np.searchsorted(self.positions, pool), len(self.positions) - 1)
+        tried = self.positions[at] == pool
+        score, performance, deviation = self.scores[at], self.performance[at], np.zeros(len(pool))
+        if not tried.all():
+            score[~tried], deviation[~tried] = self._fit().predict(points[~tried])
+            order = np.argsort(self.scores, kind="stable")
+            # A filled-in score is worth the performance that the task's own trials have at that score.
+            performance[~tried] = np.interp(score[~tried], self.scores[order], self.performance[order])
+        return score, deviation, performance
+
+    def _fit(self) -> GaussianProcess:
+        if self._process is None:
+            count = min(len(self.positions), MAX_FITTED_TRIALS)
+            kept = np.linspace(0, len(self.positions) - 1, count).round().astype(np.int64)
+            self._process = GaussianProcess.fit(self.points[kept], self.scores[kept])
+        return self._process
+
+
+def see_tasks(
+    space: SearchSpace,
+    configurations: Sequence[Configuration],
+    points: Array,
+    pool: IntArray,
+    trials: Sequence[ScoredTrials],
+    meta_features: Array,
+    families: Sequence[str],
+) -> PastTasks:
+    """Return tasks as seen from a pool.
+
+    Args:
+        space: The search space.
+        configurations: `(P,)` the pool.
+        points: `(P, D)` the same, encoded.
+        pool: `(P,)` their positions in the history.
+        trials: `(T,)` each task's own.
+        meta_features: `(T, M)` raw, NaN where not known.
+        families: `(T,)` their families.
+    """
+    scores, deviation, performance = (
+        np.stack(part) for part in zip(*(task.past_tasks(pool, points) for task in trials), strict=True)
+    )
+    best = np.array([task.performance.max() for task in trials])[:, None]
+    worst = np.array([task.performance.min() for task in trials])[:, None]
+    span = best - worst
+    return PastTasks(
+        space=space,
+        configurations=tuple(configurations),
+        points=points,
+        scores=scores,
+        deviation=deviation,
+        regret=np.clip((best - performance) / np.where(span > 0, span, 1.0), 0.0, 1.0),
+        scale=np.array([task.scale for task in trials]),
+        meta_features=meta_features,
+        trials=tuple((task.points, task.scores) for task in trials),
+        default=find_default(space, points),
+        families=tuple(families),
+    )
+
+
+def find_default(space: SearchSpace, points: Array) -> int:
+    """Return the position of the configuration `(P, D)` nearest to the space's default."""
+    return int(np.argmin(((points - space.encode([space.default])[0]) ** 2).sum(axis=1)))
+
+
+def rank_scores(performance: Array) -> Array:
+    """Return half normal scores of the ranks, half z-scores, row by row.
+
+    Args:
+        performance: `(T, C)`, NaN where never tried.
+
+    Returns:
+        `(T, C)`; the ranks stretch the crowded top where regret is decided, the z-scores keep distances.
+
+    References:
+        Salinas, Shen, Perrone 2020, A quantile-based approach for hyperparameter transfer learning (the copula part).
+    """
+    result = np.full(performance.shape, np.nan)
+    for t, row in enumerate(performance):
+        known = np.isfinite(row)
+        values = row[known]
+        if values.size == 0:
+            continue
+        copula = norm.ppf((rankdata(values) - 0.5) / values.size)
+        # The deviation of equal numbers is not exactly 0, and dividing by it would make a z-score of rounding.
+        distinct = values.max() > values.min()
+        z = np.clip((values - values.mean()) / values.std(), -3, 3) if distinct else np.zeros_like(values)
+        result[t, known] = 0.5 * copula + 0.5 * z
+    return result
