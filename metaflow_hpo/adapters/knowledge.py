@@ -32,8 +32,6 @@ CURVE_TOLERANCE = 2.0**-11
 
 _REMEDY = "The shipped knowledge is damaged: install metaflow-hpo again."
 _SHOWN = 5
-_NEEDED = ("files", "recommenders", "package_version", "tasks", "families", "trials", "learners", "meta_dataset_md5")
-"""What the provenance says at least."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Knowledge:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """What it is and where it came from: counts, versions, settings, cost, the md5 of each file."""
-        return read_record(self.folder / PROVENANCE_FILE, _NEEDED, remedy=_REMEDY)
+        return read_record(self.folder / PROVENANCE_FILE, ["recommenders"], remedy=_REMEDY)
 
     @property
     def version(self) -> str:
