@@ -1,16 +1,16 @@
 """Append-only files of records: the trials of a running search, outcomes, deliveries.
 
-What `append` has returned for is on the disk; a last line that a crash cut short is dropped on the next read.
+What `append` has returned for is on the disk; a last line that a crash cut short is left out by whoever reads.
 """
 
 import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Journal:
             sync_folder(self.path.parent)
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all records, oldest first; a last line that a crash cut short is dropped and cut off the file.
+        """Return all records, oldest first; a last line that is not whole is left out.
 
         Raises:
             InvalidTableError: If a line before the last is not a JSON object, or any is not what was written.
@@ -63,30 +63,18 @@ class Journal:
             if record is not None and _is_as_written(line):
                 record.pop("crc32", None)
                 records.append(record)
-            elif record is None and number == len(lines):
-                self._cut_last(line)
-            else:
+            elif record is not None or number < len(lines):
                 raise InvalidTableError(
                     f"{self.path}: expected a JSON object, as it was written, on line {number} of {len(lines)}; found "
                     f"{line[:80]!r}. Delete that line to lose one record, or the file to begin again."
                 )
         return records
 
-    def _cut_last(self, line: bytes) -> None:
-        """Cut an unfinished last line off, unless another process has finished it, or the folder is read-only."""
-        if not os.access(self.path, os.W_OK):
-            return
-        with suppress(FileNotFoundError), self._open_alone("rb+") as file:
-            if file.seek(0, os.SEEK_END) >= len(line):
-                file.seek(-len(line), os.SEEK_END)
-                if file.read() == line:
-                    file.truncate(file.tell() - len(line))
-
     @contextmanager
-    def _open_alone(self, mode: Literal["ab+", "rb+"] = "ab+") -> Iterator[BinaryIO]:
+    def _open_alone(self) -> Iterator[BinaryIO]:
         """Open the file for one process at a time; one that was removed meanwhile is opened anew."""
         while True:
-            with self.path.open(mode) as file:
+            with self.path.open("ab+") as file:
                 _lock(file.fileno())
                 if _is_still(file.fileno(), self.path):
                     yield file

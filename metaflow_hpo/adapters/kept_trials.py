@@ -4,6 +4,7 @@ A search appends every finished trial to a journal, so that a kill at any moment
 is done they move into a table. Searches that run at once share both: what is written is joined with what is there.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +13,16 @@ import pandas as pd
 
 from metaflow_hpo.adapters.files import locked, read_frame, write_frame
 from metaflow_hpo.adapters.journal import Journal
-from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
-from metaflow_hpo.learners.learner import Learner
+from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.registry import get_learner
-from metaflow_hpo.space import SearchSpace
-from metaflow_hpo.tables import frame_to_trials, record_to_trial, trial_to_record, trials_to_frame, validate_trials
+from metaflow_hpo.tables import (
+    CONFIGURATION,
+    frame_to_trials,
+    record_to_trial,
+    trial_to_record,
+    trials_to_frame,
+    validate_trials,
+)
 from metaflow_hpo.task import Task
 from metaflow_hpo.trial import Trial
 
@@ -41,17 +47,11 @@ class KeptTrials:
         name = f"{task.sha256[:_DIGITS]}.parquet"
         return next(iter(sorted(self.folder.glob(f"*-{name}"))), self.folder / f"{task.task_id}-{name}")
 
-    def read_trials(self, task: Task, learner: Learner | None = None) -> list[Trial]:
-        """Return the trials of a task, those of an interrupted search included.
-
-        Args:
-            task: The task.
-            learner: A learner that cannot be found by its name; trials of others that cannot be are left out.
-        """
+    def read_trials(self, task: Task) -> list[Trial]:
+        """Return the trials of a task, of all learners, those of an interrupted search included."""
         # A table that an older version named by the task alone may hold other rows.
         paths = [self.path(task), self.folder / f"{task.task_id}.parquet"]
-        tables = [read_table(path, task, learner) for path in paths]
-        return join([], *tables, self.read_journal(task))
+        return join([], *(read_table(path, task) for path in paths), self.read_journal(task))
 
     def read_journal(self, task: Task) -> list[Trial]:
         """Return the trials that wait to become part of a table."""
@@ -66,11 +66,10 @@ class KeptTrials:
         """Tell whether trials of a task wait to become part of its table."""
         return self._journal(task).path.is_file()
 
-    def write_trials(self, task: Task, trials: Sequence[Trial], known: Sequence[Trial] = ()) -> pd.DataFrame:
-        """Write the table: `trials`, then those known from other searches, then what others have added meanwhile."""
+    def write_trials(self, task: Task, trials: Sequence[Trial]) -> pd.DataFrame:
+        """Write the table: these trials, then those that are kept of other searches, whoever has added them."""
         with locked(self.folder):
-            others = read_others(self.path(task))
-            frame = to_frame(task, join(trials, self.read_trials(task), known), others)
+            frame = to_frame(task, join(trials, self.read_trials(task)))
             write_frame(self.path(task), frame)
             self._journal(task).remove()
         return frame
@@ -89,38 +88,34 @@ class KeptTrials:
         return Journal(self.folder / f".{task.sha256[:_DIGITS]}.journal.jsonl")
 
 
-def read_table(path: Path, task: Task, learner: Learner | None = None) -> list[Trial]:
+def read_table(path: Path, task: Task) -> list[Trial]:
     """Return the trials that a table holds of a task; none where there is no table, or one of other rows.
 
     Raises:
         InvalidTableError: If it is damaged.
     """
-    frame = _read(path)
-    if frame is None or set(frame[SHA256]) != {task.sha256}:
+    if not path.is_file():
+        return []
+    frame = read_frame(path, remedy=_REMEDY)
+    missing = [name for name in ("learner", SHA256) if name not in frame.columns]
+    if missing:
+        raise InvalidTableError(f"Expected trials in {path}; the columns {missing} are missing. {_REMEDY}")
+    if set(frame[SHA256]) != {task.sha256}:
         return []
     trials: list[Trial] = []
     for name, rows in frame.drop(columns=[SHA256]).groupby("learner", sort=False):
-        space = _find_space(str(name), learner)
-        trials += [] if space is None else frame_to_trials(rows, space)
+        # Tables of before there were learners of others do not hold configurations as a whole.
+        space = None if CONFIGURATION in rows.columns else get_learner(str(name)).space
+        trials += frame_to_trials(rows, space)
     return [_named_by(trial, task) for trial in trials]
 
 
-def read_others(path: Path) -> pd.DataFrame | None:
-    """Return the lines of a table by learners that cannot be found by their names; None where there are none."""
-    frame = _read(path)
-    if frame is None:
-        return None
-    strange = {name for name in frame["learner"].unique() if _find_space(str(name)) is None}
-    return frame.loc[frame["learner"].isin(strange)] if strange else None
-
-
-def to_frame(task: Task, trials: Sequence[Trial], others: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return the table of a task's trials, checked, and below them lines of `read_others` that are not among them."""
-    frame = validate_trials(trials_to_frame(trials)).assign(**{SHA256: task.sha256})
-    if others is None:
-        return frame
-    missing = others.loc[~others["learner"].isin(frame["learner"].unique())]
-    return frame if missing.empty else pd.concat([frame, missing], ignore_index=True)
+def to_frame(task: Task, trials: Sequence[Trial]) -> pd.DataFrame:
+    """Return the table of a task's trials, checked."""
+    frame = validate_trials(trials_to_frame(trials))
+    whole = [json.dumps(dict(trial.configuration)) for trial in trials]
+    frame[CONFIGURATION], frame[SHA256] = pd.Series(whole, dtype="str"), task.sha256
+    return frame
 
 
 def join(trials: Sequence[Trial], *earlier: Iterable[Trial]) -> list[Trial]:
@@ -131,25 +126,6 @@ def join(trials: Sequence[Trial], *earlier: Iterable[Trial]) -> list[Trial]:
     keys = {trial.key for trial in trials}
     others = {trial.key: trial for known in earlier for trial in known if trial.key not in keys}
     return [*trials, *others.values()]
-
-
-def _read(path: Path) -> pd.DataFrame | None:
-    if not path.is_file():
-        return None
-    frame = read_frame(path, remedy=_REMEDY)
-    missing = [name for name in ("learner", SHA256) if name not in frame.columns]
-    if missing:
-        raise InvalidTableError(f"Expected trials in {path}; the columns {missing} are missing. {_REMEDY}")
-    return frame
-
-
-def _find_space(name: str, learner: Learner | None = None) -> SearchSpace | None:
-    if learner is not None and learner.name == name:
-        return learner.space
-    try:
-        return get_learner(name).space
-    except MetaflowHPOError:
-        return None
 
 
 def _named_by(trial: Trial, task: Task) -> Trial:

@@ -15,7 +15,7 @@ from metaflow_hpo.adapters.files import (
     write_frame,
     write_json,
 )
-from metaflow_hpo.adapters.kept_trials import SHA256, KeptTrials, join, read_others, read_table, to_frame
+from metaflow_hpo.adapters.kept_trials import SHA256, KeptTrials, join, read_table, to_frame
 from metaflow_hpo.errors import UnknownTaskError
 from metaflow_hpo.modalities.registry import get_modality
 from metaflow_hpo.tables import (
@@ -160,12 +160,12 @@ class DataStore:
         """Keep a finished trial before the search goes on."""
         self._kept.append_trial(task, trial)
 
-    def write_trials(self, task: Task, trials: Sequence[Trial], known: Sequence[Trial] = ()) -> pd.DataFrame:
-        """Write the finished table: `trials`, then those known from other searches; of other rows, it is kept aside."""
+    def write_trials(self, task: Task, trials: Sequence[Trial]) -> pd.DataFrame:
+        """Write the finished table: `trials`, then those of other searches; one of other rows is kept aside."""
         path = self.search_results_path(task.task_id)
         with locked(self._kept.folder):
             self._keep_aside(path, task)
-            frame = to_frame(task, join(trials, self.read_trials(task), known), read_others(path))
+            frame = to_frame(task, join(trials, self.read_trials(task)))
             write_frame(path, frame)
             self._kept.drop(task)
         return frame
