@@ -5,10 +5,10 @@ one is left out; the highest fidelity of the learner counts; repetitions of a co
 tell how much luck there is in one trial.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,21 +22,10 @@ from metaflow_hpo.tables import HP_PREFIX, META_PREFIX, read_configuration
 
 FIDELITY_PREFIX = "fidelity_"
 TRIAL_ID = "trial_id"
-KNOWN_STATUSES = {
-    "ok": "ok",
-    "complete": "ok",
-    "completed": "ok",
-    "finished": "ok",
-    "done": "ok",
-    "terminated": "ok",
-    "success": "ok",
-    "failed": "failed",
-    "fail": "failed",
-    "crashed": "failed",
-    "killed": "failed",
-    "error": "failed",
-    "stopped": "stopped",
-    "pruned": "stopped",
+KNOWN_STATUSES: Mapping[str, Literal["ok", "failed", "stopped"]] = {
+    **dict.fromkeys(("ok", "complete", "completed", "finished", "done", "terminated", "success", "succeeded"), "ok"),
+    **dict.fromkeys(("failed", "fail", "crashed", "killed", "error", "errored", "invalid", "abandoned"), "failed"),
+    **dict.fromkeys(("stopped", "pruned", "early_stopped", "preempted"), "stopped"),
 }
 """What tools call the outcome of a trial, in lower case, by what it is called here."""
 _OPTIONAL = ("test_performance", "duration_s")

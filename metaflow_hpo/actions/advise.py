@@ -64,7 +64,7 @@ def read_observed(path: Path, learner: str, *, finished_only: bool = False) -> "
 
 
 def read_observed_in(path: Path, space: SearchSpace, *, finished_only: bool = False) -> "list[ObservedTrial]":
-    """Read a person's own trials: a table with `performance` and `hp_<name>` columns.
+    """Read a person's own trials: a table with `performance` and `hp_<name>` columns, or as another tool exports it.
 
     Lines without a performance are left out, but for what a `status` explains: as in a search, a failed trial counts as
     the worst of the others, and a stopped one as the last value of its `learning_curve`. The column of a hyperparameter
@@ -79,11 +79,13 @@ def read_observed_in(path: Path, space: SearchSpace, *, finished_only: bool = Fa
         InvalidTableError: If a column is missing or no line has a performance.
         SearchSpaceMismatchError: If a configuration does not belong to the search space.
     """
+    from metaflow_hpo.adapters.past_trials.as_they_come import read_observed_table
     from metaflow_hpo.modalities.table.files.tables import read_table
     from metaflow_hpo.recommend.sequential import ObservedTrial
     from metaflow_hpo.tables import read_configuration as read_row
 
-    frame = read_table(path)
+    exported = read_observed_table(path, space)
+    frame = read_table(path) if exported is None else exported
     needed = ["performance", *(f"hp_{hp.name}" for hp in space.hyperparameters if hp.condition is None)]
     missing = [name for name in needed if name not in frame.columns]
     if missing:

@@ -21,7 +21,13 @@ from metaflow_hpo.modalities.table.files.tables import read_table
 
 
 def fit_table(
-    pipeline: Pipeline, table: Path, output: Path, *, space: Path | None = None, lower_is_better: bool = False
+    pipeline: Pipeline,
+    table: Path,
+    output: Path,
+    *,
+    space: Path | None = None,
+    lower_is_better: bool | None = None,
+    task_column: str | None = None,
 ) -> dict[str, Any]:
     """Fit a recommender on a table of trials of any learner and write it into a folder, replacing one that is there.
 
@@ -30,7 +36,8 @@ def fit_table(
         table: csv or parquet with the columns of `benchmark`.
         output: The folder.
         space: JSON file with the search space; inferred unless given.
-        lower_is_better: The performance is a loss.
+        lower_is_better: The performance is a loss; must be said of another tool's table.
+        task_column: Column that names the task, in another tool's table.
 
     Returns:
         What was understood of the table, the folder, and what names the content.
@@ -44,8 +51,8 @@ def fit_table(
 
     _check_replaceable(output)
     started = time.monotonic()
-    trials = read_trial_table(table, space=space, lower_is_better=lower_is_better)
-    recommender = TableRecommender.fit(trials, lower_is_better=lower_is_better, has_default=space is not None)
+    trials = read_trial_table(table, space=space, lower_is_better=lower_is_better, task_column=task_column)
+    recommender = TableRecommender.fit(trials, lower_is_better=trials.lower_is_better, has_default=space is not None)
     recommender = replace(recommender, interval=fit_table_interval(recommender))
     report: dict[str, Any] = {
         "folder": str(output),

@@ -30,7 +30,7 @@ class _PerTime:
 
     recommender: SurrogateRecommender
     durations: DurationModel
-    name: str = "surrogate_per_time"
+    name: str = "recommended_per_time"
 
     def select(self, meta_features: Array, count: int) -> list[int]:
         duration = self.durations.predict(meta_features, self.recommender.encoded)

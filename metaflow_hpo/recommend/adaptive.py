@@ -5,7 +5,7 @@ if it were one more. With trials, all of these are experts weighted by how well 
 between both may have a say.
 
 The one thing to know: it serves `search`, `recommend --trials` and what `fit --trials` wrote, and `benchmark` replays
-it as `surrogate`. Several configurations are picked one after the other, each as if those before it had come out as
+it as `recommended`. Several configurations are picked one after the other, each as if those before it had come out as
 expected, so trials that still run may be handed in as `pending`.
 
 References:
@@ -21,10 +21,10 @@ import numpy as np
 from metaflow_hpo.history import Array
 from metaflow_hpo.past_tasks import PastTasks, rank_scores
 from metaflow_hpo.recommend.mixture import Belief, MixtureSettings
-from metaflow_hpo.recommend.novelty import is_beyond, square_to_nearest_family
+from metaflow_hpo.recommend.novelty import square_to_nearest_family
 from metaflow_hpo.recommend.pool_kernel import PoolKernel, carry_over
 from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_distance, weigh_by_evidence
-from metaflow_hpo.recommend.sequential import Observed, Picker, best_free
+from metaflow_hpo.recommend.sequential import Observed, best_free
 from metaflow_hpo.recommend.task_distance import TaskDistance
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.space import Configuration
@@ -82,27 +82,16 @@ class AdaptiveRecommender:
         past: Past tasks on a pool.
         distance: Distances between tasks.
         settings: How the parts work together.
-        is_random: Never: it asks for no seed.
     """
 
     past: PastTasks
     distance: TaskDistance
     settings: AdaptiveSettings = TABLE
-    is_random: bool = False
 
     @classmethod
     def fit(cls, past: PastTasks, settings: AdaptiveSettings = TABLE) -> "AdaptiveRecommender":
         """Learn the distances between past tasks."""
         return cls(past, TaskDistance.fit(past.meta_features), settings)
-
-    def start(self, meta_features: Array, seed: int) -> Picker:
-        """Pick one by one, as a `SequentialRecommender`."""
-        task = self.begin(meta_features, is_novel=is_beyond(self.percentile(meta_features)))
-
-        def pick(observed: Observed) -> int | None:
-            return next(iter(task.choose(observed, 1)), None)
-
-        return pick
 
     @cached_property
     def kernel(self) -> PoolKernel:

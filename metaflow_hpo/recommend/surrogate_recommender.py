@@ -46,7 +46,7 @@ class SurrogateRecommender:
     distance: StandardDistance
     trust: float
     forest: TaskForest
-    name: str = "surrogate"
+    name: str = "recommended"
 
     @classmethod
     def fit(

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from metaflow_hpo.adapters.importers.lcbench import import_lcbench
-from metaflow_hpo.adapters.importers.taskset import import_taskset
+from metaflow_hpo.adapters.past_trials.lcbench import import_lcbench
+from metaflow_hpo.adapters.past_trials.taskset import import_taskset
 from metaflow_hpo.adapters.trial_files import read_trial_table
 from metaflow_hpo.cli import app
 from metaflow_hpo.errors import InvalidTableError

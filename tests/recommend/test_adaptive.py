@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from metaflow_hpo.collect.strategies.registry import make_strategy
+from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.recommend.adaptive import OWN, TABLE, AdaptiveRecommender
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.sequential import Observed, place
@@ -188,18 +190,6 @@ def test_nothing_is_learned_from_meta_features_that_are_not_known(two_kinds):
     np.testing.assert_allclose(recommender.begin(np.ones_like(blank), is_novel=True).weights, 1 / 40)
 
 
-@pytest.mark.parametrize("settings", [TABLE, OWN])
-def test_it_is_the_sequential_recommender_that_a_benchmark_replays(two_kinds, settings):
-    recommender = AdaptiveRecommender.fit(two_kinds, settings)
-    row = two_kinds.meta_features[3]
-    pick, task = recommender.start(row, seed=0), recommender.begin(row)
-    observed = Observed.nothing()
-    for _ in range(7):
-        position = pick(observed)
-        assert [position] == task.choose(observed, 1)
-        observed = observed.with_trial(position, float(1.0 - two_kinds.regret[3, position]))
-
-
 def test_a_table_hands_over_to_the_experts_after_two_trials(two_kinds):
     task = AdaptiveRecommender.fit(two_kinds, TABLE).begin(two_kinds.meta_features[3])
     assert task.choose(Observed.nothing(), 2) == select_greedily(two_kinds.regret, task.weights, 2)
@@ -233,13 +223,19 @@ def test_a_table_of_losses_in_the_thousands_is_searched_as_one_of_scores(two_kin
     np.testing.assert_array_equal(*paths)
 
 
-def test_a_benchmark_replays_the_fallback_on_a_task_unlike_all_others_too(two_kinds):
+def test_what_a_benchmark_replays_falls_back_on_a_task_unlike_all_others_too(two_kinds):
     recommender = AdaptiveRecommender.fit(two_kinds)
     near, strange = two_kinds.meta_features[3] + 0.01, two_kinds.meta_features[3] + 1e3
     assert recommender.percentile(near) < 95
     assert recommender.percentile(strange) == 100
     assert recommender.percentile(np.full_like(near, np.nan)) is None
+
+    def first(row):
+        context = StrategyContext(two_kinds.space, past=two_kinds, meta_features=row)
+        (configuration,) = make_strategy("recommended", context).ask(1)
+        return two_kinds.configurations.index(configuration)
+
     even = np.ones(len(two_kinds.regret))
-    assert recommender.start(strange, seed=0)(Observed.nothing()) == select_greedily(two_kinds.regret, even, 1)[0]
+    assert first(strange) == select_greedily(two_kinds.regret, even, 1)[0]
     # Both kinds of tasks count alike: what is best for one of them is not picked, as it is for a task that is known.
-    assert two_kinds.regret[3, recommender.start(near, seed=0)(Observed.nothing())] < 0.1
+    assert two_kinds.regret[3, first(near)] < 0.1

@@ -10,15 +10,15 @@ from metaflow_hpo.recommend.baselines import (
 )
 from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 
-RECOMMENDERS = ["surrogate", "surrogate alone", "portfolio", "nearest_task", "default", "random"]
+RECOMMENDERS = ["recommended", "recommended alone", "portfolio", "nearest_task", "default", "random"]
 
 
 @pytest.fixture(params=RECOMMENDERS)
 def make(request, meta, surrogate):
     """Return a function that fits the recommender on some past tasks."""
     makers = {
-        "surrogate": lambda past: SurrogateRecommender.fit(surrogate, past, 0.5),
-        "surrogate alone": lambda past: SurrogateRecommender.fit(surrogate, past, 1.0, networks=[2]),
+        "recommended": lambda past: SurrogateRecommender.fit(surrogate, past, 0.5),
+        "recommended alone": lambda past: SurrogateRecommender.fit(surrogate, past, 1.0, networks=[2]),
         "portfolio": PortfolioRecommender.fit,
         "nearest_task": NearestTaskRecommender.fit,
         "default": lambda past: DefaultRecommender(find_default(past)),
