@@ -40,7 +40,7 @@ def test_what_nobody_recognises_is_left_to_the_reader_of_tables(tmp_path: Path) 
 
 def test_a_modality_that_was_said_is_taken(tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text("modality: sound\n")
-    with pytest.raises(MetaflowHPOError, match="The modality must be one of table.*got 'sound'"):
+    with pytest.raises(MetaflowHPOError, match=r"The modality must be one of table.*got 'sound'"):
         read_source(tmp_path / "my.csv")
 
 
