@@ -5,6 +5,7 @@ one is left out; the highest fidelity of the learner counts; repetitions of a co
 tell how much luck there is in one trial.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -313,7 +314,8 @@ def _allow_missing(rows: pd.DataFrame, space: SearchSpace) -> SearchSpace:
     for hp in space.hyperparameters:
         active = pd.Series(True, rows.index)
         if hp.condition is not None:
-            active = rows[HP_PREFIX + hp.condition.parent].astype(str).isin(hp.condition.values)
+            spelled = [text for v in hp.condition.values for text in (str(v), json.dumps(v), f"{v}.0")]
+            active = rows[HP_PREFIX + hp.condition.parent].astype(str).isin(spelled)
         is_missing = bool((active & rows[HP_PREFIX + hp.name].isna()).any())
         found.append(replace(hp, optional=True) if is_missing and not hp.optional else hp)
     return SearchSpace(tuple(found))

@@ -121,7 +121,7 @@ def load_recommender(pipeline: Pipeline) -> "tuple[ServedRecommender, dict[str, 
     """
     from metaflow_hpo.recommend.recommendation import ServedRecommender
 
-    learner, champion = pipeline.settings.learner, pipeline.registry.champion()
+    learner, champion = pipeline.learner.name, pipeline.registry.champion()
     if champion is not None:
         served = ServedRecommender.load(pipeline.registry.download(champion.version))
         if served.surrogate.learner == learner:

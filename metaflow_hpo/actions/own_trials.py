@@ -130,7 +130,7 @@ def search(
         logger.info("%d of %d trials were known from earlier searches of these rows.", len(found) - count, len(found))
     if loop is not None:
         loop.record(found)
-    store.write_trials(data.task, found, known)
+    store.write_trials(data.task, found)
     _log_search(pipeline, data, found, strategy, seed, time.monotonic() - started, output)
     return found
 

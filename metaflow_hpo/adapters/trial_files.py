@@ -1,13 +1,15 @@
 """Files around a benchmark: the trial table and its search space in, tables and plots out."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
-from metaflow_hpo.adapters.files import read_json, write_csv, write_figure, write_json, write_text
+from metaflow_hpo.adapters.files import write_csv, write_figure, write_json, write_text
 from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
 from metaflow_hpo.evaluate.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
@@ -26,7 +28,7 @@ def read_trial_table(
 
     Args:
         path: csv or parquet.
-        space: JSON file with the search space as `SearchSpace.to_json` writes it; inferred unless given.
+        space: File with the search space, see `read_space`; inferred unless given.
         lower_is_better: The performance is a loss; as the file says, or else not, unless given. Of another tool's
             table it must be said.
         task_column: Column that names the task, in another tool's table.
@@ -52,11 +54,27 @@ def read_trial_table(
 
 
 def read_space(path: Path) -> SearchSpace:
-    """Read a search space from a JSON list of hyperparameters."""
-    items = read_json(path, remedy="Give a JSON list of hyperparameters with name, type, default and range.")
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise InvalidTableError(f"Expected a JSON list of hyperparameters in {path}; found {type(items).__name__}.")
-    return SearchSpace.from_json(items)
+    """Read a search space from a file: YAML or JSON by name, or a JSON list of hyperparameters; see `SearchSpace.read`.
+
+    Raises:
+        SearchSpaceMismatchError: If there is no such file, or it holds no search space.
+    """
+    try:
+        return SearchSpace.read(_parse(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SearchSpaceMismatchError(f"Expected a search space in {path}; found: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise SearchSpaceMismatchError(f"Expected YAML or JSON in {path}; found: {error}") from error
+    except SearchSpaceMismatchError as error:
+        raise SearchSpaceMismatchError(f"{path}: {error}") from error
+
+
+def _parse(text: str) -> Any:
+    """Return the values in JSON or YAML; JSON may be indented with tabs, which YAML refuses."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
 
 
 def describe_benchmark(table: History, result: BenchmarkResult, protocol: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,10 @@ TABLE_HELP = "Your table: csv, JSON lines, Excel or parquet; .gz, .bz2, .xz and 
 Data = Annotated[Path, typer.Argument(help=TABLE_HELP, metavar="DATA")]
 Target = Annotated[str | None, typer.Option("--target", help="Column to predict.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Learner = Annotated[Literal["mlp", "svm"] | None, typer.Option("--learner", help="The setting's unless given.")]
+Learner = Annotated[
+    str | None,
+    typer.Option("--learner", help="mlp, svm, a plug-in's name or module:attribute; the setting's unless given."),
+]
 Kind = Annotated[
     Literal["binary", "multiclass", "classification", "regression"] | None,
     typer.Option("--kind", help="What the target is; told from its values unless given."),

@@ -102,7 +102,8 @@ def predict(
     from metaflow_hpo.adapters.files import write_csv
 
     with opened() as pipeline:
-        predicted = predict_file(pipeline, data, model)
+        predicted, notes = predict_file(pipeline, data, model)
+    printing.show_notes(notes)
     if output is not None:
         write_csv(output, predicted)
         typer.echo(f"wrote {len(predicted)} predictions to {output}", err=True)

@@ -211,11 +211,10 @@ def _find_condition(
         if isinstance(parent, Categorical):
             return parent, Condition(parent.name, tuple(sorted(on)))
         if isinstance(parent, Integer) and len(on | off) <= _FEW:
-            choices = tuple(sorted(on | off, key=float))
+            choices: tuple[str, ...] = tuple(sorted(on | off, key=float))
+            used: tuple[str, ...] = tuple(sorted(on, key=float))
             default = min(choices, key=lambda c: abs(float(c) - parent.default))
-            return Categorical(parent.name, choices, default, parent.condition), Condition(
-                parent.name, tuple(sorted(on, key=float))
-            )
+            return Categorical(parent.name, choices, default, parent.condition), Condition(parent.name, used)
     return None
 
 
