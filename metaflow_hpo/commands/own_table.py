@@ -16,9 +16,9 @@ from metaflow_hpo.commands.common import (
     Learner,
     Script,
     Target,
-    check_output,
     check_script,
     check_seconds,
+    check_trials_output,
     describe_trial,
     opened,
     write_script,
@@ -126,7 +126,8 @@ def search(
         ),
     ] = True,
     output: Annotated[
-        Path | None, typer.Option(help="Write the trials here, as parquet.", dir_okay=False, callback=check_output)
+        Path | None,
+        typer.Option(help="Write the trials here, .csv or .parquet.", dir_okay=False, callback=check_trials_output),
     ] = None,
     learner: Learner = None,
     as_json: Json = False,
