@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,17 @@ import yaml
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.hyperparameter import is_number
 from metaflow_hpo.metric import Metric
-from metaflow_hpo.task import Task
+from metaflow_hpo.modalities.hints import Hints
+from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
+from metaflow_hpo.task import OPAQUE, Task
 
-OPAQUE = "opaque"
 KEYS = ("task_id", "family", "metric", "data", "meta_features", "licence")
 """What a description may say; only the metric must be there."""
 
 MAX_BYTES = 1_000_000
+SUFFIXES = (".yaml", ".yml")
+_OWN_KEYS = {"data", "meta_features"}
+"""Keys that no sidecar has."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -141,3 +145,66 @@ def _read_meta_features(values: Any, where: str) -> dict[str, float]:
         if not is_number(value) or not math.isfinite(value):
             raise InvalidTaskError(f"Expected a finite number as meta-feature {name} in {where}; found {value!r}.")
     return {name: float(value) for name, value in sorted(values.items())}
+
+
+def _measure(data: OpaqueData) -> Mapping[str, float]:
+    return data.meta_features
+
+
+GIVEN = MetaFeatureGroup(name="given", version=1, features={}, modalities=(OPAQUE,), measure=_measure)
+"""The numbers that a person gives."""
+
+
+class OpaqueModality:
+    """Descriptions of tasks whose data only the learner can open; see `Modality`."""
+
+    @property
+    def name(self) -> str:
+        """One word."""
+        return OPAQUE
+
+    @property
+    def meta_features(self) -> tuple[MetaFeatureGroup, ...]:
+        """The groups that come with it."""
+        return (GIVEN,)
+
+    def recognises(self, source: Path) -> bool:
+        """Tell whether a YAML file has keys that no sidecar has."""
+        if source.suffix.lower() not in SUFFIXES or not source.is_file() or source.stat().st_size > MAX_BYTES:
+            return False
+        try:
+            values = _load(source)
+        except InvalidTaskError:
+            return False
+        return isinstance(values, Mapping) and (values.get("modality") == OPAQUE or bool(_OWN_KEYS & set(values)))
+
+    def read(self, source: Path, hints: Hints) -> OpaqueData:
+        """Read a description; `data` are where it says, whatever the folder."""
+        data = read_opaque(source)
+        said = {name: getattr(hints, name) for name in ("task_id", "family", "licence")}
+        said |= {"metric": None if hints.metric is None else Metric.read(hints.metric)}
+        fields = {name: value for name, value in said.items() if value is not None}
+        if "task_id" in fields and data.task.family == data.task.task_id:
+            fields = {"family": fields["task_id"], **fields}
+        source_name = hints.describe(source)["source"]
+        return replace(data, task=replace(data.task, source=source_name, simulated=hints.simulated, **fields))
+
+    def save(self, data: OpaqueData, path: Path) -> None:
+        """Write a task as JSON."""
+        kept = {"task": data.task.to_dict(), "data": data.address, "meta_features": dict(data.meta_features)}
+        path.write_text(json.dumps(kept, sort_keys=True, ensure_ascii=False), encoding="utf-8")
+
+    def load(self, path: Path) -> OpaqueData:
+        """Read what `save` wrote.
+
+        Raises:
+            InvalidTaskError: If it is not that.
+        """
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            return OpaqueData(Task.from_dict(kept["task"]), kept["data"], kept["meta_features"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InvalidTaskError(f"Expected an opaque task in {path}; found: {error!r}. Make it again.") from error
+
+
+OPAQUE_MODALITY = OpaqueModality()
