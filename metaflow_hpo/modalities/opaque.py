@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import yaml
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.hyperparameter import is_number
 from metaflow_hpo.metric import Metric
+from metaflow_hpo.modalities.hints import Hints
+from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.task import Task
 
 OPAQUE = "opaque"
@@ -141,3 +143,59 @@ def _read_meta_features(values: Any, where: str) -> dict[str, float]:
         if not is_number(value) or not math.isfinite(value):
             raise InvalidTaskError(f"Expected a finite number as meta-feature {name} in {where}; found {value!r}.")
     return {name: float(value) for name, value in sorted(values.items())}
+
+
+def measure_given(data: OpaqueData) -> Mapping[str, float]:
+    """Return the meta-features that a person gave."""
+    return data.meta_features
+
+
+GIVEN_GROUP = MetaFeatureGroup(
+    name="given", version=1, features={}, modalities=(OPAQUE,), measure=measure_given
+)
+"""What a person says of a task; which features there are, only the task knows."""
+
+
+class OpaqueModality:
+    """Tasks that only the learner can open; see `Modality`."""
+
+    @property
+    def name(self) -> str:
+        """One word."""
+        return OPAQUE
+
+    @property
+    def meta_features(self) -> tuple[MetaFeatureGroup, ...]:
+        """The groups that come with it."""
+        return (GIVEN_GROUP,)
+
+    def recognises(self, source: Path) -> bool:
+        """Tell by its name whether a file is a description."""
+        return source.suffix.lower() in (".yaml", ".yml") and not source.is_dir()
+
+    def read(self, source: Path, hints: Hints) -> OpaqueData:
+        """Read a description; the family and the name may be given beside it."""
+        data = read_opaque(source)
+        changed = {"task_id": hints.task_id, "family": hints.family, "licence": hints.licence}
+        task = replace(data.task, **{name: value for name, value in changed.items() if value is not None})
+        return replace(data, task=task)
+
+    def save(self, data: OpaqueData, path: Path) -> None:
+        """Write a task as JSON."""
+        values = {"task": data.task.to_dict(), "address": data.address, "meta_features": dict(data.meta_features)}
+        path.write_text(json.dumps(values, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+
+    def load(self, path: Path) -> OpaqueData:
+        """Read what `save` wrote.
+
+        Raises:
+            InvalidTaskError: If it is not that.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return OpaqueData(Task.from_dict(values["task"]), values["address"], values["meta_features"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InvalidTaskError(f"Expected a prepared opaque task in {path}; found: {error}.") from error
+
+
+OPAQUE_MODALITY = OpaqueModality()

@@ -15,7 +15,10 @@ from metaflow_hpo.task import TABLE, TaskData
 MODALITIES = Registry(
     kind="modality",
     group="metaflow_hpo.modalities",
-    built_in={TABLE: "metaflow_hpo.modalities.table.modality:TABLE_MODALITY"},
+    built_in={
+        TABLE: "metaflow_hpo.modalities.table.modality:TABLE_MODALITY",
+        "opaque": "metaflow_hpo.modalities.opaque:OPAQUE_MODALITY",
+    },
 )
 
 META_FEATURES = Registry(kind="group of meta-features", group="metaflow_hpo.meta_features", built_in={})
