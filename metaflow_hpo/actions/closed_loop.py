@@ -85,7 +85,7 @@ def open_loop(
         return served.choose(row, count, observed, fresh, per_time=per_time).configurations
 
     members = count_folds(len(data.train_target)) + (refit == "all")
-    strategy = RecommendedStrategy(choose, served.surrogate.space, batch_size=choose_batch_size(members), seed=seed)
+    strategy = RecommendedStrategy(choose, served.space, batch_size=choose_batch_size(members), seed=seed)
     # A trial can be compared with a curve where its performance is what curves are measured in.
     rule = served.stopping if data.task.metric == curve_metric(data.task.kind) else None
     stopping = None if rule is None else rule.judge
