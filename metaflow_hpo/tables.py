@@ -22,6 +22,9 @@ HP_PREFIX = "hp_"
 FIDELITY_PREFIX = "fidelity_"
 """What the names of columns of fidelities begin with; their unit follows."""
 
+META_PREFIX = "mf_"
+"""What the names of columns of meta-features begin with."""
+
 TRIAL_KEY = ("task_id", "learner", "configuration_id", "strategy", "seed")
 """Columns that identify a trial, beside its fidelity."""
 
@@ -213,17 +216,17 @@ def validate_trials(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def validate_meta_features(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of meta-features, one row a task, with float64 `mf_` columns.
+    """Return a table of meta-features, one row a task, with float64 `mf_` columns, if any.
 
     Raises:
-        InvalidTableError: If `task_id` is missing or repeated, there is no `mf_` column, or a value is not finite.
+        InvalidTableError: If `task_id` is missing or repeated, or a value is not finite.
     """
     import pandera.pandas as pa
 
     finite = pa.Check(np.isfinite, error="must be finite")
     columns = {
         "task_id": pa.Column(str, unique=True, checks=[pa.Check.str_length(min_value=1)]),
-        "^mf_.+": pa.Column("float64", regex=True, checks=[finite]),
+        "^mf_.+": pa.Column("float64", regex=True, required=False, checks=[finite]),
     }
     return _validate("meta-features", pa.DataFrameSchema(columns, coerce=True), frame)
 
@@ -245,6 +248,11 @@ def validate_catalogue(frame: pd.DataFrame) -> pd.DataFrame:
     columns |= {name: pa.Column(str) for name in ("kind", "target")}
     columns |= {name: pa.Column("int64", checks=[pa.Check.ge(0)]) for name in sizes}
     return _validate("tasks", pa.DataFrameSchema(columns, coerce=True), frame)
+
+
+def meta_feature_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the names of the columns of meta-features, in order."""
+    return [str(name) for name in frame.columns if str(name).startswith(META_PREFIX)]
 
 
 def tasks_to_frame(tasks: Iterable[Task]) -> pd.DataFrame:
@@ -280,7 +288,7 @@ def join_meta_dataset(trials: pd.DataFrame, meta_features: pd.DataFrame) -> pd.D
             "Compute their meta-features first."
         )
     _refuse("tasks with two rows of meta-features", meta_features.loc[meta_features.duplicated("task_id"), ["task_id"]])
-    names = [name for name in meta_features.columns if str(name).startswith("mf_")]
+    names = meta_feature_columns(meta_features)
     return trials.merge(meta_features[["task_id", *names]], on="task_id", how="left", validate="many_to_one")
 
 

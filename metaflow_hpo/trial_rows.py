@@ -18,9 +18,8 @@ from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError, SearchSp
 from metaflow_hpo.infer_space import infer_space
 from metaflow_hpo.past_tasks import IntArray
 from metaflow_hpo.space import Array, Categorical, Configuration, Hyperparameter, SearchSpace, configuration_id
-from metaflow_hpo.tables import HP_PREFIX, read_configuration
+from metaflow_hpo.tables import HP_PREFIX, META_PREFIX, read_configuration
 
-META_PREFIX = "mf_"
 FIDELITY_PREFIX = "fidelity_"
 TRIAL_ID = "trial_id"
 KNOWN_STATUSES = {

@@ -11,10 +11,12 @@ import yaml
 from metaflow_hpo.adapters.files import write_atomically
 from metaflow_hpo.adapters.landed import mark_settled
 from metaflow_hpo.adapters.ledger import locked_inbox
-from metaflow_hpo.adapters.sources.inbox import check_landed, load_file, read_sidecar
+from metaflow_hpo.adapters.sources.inbox import check_landed
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.hints import read_hints
+from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.files.file_names import INBOX_ENDINGS, ending_of, sidecar_of
 
 
@@ -35,7 +37,7 @@ def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, repl
     """
     check_landed(source, source.parent)
     given = {name: value for name, value in sidecar.items() if value is not None}
-    values = read_sidecar(sidecar_of(source)).model_dump(mode="json", exclude_unset=True) | given
+    values = read_hints(source).model_dump(mode="json", exclude_unset=True) | given
     target = store.inbox / source.name
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if values else ""
     _check_together(source, text)
@@ -63,7 +65,7 @@ def _check_together(source: Path, sidecar: str) -> None:
         path = Path(folder) / source.name
         path.symlink_to(source.resolve())
         sidecar_of(path).write_text(sidecar, encoding="utf-8")
-        load_file(path)
+        read_source(path)
 
 
 def _makes_the_same_task(path: Path, target: Path) -> bool:

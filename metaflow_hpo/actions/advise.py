@@ -14,14 +14,14 @@ import pandas as pd
 from metaflow_hpo.actions.feedback import identify
 from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.pipeline import Pipeline, Progress, show_nothing
-from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError, listed
 from metaflow_hpo.metric import Metric
-from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.modalities.registry import describe, read_source
 from metaflow_hpo.space import Configuration, SearchSpace
+from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
-    from metaflow_hpo.modalities.table.target import AskedKind
+    from metaflow_hpo.modalities.hints import AskedKind
     from metaflow_hpo.recommend.recommender import Recommender
     from metaflow_hpo.recommend.sequential import ObservedTrial
 
@@ -33,28 +33,26 @@ RECOMMENDED = "recommended"
 class Described:
     """A person's data set with its meta-features by name."""
 
-    data: TableData
+    data: TaskData
     meta_features: dict[str, float]
 
 
 def describe_file(
     path: Path, target: str | None, kind: "AskedKind | None" = None, progress: Progress = show_nothing
 ) -> Described:
-    """Read, prepare and describe a file, see `load_file`; a large one takes seconds, and `progress` shows with what.
+    """Read, prepare and describe a file or folder; a large one takes seconds, and `progress` shows with what.
 
     Raises:
         InvalidTaskError: If it cannot become a task.
     """
     progress(f"reading {path.name}", 0, 0)
-    data = load_file(path, target, kind=kind)
+    data = read_source(path, target=target, kind=kind)
     progress(f"describing {data.task.rows} rows", 0, 0)
     return describe_data(data)
 
 
-def describe_data(data: TableData) -> Described:
+def describe_data(data: TaskData) -> Described:
     """Describe a prepared data set."""
-    from metaflow_hpo.modalities.table.meta_features import describe
-
     return Described(data, describe(data))
 
 
@@ -195,7 +193,7 @@ def load_recommender(pipeline: Pipeline) -> "tuple[Recommender, dict[str, Any]]"
     return Recommender.load(folder), {"surrogate_version": knowledge.version, "surrogate_name": "shipped"}
 
 
-def describe_task(data: TableData) -> dict[str, Any]:
+def describe_task(data: TaskData) -> dict[str, Any]:
     """Return what a person wants to know of a prepared task, JSON-ready."""
     task = data.task
     names = ("task_id", "modality", "kind", "metric", "target", "rows", "columns", "classes", "test_rows", "sha256")

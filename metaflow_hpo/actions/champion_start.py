@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from metaflow_hpo.actions.advise import RECOMMENDED
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import configuration_id
+from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ WARM_TRIALS = 5
 
 
 def search_recommended(
-    pipeline: Pipeline, data: TableData, known: Sequence[Trial], keep: Callable[[Trial], None]
+    pipeline: Pipeline, data: TaskData, known: Sequence[Trial], keep: Callable[[Trial], None]
 ) -> list[Trial]:
     """Train what the champion recommends for a task, once, where there is a champion.
 
@@ -44,27 +44,28 @@ def search_recommended(
 
 
 def _load_fitting_champion(pipeline: Pipeline) -> "Recommender | None":
-    """Return the champion, where there is one of this learner and for these meta-features."""
-    from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES
+    """Return the champion, where there is one of this learner and for meta-features that can be measured."""
+    from metaflow_hpo.modalities.registry import known_groups
 
     champion = pipeline.registry.champion()
     if champion is None:
         return None
     served = pipeline.registry.load(champion.version)
     knows_learner = served.learner == pipeline.settings.learner
-    return served if knows_learner and set(served.meta_feature_names) == set(META_FEATURE_NAMES) else None
+    known = {name for group in known_groups() for name in group.columns}
+    return served if knows_learner and known.issuperset(served.meta_feature_names) else None
 
 
 def _train_recommended(
     pipeline: Pipeline,
     champion: "Recommender",
-    data: TableData,
+    data: TaskData,
     done: Sequence[Trial],
     keep: Callable[[Trial], None],
 ) -> list[Trial]:
     """Train the first recommendations, those that were not trained before a kill."""
     from metaflow_hpo.collect.trials import train_trials
-    from metaflow_hpo.modalities.table.meta_features import describe
+    from metaflow_hpo.modalities.registry import describe
 
     recommended = champion.recommend(describe(data), WARM_TRIALS)["recommendations"]
     wanted = {configuration_id(line["configuration"]): line["configuration"] for line in recommended}

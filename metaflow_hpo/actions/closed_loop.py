@@ -14,10 +14,10 @@ from metaflow_hpo.actions.feedback import record_outcomes, remember
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.collect.search import Refit, Stopping
 from metaflow_hpo.modalities.table.metrics import curve_metric
-from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
 from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.space import Configuration, configuration_id
+from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 REMEMBERED = 10
@@ -59,7 +59,7 @@ class ClosedLoop:
 
 
 def open_loop(
-    pipeline: Pipeline, data: TableData, seed: int, *, per_time: bool = False, refit: Refit = "all"
+    pipeline: Pipeline, data: TaskData, seed: int, *, per_time: bool = False, refit: Refit = "all"
 ) -> ClosedLoop:
     """Begin a search with the champion, or with what ships.
 
@@ -73,7 +73,7 @@ def open_loop(
     Raises:
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
     """
-    from metaflow_hpo.learners.folds import count_folds
+    from metaflow_hpo.modalities.splits import count_folds
 
     served, source = load_recommender(pipeline)
     described = describe_data(data)
@@ -84,10 +84,10 @@ def open_loop(
     ) -> tuple[Configuration, ...]:
         return served.choose(row, count, observed, fresh, per_time=per_time).configurations
 
-    members = count_folds(len(data.train_target)) + (refit == "all")
+    members = count_folds(data.task.rows - data.task.test_rows) + (refit == "all")
     strategy = RecommendedStrategy(choose, served.space, batch_size=choose_batch_size(members), seed=seed)
     # A trial can be compared with a curve where its performance is what curves are measured in.
-    rule = served.stopping if data.task.metric == curve_metric(data.task.kind) else None
+    rule = served.stopping if curve_metric(data.task.kind) in (None, data.task.metric) else None
     stopping = None if rule is None else rule.judge
     return ClosedLoop(
         pipeline, strategy, stopping, make_answer(served, source, described, REMEMBERED, per_time=per_time)

@@ -16,12 +16,19 @@ from metaflow_hpo.actions.task_search import search_task, start_recommended
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.ray_search import Searched, search_on_ray
 from metaflow_hpo.adapters.run import Run
-from metaflow_hpo.adapters.sources.inbox import is_landed
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.modalities.families import assign_families
+from metaflow_hpo.modalities.hints import is_landed
+from metaflow_hpo.modalities.modality import Sampling
+from metaflow_hpo.modalities.registry import describe, get_modality, groups_of
+from metaflow_hpo.tables import meta_feature_columns
+from metaflow_hpo.task import TaskData
 
 _SHOWN = 10
+_CATALOGUE_SHOWN = (
+    "task_id", "family", "modality", "kind", "metric", "rows", "columns", "classes", "licence", "source"
+)  # fmt: skip
 _OF_ONE_TASK = (MetaflowHPOError, ValueError, TypeError, ArithmeticError, LookupError)
 """What a strange task can raise; a full disk or a server that is gone concerns all."""
 
@@ -49,38 +56,24 @@ def build_catalogue(pipeline: Pipeline) -> Metadata:
 
     others = list(load_chosen(pipeline.settings, pipeline.progress))
     intake = take_in(pipeline.store, others)
-    tasks = _sample(_assign_families([*others, *intake.tasks]), pipeline.settings.max_rows)
+    tasks = [_sample(data, pipeline.settings.max_rows) for data in assign_families([*others, *intake.tasks])]
     frame = pipeline.store.write_catalogue(tasks)
     return {
         "tasks": len(frame),
         "families": int(frame["family"].nunique()),
+        "modalities": frame["modality"].value_counts().to_dict(),
         "kinds": frame["kind"].value_counts().to_dict(),
-        "with_missing_or_categorical": sum(_is_mixed(data) for data in tasks),
         "deliveries": dict(Counter(delivery.outcome for delivery in intake.fresh)),
         "refused": {delivery.file: delivery.reason for delivery in intake.fresh if delivery.reason},
         "md5": file_md5(pipeline.store.catalogue_path),
-        "table": frame[["task_id", "family", "kind", "metric", "rows", "columns", "classes", "licence", "source"]],
+        "table": frame[list(_CATALOGUE_SHOWN)],
     }
 
 
-def _assign_families(tasks: Sequence[TableData]) -> list[TableData]:
-    from metaflow_hpo.modalities.table.fingerprint import assign_families
-
-    families = assign_families(tasks)
-    return [replace(data, task=replace(data.task, family=families[data.task.task_id])) for data in tasks]
-
-
-def _sample(tasks: Sequence[TableData], max_rows: int | None) -> list[TableData]:
-    """Sample large tasks; after the families, which are found by whole columns."""
-    from metaflow_hpo.modalities.table.sample import sample_rows
-
-    return [data if max_rows is None else sample_rows(data, max_rows) for data in tasks]
-
-
-def _is_mixed(data: TableData) -> bool:
-    """Tell whether a task has a categorical column or a missing value."""
-    features = data.features
-    return bool(features.isna().to_numpy().any() or (features.dtypes != "float64").any())
+def _sample(data: TaskData, max_rows: int | None) -> TaskData:
+    """Sample a large task; after the families, which are found by whole columns."""
+    modality = get_modality(data.task.modality)
+    return modality.sample(data, max_rows) if max_rows is not None and isinstance(modality, Sampling) else data
 
 
 def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metadata]:
@@ -160,20 +153,21 @@ def describe_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Met
 
 
 def _describe_task(pipeline: Pipeline, task_id: str) -> Metadata:
-    from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES, describe
-
     data = pipeline.store.read_task(task_id)
-    if not pipeline.store.has_meta_features(data.task, META_FEATURE_NAMES):
+    groups = groups_of(data.task.modality)
+    if not pipeline.store.has_meta_features(data.task, [name for group in groups for name in group.columns]):
         started = time.monotonic()
         values = describe(data)
         pipeline.store.write_meta_features(data.task, values, time.monotonic() - started)
     path = pipeline.store.meta_features_path(task_id)
     frame = pd.read_parquet(path)
+    names = meta_feature_columns(frame)
     return {
-        "meta_features": len(META_FEATURE_NAMES),
+        "meta_features": len(names),
+        "groups": ", ".join(map(str, groups)),
         "seconds": float(frame["duration_s"].iloc[0]),
         "md5": file_md5(path),
-        "values": {name: float(frame[name].iloc[0]) for name in META_FEATURE_NAMES},
+        "values": {name: float(frame[name].iloc[0]) for name in names},
     }
 
 

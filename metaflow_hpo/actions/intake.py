@@ -22,20 +22,20 @@ from metaflow_hpo.adapters.ledger import (
 )
 from metaflow_hpo.adapters.pipeline import logger
 from metaflow_hpo.adapters.quarantine import drop_moved_sidecars, quarantine
-from metaflow_hpo.adapters.sources.inbox import check_landed, load_file
-from metaflow_hpo.adapters.sources.task_files import check_columns
+from metaflow_hpo.adapters.sources.inbox import check_landed
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError
+from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.files.file_names import sidecar_of
-from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.tables import tasks_to_frame
+from metaflow_hpo.task import TaskData
 
 
 @dataclass(frozen=True)
 class Intake:
     """What one pass over the inbox found: the tasks, and the deliveries that were new."""
 
-    tasks: tuple[TableData, ...]
+    tasks: tuple[TaskData, ...]
     fresh: tuple[Delivery, ...]
 
 
@@ -64,7 +64,7 @@ def replaced_tasks(store: DataStore) -> dict[str, str]:
     return {t: str(digests[t]) for t in landed if t in stale and t in digests.index and store.is_collected(t)}
 
 
-def take_in(store: DataStore, others: Sequence[TableData]) -> Intake:
+def take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:
     """Turn the files of the inbox into tasks; what cannot be one, or is one already, goes to quarantine.
 
     Waits some seconds for files that were just written; one that still grows after that is left alone.
@@ -80,7 +80,7 @@ def take_in(store: DataStore, others: Sequence[TableData]) -> Intake:
         return _take_in(store, others)
 
 
-def _take_in(store: DataStore, others: Sequence[TableData]) -> Intake:
+def _take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:
     last = {delivery.file: delivery for delivery in read_ledger(store)}
     accepted = select_accepted(last.values())
     settled, growing = wait_until_settled(store.inbox)
@@ -120,7 +120,7 @@ class _Judge:
     inbox: Path
     digests: dict[str, str]
 
-    def look_at(self, path: Path) -> tuple[Delivery, TableData | None]:
+    def look_at(self, path: Path) -> tuple[Delivery, TaskData | None]:
         """Return the line of the ledger, and the task where it is one."""
         stamp = stamp_of(path)
         try:
@@ -142,12 +142,11 @@ class _Judge:
         self.digests[task.task_id] = task.sha256
         return Delivery(path.name, ACCEPTED, stamp, md5, task.task_id, task.sha256), data
 
-    def _read(self, path: Path) -> TableData:
+    def _read(self, path: Path) -> TaskData:
         """Read a file as far as the catalogue needs it, so that nothing can go wrong with it there."""
         check_landed(path, self.inbox)
         try:
-            data = load_file(path)
-            check_columns(data)
+            data = read_source(path)
             tasks_to_frame([data.task])
         except MetaflowHPOError as error:
             raise InvalidTaskError(str(error)) from error
@@ -155,13 +154,14 @@ class _Judge:
             # One strange file must not keep all others out; the trace is for whoever mends the reader.
             logger.debug("%s broke the reader", path.name, exc_info=True)
             raise InvalidTaskError(
-                f"Expected a table; {path.name} broke the reader ({type(error).__name__}: {error}). Save it again as "
-                "plain csv; if that does not help, report it: the reader should have said what is wrong."
+                f"Expected data of a task; {path.name} broke the reader ({type(error).__name__}: {error}). Save it "
+                "again, a table as plain csv; if that does not help, report it: the reader should have said what is "
+                "wrong."
             ) from error
         return data
 
 
-def _keep_growing(store: DataStore, growing: Iterable[Path], accepted: dict[str, Delivery]) -> list[TableData]:
+def _keep_growing(store: DataStore, growing: Iterable[Path], accepted: dict[str, Delivery]) -> list[TaskData]:
     """Return what files that are being overwritten were until now."""
     kept = []
     for path in growing:

@@ -14,12 +14,13 @@ from metaflow_hpo.adapters.logged_model import NETWORK, fetch_surrogate, log_net
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 _ADDRESS = re.compile(r"(?:models:/)?([^/]+)/(\d+)")
 
 
-def keep_network(pipeline: Pipeline, data: TableData, trial: Trial, run_id: str) -> dict[str, Any] | None:
+def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) -> dict[str, Any] | None:
     """Register the refit of a trial on all training rows, whose test performance the trial reports.
 
     Args:
@@ -34,7 +35,7 @@ def keep_network(pipeline: Pipeline, data: TableData, trial: Trial, run_id: str)
     """
     from metaflow_hpo.learners.mlp.trained import fit_network
 
-    if trial.status == "failed" or trial.learner != "mlp":
+    if trial.status == "failed" or trial.learner != "mlp" or not isinstance(data, TableData):
         return None
     network = fit_network(data, trial.configuration, seed=trial.seed, epochs=trial.fidelity)
     if network is None:

@@ -14,8 +14,8 @@ from metaflow_hpo.actions.feedback import read_recommendation
 from metaflow_hpo.adapters.files import read_json, write_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.secrets import hide_passwords
-from metaflow_hpo.adapters.sources.inbox import is_landed
 from metaflow_hpo.adapters.versioning import data_md5, file_md5, recorded_md5
+from metaflow_hpo.modalities.hints import is_landed
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.run import Run

@@ -13,17 +13,15 @@ from metaflow_hpo.actions.advise import RECOMMENDED
 from metaflow_hpo.adapters.files import write_frame
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.store import DataStore
-from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Configuration
+from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
     from metaflow_hpo.collect.search import Refit
 
 
-def train(
-    pipeline: Pipeline, data: TableData, configurations: Sequence[Configuration], *, seed: int = 0
-) -> list[Trial]:
+def train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], *, seed: int = 0) -> list[Trial]:
     """Train configurations, cross-validated and refitted for the test rows; each is recorded as an MLflow run."""
     trials = _train(pipeline, data, configurations, seed)
     for trial in trials:
@@ -32,7 +30,7 @@ def train(
 
 
 def train_and_keep(
-    pipeline: Pipeline, data: TableData, configuration: Configuration, *, seed: int = 0
+    pipeline: Pipeline, data: TaskData, configuration: Configuration, *, seed: int = 0
 ) -> tuple[Trial, dict[str, Any] | None]:
     """Train one configuration and register the network, see `keep_network`."""
     from metaflow_hpo.actions.kept_network import keep_network
@@ -41,7 +39,7 @@ def train_and_keep(
     return trial, keep_network(pipeline, data, trial, _log_training(pipeline, data, trial))
 
 
-def _train(pipeline: Pipeline, data: TableData, configurations: Sequence[Configuration], seed: int) -> list[Trial]:
+def _train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], seed: int) -> list[Trial]:
     from metaflow_hpo.collect.trials import train_trials
 
     finished: dict[int, Trial] = {}
@@ -59,7 +57,7 @@ def _train(pipeline: Pipeline, data: TableData, configurations: Sequence[Configu
     return [finished[position] for position in range(len(configurations))]
 
 
-def _log_training(pipeline: Pipeline, data: TableData, trial: Trial) -> str:
+def _log_training(pipeline: Pipeline, data: TaskData, trial: Trial) -> str:
     """Record a trial as an MLflow run, once, and return the run."""
     name = f"{trial.task_id} {trial.configuration_id}"
     keys = {"task.sha256": data.task.sha256, "configuration_id": trial.configuration_id, "seed": str(trial.seed)}
@@ -74,7 +72,7 @@ def _log_training(pipeline: Pipeline, data: TableData, trial: Trial) -> str:
 
 def search(
     pipeline: Pipeline,
-    data: TableData,
+    data: TaskData,
     *,
     strategy: str,
     trials: int,
@@ -139,7 +137,7 @@ def search(
 
 def _log_search(
     pipeline: Pipeline,
-    data: TableData,
+    data: TaskData,
     found: Sequence[Trial],
     strategy: str,
     seed: int,

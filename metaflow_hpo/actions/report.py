@@ -18,7 +18,8 @@ from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.knowledge_report import KnownTables, render_report
-from metaflow_hpo.modalities.table.fingerprint import column_fingerprints
+from metaflow_hpo.modalities.modality import Fingerprinting
+from metaflow_hpo.modalities.registry import get_modality
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.knowledge import Knowledge
@@ -122,7 +123,9 @@ def _read_fingerprints(pipeline: Pipeline, names: list[str]) -> dict[str, frozen
     present = [name for name in names if pipeline.store.task_path(name).is_file()]
     fingerprints = {}
     for done, name in enumerate(present, start=1):
-        fingerprints[name] = column_fingerprints(pipeline.store.read_task(name))
+        data = pipeline.store.read_task(name)
+        modality = get_modality(data.task.modality)
+        fingerprints[name] = modality.fingerprint(data) if isinstance(modality, Fingerprinting) else frozenset()
         pipeline.progress("fingerprints", done, len(present))
     return fingerprints
 

@@ -15,12 +15,13 @@ from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.learners.script import ScriptTable, render_script
 from metaflow_hpo.modalities.table.columns import as_text
 from metaflow_hpo.modalities.table.files.tables import MISSING, read_table
-from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.modalities.table.table_data import TableData, expect_table
 from metaflow_hpo.space import Configuration
+from metaflow_hpo.task import TaskData
 
 
 def write_script(
-    pipeline: Pipeline, output: Path, path: Path, data: TableData, configuration: Configuration, *, seed: int = 0
+    pipeline: Pipeline, output: Path, path: Path, data: TaskData, configuration: Configuration, *, seed: int = 0
 ) -> None:
     """Write a script that trains a configuration of the settings' learner on a person's table.
 
@@ -33,9 +34,10 @@ def write_script(
         seed: Seed of the script.
 
     Raises:
-        InvalidTaskError: If plain pandas does not read the table, or a column holds what a script cannot prepare.
+        InvalidTaskError: If it is no table, or one that plain pandas does not read, or a column holds what a script
+            cannot prepare.
     """
-    table = describe_table(path, data)
+    table = describe_table(path, expect_table(data))
     learner, epochs = pipeline.settings.learner, pipeline.epochs
     write_text(output, render_script(table, learner, configuration, epochs=epochs, seed=seed))
 

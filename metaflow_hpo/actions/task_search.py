@@ -15,9 +15,9 @@ from metaflow_hpo.actions.plan_searches import plan_searches
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline
 from metaflow_hpo.adapters.ray_search import Searched
 from metaflow_hpo.adapters.run import Run
-from metaflow_hpo.adapters.sources.inbox import is_landed
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.collect.plans import count_trials, run_plan
+from metaflow_hpo.modalities.hints import is_landed
 from metaflow_hpo.task import Task
 from metaflow_hpo.trial import Trial
 

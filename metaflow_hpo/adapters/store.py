@@ -11,12 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.files import read_column, read_frame, write_frame, write_json
+from metaflow_hpo.adapters.files import read_column, read_frame, write_atomically, write_frame, write_json
 from metaflow_hpo.adapters.journal import Journal
-from metaflow_hpo.adapters.sources.task_files import read_task, write_task
 from metaflow_hpo.errors import UnknownTaskError
 from metaflow_hpo.learners.registry import get_learner
-from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.modalities.registry import get_modality
 from metaflow_hpo.tables import (
     complete_catalogue,
     frame_to_trials,
@@ -28,10 +27,13 @@ from metaflow_hpo.tables import (
     validate_meta_features,
     validate_trials,
 )
-from metaflow_hpo.task import Task
+from metaflow_hpo.task import TABLE, Task, TaskData
 from metaflow_hpo.trial import Trial
 
 _SHA256 = "task_sha256"
+
+TABLE_SUFFIX = ".parquet"
+"""Ending of prepared tables; those of other tasks end in the name of their modality."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,12 @@ class DataStore:
         return self.data / "quarantine"
 
     def task_path(self, task_id: str) -> Path:
-        """Prepared rows of one task."""
-        return self.data / "tasks" / f"{task_id}.parquet"
+        """The prepared data of one task, as its modality keeps them."""
+        there = [path for path in self.data.glob(f"tasks/{task_id}.*") if path.stem == task_id]
+        return there[0] if there else self._task_path(task_id, TABLE)
+
+    def _task_path(self, task_id: str, modality: str) -> Path:
+        return self.data / "tasks" / f"{task_id}{TABLE_SUFFIX if modality == TABLE else f'.{modality}'}"
 
     def search_results_path(self, task_id: str) -> Path:
         """Trials of one task."""
@@ -99,19 +105,24 @@ class DataStore:
     def _journal(self, task_id: str) -> Journal:
         return Journal(self.data / "search_results" / f".{task_id}.journal.jsonl")
 
-    def write_catalogue(self, tasks: Sequence[TableData]) -> pd.DataFrame:
+    def write_catalogue(self, tasks: Sequence[TaskData]) -> pd.DataFrame:
         """Write one prepared file a task, then the catalogue; prepared files that have not changed are left alone."""
-        for data in tasks:
-            path = self.task_path(data.task.task_id)
-            if not path.is_file() or read_task(path).task != data.task:
-                write_task(path, data)
+        kept = [self._keep_task(data) for data in tasks]
         frame = tasks_to_frame(data.task for data in tasks).sort_values("task_id", ignore_index=True)
         write_frame(self.catalogue_path, frame)
-        known = set(frame["task_id"])
-        for path in self.data.glob("tasks/*.parquet"):
-            if path.stem not in known:
-                path.unlink()
+        for path in set(self._task_paths()) - set(kept):
+            path.unlink()
         return self.read_catalogue()
+
+    def _keep_task(self, data: TaskData) -> Path:
+        """Return the prepared file of a task, written where it is not there as it is."""
+        modality, path = get_modality(data.task.modality), self._task_path(data.task.task_id, data.task.modality)
+        if not path.is_file() or modality.load(path).task != data.task:
+            write_atomically(path, lambda temporary: modality.save(data, temporary))
+        return path
+
+    def _task_paths(self) -> list[Path]:
+        return sorted(path for path in self.data.glob("tasks/*.*") if not path.name.startswith("."))
 
     def read_catalogue(self) -> pd.DataFrame:
         """Return the catalogue, one line a task."""
@@ -124,7 +135,7 @@ class DataStore:
         kept = catalogue if max_rows is None else catalogue.loc[catalogue["rows"] <= max_rows]
         return [str(task_id) for task_id in kept["task_id"]]
 
-    def read_task(self, task_id: str) -> TableData:
+    def read_task(self, task_id: str) -> TaskData:
         """Return one prepared task.
 
         Raises:
@@ -132,9 +143,9 @@ class DataStore:
         """
         path = self.task_path(task_id)
         if not path.is_file():
-            known = sorted(p.stem for p in self.data.glob("tasks/*.parquet"))
+            known = [path.stem for path in self._task_paths()]
             raise UnknownTaskError(f"No task {task_id!r} in {self.data}; it holds {known[:10]} ({len(known)} in all).")
-        return read_task(path)
+        return get_modality(TABLE if path.suffix == TABLE_SUFFIX else path.suffix[1:]).load(path)
 
     def read_trials(self, task: Task) -> list[Trial]:
         """Return the trials of a task, of all learners, those of an interrupted search included.

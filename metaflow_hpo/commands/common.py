@@ -10,8 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
-    from metaflow_hpo.modalities.table.table_data import TableData
     from metaflow_hpo.space import Configuration
+    from metaflow_hpo.task import TaskData
     from metaflow_hpo.trial import Trial
 
 TABLE_HELP = "Your table: csv, JSON lines, Excel or parquet; .gz, .bz2, .xz and .zip are unpacked."
@@ -93,7 +93,7 @@ def opened(learner: str | None = None, *, quiet: bool = False) -> "Iterator[Pipe
 
 
 def write_script(
-    pipeline: "Pipeline", script: Path, table: Path, rows: "TableData", configuration: "Configuration", seed: int = 0
+    pipeline: "Pipeline", script: Path, table: Path, rows: "TaskData", configuration: "Configuration", seed: int = 0
 ) -> None:
     """Write the script of `--script` and say how to run it."""
     from metaflow_hpo.actions import script as scripts

@@ -24,7 +24,7 @@ from metaflow_hpo.commands.common import (
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
-    from metaflow_hpo.modalities.table.table_data import TableData
+    from metaflow_hpo.task import TaskData
     from metaflow_hpo.trial import Trial
 
 app = typer.Typer()
@@ -48,7 +48,7 @@ def train(
     """Train one configuration on your table: cross-validated, and refitted and scored on the test rows."""
     from metaflow_hpo.actions import advise, own_trials
     from metaflow_hpo.actions.feedback import remember
-    from metaflow_hpo.adapters.sources.inbox import load_file
+    from metaflow_hpo.modalities.registry import read_source
 
     check_script(script, force)
     with opened(learner) as pipeline:
@@ -61,7 +61,7 @@ def train(
             chosen = answer["recommendations"][0]["configuration"]
         else:
             chosen = advise.read_configuration(configuration, pipeline.settings.learner)
-            rows = load_file(data, target, kind=kind)
+            rows = read_source(data, target, kind=kind)
         printing.show_notes(rows.task.notes)
         trial, model = own_trials.train_and_keep(pipeline, rows, chosen, seed=seed)
         recommendation = _record_training(pipeline, rows, trial)
@@ -122,7 +122,7 @@ def _explain_no_model(trial: "Trial", script: Path | None) -> str:
     )
 
 
-def _record_training(pipeline: "Pipeline", rows: "TableData", trial: "Trial") -> str | None:
+def _record_training(pipeline: "Pipeline", rows: "TaskData", trial: "Trial") -> str | None:
     """Record what a recommended configuration came to; return the id of the recommendation, if it was one."""
     from metaflow_hpo.actions.feedback import find_recommendation, record_outcomes
 

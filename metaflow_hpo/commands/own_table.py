@@ -133,14 +133,14 @@ def search(
 ) -> None:
     """Search your table; the same command goes on where a killed one stopped."""
     from metaflow_hpo.actions import advise, own_trials
-    from metaflow_hpo.adapters.sources.inbox import load_file
     from metaflow_hpo.collect.search import find_best
+    from metaflow_hpo.modalities.registry import read_source
 
     if per_time is not None and strategy != advise.RECOMMENDED:
         raise typer.BadParameter(f"--per-time and --per-trial are for --strategy recommended; got {strategy!r}.")
     counts_time = seconds is not None if per_time is None else per_time
     with opened(learner) as pipeline:
-        rows = load_file(data, target, kind=kind)
+        rows = read_source(data, target, kind=kind)
         printing.show_notes(rows.task.notes)
         try:
             found = own_trials.search(

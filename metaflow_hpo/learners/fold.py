@@ -1,4 +1,4 @@
-"""What table learners train on: prepared arrays of one split of the rows, and what training on them gives."""
+"""What training on one fold gives."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,29 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Prepared arrays of one split of the rows.
-
-    Attributes:
-        x_train: `(n, D)` float32.
-        y_train: `(n,)` class numbers (int64), or standardised target (float32) for regression.
-        x_valid: `(m, D)` float32, rows that are scored but never fitted on.
-        y_valid: `(m,)`, in the same coding as `y_train`.
-        classes: Number of classes; 0 for regression.
-        target_scale: Target units in one unit of `y_train` (the standard deviation of its training rows).
-        number: Place among the splits of a task, from 0; trainings on different splits draw different numbers.
-    """
-
-    x_train: FloatArray
-    y_train: NDArray[Any]
-    x_valid: FloatArray
-    y_valid: NDArray[Any]
-    classes: int
-    target_scale: float = 1.0
-    number: int = 0
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.fold import Fold, FoldOutcome
+from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.learner import Fidelity, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Limits
 from metaflow_hpo.learners.table_learner import TableLearner
+from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Configuration, SearchSpace
 
 GRACE_S = 1.0

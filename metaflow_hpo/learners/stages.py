@@ -14,10 +14,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from metaflow_hpo.blas import single_threaded_blas
 from metaflow_hpo.learners.fold import FloatArray, FoldOutcome, average_curves
 from metaflow_hpo.learners.learner import Judge
 from metaflow_hpo.learners.limits import Flag, Limits, Stopwatch
-from metaflow_hpo.learners.threads import describe_memory_error, single_threaded_blas
+from metaflow_hpo.learners.threads import describe_memory_error
 
 _MEMBERS_A_WORKER = 2
 """Trainings begun for each thread, so that none waits for the slowest fold of a stage; more would only hold memory."""

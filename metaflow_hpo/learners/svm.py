@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.fold import FloatArray, Fold, FoldOutcome
+from metaflow_hpo.learners.fold import FloatArray, FoldOutcome
 from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Fidelity, Isolation, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
 from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.learners.threads import train_in_threads
+from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
 
 MAX_ITERATIONS = 100_000

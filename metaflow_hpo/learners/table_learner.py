@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.fold import Fold, FoldOutcome
+from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.folds import cross_validate, prepare_folds, score_refit
 from metaflow_hpo.learners.learner import Fidelity, Judge, Outcome, check_request, ending
+from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Configuration, SearchSpace
 

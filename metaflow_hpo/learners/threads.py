@@ -2,16 +2,15 @@
 
 import itertools
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metaflow_hpo.blas import single_threaded_blas
 from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits, Stopwatch
 
@@ -78,38 +77,6 @@ def _train_within(
 def describe_memory_error(error: MemoryError) -> str:
     """Return why a training failed for which there was not enough memory."""
     return f"memory: {str(error).rstrip('.') or 'an allocation failed'}"
-
-
-class _BlasCap:
-    """The process-wide cap on BLAS threads, and how many callers need it now."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.limits: Any = None
-
-
-_cap = _BlasCap()
-
-
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Cap BLAS at one thread; overlapping uses share the cap, and the last one to leave lifts it."""
-    # Load the library that the kernels call, or there is nothing to cap yet: threads of threads are 8x slower.
-    import scipy.linalg.cython_blas  # noqa: F401
-    from threadpoolctl import threadpool_limits
-
-    with _cap.lock:
-        _cap.users += 1
-        if _cap.users == 1:
-            _cap.limits = threadpool_limits(limits=1, user_api="blas")
-    try:
-        yield
-    finally:
-        with _cap.lock:
-            _cap.users -= 1
-            if _cap.users == 0:
-                _cap.limits.restore_original_limits()
 
 
 @contextmanager

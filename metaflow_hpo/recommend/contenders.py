@@ -5,17 +5,19 @@ and the contract tests then apply to it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.history import Array
 from metaflow_hpo.past_tasks import PastTasks
-from metaflow_hpo.recommend.adaptive import TABLE, AdaptiveRecommender, AdaptiveSettings
 from metaflow_hpo.recommend.model_baselines import (
     CopulaThompson,
     GaussianProcessSearch,
     RankingWeightedEnsemble,
 )
+from metaflow_hpo.recommend.new_task import RecommenderSettings
+from metaflow_hpo.recommend.novelty import is_beyond
 from metaflow_hpo.recommend.proposals import (
     HYPEROPT_RANDOM_STARTS,
     OPTUNA_RANDOM_STARTS,
@@ -24,11 +26,14 @@ from metaflow_hpo.recommend.proposals import (
     propose_with_hyperopt,
     propose_with_tpe,
 )
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.sequential import (
     DefaultOnly,
     GreedyPortfolio,
     MeanRank,
     NearestTask,
+    Observed,
+    Picker,
     RandomOrder,
     SequentialRecommender,
 )
@@ -37,8 +42,34 @@ from metaflow_hpo.recommend.transfer_peers import FlamlZeroShot, SyneTuneCopula,
 Contender = Callable[[PastTasks], SequentialRecommender]
 
 SURROGATE = "surrogate"
+TABLE = RecommenderSettings()
 _FULL = TABLE.mixture
 _NO_PORTFOLIO = replace(TABLE, portfolio_trials=0, mixture_trials=0)
+
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The recommender, replayed one pick at a time."""
+
+    recommender: Recommender
+    is_random: bool = False
+
+    @classmethod
+    def fit(cls, past: PastTasks, settings: RecommenderSettings = TABLE) -> "Replayed":
+        """Learn from past tasks."""
+        return cls(Recommender(past, settings))
+
+    def start(self, meta_features: Array, seed: int) -> Picker:
+        """Begin a new task."""
+        is_novel = is_beyond(self.recommender.novelty.percentile(meta_features))
+        task = self.recommender.begin(meta_features, is_novel=is_novel)
+
+        def pick(observed: Observed) -> int | None:
+            return next(iter(task.choose(observed, 1)), None)
+
+        return pick
+
 
 BASELINES: Mapping[str, Contender] = {
     "random": RandomOrder.fit,
@@ -53,7 +84,7 @@ BASELINES: Mapping[str, Contender] = {
     "rgpe": RankingWeightedEnsemble.fit,
     "tpe": partial(ProposalSearch.fit, starts=OPTUNA_RANDOM_STARTS, propose=propose_with_tpe),
     "meta_gp": partial(
-        AdaptiveRecommender.fit,
+        Replayed.fit,
         settings=replace(_NO_PORTFOLIO, similarity=False, mixture=replace(_FULL, task_experts=False, scale="fitted")),
     ),
 }
@@ -70,7 +101,7 @@ PEERS: Mapping[str, Contender] = {
 LEARN_NOTHING = ("random", "default", "gp", "tpe", "optuna_gp", "hyperopt")
 """Those that know of no other task; all the others learn from past ones."""
 
-_WITHOUT: Mapping[str, AdaptiveSettings] = {
+_WITHOUT: Mapping[str, RecommenderSettings] = {
     "portfolio": _NO_PORTFOLIO,
     "task_forest": replace(TABLE, task_forest=False),
     "task_experts": replace(TABLE, mixture=replace(_FULL, task_experts=False)),
@@ -80,11 +111,11 @@ _WITHOUT: Mapping[str, AdaptiveSettings] = {
     "smooth_kernel": replace(TABLE, mixture=replace(_FULL, smooth_share=0.0)),
 }
 ABLATIONS: Mapping[str, Contender] = {
-    f"{SURROGATE}-no-{part}": partial(AdaptiveRecommender.fit, settings=settings) for part, settings in _WITHOUT.items()
+    f"{SURROGATE}-no-{part}": partial(Replayed.fit, settings=settings) for part, settings in _WITHOUT.items()
 }
 """The surrogate without one of its parts."""
 
-CONTENDERS: Mapping[str, Contender] = {SURROGATE: AdaptiveRecommender.fit, **BASELINES, **PEERS, **ABLATIONS}
+CONTENDERS: Mapping[str, Contender] = {SURROGATE: Replayed.fit, **BASELINES, **PEERS, **ABLATIONS}
 DEFAULT_NAMES = (SURROGATE, *BASELINES)
 
 

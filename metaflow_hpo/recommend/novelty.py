@@ -1,6 +1,6 @@
 """How unlike all past tasks a task is, as a percentile of the distances between past families.
 
-The one thing to know: a task whose size lies outside what past tasks had (rows a column, rows a class, ...) counts as
+A task whose size lies outside what past tasks had (rows a column, rows a class, ...) counts as
 unlike all of them whatever its distance, in which one of many numbers is easily lost.
 """
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from metaflow_hpo.history import Array
+from metaflow_hpo.modalities.roles import Roles
 from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.task_distance import TaskDistance, square_distances
 
 THRESHOLD = 95.0
 """Percentile above which a recommendation falls back to the portfolio, the learner's default first."""
 
-_SIZES = ("mf_log_rows", "mf_log_encoded_columns", "mf_log_rows_per_encoded_column", "mf_log_classes")
 _MARGIN = 0.25
 """How far outside the range of past tasks a size must lie, in standard deviations over them: 2 % of past tasks do."""
 
@@ -47,9 +47,9 @@ class Novelty:
             described: Whether the names of the meta-features say which are sizes.
         """
         names = past.meta_feature_names if described else ()
-        sizes = _sizes(past.meta_features, names)  # (T, S)
-        margin = _MARGIN * sizes.std(axis=0)
-        known = np.stack([sizes.min(axis=0) - margin, sizes.max(axis=0) + margin])
+        sizes = Roles.of(names).sizes(past.meta_features)  # (T, S)
+        margin = _MARGIN * np.nanstd(sizes, axis=0)
+        known = np.stack([np.fmin.reduce(sizes) - margin, np.fmax.reduce(sizes) + margin])
         reference = np.sort(np.sqrt(square_to_nearest_family(distance.standardised, past.families)))
         return cls(distance, reference, names, known)
 
@@ -70,7 +70,7 @@ class Novelty:
 
     def is_outside(self, meta_features: Array) -> bool:
         """Tell whether the task `(M,)` is smaller or larger, in some way, than anything that was learned from."""
-        sizes = _sizes(meta_features[None, :], self.names)[0]
+        sizes = Roles.of(self.names).sizes(meta_features[None, :])[0]
         return bool(((sizes < self.sizes[0]) | (sizes > self.sizes[1])).any())
 
 
@@ -89,12 +89,3 @@ def square_to_nearest_family(points: Array, families: Sequence[str]) -> Array:
     for t, point in enumerate(points):
         squared[t] = square_distances(points, point).min(initial=np.inf, where=own != own[t])
     return squared
-
-
-def _sizes(meta_features: Array, names: Sequence[str]) -> Array:
-    """Return the sizes `(T, S)` of tasks, in logarithms, among them the rows a class; those with a name in `names`."""
-    at = {name: position for position, name in enumerate(names)}
-    found = [meta_features[:, at[name]] for name in _SIZES if name in at]
-    if "mf_log_rows" in at and "mf_log_classes" in at:
-        found.append(meta_features[:, at["mf_log_rows"]] - meta_features[:, at["mf_log_classes"]])
-    return np.stack(found, axis=1) if found else np.empty((len(meta_features), 0))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.errors import InvalidTableError, listed
 from metaflow_hpo.history import Array, History, IntArray
 from metaflow_hpo.metric import Metric
+from metaflow_hpo.modalities.roles import select_features
 from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.answer import make_answer
 from metaflow_hpo.recommend.duration import DurationModel, MedianDurations, fit_durations
@@ -304,25 +305,22 @@ class Recommender:
         """Return the inputs in order, `(M,)`; NaN for all where none are given.
 
         Raises:
-            InvalidTableError: If some are missing or unknown, or one is infinite, or not known although the networks
-                or the roles of meta-features ask for it.
+            InvalidTableError: If some are missing, or one is infinite, or not known although this package measures it.
         """
         names = self.meta_feature_names
-        if values is None and not self.settings.described:
+        if self.settings.described:
+            return select_features(values or {}, names)
+        if values is None:
             return np.full(len(names), np.nan)
-        known = values or {}
-        missing, unknown = [n for n in names if n not in known], sorted(set(known) - set(names))
-        if missing or unknown:
+        missing = [name for name in names if name not in values]
+        if missing:
             raise InvalidTableError(
-                f"Expected the {len(names)} meta-features that this learned from, {list(names)[:5]}; missing "
-                f"{missing[:5]}, unknown {unknown[:5]}. Describe the task with the same version of metaflow_hpo, or "
-                "give one line with these columns."
+                f"Expected the {len(names)} meta-features that this learned from; missing {listed(missing)}. "
+                f"Give one line with the columns {listed(names)}, empty where not known."
             )
-        row = np.array([known[name] for name in names], dtype=np.float64)
-        wrong = ~np.isfinite(row) if self.settings.described else np.isinf(row)
-        if wrong.any():
-            bad = [name for name, is_wrong in zip(names, wrong, strict=True) if is_wrong]
-            raise InvalidTableError(f"Meta-features must be finite numbers; {bad[:5]} are not. Correct them.")
+        row = np.array([values[name] for name in names], dtype=np.float64)
+        if np.isinf(row).any():
+            raise InvalidTableError("Meta-features must be finite or missing; some are infinite. Correct them.")
         return row
 
     def recommend(
@@ -348,7 +346,7 @@ class Recommender:
             JSON-ready `learner`, `recommendations`, `evidence`, `novelty` and `lineage`, as in the CLI's contract.
 
         Raises:
-            InvalidTableError: If a meta-feature is missing, unknown or not finite, or k is out of range.
+            InvalidTableError: If a meta-feature is missing or not finite, or k is out of range.
         """
         row = self.read_meta_features(meta_features)
         if not 1 <= k <= len(self.past.configurations):

@@ -19,9 +19,9 @@ from metaflow_hpo.adapters import landed
 from metaflow_hpo.adapters.ledger import read_ledger
 from metaflow_hpo.adapters.quarantine import drop_moved_sidecars
 from metaflow_hpo.adapters.sources import inbox as inbox_source
-from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.registry import read_source
 
 
 def table(seed: int = 0) -> pd.DataFrame:
@@ -118,7 +118,7 @@ def test_the_same_data_under_another_name_are_a_duplicate_whatever_the_order_of_
 
 def test_a_duplicate_of_a_task_that_ships_with_the_package_is_recognised(store: DataStore) -> None:
     path = land(store, "mine.csv")
-    shipped = load_file(path)
+    shipped = read_source(path)
     shipped = replace(shipped, task=replace(shipped.task, task_id="shipped"))
     assert ids(take_in(store, [shipped])) == []
     assert (read_ledger(store)[-1].outcome, read_ledger(store)[-1].task_id) == ("duplicate", "shipped")

@@ -13,9 +13,9 @@ from mlflow.pyfunc.scoring_server import invocations
 from metaflow_hpo.actions.kept_network import predict_file
 from metaflow_hpo.actions.own_trials import train_and_keep
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.settings import Settings
 
 pytestmark = [
@@ -39,7 +39,7 @@ def test_every_way_in_gives_the_same_predictions_and_what_is_no_row_gets_400(
     own_frame().to_csv(path, index=False)
     pipeline = Pipeline(Settings(data=tmp_path / "data", fidelity_epochs=10))
     pipeline.__dict__["tracking"] = tracking
-    _, kept = train_and_keep(pipeline, load_file(path, "y"), get_learner("mlp").space.default)
+    _, kept = train_and_keep(pipeline, read_source(path, "y"), get_learner("mlp").space.default)
     assert kept is not None
     source = tracking.client().get_model_version_download_uri(kept["name"], str(kept["version"]))
     model = pyfunc.load_model(source)
@@ -78,7 +78,7 @@ def test_a_single_row_is_read_as_the_training_rows_were(tmp_path: Path, tracking
     own_frame().to_csv(path, index=False)
     pipeline = Pipeline(Settings(data=tmp_path / "data", fidelity_epochs=10))
     pipeline.__dict__["tracking"] = tracking
-    _, kept = train_and_keep(pipeline, load_file(path, "y"), get_learner("mlp").space.default)
+    _, kept = train_and_keep(pipeline, read_source(path, "y"), get_learner("mlp").space.default)
     own_frame().drop(columns="y").head(5).to_csv(rows, index=False)
     together = predict_file(pipeline, rows, kept["uri"])
     for position in range(5):

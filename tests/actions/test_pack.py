@@ -14,7 +14,7 @@ from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.registry import get_learner
-from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES
+from metaflow_hpo.modalities.table.meta_features import TABLE_GROUP
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.trial import Trial
@@ -202,7 +202,7 @@ def test_the_shipped_knowledge_is_whole_light_and_of_this_version():
     assert names == {f.relative_to(shipped.folder).as_posix() for f in shipped.folder.rglob("*") if f.is_file()}
     frame = shipped.read_meta_dataset()
     assert len(frame) == shipped.provenance["trials"]
-    assert set(META_FEATURE_NAMES) == {name for name in frame.columns if str(name).startswith("mf_")}
+    assert set(TABLE_GROUP.columns) == {name for name in frame.columns if str(name).startswith("mf_")}
     catalogue = shipped.read_catalogue()
     assert (catalogue[["licence", "source", "sha256"]] != "").all(axis=None)
 
@@ -213,7 +213,7 @@ def test_a_shipped_recommender_answers_for_its_past_tasks(learner):
     folder = shipped.recommender_folder(learner)
     served = Recommender.load(folder)
     # Otherwise the knowledge was packed by another version: pack it again.
-    assert set(served.meta_feature_names) == set(META_FEATURE_NAMES)
+    assert set(served.meta_feature_names) == set(TABLE_GROUP.columns)
     assert served.surrogate.space == get_learner(learner).space
     assert served.lineage["meta_dataset_md5"] == shipped.provenance["meta_dataset_md5"]
     row = dict(zip(served.meta_feature_names, served.past.meta_features[0].tolist(), strict=True))

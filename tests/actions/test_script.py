@@ -14,12 +14,12 @@ import pytest
 from metaflow_hpo.actions.script import describe_table, write_script
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources import builtin
-from metaflow_hpo.adapters.sources.inbox import load_file
 from metaflow_hpo.adapters.sources.raw_files import READERS
 from metaflow_hpo.collect.trials import train_trials
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.learners.script import render_script
+from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.settings import Settings
@@ -52,7 +52,7 @@ def prepare_like(script: dict[str, Any], path: Path, target: str) -> TableData:
     features, values = script["read_rows"](str(path))
     held_out = np.flatnonzero(script["split"](features, values)).tolist()
     path.with_suffix(".yaml").write_text(json.dumps({"test_rows": held_out}))
-    return load_file(path, target)
+    return read_source(path, target)
 
 
 @pytest.mark.integration
@@ -72,7 +72,7 @@ def test_the_script_in_a_fresh_process_scores_like_the_trainer_on_the_same_rows(
     learner, configuration = CONFIGURATIONS[choice]
     target = write_real_table(table, task_id)
     pipeline = Pipeline(Settings(data=tmp_path / "data", learner=learner))
-    write_script(pipeline, output, table, load_file(table, target), configuration)
+    write_script(pipeline, output, table, read_source(table, target), configuration)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-I", str(output)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
@@ -115,7 +115,7 @@ def test_columns_are_prepared_like_ours_whatever_the_format(tmp_path: Path, endi
             frame.to_json(table, lines=True, orient="records", date_format="iso")
         case _:
             frame.to_parquet(table)
-    data = load_file(table, "y")
+    data = read_source(table, "y")
     output = tmp_path / "train.py"
     learner = get_learner("svm")
     output.write_text(
@@ -148,7 +148,7 @@ def test_scripts_are_formatted_and_lint_like_our_own_code(
     tmp_path: Path, learner: str, classes: tuple[str, ...]
 ) -> None:
     strange_frame().assign(n=range(120)).to_csv(tmp_path / "t.csv", index=False)
-    data = load_file(tmp_path / "t.csv", "y" if classes else "plain", kind=None if classes else "regression")
+    data = read_source(tmp_path / "t.csv", "y" if classes else "plain", kind=None if classes else "regression")
     table = describe_table(tmp_path / "t.csv", data)
     output = tmp_path / "train.py"
     text = render_script(table, learner, get_learner(learner).space.default, epochs=50, seed=0)
@@ -170,7 +170,7 @@ def test_a_target_in_euros_is_read_by_the_script_as_it_was_here(tmp_path: Path) 
     pd.DataFrame({"a": range(40), "b": [f"{n % 7},5" for n in range(40)], "y": written}).to_csv(
         table, index=False, sep=";"
     )
-    data = load_file(table, "y")
+    data = read_source(table, "y")
     text = render_script(describe_table(table, data), "svm", get_learner("svm").space.default, epochs=1, seed=0)
     (tmp_path / "train.py").write_text(text, encoding="utf-8")
     features, target = runpy.run_path(str(tmp_path / "train.py"))["read_rows"]()
@@ -183,7 +183,7 @@ def test_classes_that_a_script_would_not_find_are_named(tmp_path: Path) -> None:
     table = tmp_path / "t.parquet"
     pd.DataFrame({"a": range(40), "b": [1, 2, 3, 5] * 10, "y": ["1.0", "2.0"] * 20}).to_parquet(table)
     with pytest.raises(InvalidTaskError, match="the classes '1', '2' in the column 'y'"):
-        describe_table(table, load_file(table, "y"))
+        describe_table(table, read_source(table, "y"))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_classes_that_a_script_would_not_find_are_named(tmp_path: Path) -> None:
 def test_classes_are_found_whatever_their_type(tmp_path: Path, target: list[Any]) -> None:
     table = tmp_path / "t.csv"
     pd.DataFrame({"a": np.random.default_rng(0).normal(size=40), "y": target}).to_csv(table, index=False)
-    data = load_file(table, "y", kind="classification")
+    data = read_source(table, "y", kind="classification")
     learner = get_learner("svm")
     text = render_script(describe_table(table, data), "svm", learner.space.default, epochs=1, seed=0)
     (tmp_path / "train.py").write_text(text)
@@ -205,4 +205,4 @@ def test_columns_that_a_script_cannot_prepare_are_named(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": pd.to_timedelta(np.arange(40) ** 2, unit="D"), "y": [0, 1] * 20})
     frame.to_parquet(table)
     with pytest.raises(InvalidTaskError, match="'a' holds timedelta"):
-        describe_table(table, load_file(table, "y"))
+        describe_table(table, read_source(table, "y"))

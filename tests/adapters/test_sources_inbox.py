@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters.sources.inbox import load_file, read_sidecar, task_id_of
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.hints import read_sidecar, task_id_of
+from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.files.tables import read_table
 
 
@@ -34,7 +35,7 @@ def test_every_separator_and_mark_gives_the_same_table(tmp_path: Path, separator
 def test_parquet_and_csv_give_the_same_task(tmp_path: Path, csv_file: Path) -> None:
     path = tmp_path / "t.parquet"
     own_frame().to_parquet(path)
-    assert load_file(path).task.sha256 == load_file(csv_file).task.sha256
+    assert read_source(path).task.sha256 == read_source(csv_file).task.sha256
 
 
 def test_a_named_index_of_a_parquet_file_is_a_column(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_commas_of_a_file_with_semicolons_are_decimal_unless_the_column_says_oth
     path = tmp_path / "t.csv"
     rows = [f"{n},{n:03d};{'950' if n % 2 else f'{n},250'};{n % 7}" for n in range(1, 41)]
     path.write_text("\n".join(["open;grouped;y", *rows]))
-    data = load_file(path, kind="regression")
+    data = read_source(path, kind="regression")
     assert data.features["open"].max() == pytest.approx(40.04)
     assert data.features["grouped"].max() == 40_250
 
@@ -143,7 +144,7 @@ def test_truncated_parquet_folders_and_missing_files_are_refused(tmp_path: Path)
 
 
 def test_a_file_becomes_a_task_without_a_sidecar(csv_file: Path) -> None:
-    task = load_file(csv_file, "b").task
+    task = read_source(csv_file, "b").task
     assert (task.task_id, task.family, task.target, task.source) == (
         "my_data_2",
         "my_data_2",
@@ -157,11 +158,11 @@ def test_a_repeated_column_name_is_not_renamed_silently(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,a,y\n" + "1,2,0\n3,4,1\n" * 20)
     with pytest.raises(InvalidTaskError, match="'a' more than once"):
-        load_file(path)
+        read_source(path)
 
 
 def test_a_column_with_a_usual_name_is_the_target_and_that_is_noted(csv_file: Path) -> None:
-    task = load_file(csv_file).task
+    task = read_source(csv_file).task
     assert task.target == "y"
     assert "Took the column 'y' as target, for its name." in task.notes
 
@@ -170,7 +171,7 @@ def test_without_a_target_the_columns_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     own_frame().rename(columns={"y": "outcome"}).to_csv(path, index=False)
     with pytest.raises(InvalidTaskError, match=r"which column of t\.csv.*'a', 'b', 'outcome'.*target: <column>"):
-        load_file(path)
+        read_source(path)
 
 
 def test_the_sidecar_says_what_the_table_cannot_and_the_caller_wins(csv_file: Path) -> None:
@@ -178,7 +179,7 @@ def test_the_sidecar_says_what_the_table_cannot_and_the_caller_wins(csv_file: Pa
         "target: b\nkind: binary\nfamily: mine\nmetric: log_loss\nlicence: CC0\ndrop: [y]\ntest_rows: [0, 1, 2, 3]\n"
         "task_id: other\nsimulated: true\n"
     )
-    task = load_file(csv_file).task
+    task = read_source(csv_file).task
     assert (task.target, task.family, task.metric.name, task.licence, task.columns) == (
         "b",
         "mine",
@@ -187,7 +188,7 @@ def test_the_sidecar_says_what_the_table_cannot_and_the_caller_wins(csv_file: Pa
         1,
     )
     assert (task.task_id, task.test_rows, task.simulated) == ("other", 4, True)
-    given = load_file(csv_file, task_id="third", metric="accuracy").task
+    given = read_source(csv_file, task_id="third", metric="accuracy").task
     assert (given.task_id, given.metric.name) == ("third", "accuracy")
 
 
@@ -205,7 +206,7 @@ def test_the_sidecar_says_what_the_table_cannot_and_the_caller_wins(csv_file: Pa
 def test_a_wrong_sidecar_names_the_key(csv_file: Path, text: str, match: str) -> None:
     csv_file.with_suffix(".yaml").write_text(text)
     with pytest.raises(InvalidTaskError, match=match):
-        load_file(csv_file)
+        read_source(csv_file)
 
 
 def test_an_empty_sidecar_is_none(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.mlp import torch_engine
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.mlp.recipe import SPACE, Recipe, Start, draw_start, make_recipe
+from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Categorical, Configuration, Integer, SearchSpace
 
 EPOCHS = 50

@@ -22,7 +22,7 @@ _MEMORY_COLUMNS = 100
 
 def make_fold(rows: int, columns: int) -> Any:
     """Return a synthetic split with two classes; a quarter as many rows again are for validation."""
-    from metaflow_hpo.learners.fold import Fold
+    from metaflow_hpo.modalities.modality import Fold
 
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows + rows // 4, columns), np.float32)

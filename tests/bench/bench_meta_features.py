@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from metaflow_hpo.learners.threads import single_threaded_blas
+from metaflow_hpo.blas import single_threaded_blas
 
 GROUPS = ("general", "statistical", "info-theory")
 COST_TASKS = 10
@@ -157,13 +157,13 @@ def measure_stability(tasks: list[Any], draws: int, landmarks: bool) -> list[dic
     from rich.console import Console
     from rich.progress import track
 
-    from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES, describe
+    from metaflow_hpo.modalities.table.meta_features import TABLE_GROUP, measure
 
     halves = [(data, seed) for data in tasks for seed in range(draws)]
     tracked = track(halves, "stability", console=Console(stderr=True), transient=True)
-    described = [describe(take_half(data, seed), landmarks=landmarks) for data, seed in tracked]
+    described = [measure(take_half(data, seed), landmarks=landmarks) for data, seed in tracked]
     rows = []
-    for name in (name for name in META_FEATURE_NAMES if name in described[0]):
+    for name in (name for name in TABLE_GROUP.features if name in described[0]):
         values = np.array([one[name] for one in described]).reshape(len(tasks), draws)
         within = float(values.var(axis=1, ddof=1).mean())
         means = float(values.mean(axis=1).var(ddof=1))

@@ -23,8 +23,8 @@ from metaflow_hpo.actions.pack import unpack
 from metaflow_hpo.adapters.files import write_frame
 from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.adapters.sources.inbox import load_file
-from metaflow_hpo.adapters.sources.task_files import write_task
+from metaflow_hpo.modalities.registry import read_source
+from metaflow_hpo.modalities.table.task_files import write_task
 from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.settings import Settings
 
@@ -52,7 +52,7 @@ def land_task(pipeline: Pipeline, folder: Path) -> None:
     x, y = make_classification(n_samples=400, n_features=8, n_informative=4, flip_y=0.1, random_state=3)
     path = folder / "landed.csv"
     pd.DataFrame(x.round(5)).add_prefix("x").assign(y=y).to_csv(path, index=False)
-    data, store = load_file(path), pipeline.store
+    data, store = read_source(path), pipeline.store
     write_task(store.task_path(data.task.task_id), data)
     line = {**data.task.to_dict(), "notes": ""}
     table = pd.concat([store.read_catalogue(), pd.DataFrame([line])], ignore_index=True)

@@ -13,8 +13,8 @@ import numpy as np
 from bench_contestants import EPOCHS, Work
 from numba import njit
 
+from metaflow_hpo.blas import single_threaded_blas
 from metaflow_hpo.learners.mlp.recipe import Recipe, make_recipe
-from metaflow_hpo.learners.threads import single_threaded_blas
 
 _PEAK_SIZE = 1024
 _CHUNK = 512

@@ -31,7 +31,7 @@ def trial(task, rate, performance, *, seed=0, strategy="sobol", epochs=50, test=
         configuration={"rate": rate, "optimizer": "adam"},
         strategy=strategy,
         seed=seed,
-        fidelity_epochs=epochs,
+        fidelity=epochs,
         performance=value,
         test_performance=value if test is None else test,
         duration_s=2.0,

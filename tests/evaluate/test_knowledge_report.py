@@ -11,7 +11,7 @@ from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.knowledge_plots import plot_performances, plot_winners
 from metaflow_hpo.evaluate.knowledge_report import KnownTables, derive, render_report
 from metaflow_hpo.learners.mlp.recipe import SPACE
-from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES
+from metaflow_hpo.modalities.table.meta_features import TABLE_GROUP
 from metaflow_hpo.tables import trials_to_frame
 from metaflow_hpo.trial import Trial
 
@@ -51,7 +51,7 @@ def knowledge():
         }
         for i, task in enumerate([*TASKS, "never_searched"])
     ]
-    meta = pd.DataFrame(rng.random((10, 3)), columns=list(META_FEATURE_NAMES[:3]))
+    meta = pd.DataFrame(rng.random((10, 3)), columns=list(TABLE_GROUP.columns[:3]))
     meta = meta.assign(task_id=TASKS, duration_s=0.1, mf_landmark_stump=np.arange(10) / 9)
     frame = trials_to_frame(trials)
     return KnownTables(pd.DataFrame(lines), frame, meta, "mlp", SPACE, provenance={"md5 of the catalogue": "abc123"})

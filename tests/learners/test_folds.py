@@ -10,14 +10,16 @@ from sklearn.datasets import load_diabetes, load_iris
 
 from metaflow_hpo.collect.trials import refit_trial, train_trials
 from metaflow_hpo.errors import MetaflowHPOError, SearchSpaceMismatchError
-from metaflow_hpo.learners.fold import Fold, FoldOutcome
-from metaflow_hpo.learners.folds import assign_folds, count_folds, make_folds, prepare_folds
+from metaflow_hpo.learners.fold import FoldOutcome
+from metaflow_hpo.learners.folds import make_folds, prepare_folds
 from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Fidelity
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
 from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.metric import Metric
+from metaflow_hpo.modalities.modality import Fold
+from metaflow_hpo.modalities.splits import assign_folds, count_folds
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Float, SearchSpace
@@ -73,30 +75,6 @@ class Stub(TableLearner):
         if fold.classes == 0:
             return FoldOutcome(np.full(m, 1.0, np.float32), curve, 1.0)
         return FoldOutcome(np.eye(fold.classes, dtype=np.float32)[np.zeros(m, int)], curve, 1.0)
-
-
-@pytest.mark.parametrize(("rows", "folds"), [(499, 5), (500, 3), (4999, 3), (5000, 2)])
-def test_larger_tasks_have_fewer_folds(rows, folds):
-    assert count_folds(rows) == folds
-
-
-def test_classes_are_spread_evenly_over_folds():
-    target = np.array([0] * 13 + [1] * 30 + [2] * 4)
-    number = assign_folds(target, 5, False, 0)
-    for label in range(3):
-        counts = np.bincount(number[target == label], minlength=5)
-        assert counts.max() - counts.min() <= 1
-    assert np.ptp(np.bincount(number)) <= 1
-
-
-def test_quantiles_of_the_target_are_spread_evenly_over_folds():
-    target = np.random.default_rng(0).normal(size=103) ** 3
-    number = assign_folds(target, 5, True, 0)
-    ranks = np.argsort(np.argsort(target))
-    for block in range(20):
-        assert sorted(number[ranks // 5 == block]) == [0, 1, 2, 3, 4]
-    assert np.array_equal(number, assign_folds(target, 5, True, 0))
-    assert not np.array_equal(number, assign_folds(target, 5, True, 1))
 
 
 def test_each_training_row_is_validated_once_and_the_last_fold_holds_the_test_rows():
@@ -251,28 +229,6 @@ def test_bad_requests_are_refused_before_anything_is_trained():
         train_trials(make_data(), MLP(), [{}], strategy="default", seed=0)
     with pytest.raises(SearchSpaceMismatchError, match=r"fidelity_epochs must be in 1\.\.50; got 99"):
         train_trials(make_data(), MLP(), [], strategy="default", seed=0, fidelity=99)
-
-
-@pytest.mark.parametrize("regression", [False, True])
-def test_rows_of_a_group_share_a_fold_and_classes_stay_spread(regression):
-    rng = np.random.default_rng(0)
-    groups = np.unique(rng.integers(0, 400, 1000), return_inverse=True)[1]
-    target = rng.normal(size=1000) if regression else (rng.random(1000) < 0.3).astype(np.int64)
-    number = assign_folds(target, 5, regression, 0, groups)
-    assert all(len(set(number[groups == g])) == 1 for g in range(groups.max() + 1))
-    assert np.bincount(number).tolist() == pytest.approx([200] * 5, abs=30)
-    level = [target[number == k].mean() for k in range(5)]
-    assert level == pytest.approx([target.mean()] * 5, abs=0.25 if regression else 0.1)
-
-
-def test_folds_without_repeated_rows_do_not_change():
-    target = np.arange(100) % 3
-    assert (assign_folds(target, 5, False, 0, np.arange(100)) == assign_folds(target, 5, False, 0)).all()
-
-
-def test_groups_are_given_up_where_a_fold_would_be_empty():
-    groups = np.arange(100) % 2
-    assert set(assign_folds(np.arange(100) % 3, 5, False, 0, groups)) == set(range(5))
 
 
 def test_folds_keep_rows_with_equal_features_together():

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.errors import MetaflowHPOError, SearchSpaceMismatchError
-from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.limits import Limits
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.learners.svm import SVM
+from metaflow_hpo.modalities.modality import Fold
 
 
 def make_fold(rows=60, seed=0):

@@ -8,10 +8,10 @@ from sklearn.datasets import load_diabetes, load_iris
 from threadpoolctl import threadpool_info
 
 from metaflow_hpo.errors import SearchSpaceMismatchError
-from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.registry import LEARNERS, get_learner
 from metaflow_hpo.learners.svm import SVM
+from metaflow_hpo.modalities.modality import Fold
 
 LEARNERS_UNDER_TEST = {"mlp": MLP, "svm": SVM}
 

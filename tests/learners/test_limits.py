@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.fold import Fold, FoldOutcome
+from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.limits import Limits, Stopwatch
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
 from metaflow_hpo.learners.threads import train_in_threads
+from metaflow_hpo.modalities.modality import Fold
 
 LARGE = {**MLP.space.default, "width": 256, "layers": 4, "batch_size": 32}
 SMALL = {**MLP.space.default, "width": 16, "layers": 1, "batch_size": 256}

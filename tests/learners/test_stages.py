@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
-from metaflow_hpo.learners.fold import Fold, FoldOutcome
+from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.limits import Limits
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.mlp.recipe import SPACE
 from metaflow_hpo.learners.stages import train_in_stages
+from metaflow_hpo.modalities.modality import Fold
 
 EPOCHS = 8
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.learners import svm
-from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.svm import SPACE, fit_machine, squash
+from metaflow_hpo.modalities.modality import Fold
 
 
 def test_squash_keeps_the_order_of_the_decisions():

@@ -240,18 +240,13 @@ def test_the_order_of_the_meta_features_does_not_matter(served, known):
 
 def test_a_missing_meta_feature_is_named(served, known):
     del known["mf_level"]
-    with pytest.raises(InvalidTableError, match=r"the 4 meta-features .* missing \['mf_level'\], unknown \[\]"):
+    with pytest.raises(InvalidTableError, match=r"the 4 meta-features .* missing 'mf_level'"):
         served.recommend(known)
-
-
-def test_an_unknown_meta_feature_is_named(served, known):
-    with pytest.raises(InvalidTableError, match=r"missing \[\], unknown \['mf_colour'\]"):
-        served.recommend({**known, "mf_colour": 1.0})
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_meta_feature_that_is_not_finite_is_named(served, known, value):
-    with pytest.raises(InvalidTableError, match=r"must be finite numbers; \['mf_noise'\] are not"):
+    with pytest.raises(InvalidTableError, match="must be finite numbers; 'mf_noise' are not"):
         served.recommend({**known, "mf_noise": value})
 
 

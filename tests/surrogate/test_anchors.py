@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from metaflow_hpo.modalities.table.landmark_names import COLUMNS
-from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES
+from metaflow_hpo.modalities.table.landmark_names import LANDMARKS
+from metaflow_hpo.modalities.table.meta_features import TABLE_GROUP
 from metaflow_hpo.surrogate.anchors import find_anchors
 
+COLUMNS = tuple(f"mf_landmark_{name}" for name in LANDMARKS)
 NAMES = ("mf_is_regression", "mf_log_classes", "mf_landmark_linear", "mf_landmark_stump", "mf_landmark_network_gain")
 
 
@@ -23,15 +24,15 @@ def test_without_landmarks_nothing_is_known_of_the_ends():
 
 
 def test_every_landmark_is_a_meta_feature_and_no_difference_of_them_is_a_landmark():
-    assert set(COLUMNS) <= set(META_FEATURE_NAMES)
-    others = {name for name in META_FEATURE_NAMES if name.startswith("mf_landmark_")} - set(COLUMNS)
+    assert set(COLUMNS) <= set(TABLE_GROUP.columns)
+    others = {name for name in TABLE_GROUP.columns if name.startswith("mf_landmark_")} - set(COLUMNS)
     assert others
     assert all("_minus_" in name or name.endswith("_gain") for name in others)
 
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_the_best_of_all_landmarks_counts_but_the_nearest_neighbour(name):
-    tasks = np.full((1, len(META_FEATURE_NAMES)), 0.25)
-    tasks[0, META_FEATURE_NAMES.index(name)] = 0.75
+    tasks = np.full((1, len(TABLE_GROUP.columns)), 0.25)
+    tasks[0, TABLE_GROUP.columns.index(name)] = 0.75
     expected = 0.25 if name.endswith("nearest_neighbour") else 0.75
-    assert find_anchors(tasks, META_FEATURE_NAMES)[0, 1] == expected
+    assert find_anchors(tasks, TABLE_GROUP.columns)[0, 1] == expected

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from metaflow_hpo.adapters.pipeline import Progress
 from metaflow_hpo.adapters.sources.builtin import BuiltinSpec, builtin_specs, load_builtin
 from metaflow_hpo.errors import UnknownTaskError
-from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.settings import DEMO_TASKS, Settings
+from metaflow_hpo.task import TaskData
 
 
-def load_chosen(settings: Settings, progress: Progress) -> Iterator[TableData]:
+def load_chosen(settings: Settings, progress: Progress) -> Iterator[TaskData]:
     """Read and prepare the tasks that the settings choose, the built-in ones first.
 
     Raises:
@@ -20,7 +20,7 @@ def load_chosen(settings: Settings, progress: Progress) -> Iterator[TableData]:
     yield from _load_openml(settings, progress)
 
 
-def _load_builtin(settings: Settings, progress: Progress) -> Iterator[TableData]:
+def _load_builtin(settings: Settings, progress: Progress) -> Iterator[TaskData]:
     chosen = _choose_specs(settings)
     for done, spec in enumerate(chosen, start=1):
         yield load_builtin(spec)
@@ -39,7 +39,7 @@ def _choose_specs(settings: Settings) -> list[BuiltinSpec]:
     return [spec for spec in specs if spec.task_id in wanted]
 
 
-def _load_openml(settings: Settings, progress: Progress) -> Iterator[TableData]:
+def _load_openml(settings: Settings, progress: Progress) -> Iterator[TaskData]:
     if not settings.openml_tasks and not settings.openml_suites:
         return
     from metaflow_hpo.adapters.sources.openml_source import load_openml_task, openml_suite

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.fold import FloatArray, Fold, FoldOutcome
+from metaflow_hpo.learners.fold import FloatArray, FoldOutcome
 from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Fidelity, Isolation, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
@@ -33,6 +33,7 @@ from metaflow_hpo.learners.mlp.recipe import (
 from metaflow_hpo.learners.stages import train_in_stages
 from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.learners.threads import train_in_threads
+from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Configuration, SearchSpace
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.fold import FloatArray, Fold
+from metaflow_hpo.learners.fold import FloatArray
 from metaflow_hpo.learners.mlp.recipe import Recipe, Start, score_weights
+from metaflow_hpo.modalities.modality import Fold
 
 CHUNK = 512  # validation rows passed at once
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8

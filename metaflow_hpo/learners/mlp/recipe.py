@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.fold import FloatArray, Fold, FoldOutcome
+from metaflow_hpo.learners.fold import FloatArray, FoldOutcome
 from metaflow_hpo.learners.limits import NO_LIMITS, Limits
+from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace, configuration_id
 
 Device = Literal["auto", "cpu", "cuda"]

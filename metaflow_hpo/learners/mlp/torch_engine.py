@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.fold import FloatArray, Fold
+from metaflow_hpo.learners.fold import FloatArray
 from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, Device, Recipe, Start, Trained, score_weights
 from metaflow_hpo.learners.threads import one_thread
+from metaflow_hpo.modalities.modality import Fold
 
 if TYPE_CHECKING:
     import torch
-
-    from metaflow_hpo.learners.mlp.light_adam import LightAdam
 
 
 def find_device(device: Device) -> "torch.device":
@@ -57,7 +56,7 @@ def build_network(recipe: Recipe, parameters: FloatArray) -> "torch.nn.Sequentia
     return torch.nn.Sequential(*layers)
 
 
-def build_optimizer(recipe: Recipe, network: "torch.nn.Module") -> "torch.optim.Optimizer | LightAdam":
+def build_optimizer(recipe: Recipe, network: "torch.nn.Module") -> "torch.optim.Optimizer":
     """Build the optimizer of a recipe; the learning rate is set at the start of each epoch."""
     import torch
 
@@ -65,11 +64,6 @@ def build_optimizer(recipe: Recipe, network: "torch.nn.Module") -> "torch.optim.
     match recipe.optimizer:
         case "sgd":
             return torch.optim.SGD(network.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=decay)
-        case "adam" if next(network.parameters()).device.type == "cpu":
-            # The same bits; the landmarks use it, and a recommendation must not wait for PyTorch's compiler.
-            from metaflow_hpo.learners.mlp.light_adam import LightAdam
-
-            return LightAdam(network, rate, decay)
         case "adam":
             return torch.optim.Adam(network.parameters(), lr=rate, weight_decay=decay)
         case _:

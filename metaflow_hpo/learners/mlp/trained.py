@@ -133,8 +133,8 @@ def fit_network(data: TableData, configuration: Configuration, *, seed: int, epo
     Returns:
         The network, or None where its training diverges.
     """
+    from metaflow_hpo.blas import single_threaded_blas
     from metaflow_hpo.learners.mlp import numba_engine
-    from metaflow_hpo.learners.threads import single_threaded_blas
 
     fold = make_folds(data)[-1]
     recipe = make_recipe(configuration, fold, epochs)

@@ -14,6 +14,3 @@ LANDMARKS = (
     *(f"network_{name}_{when}" for name in LEARNING_RATES for when in ("1_epoch", f"{EPOCHS}_epochs")),
 )
 """Names of the landmarks."""
-
-COLUMNS = tuple(f"mf_landmark_{name}" for name in LANDMARKS)
-"""Their names among the meta-features, where differences of landmarks stand too."""

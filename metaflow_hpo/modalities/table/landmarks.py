@@ -1,8 +1,8 @@
 """Landmarks: how well cheap learners do on a task, measured on its training rows alone.
 
-The one thing to know: they are probes, not baselines. Each sees at most 2,000 rows, two thirds to learn from and one
-third to be scored on, and three of them are networks that train for a few epochs: how fast a network starts at a low, a
-middle and a high learning rate says a lot about the learning rates that will do well.
+They are probes, not baselines. Each sees at most 2,000 rows, two thirds to learn from and one third to be scored on,
+and three of them are networks that train for a few epochs: how fast a network starts at a low, a middle and a high
+learning rate says a lot about the learning rates that will do well.
 
 References:
     Pfahringer, Bensusan and Giraud-Carrier 2000, Meta-learning by landmarking various learning algorithms.
@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.fold import Fold, FoldOutcome
+from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.modalities.table.landmark_names import EPOCHS, LANDMARKS, LEARNING_RATES, SIMPLE
+from metaflow_hpo.modalities.table.landmark_networks import train_network
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.modalities.table.scores import score
 
@@ -98,25 +99,13 @@ def _models(regression: bool) -> dict[str, Callable[[], Any]]:
 
 
 def _measure_networks(fold: Fold) -> dict[str, float]:
-    from metaflow_hpo.learners.mlp.learner import MLP
-
-    # PyTorch on the processor: numba would compile for seconds where it is used for the first time.
-    learner = MLP(engine="torch", device="cpu")
-    configurations = [{**learner.space.default, "learning_rate": rate} for rate in LEARNING_RATES.values()]
-    outcomes = dict(learner.train_folds([fold], configurations, seed=0, epochs=EPOCHS))
+    nothing = 1 / fold.classes if fold.classes else 0.0
     measured: dict[str, float] = {}
-    for index, name in enumerate(LEARNING_RATES):
-        first, last = _read_curve(outcomes[index][0], fold)
+    for name, rate in LEARNING_RATES.items():
+        curve = train_network(fold, rate, EPOCHS)
+        first, last = (max(curve[0], 0.0), max(curve[-1], 0.0)) if len(curve) == EPOCHS else (nothing, nothing)
         measured |= {f"network_{name}_1_epoch": first, f"network_{name}_{EPOCHS}_epochs": last}
     return measured
-
-
-def _read_curve(outcome: FoldOutcome, fold: Fold) -> tuple[float, float]:
-    nothing = 1 / fold.classes if fold.classes else 0.0
-    if outcome.reason or len(outcome.learning_curve) == 0:
-        return nothing, nothing
-    first, last = (max(float(outcome.learning_curve[epoch]), 0.0) for epoch in (0, -1))
-    return first, last
 
 
 def _score(fold: Fold, predictions: NDArray[Any]) -> float:

@@ -1,13 +1,12 @@
-"""Meta-features: the numbers that describe a task, from its training rows only.
+"""Meta-features of tables, from their training rows only.
 
-The one thing to know: rows and columns are put into an order that depends on their content alone before anything is
-sampled or summed, so a file with shuffled rows, or shuffled or renamed columns, has the same meta-features.
+Rows and columns are put into an order that depends on their content alone before anything is sampled or summed, so a
+file with shuffled rows, or shuffled or renamed columns, has the same meta-features.
 
 References:
     Vanschoren 2018, Meta-learning: a survey, arXiv:1810.03548, section 3.1.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
+from metaflow_hpo.modalities.meta_features import Columns, MetaFeature, MetaFeatureGroup, Role
 from metaflow_hpo.modalities.table.canonical_order import put_in_canonical_order
-from metaflow_hpo.modalities.table.landmark_names import EPOCHS, LEARNING_RATES
+from metaflow_hpo.modalities.table.landmark_names import EPOCHS, LANDMARKS, LEARNING_RATES
+from metaflow_hpo.modalities.table.landmarks import MAX_ROWS as LANDMARK_ROWS
 from metaflow_hpo.modalities.table.landmarks import measure_landmarks
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Array
+from metaflow_hpo.tables import META_PREFIX
+from metaflow_hpo.task import TABLE
 
 MAX_ROWS = 4_000
 """Rows that moments, correlations and components are computed on."""
@@ -88,25 +91,30 @@ def _describe_landmarks() -> dict[str, str]:
     return {f"landmark_{name}": text for name, text in described.items()}
 
 
-META_FEATURES: Mapping[str, str] = {
-    f"mf_{name}": text for name, text in (_DESCRIPTIONS | _describe_landmarks()).items()
-}
-"""What each meta-feature means, in one line, in the order of the table's columns."""
-
-META_FEATURE_NAMES: tuple[str, ...] = tuple(META_FEATURES)
-"""Names of all meta-features, landmarks last."""
+_SIZES = ("log_rows", "log_encoded_columns", "log_rows_per_encoded_column", "log_classes")
+_PLAIN_LANDMARK = "landmark_nearest_neighbour"
+"""Where rows repeat, the nearest neighbour is better than anything that is learned."""
 
 
-def describe(data: TableData, *, landmarks: bool = True) -> dict[str, float]:
-    """Compute the meta-features of a task.
+def _role(name: str) -> Role:
+    if name in _SIZES:
+        return "size"
+    if name == "is_regression":
+        return "chance"
+    measured = name.removeprefix("landmark_")
+    return "landmark" if measured in LANDMARKS and measured != name != _PLAIN_LANDMARK else "plain"
+
+
+def measure(data: TableData, *, landmarks: bool = True) -> dict[str, float]:
+    """Compute the meta-features of a table.
 
     Args:
         data: The task; its test rows are not looked at.
         landmarks: Measure the landmarks too, which costs about a second.
 
     Returns:
-        `META_FEATURE_NAMES` with finite values, 0 where one does not apply; without those that start with
-        `mf_landmark_` where `landmarks` is False.
+        Finite values by name, in order, 0 where one does not apply; without those that start with `landmark_` where
+        `landmarks` is False.
     """
     features, target = put_in_canonical_order(data.train_features, data.train_target)
     regression = data.task.is_regression
@@ -124,7 +132,60 @@ def describe(data: TableData, *, landmarks: bool = True) -> dict[str, float]:
         measured = measure_landmarks(features, target, data.task.kind)
         measured |= {name: measured[a] - measured[b] for name, (a, b) in _DIFFERENCES.items()}
         described |= {f"landmark_{name}": value for name, value in measured.items()}
-    return {name: float(described[name[3:]]) for name in META_FEATURE_NAMES if name[3:] in described}
+    return {name: float(described[name]) for name in TABLE_GROUP.features if name in described}
+
+
+def _guess(columns: Columns) -> Array | None:
+    """Return the performance of guessing: balanced accuracy, or R2."""
+    if "log_classes" not in columns:
+        return None
+    chance = 10.0 ** -columns["log_classes"]
+    return np.where(columns["is_regression"] > 0.5, 0.0, chance) if "is_regression" in columns else chance
+
+
+def _count_rows_of_class(columns: Columns) -> Array | None:
+    if "log_rows" not in columns or "log_classes" not in columns:
+        return None
+    return (columns["log_rows"] - columns["log_classes"])[:, None]
+
+
+_NEEDED = ("log_rows", "is_regression", "log_classes", "minority_fraction")
+_HELD_OUT = 3
+"""Landmarks are scored on every third row."""
+_ERRORS = 3.0
+"""Standard errors above guessing that the best of nine landmarks must reach."""
+_R2_ROWS = 20.0
+"""The best R2 of nine landmarks on noise is below this over the held-out rows."""
+
+
+def _find_nothing(columns: Columns) -> NDArray[np.bool_] | None:
+    """Tell whether the best landmark may be guessing."""
+    scores = [columns[name] for name in map("landmark_{}".format, LANDMARKS) if name in columns]
+    if not scores or any(name not in columns for name in _NEEDED):
+        return None
+    best = np.max(scores, axis=0)
+    rows = np.minimum(10.0 ** columns["log_rows"], LANDMARK_ROWS) / _HELD_OUT
+    classes = np.maximum(np.round(10.0 ** columns["log_classes"]), 2)
+    chance = 1.0 / classes
+    # Balanced accuracy is a mean of recalls, each as sure as its class has rows: the rarest, and the others alike.
+    rarest = np.minimum(np.maximum(columns["minority_fraction"], 1.0 / rows), chance)
+    spread = (1.0 / rarest + (classes - 1) ** 2 / (1.0 - rarest)) / classes**2
+    highest = chance + _ERRORS * np.sqrt(chance * (1.0 - chance) * spread / rows)
+    return np.asarray(best < np.where(columns["is_regression"] == 1.0, _R2_ROWS / rows, highest))
+
+
+TABLE_GROUP = MetaFeatureGroup(
+    name="table",
+    version=1,
+    features={name: MetaFeature(text, _role(name)) for name, text in (_DESCRIPTIONS | _describe_landmarks()).items()},
+    modalities=(TABLE,),
+    measure=measure,
+    prefix=META_PREFIX,
+    chance=_guess,
+    more_sizes=_count_rows_of_class,
+    finds_nothing=_find_nothing,
+)
+"""Every number that describes a table, landmarks last; what ships has columns without the name of a group."""
 
 
 def _limit_columns(matrix: NDArray[Any]) -> Array:

@@ -30,6 +30,6 @@ def check_metric(kind: str, metric: Metric) -> None:
         )
 
 
-def curve_metric(kind: str) -> Metric:
-    """Return what learning curves, and landmarks, of a kind of task are measured in."""
-    return METRICS[kind][0]
+def curve_metric(kind: str) -> Metric | None:
+    """Return what learning curves, and landmarks, of a kind of table are measured in; None for what is no table."""
+    return METRICS[kind][0] if kind in METRICS else None

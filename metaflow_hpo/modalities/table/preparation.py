@@ -5,7 +5,7 @@ The one thing to know: the same rows in another order give the identical `TableD
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.metric import Metric
+from metaflow_hpo.modalities.hints import AskedKind
 from metaflow_hpo.modalities.table.columns import clean_columns
 from metaflow_hpo.modalities.table.metrics import METRICS, Kind, check_metric
 from metaflow_hpo.modalities.table.rows import digest_content, hash_rows, split_rows, strata_of
 from metaflow_hpo.modalities.table.table_data import TableData
-from metaflow_hpo.modalities.table.target import AskedKind, PreparedTarget, prepare_target
+from metaflow_hpo.modalities.table.target import PreparedTarget, prepare_target
 from metaflow_hpo.task import TABLE, Task
 
 _RECODING_MAX_VALUES = 1000
@@ -33,7 +34,7 @@ def prepare_task(
     licence: str,
     family: str | None = None,
     kind: AskedKind | None = None,
-    metric: str | Metric | None = None,
+    metric: str | Mapping[str, Any] | Metric | None = None,
     drop: Sequence[str] = (),
     test_rows: Sequence[int] | None = None,
     simulated: bool = False,
@@ -138,7 +139,7 @@ def _check_names(frame: pd.DataFrame, target: str, drop: Sequence[str]) -> tuple
     return target, set(dropped)
 
 
-def _choose_metric(kind: Kind, metric: str | Metric | None) -> Metric:
+def _choose_metric(kind: Kind, metric: str | Mapping[str, Any] | Metric | None) -> Metric:
     chosen = METRICS[kind][0] if metric is None else Metric.read(metric)
     check_metric(kind, chosen)
     return chosen

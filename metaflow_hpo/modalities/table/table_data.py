@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.table.metrics import check_metric
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle
-from metaflow_hpo.task import Task
+from metaflow_hpo.task import Task, TaskData
 
 
 @dataclass(frozen=True)
@@ -72,3 +72,16 @@ class TableData:
     def test_target(self) -> NDArray[Any]:
         """Target of the test rows."""
         return self.target[self.is_test]
+
+
+def expect_table(data: TaskData) -> TableData:
+    """Return a task as a table.
+
+    Raises:
+        InvalidTaskError: If it is none.
+    """
+    if not isinstance(data, TableData):
+        raise InvalidTaskError(
+            f"Expected a table; the task {data.task.task_id!r} is of the modality {data.task.modality}."
+        )
+    return data

@@ -4,7 +4,7 @@ The one thing to know: a numeric target with few whole values is read as classes
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.hints import AskedKind
 from metaflow_hpo.modalities.table.columns import as_text, describe_style
 from metaflow_hpo.modalities.table.metrics import Kind
 from metaflow_hpo.modalities.table.written_numbers import NO_NUMBERS, NumberStyle, Reading, find_style
@@ -23,8 +24,6 @@ MAX_RARE_FRACTION = 0.1
 CLASS_LIKE_VALUES = 20
 """A numeric target with at most this many whole values, each on about `CLASS_LIKE_ROWS` rows, is read as classes."""
 CLASS_LIKE_ROWS = 10
-
-AskedKind = Literal["binary", "multiclass", "regression", "classification"]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@ import pytest
 import torch
 from scipy.stats import qmc
 
-from metaflow_hpo.learners.fold import Fold
 from metaflow_hpo.learners.limits import Limits
 from metaflow_hpo.learners.mlp.kernel import hash32 as kernel_hash32
 from metaflow_hpo.learners.mlp.learner import MLP
@@ -11,6 +10,7 @@ from metaflow_hpo.learners.mlp.population import Member, Population, Rows, hash3
 from metaflow_hpo.learners.mlp.recipe import SPACE, draw_start, make_recipe
 from metaflow_hpo.learners.mlp.stacked_engine import measure_mb, plan_groups, train_population
 from metaflow_hpo.learners.threads import one_thread
+from metaflow_hpo.modalities.modality import Fold
 
 CPU = torch.device("cpu")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.modalities.table.fingerprint import assign_families, column_fingerprints
+from metaflow_hpo.modalities.table.fingerprint import column_fingerprints
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.table_data import TableData
 
@@ -36,33 +36,6 @@ def test_columns_with_few_values_are_not_counted() -> None:
 def test_the_target_of_a_regression_counts() -> None:
     frame = table(0)
     assert column_fingerprints(task("a", frame)) == column_fingerprints(task("b", frame.drop(columns="y"), "c0"))
-
-
-def test_tasks_on_the_same_table_become_one_family_named_by_the_first() -> None:
-    one, other = table(0), table(1)
-    tasks = [task("first", one), task("alone", other), task("again", one.drop(columns=["c2", "c3"]), "c0")]
-    assert assign_families(tasks) == {"first": "first", "alone": "alone", "again": "first"}
-
-
-def test_relatives_of_relatives_and_declared_families_are_merged() -> None:
-    one, other = table(0), table(1)
-    bridge = pd.concat([one.drop(columns="y"), other.drop(columns="y").add_suffix("_2")], axis=1).assign(y=[0, 1] * 40)
-    tasks = [
-        task("a", one),
-        task("b", other, family="b_family"),
-        task("c", bridge),
-        task("d", table(2), family="b_family"),
-    ]
-    assert set(assign_families(tasks).values()) == {"a"}
-
-
-def test_one_shared_column_or_less_than_half_is_no_relation() -> None:
-    one, other = table(0, 6), table(1, 6)
-    assert assign_families([task("a", one), task("b", other.assign(c0=one["c0"]))]) == {"a": "a", "b": "b"}
-    half = {"a": table(0, 1), "b": table(1, 1).assign(c0=table(0, 1)["c0"])}  # the other half are towns
-    assert assign_families([task(name, frame) for name, frame in half.items()]) == {"a": "a", "b": "b"}
-    less = other.assign(c0=one["c0"], c1=one["c1"])
-    assert assign_families([task("a", one), task("b", less)]) == {"a": "a", "b": "b"}
 
 
 def test_numbers_near_zero_and_huge_numbers_are_rounded_without_warning() -> None:

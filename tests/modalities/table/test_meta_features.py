@@ -7,7 +7,7 @@ import pytest
 from metaflow_hpo.modalities.table.canonical_order import put_in_canonical_order
 from metaflow_hpo.modalities.table.landmark_names import LANDMARKS
 from metaflow_hpo.modalities.table.landmarks import make_holdout, measure_landmarks
-from metaflow_hpo.modalities.table.meta_features import META_FEATURE_NAMES, META_FEATURES, describe
+from metaflow_hpo.modalities.table.meta_features import TABLE_GROUP, measure
 from metaflow_hpo.modalities.table.metrics import METRICS
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.task import Task
@@ -39,8 +39,7 @@ def with_test_rows(columns, target):
 
 
 def plain(columns, target):
-    described = describe(with_test_rows(columns, target), landmarks=False)
-    return {name.removeprefix("mf_"): value for name, value in described.items()}
+    return measure(with_test_rows(columns, target), landmarks=False)
 
 
 def make_mixed(kind="binary", rows=150, seed=0):
@@ -140,7 +139,7 @@ def test_test_rows_change_nothing(kind):
     features.loc[data.is_test, "a"] = 1e9
     features.loc[data.is_test, "colour"] = "violet"
     target[data.is_test] = target[data.is_test][::-1] + (100 if kind == "regression" else 0)
-    assert describe(TableData(data.task, features, target, data.is_test)) == describe(data)
+    assert measure(TableData(data.task, features, target, data.is_test)) == measure(data)
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])
@@ -148,7 +147,7 @@ def test_the_order_of_rows_and_columns_and_the_names_of_columns_change_nothing(k
     data = make_mixed(kind)
     order = np.random.default_rng(1).permutation(len(data.features))
     shuffled = data.features.iloc[order, [2, 0, 1]].reset_index(drop=True).set_axis(["x", "y", "z"], axis=1)
-    assert describe(TableData(data.task, shuffled, data.target[order], data.is_test[order])) == describe(data)
+    assert measure(TableData(data.task, shuffled, data.target[order], data.is_test[order])) == measure(data)
 
 
 def test_swapping_the_values_of_two_columns_in_a_row_is_noticed():
@@ -204,15 +203,15 @@ def odd_tasks():
 @pytest.mark.parametrize("name", odd_tasks())
 def test_an_odd_task_has_finite_meta_features(name):
     columns, target = odd_tasks()[name]
-    described = describe(make_data(columns, target))
-    assert tuple(described) == META_FEATURE_NAMES
+    described = measure(make_data(columns, target))
+    assert tuple(described) == tuple(TABLE_GROUP.features)
     assert all(type(value) is float and math.isfinite(value) for value in described.values()), described
 
 
 def test_names_are_fixed_and_described_and_landmarks_can_be_left_out():
-    assert all(name.startswith("mf_") and text for name, text in META_FEATURES.items())
-    without = describe(make_mixed(), landmarks=False)
-    assert tuple(without) == tuple(name for name in META_FEATURE_NAMES if not name.startswith("mf_landmark_"))
+    assert all(feature.description for feature in TABLE_GROUP.features.values())
+    without = measure(make_mixed(), landmarks=False)
+    assert tuple(without) == tuple(name for name in TABLE_GROUP.features if not name.startswith("landmark_"))
 
 
 def test_a_holdout_takes_every_third_row_of_each_class():

@@ -14,8 +14,9 @@ import openpyxl
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters.sources.inbox import load_file, task_id_of
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.hints import task_id_of
+from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.files import unpacking
 from metaflow_hpo.modalities.table.files.file_names import ending_of, sidecar_of, stem_of
 from metaflow_hpo.modalities.table.files.tables import MISSING, read_table
@@ -88,7 +89,7 @@ def test_a_workbook_is_read_from_its_first_sheet_with_content(tmp_path: Path) ->
     assert found["y"].tolist() == list(range(30))
     again = eval(found.attrs["read"], {"pd": pd, "path": path, "MISSING": list(MISSING)})  # noqa: S307
     assert again["a"].isna().tolist() == found["a"].isna().tolist()
-    assert load_file(path, "y", kind="regression").task.task_id == "my"
+    assert read_source(path, "y", kind="regression").task.task_id == "my"
 
 
 def test_a_workbook_without_openpyxl_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +206,6 @@ def test_the_sidecar_of_a_packed_table_goes_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "my.csv.gz"
     path.write_bytes(gzip.compress(CSV))
     (tmp_path / "my.yaml").write_text(json.dumps({"target": "b", "licence": "CC0"}))
-    task = load_file(path).task
+    task = read_source(path).task
     assert (task.task_id, task.target, task.licence, task.source) == ("my", "b", "CC0", "inbox/my.csv.gz")
     assert task_id_of(path) == "my"

@@ -1,6 +1,6 @@
-"""Prepared tasks as files: one parquet holds features, target, split and, in its metadata, the description.
+"""Prepared tables as files: one parquet holds features, target, split and, in its metadata, the description.
 
-The one thing to know: the same task gives the same bytes, so that the md5 of a file is a data version.
+The same task gives the same bytes, so that the md5 of a file is a data version.
 """
 
 import json
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.adapters.files import write_atomically
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle
@@ -23,10 +22,10 @@ _KEY = b"metaflow_hpo.task"
 
 
 def write_task(path: Path, data: TableData) -> None:
-    """Write a prepared task as one parquet file, atomically.
+    """Write a prepared task as one parquet file.
 
     Args:
-        path: The file, replaced if it exists; its folder is created.
+        path: The file, replaced if it exists.
         data: The task.
 
     Raises:
@@ -43,9 +42,7 @@ def write_task(path: Path, data: TableData) -> None:
     if data.styles:
         described["styles"] = {name: asdict(style) for name, style in data.styles.items()}
     table = table.replace_schema_metadata({_KEY: json.dumps(described, ensure_ascii=False, sort_keys=True).encode()})
-    write_atomically(
-        path, lambda temporary: parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-    )
+    parquet.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
 def check_columns(data: TableData) -> None:

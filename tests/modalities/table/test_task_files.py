@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.adapters.sources.task_files import read_task, write_task
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.modalities.table.task_files import read_task, write_task
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 
 
@@ -24,8 +24,8 @@ def small_task(target: str = "y", name: str = "text") -> TableData:
 @pytest.mark.parametrize("target", ["y", "number"])
 def test_a_task_round_trips_exactly(tmp_path: Path, target: str) -> None:
     data = small_task(target)
-    write_task(tmp_path / "new" / "t.parquet", data)
-    read = read_task(tmp_path / "new" / "t.parquet")
+    write_task(tmp_path / "t.parquet", data)
+    read = read_task(tmp_path / "t.parquet")
     assert read.task == data.task
     assert read.class_names == data.class_names
     pd.testing.assert_frame_equal(read.features, data.features)
@@ -42,7 +42,7 @@ def test_how_numbers_were_written_is_kept(tmp_path: Path) -> None:
     assert read_task(tmp_path / "t.parquet").styles == data.styles
 
 
-def test_equal_tasks_are_equal_bytes_and_leave_no_temporary_file(tmp_path: Path) -> None:
+def test_equal_tasks_are_equal_bytes(tmp_path: Path) -> None:
     write_task(tmp_path / "a.parquet", small_task())
     write_task(tmp_path / "b.parquet", read_task(tmp_path / "a.parquet"))
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()

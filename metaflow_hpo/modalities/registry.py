@@ -1,0 +1,120 @@
+"""Which modalities there are, which of them a file or folder is of, and what describes it."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError
+from metaflow_hpo.modalities.hints import read_hints
+from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
+from metaflow_hpo.modalities.modality import ArrayModality, Modality
+from metaflow_hpo.plugins import Registry
+from metaflow_hpo.task import TABLE, TaskData
+
+MODALITIES = Registry(
+    kind="modality",
+    group="metaflow_hpo.modalities",
+    built_in={TABLE: "metaflow_hpo.modalities.table.modality:TABLE_MODALITY"},
+)
+
+META_FEATURES = Registry(kind="group of meta-features", group="metaflow_hpo.meta_features", built_in={})
+"""Groups that come with no modality; those of a modality are its `meta_features`."""
+
+
+def get_modality(name: str) -> Modality:
+    """Return a modality by its name, or by `module:attribute`.
+
+    Raises:
+        MetaflowHPOError: If there is none, or it is not one.
+    """
+    found = MODALITIES.load(name)
+    if not isinstance(found, Modality):
+        raise MetaflowHPOError(
+            f"Expected a modality at {name!r}, with name, meta_features, recognises, read, save and load; found "
+            f"{found!r}."
+        )
+    return found
+
+
+def get_array_modality(name: str) -> ArrayModality:
+    """Return a modality whose data can be made arrays.
+
+    Raises:
+        MetaflowHPOError: If it cannot.
+    """
+    found = get_modality(name)
+    if not isinstance(found, ArrayModality):
+        raise MetaflowHPOError(f"Expected a modality with arrays; only a learner of its own can open {name!r} tasks.")
+    return found
+
+
+def recognise(source: Path) -> list[str]:
+    """Return the modalities that a file or folder may be of."""
+    return [name for name in MODALITIES.names if get_modality(name).recognises(source)]
+
+
+def find_modality(source: Path, name: str | None = None) -> Modality:
+    """Return the modality of a file or folder.
+
+    Args:
+        source: The file or folder.
+        name: The modality, where it was said.
+
+    Raises:
+        InvalidTaskError: If it could be of several. One that nobody recognises is left to the table's reader, which
+            says what it expects.
+    """
+    if name is not None:
+        return get_modality(name)
+    found = recognise(source)
+    if len(found) > 1:
+        raise InvalidTaskError(
+            f"{source.name} could be of the modalities {', '.join(found)}. Say which with --modality, or write "
+            f"`modality: {found[0]}` into its sidecar."
+        )
+    return get_modality(found[0] if found else TABLE)
+
+
+def read_source(source: Path, target: str | None = None, **given: Any) -> TaskData:
+    """Read a person's file or folder as a task.
+
+    Args:
+        source: The file or folder; `<name>.yaml` beside it is read if there is one.
+        target: What to predict.
+        given: Other fields of `Hints`; all that is given wins over the sidecar, as that does over what is inferred.
+
+    Raises:
+        InvalidTaskError: If it cannot become a task; the message says what to do.
+    """
+    hints = read_hints(source).given(target=target, **given)
+    return find_modality(source, hints.modality).read(source, hints)
+
+
+@cache
+def known_groups() -> tuple[MetaFeatureGroup, ...]:
+    """Return all groups of meta-features: those of the modalities, and those that were added."""
+    of_modalities = [group for name in MODALITIES.names for group in get_modality(name).meta_features]
+    return tuple(dict.fromkeys([*of_modalities, *map(_load_group, META_FEATURES.names)]))
+
+
+def groups_of(modality: str) -> tuple[MetaFeatureGroup, ...]:
+    """Return the groups that describe tasks of a modality."""
+    return tuple(group for group in known_groups() if group.describes(modality))
+
+
+def describe(data: TaskData) -> dict[str, float]:
+    """Return the meta-features of a task by their columns, group by group."""
+    return dict(_describe(data))
+
+
+def _describe(data: TaskData) -> Iterator[tuple[str, float]]:
+    for group in groups_of(data.task.modality):
+        yield from group.describe(data).items()
+
+
+def _load_group(name: str) -> MetaFeatureGroup:
+    found = META_FEATURES.load(name)
+    if not isinstance(found, MetaFeatureGroup):
+        raise MetaflowHPOError(f"Expected a MetaFeatureGroup at {name!r}; found {found!r}.")
+    return found

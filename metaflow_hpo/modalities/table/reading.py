@@ -1,0 +1,54 @@
+"""A person's table as a task."""
+
+from pathlib import Path
+
+from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.hints import Hints
+from metaflow_hpo.modalities.table.files.file_names import sidecar_of
+from metaflow_hpo.modalities.table.files.tables import read_table
+from metaflow_hpo.modalities.table.preparation import prepare_task
+from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.modalities.table.task_files import check_columns
+
+USUAL_TARGETS = ("target", "class", "label", "y")
+
+
+def read_task_table(path: Path, hints: Hints) -> TableData:
+    """Read and prepare a person's table, see `read_table`.
+
+    Args:
+        path: The file.
+        hints: What was said of it; a column called target, class, label or y is the target where that is not.
+
+    Raises:
+        InvalidTaskError: The file or the table cannot be used; the message says what to do.
+    """
+    frame = read_table(path, reads_commas=False)
+    notes = list(frame.attrs.pop("notes", []))
+    target = hints.target
+    if target is None:
+        target = _usual_target(path, [str(name).strip() for name in frame.columns])
+        notes.append(f"Took the column {target!r} as target, for its name.")
+    data = prepare_task(
+        frame,
+        **hints.describe(path),
+        target=target,
+        kind=hints.kind,
+        metric=hints.metric,
+        drop=hints.drop,
+        test_rows=hints.test_rows,
+        notes=notes,
+        decimal_comma=frame.attrs.get("decimal_comma", False),
+    )
+    check_columns(data)
+    return data
+
+
+def _usual_target(path: Path, names: list[str]) -> str:
+    usual = [name for name in names if name.lower() in USUAL_TARGETS]
+    if len(usual) == 1:
+        return usual[0]
+    raise InvalidTaskError(
+        f"Expected to be told which column of {path.name} to predict; it has {listed(names, 30)}. "
+        f"Give --target, or write `target: <column>` into {sidecar_of(path).name}."
+    )
