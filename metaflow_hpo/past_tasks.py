@@ -1,7 +1,8 @@
 """Past tasks as seen from one pool of configurations: scores, their uncertainty, regrets (`History.past_tasks`)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from metaflow_hpo.gaussian_process import GaussianProcess
 from metaflow_hpo.space import Array, Configuration, SearchSpace
 
 IntArray = NDArray[np.int64]
+
+_Learned = TypeVar("_Learned")
 
 MAX_FITTED_TRIALS = 300
 """Trials of a task that its process is conditioned on; the others of a longer task are spread evenly away."""
@@ -53,6 +56,7 @@ class PastTasks:
     meta_feature_names: tuple[str, ...]
     ends: Array
     duration: Array
+    _learned: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def is_shared(self) -> bool:
@@ -81,6 +85,13 @@ class PastTasks:
             families=tuple(self.families[t] for t in rows),
             trials=tuple(self.trials[t] for t in rows) if self.trials else (),
         )
+
+    def learn(self, fit: "Callable[[PastTasks], _Learned]") -> "_Learned":
+        """Return what a function learns from these tasks; it is called once, for however many new tasks."""
+        if fit not in self._learned:
+            self._learned[fit] = fit(self)
+        learned: _Learned = self._learned[fit]
+        return learned
 
 
 @dataclass

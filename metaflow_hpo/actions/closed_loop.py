@@ -14,8 +14,8 @@ from metaflow_hpo.actions.feedback import record_outcomes, remember
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.collect.search import Refit, Stopping
 from metaflow_hpo.modalities.table.metrics import curve_metric
-from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
 from metaflow_hpo.recommend.sequential import ObservedTrial
+from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial

@@ -13,7 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from metaflow_hpo.collect.strategies import Strategy, make_strategy
+from metaflow_hpo.collect.strategies.registry import make_strategy
+from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext
 from metaflow_hpo.collect.trials import refit_trial, train_trials
 from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.learners.learner import Judge, Learner, Refitting, ending
@@ -50,7 +51,7 @@ def search(
     Args:
         data: The task.
         learner: What is tuned.
-        strategy: Name of the strategy, see `STRATEGIES`, or any name of `proposer`.
+        strategy: Name of the strategy, see `STRATEGY_NAMES`, or any name of `proposer`.
         trials: Number of trials, at least 1: those of every rung with `halving`, which plans its brackets for this
             number, and configurations to try with the others. Trials known beforehand count.
         seconds: Time limit. The first trial to end after it is kept, those behind are given up; None for no limit.
@@ -78,14 +79,14 @@ def search(
     effort = _check_search(learner, trials, seconds, fidelity)
     deadline = None if seconds is None else time.monotonic() + seconds
     if proposer is None:
-        proposer = make_strategy(strategy, learner.space, seed=seed, budget=trials, epochs=effort)
+        proposer = make_strategy(strategy, StrategyContext(learner.space, seed=seed, budget=trials, fidelity=effort))
     source = _TrialSource(data, learner, strategy, seed, deadline, on_trial or _ignore, refit, stopping)
     source.remember(known)
     finished: list[Trial] = []
     while len(finished) < trials:
         # Learners train the most expensive of a batch first: with small batches the strategy's first still come first.
         batch_size = proposer.batch_size if deadline is None else min(proposer.batch_size, _TIMED_BATCH)
-        batch_effort = proposer.fidelity_epochs or effort
+        batch_effort = proposer.fidelity or effort
         configurations = proposer.ask(min(trials - len(finished), batch_size))
         batch = source.get(configurations, batch_effort, finished)
         finished += batch

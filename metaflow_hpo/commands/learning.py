@@ -80,10 +80,10 @@ def benchmark(
         int, typer.Option(min=2, help="Tasks that are judged at most, drawn at random; all are learned from.")
     ] = 200,
     recommenders: Annotated[
-        str | None, typer.Option(help="Names, with commas; the surrogate and all baselines unless given.")
+        str | None, typer.Option(help="Names, with commas; recommended and all baselines unless given.")
     ] = None,
     ablation: Annotated[
-        bool, typer.Option("--ablation", help="The surrogate without each of its parts, in place of the baselines.")
+        bool, typer.Option("--ablation", help="Recommended without each of its parts, in place of the baselines.")
     ] = False,
     peers: Annotated[
         bool, typer.Option("--peers", help="Also Optuna's GP, Hyperopt, Syne Tune and FLAML (extra `benchmark`).")
@@ -97,8 +97,7 @@ def benchmark(
     """Say whether meta-learning helps on a table of past trials, against every baseline."""
     from metaflow_hpo.adapters.terminal import show_progress
     from metaflow_hpo.adapters.trial_files import describe_benchmark, read_trial_table, write_benchmark
-    from metaflow_hpo.evaluate.benchmark import Plan, run_benchmark
-    from metaflow_hpo.recommend.contenders import choose_names
+    from metaflow_hpo.evaluate.benchmark import Plan, choose_names, run_benchmark
 
     chosen = None if recommenders is None else [n.strip() for n in recommenders.split(",") if n.strip()]
     names = choose_names(chosen, ablation=ablation, peers=peers)

@@ -162,7 +162,7 @@ def show_benchmark(answer: dict[str, Any]) -> None:
         f"{table['configurations']} configurations{'' if table['shared'] else ', not shared'}"
     )
     print_table(title, header, rows)
-    print("w/t/l: tasks on which a recommender beats, equals, loses to the surrogate")
+    print("w/t/l: tasks on which a recommender beats, equals, loses to recommended")
     for sentence in answer["verdict"]:
         print(sentence)
 

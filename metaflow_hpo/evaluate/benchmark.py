@@ -1,7 +1,7 @@
-"""The benchmark: every recommender replays every task of a trial table, having learned from other families only.
+"""The benchmark: every strategy replays every task of a trial table, having learned from other families only.
 
-The one thing to know: a recommender picks one by one from the task's own recorded configurations; only what it picked
-is revealed to it, by `replay`. The unit of every mean and interval is the task.
+A strategy asks for one of the task's own recorded configurations after the other; only what it asked for is revealed to
+it, by `replay`. The unit of every mean and interval is the task.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,13 +17,38 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from metaflow_hpo.collect.strategies.pool import Pool
+from metaflow_hpo.collect.strategies.registry import ABLATIONS, RECOMMENDED, load_factory
+from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.statistics import bootstrap_mean, count_wins
 from metaflow_hpo.history import Array, History, IntArray, TaskTrials
-from metaflow_hpo.recommend.contenders import CONTENDERS, DEFAULT_NAMES, SURROGATE, check_names
-from metaflow_hpo.recommend.sequential import Observed, Picker
+from metaflow_hpo.past_tasks import PastTasks
+from metaflow_hpo.recommend.strategies.peers import check_installed
+from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.surrogate.splits import assign_folds
+from metaflow_hpo.trial import Trial
 
+BASELINES = (
+    "random",
+    "default",
+    "mean_rank",
+    "portfolio_ranks",
+    "portfolio",
+    "nearest_task",
+    "gp",
+    "gp_warm",
+    "cts",
+    "rgpe",
+    "tpe",
+    "meta_gp",
+)
+PEERS = ("optuna_gp", "hyperopt", "syne_tune_cts", "syne_tune_zero_shot", "flaml_zero_shot")
+"""Other people's recommenders, run with their own code."""
+DEFAULT_NAMES = (RECOMMENDED, *BASELINES)
+SEEDLESS = {RECOMMENDED, "default", "mean_rank", "portfolio", "portfolio_ranks", "nearest_task", "gp_warm", "meta_gp"}
+SEEDLESS |= {"syne_tune_zero_shot", "flaml_zero_shot", "sobol", "grid", *ABLATIONS}
+"""Those for which the seed does not matter; they run once."""
 KS = (1, 3, 5, 10, 25, 50)
 MIN_FAMILIES = 2
 MAX_JUDGED = 200
@@ -38,9 +63,9 @@ class Plan:
     """What is run.
 
     Attributes:
-        names: Recommenders.
+        names: Strategies.
         ks: Numbers of trials at which regret is reported, ascending.
-        seeds: Repetitions of random recommenders; the others run once.
+        seeds: Repetitions of strategies that draw; the others run once.
         folds: Folds of families; leave-one-family-out where None.
         max_tasks: Tasks that are judged at most, drawn by a hash of their names; all are learned from.
     """
@@ -64,7 +89,7 @@ class BenchmarkResult:
         per_task: One line a (task, recommender, k): `task_id, family, recommender, k, regret, performance,
             test_performance`, means over seeds.
         summary: One line a (recommender, k): `recommender, k, mean, low, high, rank, wins, ties, losses, tasks`; wins
-            are tasks on which it beats the surrogate.
+            are tasks on which it beats `recommended`.
         seconds: Processor seconds of each recommender.
     """
 
@@ -85,24 +110,68 @@ class BenchmarkResult:
         }
 
 
-def replay(pick: Picker, performance: Array, count: int) -> IntArray:
-    """Let a picker choose, revealing the performance of what it picks and of nothing else.
+def choose_names(
+    chosen: Sequence[str] | None = None, *, ablation: bool = False, peers: bool = False
+) -> tuple[str, ...]:
+    """Return the names of what is to be compared.
 
     Args:
-        pick: The picker.
-        performance: `(P,)` recorded performances of the task's pool.
-        count: How many picks at most.
+        chosen: Names in place of `recommended` and all baselines.
+        ablation: Add `recommended` without each of its parts; without `chosen`, leave the baselines out.
+        peers: Add other people's recommenders.
+    """
+    names = list(chosen) if chosen is not None else [RECOMMENDED] if ablation else list(DEFAULT_NAMES)
+    return check_names([*names, *(ABLATIONS if ablation else ()), *(PEERS if peers else ())])
+
+
+def check_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, each once.
+
+    Raises:
+        InvalidTableError: If there is none.
+        MetaflowHPOError: If one is unknown, or needs a package that is not installed.
+    """
+    if not names:
+        raise InvalidTableError(f"Expected strategies to compare, such as {', '.join(DEFAULT_NAMES)}; found none.")
+    check_installed(names)
+    for name in names:
+        load_factory(name)
+    return tuple(dict.fromkeys(names))
+
+
+def replay(strategy: Strategy, pool: Pool, performance: Array, count: int) -> IntArray:
+    """Let a strategy ask, revealing the performance of what it asks for and of nothing else.
+
+    Args:
+        strategy: Confined to the pool.
+        pool: The task's recorded configurations.
+        performance: `(P,)` what they gave.
+        count: How many at most.
 
     Returns:
-        The positions it picked, in order; fewer where it stops or the pool is used up.
+        The positions it asked for, in order; fewer where it stops or the pool is used up.
     """
-    observed = Observed.nothing()
-    while len(observed.positions) < min(count, len(performance)):
-        position = pick(observed)
-        if position is None:
-            break
-        observed = observed.with_trial(position, float(performance[position]))
-    return observed.positions
+    positions: list[int] = []
+    while len(positions) < min(count, len(pool)) and (asked := strategy.ask(1)):
+        position = pool.positions[configuration_id(asked[0])]
+        positions.append(position)
+        strategy.tell([_reveal(asked[0], float(performance[position]))])
+    return np.array(positions, dtype=np.int64)
+
+
+def _reveal(configuration: Configuration, performance: float) -> Trial:
+    return Trial(
+        task_id="replayed",
+        family="replayed",
+        learner="replayed",
+        configuration=configuration,
+        strategy="replayed",
+        seed=0,
+        fidelity=1,
+        performance=performance,
+        test_performance=np.nan,
+        duration_s=0.0,
+    )
 
 
 def run_benchmark(
@@ -185,22 +254,30 @@ def _run_unit(history: History, plan: Plan, name: str, fold: IntArray, judged: I
     """Run one recommender on the judged tasks of one fold; return their lines and the processor seconds."""
     tasks = history.tasks
     past_tasks = np.setdiff1d(np.arange(len(tasks)), fold)
-    fitted: dict[bytes, Any] = {}
+    seen: dict[bytes, tuple[Pool, PastTasks]] = {}
+    factory = load_factory(name)
     parts = []
     _load_thread_pools(name)
     with threadpool_limits(1):
         started = process_time()
         for t in fold[np.isin(fold, judged)]:
-            pool = tasks[t].positions
-            key = pool.tobytes()
-            if key not in fitted:
-                fitted[key] = CONTENDERS[name](history.past_tasks(past_tasks, pool))
-            recommender = fitted[key]
-            seeds = plan.seeds if recommender.is_random else 1
+            positions = tasks[t].positions
+            key = positions.tobytes()
+            if key not in seen:
+                past = history.past_tasks(past_tasks, positions)
+                seen[key] = Pool(past.space, past.configurations), past
+            pool, past = seen[key]
             runs = []
-            for seed in range(seeds):
-                pick = recommender.start(tasks[t].meta_features, _seed(seed, tasks[t].task_id))
-                runs.append(replay(pick, tasks[t].performance, max(plan.ks)))
+            for seed in range(1 if name in SEEDLESS else plan.seeds):
+                context = StrategyContext(
+                    space=history.space,
+                    seed=_seed(seed, tasks[t].task_id),
+                    budget=max(plan.ks),
+                    pool=pool,
+                    past=past,
+                    meta_features=tasks[t].meta_features,
+                )
+                runs.append(replay(factory(context), pool, tasks[t].performance, max(plan.ks)))
             parts.append(_lines(tasks[t], name, runs, plan.ks))
         spent = process_time() - started
     return pd.concat(parts, ignore_index=True), spent
@@ -241,7 +318,7 @@ def _lines(task: TaskTrials, name: str, runs: Sequence[IntArray], ks: Sequence[i
 
 
 def summarise(per_task: pd.DataFrame) -> pd.DataFrame:
-    """Return mean regret with a 95 % interval, mean rank, and wins, ties, losses against the surrogate."""
+    """Return mean regret with a 95 % interval, mean rank, and wins, ties, losses against `recommended`."""
     lines = []
     names = list(dict.fromkeys(per_task["recommender"]))
     wide: dict[int, pd.DataFrame] = {}
@@ -260,8 +337,8 @@ def summarise(per_task: pd.DataFrame) -> pd.DataFrame:
                 "rank": float(regret.rank(axis=1)[name].mean()),
                 "tasks": len(regret),
             }
-            if SURROGATE in names:
-                gain = (regret[SURROGATE] - regret[name]).to_numpy(dtype=np.float64)
+            if RECOMMENDED in names:
+                gain = (regret[RECOMMENDED] - regret[name]).to_numpy(dtype=np.float64)
                 line |= count_wins(gain)
             lines.append(line)
     return pd.DataFrame(lines)

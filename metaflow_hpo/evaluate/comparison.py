@@ -1,25 +1,25 @@
-"""The surrogate against everyone else, paired over tasks: the tables of the evaluation and of the benchmark report.
+"""`recommended` against everyone else, paired over tasks: the tables of the evaluation and of the benchmark report.
 
-The one thing to know: regret tables have one line a (task, recommender, k); random search is already averaged.
+Regret tables have one line a (task, recommender, k); random search is already averaged.
 """
 
 import numpy as np
 import pandas as pd
 
+from metaflow_hpo.collect.strategies.registry import RECOMMENDED
 from metaflow_hpo.evaluate.significance import ALPHA, compare
 from metaflow_hpo.evaluate.statistics import TIE, bootstrap_mean, count_wins
-from metaflow_hpo.recommend.contenders import SURROGATE
 
 
-def compare_with_surrogate(per_task: pd.DataFrame) -> pd.DataFrame:
-    """Compare each rival with the surrogate at each k.
+def compare_with_recommended(per_task: pd.DataFrame) -> pd.DataFrame:
+    """Compare each rival with `recommended` at each k.
 
     Args:
         per_task: `task_id, recommender, k, regret`.
 
     Returns:
-        `rival, k, wins, ties, losses` (tasks on which the surrogate has the smaller, the same, the greater regret),
-        `gain` (regret of the rival minus the surrogate's) with its 95 % interval `low, high`, `p_value` (Wilcoxon,
+        `rival, k, wins, ties, losses` (tasks on which `recommended` has the smaller, the same, the greater regret),
+        `gain` (regret of the rival minus `recommended`'s) with its 95 % interval `low, high`, `p_value` (Wilcoxon,
         corrected by Holm over all pairs at that k) and `verdict`: `better`, `worse` or `not told apart`.
     """
     lines = []
@@ -28,10 +28,10 @@ def compare_with_surrogate(per_task: pd.DataFrame) -> pd.DataFrame:
         comparison = compare(wide)
         place = {name: i for i, name in enumerate(comparison.names)}
         for rival in dict.fromkeys(group["recommender"]):
-            if rival == SURROGATE:
+            if rival == RECOMMENDED:
                 continue
-            gain = (wide[rival] - wide[SURROGATE]).to_numpy(dtype=np.float64)
-            first, second = sorted((place[SURROGATE], place[rival]))
+            gain = (wide[rival] - wide[RECOMMENDED]).to_numpy(dtype=np.float64)
+            first, second = sorted((place[RECOMMENDED], place[rival]))
             p_value = comparison.p_values[first, second]
             interval = bootstrap_mean(gain)
             lines.append(
@@ -58,7 +58,7 @@ def _judge(p_value: float, gain: float) -> str:
 def list_tasks(per_task: pd.DataFrame, ks: tuple[int, ...]) -> pd.DataFrame:
     """Return one line a task: `task_id, family`, `<recommender>_k<k>` regrets, and who has the least, `best_k<k>`.
 
-    `best_k<k>` names every recommender of least regret, the surrogate first where it is among them. The lines where a
+    `best_k<k>` names every recommender of least regret, `recommended` first where it is among them. The lines where a
     baseline wins by most come first.
     """
     table = per_task[["task_id", "family"]].drop_duplicates().set_index("task_id")
@@ -72,7 +72,7 @@ def list_tasks(per_task: pd.DataFrame, ks: tuple[int, ...]) -> pd.DataFrame:
         table[f"best_k{k}"] = [", ".join(name for name in names if row[name]) for _, row in is_best.iterrows()]
         for name in names:
             table[f"{name}_k{k}"] = wide[name]
-        if SURROGATE in names:
-            lost += wide[SURROGATE] - least
+        if RECOMMENDED in names:
+            lost += wide[RECOMMENDED] - least
     order = lost.sort_values(ascending=False, kind="stable").index
     return table.loc[order].reset_index()

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from metaflow_hpo.collect.strategies.registry import RECOMMENDED
 from metaflow_hpo.evaluate import evaluation_plots, plots
-from metaflow_hpo.evaluate.comparison import compare_with_surrogate, list_tasks
+from metaflow_hpo.evaluate.comparison import compare_with_recommended, list_tasks
 from metaflow_hpo.evaluate.early_stopping import summarise_stopping
 from metaflow_hpo.evaluate.page import Picture, format_number, render_page
 from metaflow_hpo.evaluate.prediction_error import summarise_prediction_error
 from metaflow_hpo.evaluate.realised import RIVALS
 from metaflow_hpo.evaluate.significance import compare
-from metaflow_hpo.recommend.contenders import SURROGATE
 
 SHOWN_KS = (1, 5)
 """Numbers of trials of the critical-difference diagrams and of the table of tasks."""
@@ -66,7 +66,7 @@ class Evaluated:
 
 def render_evaluation(found: Evaluated) -> str:
     """Return the report as HTML."""
-    comparisons = compare_with_surrogate(found.per_task)
+    comparisons = compare_with_recommended(found.per_task)
     names = list(dict.fromkeys(found.per_task["recommender"]))
     ks = [k for k in SHOWN_KS if k in set(found.per_task["k"])]
     return render_page(
@@ -112,7 +112,7 @@ def render_benchmark(
     """
     names, all_ks = list(dict.fromkeys(per_task["recommender"])), sorted(set(per_task["k"]))
     ks = [k for k in SHOWN_KS if k in all_ks] or all_ks[:1]
-    is_compared = SURROGATE in names and len(names) > 1
+    is_compared = RECOMMENDED in names and len(names) > 1
     pictures = {"regret": Picture.of(plots.plot_regret(summary), _SAY_REGRET)}
     if len(names) > 1:
         pictures |= _draw_ranks(per_task, all_ks)
@@ -122,7 +122,7 @@ def render_benchmark(
         verdict=verdict,
         notes=notes,
         regret=tabulate_regret(summary),
-        comparisons=compare_with_surrogate(per_task).to_dict("records") if is_compared else [],
+        comparisons=compare_with_recommended(per_task).to_dict("records") if is_compared else [],
         tasks=list_tasks(per_task, tuple(ks)).to_dict("records"),
         names=names,
         ks=ks,
@@ -142,11 +142,11 @@ def tabulate_regret(summary: pd.DataFrame) -> dict[str, dict[int, str]]:
 
 
 def tabulate_noise_floor(floor: pd.DataFrame) -> list[dict[str, float]]:
-    """Return `k, floor, surrogate, tasks`: the regret that luck leaves, and the surrogate's on the same seeds."""
+    """Return `k, floor, recommended, tasks`: the regret that luck leaves, and the recommender's on the same seeds."""
     lines = []
     for k in dict.fromkeys(floor["k"].tolist()):
         rows = floor.loc[floor["k"] == k]
-        means = {"floor": float(rows["regret"].mean()), "surrogate": float(rows["surrogate"].mean())}
+        means = {"floor": float(rows["regret"].mean()), "recommended": float(rows["recommended"].mean())}
         lines.append({"k": k, **means, "tasks": len(rows)})
     return lines
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from metaflow_hpo.collect.strategies.registry import RECOMMENDED
 from metaflow_hpo.evaluate.statistics import probability_of_harm
 
 MAX_HARM = 0.95
@@ -64,7 +65,7 @@ def decide(
             read, never a score on test rows.
     """
     validation = per_task.loc[per_task["part"] == "validation"]
-    candidate = validation.loc[validation["recommender"] == "surrogate"]
+    candidate = validation.loc[validation["recommender"] == RECOMMENDED]
     rivals = {name: validation.loc[validation["recommender"] == name] for name in RIVALS}
     if incumbent is not None and set(incumbent["task_id"]) & set(candidate["task_id"]):
         rivals[name] = incumbent

@@ -18,7 +18,7 @@ MAX_LENGTH = 4000
 """MLflow keeps 5,000 characters of a description."""
 
 _KS = (1, 3, 5, 10)
-_SHOWN = ("surrogate", "portfolio", "nearest_task", "default", "random")
+_SHOWN = ("recommended", "portfolio", "nearest_task", "default", "random")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def write_card(facts: CardFacts) -> str:
 def card_tags(facts: CardFacts) -> dict[str, str]:
     """Return what makes versions easy to compare in a list: the same few numbers on each."""
     regret = {(row["recommender"], row["k"]): row["mean"] for row in facts.summary.to_dict("records")}
-    tags = {f"regret.k{k}": f"{regret['surrogate', k]:.4f}" for k in (1, 5) if ("surrogate", k) in regret}
+    tags = {f"regret.k{k}": f"{regret['recommended', k]:.4f}" for k in (1, 5) if ("recommended", k) in regret}
     tags |= {f"regret.portfolio.k{k}": f"{regret['portfolio', k]:.4f}" for k in (1, 5) if ("portfolio", k) in regret}
     tags["coverage_80"] = f"{_mean(facts.covered):.3f}"
     tags["prediction_error"] = f"{facts.error:.4f}"
@@ -103,7 +103,7 @@ def _describe_data(facts: CardFacts) -> str:
 
 def _describe_regret(summary: pd.DataFrame) -> str:
     known = {(str(row["recommender"]), int(row["k"])): row for row in summary.to_dict("records")}
-    ks = [k for k in _KS if ("surrogate", k) in known]
+    ks = [k for k in _KS if ("recommended", k) in known]
     tasks = next((int(row["tasks"]) for row in known.values()), 0)
     lines = [
         f"## Regret on held-out families\nMean normalised regret over {tasks} tasks, 0 is best; 95 % intervals.\n",

@@ -28,11 +28,11 @@ def measure_noise_floor(
         trials: Trials of any learner, strategy and seed; of more than two seeds the two lowest count.
         meta: Tasks on the shared core; others are left out.
         learner: Name of the learner.
-        orders: The surrogate's positions for each task, best first: it is judged on the same seeds.
+        orders: The recommender's positions for each task, best first: it is judged on the same seeds.
         ks: Numbers of trials.
 
     Returns:
-        `task_id, k, regret, surrogate`, each the mean over both seeds; no line where no task has a second seed.
+        `task_id, k, regret, recommended`, each the mean over both seeds; no line where no task has a second seed.
     """
     rows = trials.loc[(trials["learner"] == learner) & trials["configuration_id"].isin(meta.configuration_ids)]
     lines: list[tuple[str, int, float, float]] = []
@@ -45,7 +45,7 @@ def measure_noise_floor(
         floor = np.mean([_follow(regret[other], regret[seed], ks) for seed, other in ((0, 1), (1, 0))], axis=0)
         mine = np.mean([incumbent_regret(seed, orders[str(task_id)], ks) for seed in regret], axis=0)
         lines.extend((str(task_id), k, float(a), float(b)) for k, a, b in zip(ks, floor, mine, strict=True))
-    return pd.DataFrame(lines, columns=["task_id", "k", "regret", "surrogate"])
+    return pd.DataFrame(lines, columns=["task_id", "k", "regret", "recommended"])
 
 
 def _follow(known: Array, regret: Array, ks: Sequence[int]) -> list[float]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _MAX_LINES = 40
 
 COLOURS = {
-    "surrogate": "#d62728",
-    "surrogate_per_time": "#ff9896",
+    "recommended": "#d62728",
+    "recommended_per_time": "#ff9896",
     "portfolio": "#1f77b4",
     "nearest_task": "#2ca02c",
     "random": "#7f7f7f",

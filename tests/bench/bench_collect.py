@@ -102,13 +102,14 @@ def choose_work(task: str, space: str, count: int) -> Any:
     from bench_contestants import EPOCHS, SPACES, Work, train_ours
 
     from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
-    from metaflow_hpo.collect.strategies import make_strategy
+    from metaflow_hpo.collect.strategies.registry import make_strategy
+    from metaflow_hpo.collect.strategies.strategy import StrategyContext
     from metaflow_hpo.learners.folds import make_folds
     from metaflow_hpo.learners.mlp.recipe import make_recipe
 
     spec = next(s for s in builtin_specs(("scikit-learn",)) if s.path == task)
     fold = make_folds(load_builtin(spec))[-1]
-    drawn = make_strategy("random", SPACES[space], seed=1, budget=_POOL, epochs=EPOCHS).ask(_POOL)
+    drawn = make_strategy("random", StrategyContext(SPACES[space], seed=1)).ask(_POOL)
     drawn.sort(key=lambda configuration: make_recipe(configuration, fold, 1).cost, reverse=True)
     chosen = [drawn[int((index + 0.5) * len(drawn) / count)] for index in range(count)]
     epochs = train_ours(Work(task, space, fold, tuple(chosen)), 2)

@@ -8,8 +8,9 @@ import pytest
 
 from metaflow_hpo.collect import search as search_module
 from metaflow_hpo.collect.search import find_best, search
-from metaflow_hpo.collect.strategies import make_strategy
-from metaflow_hpo.errors import SearchSpaceMismatchError
+from metaflow_hpo.collect.strategies.registry import make_strategy
+from metaflow_hpo.collect.strategies.strategy import StrategyContext
+from metaflow_hpo.errors import MetaflowHPOError, SearchSpaceMismatchError
 from metaflow_hpo.learners.learner import Fidelity, Outcome
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
@@ -111,10 +112,10 @@ def run(trainer=None, **options):
 def test_trials_come_in_the_order_of_the_strategy_at_full_fidelity(strategy):
     trials = run(strategy=strategy, seed=3)
     assert {(trial.strategy, trial.seed, trial.fidelity) for trial in trials} == {(strategy, 3, 7)}
-    first = make_strategy(strategy, Trainer.space, seed=3, budget=10, epochs=EPOCHS).ask(1)
+    first = make_strategy(strategy, StrategyContext(Trainer.space, seed=3, budget=10, fidelity=EPOCHS)).ask(1)
     assert trials[0].configuration == first[0]
     if strategy in ("sobol", "random"):
-        asked = make_strategy(strategy, Trainer.space, seed=3, budget=10, epochs=EPOCHS).ask(10)
+        asked = make_strategy(strategy, StrategyContext(Trainer.space, seed=3, budget=10, fidelity=EPOCHS)).ask(10)
         assert [trial.configuration for trial in trials] == asked
 
 
@@ -363,7 +364,7 @@ def test_a_fidelity_out_of_range_is_refused_before_anything_is_trained(strategy,
 
 
 def test_halving_is_refused_for_a_learner_without_epochs():
-    with pytest.raises(SearchSpaceMismatchError, match="needs at least 3 epochs at full fidelity; got 1"):
+    with pytest.raises(SearchSpaceMismatchError, match="needs a full fidelity of at least 3; got 1"):
         search(DATA, SVM(), strategy="halving", trials=5)
 
 
@@ -380,7 +381,7 @@ def test_a_time_limit_must_be_positive(seconds):
 
 
 def test_an_unknown_strategy_is_refused():
-    with pytest.raises(SearchSpaceMismatchError, match="must be one of sobol"):
+    with pytest.raises(MetaflowHPOError, match="must be one of sobol"):
         run(strategy="magic")
 
 

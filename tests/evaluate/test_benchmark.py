@@ -1,15 +1,17 @@
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.evaluate.benchmark import Plan, run_benchmark, summarise
+from metaflow_hpo.collect.strategies.registry import ABLATIONS
+from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.evaluate.benchmark import DEFAULT_NAMES, Plan, choose_names, run_benchmark, summarise
 from metaflow_hpo.evaluate.significance import compare, holm
 from metaflow_hpo.history import History
 
-FAST = ("surrogate", "random", "portfolio", "nearest_task", "mean_rank")
+FAST = ("recommended", "random", "portfolio", "nearest_task", "mean_rank")
 
 
 def make_frame(tasks=6, pool=24, seed=0):
@@ -57,7 +59,7 @@ def test_regret_never_grows_and_ends_at_zero_when_all_is_tried():
 
 def test_the_order_of_lines_and_the_number_of_processes_change_nothing():
     frame = make_frame()
-    plan = Plan(("surrogate", "random"), ks=(1, 4), seeds=2, folds=3)
+    plan = Plan(("recommended", "random"), ks=(1, 4), seeds=2, folds=3)
     expected = run_benchmark(History.from_frame(frame), plan)
     shuffled = History.from_frame(frame.sample(frac=1.0, random_state=1))
     found = run_benchmark(shuffled, plan, workers=2)
@@ -69,7 +71,7 @@ def test_nothing_of_the_own_family_is_learned():
     frame = make_frame()
     changed = frame.copy()
     changed.loc[changed["task_id"] == "task_3", "performance"] *= -1.0
-    plan = Plan(("surrogate", "portfolio", "nearest_task"), ks=(1, 2, 5))
+    plan = Plan(("recommended", "portfolio", "nearest_task"), ks=(1, 2, 5))
     tables = [run_benchmark(History.from_frame(f), plan).per_task for f in (frame, changed)]
     mine = [t.loc[t["task_id"] == "task_2"].reset_index(drop=True) for t in tables]
     pd.testing.assert_frame_equal(*mine, check_exact=True)
@@ -81,14 +83,14 @@ def test_interval_rank_and_wins_are_over_tasks():
     per_task = pd.DataFrame(
         {
             "task_id": ["a", "b", "a", "b"],
-            "recommender": ["surrogate", "surrogate", "other", "other"],
+            "recommender": ["recommended", "recommended", "other", "other"],
             "k": 1,
             "regret": [0.2, 0.4, 0.1, 0.4],
         }
     )
     summary = summarise(per_task).set_index("recommender")
-    assert summary.loc["surrogate", "mean"] == pytest.approx(0.3)
-    assert summary.loc["surrogate", "rank"] == 1.75
+    assert summary.loc["recommended", "mean"] == pytest.approx(0.3)
+    assert summary.loc["recommended", "rank"] == 1.75
     assert summary.loc["other", ["wins", "ties", "losses"]].tolist() == [1, 1, 0]
 
 
@@ -104,9 +106,23 @@ def test_a_part_of_the_tasks_is_judged_as_if_all_were():
     pd.testing.assert_frame_equal(part, expected, check_exact=True)
 
 
-def test_an_unknown_recommender_is_named():
-    with pytest.raises(InvalidTableError, match=r"Unknown recommenders \['magic'\]; choose among surrogate"):
-        Plan(("surrogate", "magic"))
+def test_an_unknown_strategy_is_named():
+    with pytest.raises(MetaflowHPOError, match=r"strategy must be one of sobol, .* got 'magic'"):
+        Plan(("recommended", "magic"))
+
+
+@pytest.mark.skipif(find_spec("flaml") is not None, reason="FLAML is installed")
+def test_a_missing_package_is_named_with_the_remedy():
+    with pytest.raises(
+        MetaflowHPOError, match=r"flaml_zero_shot needs flaml, .* pip install 'metaflow-hpo\[benchmark\]'"
+    ):
+        choose_names(["recommended", "flaml_zero_shot"])
+
+
+def test_flags_choose_the_parts_and_the_baselines():
+    assert choose_names() == DEFAULT_NAMES
+    assert choose_names(ablation=True) == ("recommended", *ABLATIONS)
+    assert choose_names(["random"], ablation=True) == ("random", *ABLATIONS)
 
 
 def test_holm_corrects_step_by_step():

@@ -7,7 +7,7 @@ import pytest
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.ablation import FULL, VARIANTS, ablate, summarise_ablation
-from metaflow_hpo.evaluate.comparison import compare_with_surrogate, list_tasks
+from metaflow_hpo.evaluate.comparison import compare_with_recommended, list_tasks
 from metaflow_hpo.evaluate.effort import measure_effort, reach_over_time, summarise_effort
 from metaflow_hpo.evaluate.evaluation_report import Evaluated, render_benchmark, render_evaluation
 from metaflow_hpo.evaluate.learning_curve import measure_learning_curve, summarise_learning_curve
@@ -56,7 +56,7 @@ def evaluated(meta, surrogate, evaluation):
         effort=summarise_effort(measure_effort(meta, surrogate, evaluation.trusts)),
         ablation=summarise_ablation(ablate(meta, surrogate, evaluation.trusts, KS)),
         noise_floor=pd.DataFrame(
-            {"task_id": ["task_00", "task_00"], "k": [1, 5], "regret": [0.0625, 0.0], "surrogate": [0.25, 0.125]}
+            {"task_id": ["task_00", "task_00"], "k": [1, 5], "regret": [0.0625, 0.0], "recommended": [0.25, 0.125]}
         ),
         stopping=pd.DataFrame(
             {
@@ -78,8 +78,8 @@ def evaluated(meta, surrogate, evaluation):
     )
 
 
-def test_wins_are_the_tasks_on_which_the_surrogate_has_the_smaller_regret():
-    found = compare_with_surrogate(regret_lines(surrogate=[0.0, 0.2, 0.3, 0.1], random=[0.5, 0.2, 0.1, 0.4]))
+def test_wins_are_the_tasks_on_which_recommended_has_the_smaller_regret():
+    found = compare_with_recommended(regret_lines(recommended=[0.0, 0.2, 0.3, 0.1], random=[0.5, 0.2, 0.1, 0.4]))
     line = found.iloc[0]
     assert (line["rival"], line["wins"], line["ties"], line["losses"]) == ("random", 2, 1, 1)
     assert line["gain"] == pytest.approx(0.15)
@@ -89,14 +89,14 @@ def test_wins_are_the_tasks_on_which_the_surrogate_has_the_smaller_regret():
 @pytest.mark.parametrize(("mine", "verdict"), [(0.1, "better"), (0.9, "worse")])
 def test_a_clear_difference_is_called_one(mine, verdict):
     noise = np.linspace(0.0, 0.05, 20)
-    found = compare_with_surrogate(regret_lines(surrogate=mine + noise, random=0.5 - 2 * noise))
+    found = compare_with_recommended(regret_lines(recommended=mine + noise, random=0.5 - 2 * noise))
     assert found["verdict"].tolist() == [verdict]
 
 
 def test_tasks_that_a_baseline_wins_come_first_and_name_the_winner():
-    table = list_tasks(regret_lines(surrogate=[0.0, 0.4, 0.1], random=[0.5, 0.1, 0.1]), (1,))
+    table = list_tasks(regret_lines(recommended=[0.0, 0.4, 0.1], random=[0.5, 0.1, 0.1]), (1,))
     assert table["task_id"].tolist() == ["t1", "t0", "t2"]
-    assert table["best_k1"].tolist() == ["random", "surrogate", "surrogate, random"]
+    assert table["best_k1"].tolist() == ["random", "recommended", "recommended, random"]
     assert table["random_k1"].tolist() == [0.1, 0.5, 0.1]
 
 
@@ -107,9 +107,9 @@ def test_time_passes_before_anything_is_known():
 
 def test_with_equal_durations_time_counts_trials(meta, surrogate, evaluation):
     effort = measure_effort(meta, surrogate, evaluation.trusts, (1.0, 5.0))
-    mine = effort.loc[(effort["recommender"] == "surrogate") & (effort["time"] == 5.0)].set_index("task_id")["regret"]
+    mine = effort.loc[(effort["recommender"] == "recommended") & (effort["time"] == 5.0)].set_index("task_id")["regret"]
     rows = evaluation.per_task
-    five = rows.loc[(rows["part"] == "test") & (rows["recommender"] == "surrogate") & (rows["k"] == 5)]
+    five = rows.loc[(rows["part"] == "test") & (rows["recommender"] == "recommended") & (rows["k"] == 5)]
     pd.testing.assert_series_equal(mine.sort_index(), five.set_index("task_id")["regret"].sort_index())
 
 
@@ -127,7 +127,7 @@ def test_the_noise_floor_is_the_regret_of_the_order_of_the_other_seed(meta):
     alone = trials.loc[trials["seed"] == 0].assign(task_id="task_04")
     orders = {"task_03": [1, 0], "task_04": [0, 1]}
     table = measure_noise_floor(pd.concat([trials, alone]), meta, "mlp", orders, (1, 2)).set_index(["task_id", "k"])
-    found, mine = table["regret"], table["surrogate"]
+    found, mine = table["regret"], table["recommended"]
     assert mine["task_03", 1] == pytest.approx((1.0 - first[1] + 0.0) / 2)
     assert mine["task_03", 2] == 0.0
     assert set(found.index) == {("task_03", 1), ("task_03", 2)}
@@ -142,14 +142,14 @@ def test_counting_time_reaches_more_in_less_of_it(meta, surrogate, evaluation):
     slow = changed(meta, duration=np.tile((width / width.min()) ** 3, (len(meta.task_ids), 1)))
     summary = summarise_effort(measure_effort(slow, surrogate, evaluation.trusts)).set_index(["recommender", "time"])
     early = summary["mean"].xs(1.0, level="time")
-    assert early["surrogate_per_time"] < early["surrogate"] - 0.1
+    assert early["recommended_per_time"] < early["recommended"] - 0.1
 
 
 def test_every_part_is_removed_and_everything_is_what_was_reported(meta, surrogate, evaluation):
     found = ablate(meta, surrogate, evaluation.trusts, KS)
     assert set(found["recommender"]) == set(VARIANTS)
     rows = evaluation.per_task
-    reported = rows.loc[(rows["part"] == "test") & (rows["recommender"] == "surrogate")]
+    reported = rows.loc[(rows["part"] == "test") & (rows["recommender"] == "recommended")]
     full = found.loc[found["recommender"] == FULL]
     index = ["task_id", "k"]
     pd.testing.assert_series_equal(
@@ -211,7 +211,7 @@ def test_the_report_is_self_contained_and_says_the_bad_news(evaluated):
     assert "nominal 80%: 75 %" in page
     assert "abc123" in page
     assert "<td>order of another seed</td><td>0.062</td><td>0.000</td>" in page
-    assert "<td>surrogate</td><td>0.250</td><td>0.125</td>" in page
+    assert "<td>recommended</td><td>0.250</td><td>0.125</td>" in page
     assert len(re.findall(r"<tr><td>task_\d\d</td>", page)) == 12
     assert render_evaluation(evaluated) == page
 
@@ -221,12 +221,12 @@ def test_the_report_shows_a_learning_curve_where_there_is_one(evaluated, curve):
     assert "Surrogates fitted afresh on growing numbers of past tasks" in page
 
 
-def test_the_benchmark_report_needs_no_surrogate(evaluation):
+def test_the_benchmark_report_needs_no_recommended(evaluation):
     rows = evaluation.per_task.loc[evaluation.per_task["part"] == "test"]
     alone = rows.loc[rows["recommender"] == "random"]
     summary = summarise(evaluation.per_task)
     page = render_benchmark(alone, summary.loc[summary["recommender"] == "random"], {"tasks": "12"}, {"random": 0.5})
-    assert "the surrogate is" not in page
+    assert "recommended is" not in page
     page = render_benchmark(rows, summary, {"tasks": "12"}, {"random": 0.5})
-    assert "the surrogate is" in page
+    assert "recommended is" in page
     assert len(re.findall(r"<tr><td>task_\d\d</td>", page)) == 12

@@ -17,11 +17,11 @@ def table_of(regrets, part="validation"):
     return pd.DataFrame(lines, columns=["part", "task_id", "family", "recommender", "k", "regret"])
 
 
-EQUAL = {"surrogate": 0.2, **dict.fromkeys(RIVALS, 0.2)}
+EQUAL = {"recommended": 0.2, **dict.fromkeys(RIVALS, 0.2)}
 
 
 def champion_of(regret):
-    rows = table_of({"surrogate": regret})
+    rows = table_of({"recommended": regret})
     return rows[["task_id", "k", "regret"]]
 
 
@@ -37,7 +37,7 @@ def test_a_candidate_as_good_as_every_rival_passes():
 
 
 def test_a_better_candidate_passes_without_a_champion():
-    decision = decide(table_of({**EQUAL, "surrogate": 0.1}), None)
+    decision = decide(table_of({**EQUAL, "recommended": 0.1}), None)
     assert decision.promoted
     assert list(decision.comparisons["rival"]) == list(RIVALS)
     assert decision.comparisons["difference"].to_list() == pytest.approx([-0.1] * 4)
@@ -61,7 +61,7 @@ def test_a_candidate_worse_than_the_champion_is_refused():
 
 
 def test_meta_test_families_are_not_looked_at():
-    terrible = table_of({**EQUAL, "surrogate": 1.0}, part="test")
+    terrible = table_of({**EQUAL, "recommended": 1.0}, part="test")
     with_test = decide(pd.concat([table_of(EQUAL), terrible]), None)
     pd.testing.assert_frame_equal(with_test.comparisons, decide(table_of(EQUAL), None).comparisons)
 

@@ -7,7 +7,7 @@ from metaflow_hpo.evaluate.model_card import MAX_LENGTH, CardFacts, card_tags, w
 
 @pytest.fixture
 def facts(meta) -> CardFacts:
-    regret = {"surrogate": 0.1081, "portfolio": 0.115, "default": 0.155}
+    regret = {"recommended": 0.1081, "portfolio": 0.115, "default": 0.155}
     summary = pd.DataFrame(
         [
             {"recommender": name, "k": k, "mean": mean / k, "low": 0.01, "high": 0.2, "rank": 1.0, "tasks": 12}
@@ -40,7 +40,7 @@ def test_the_card_says_what_was_measured(facts):
     assert card.startswith("# recommender, version 7\n")
     assert "12 tasks of 12 families; 24 shared configurations; 4 meta-features" in card
     assert "Left out, as all configurations perform alike: flat." in card
-    assert "| surrogate | 0.108 (0.010 to 0.200) | 0.036 (0.010 to 0.200) | 0.022 (0.010 to 0.200) |" in card
+    assert "| recommended | 0.108 (0.010 to 0.200) | 0.036 (0.010 to 0.200) | 0.022 (0.010 to 0.200) |" in card
     assert "- over the default: +0.011 (+0.004 to +0.018); 9 wins, 1 ties, 2 losses" in card
     assert "- over the best of 10 random trials: +0.011" in card
     assert card.count("over the default") == 1

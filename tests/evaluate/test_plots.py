@@ -21,10 +21,10 @@ def drawn(figure):
 
 
 def test_regret_is_drawn_for_every_recommender():
-    lines = [(name, k, 0.4 / k, 0.3 / k, 0.5 / k, 12) for name in ("surrogate", "nearest_task") for k in (1, 3, 10)]
+    lines = [(name, k, 0.4 / k, 0.3 / k, 0.5 / k, 12) for name in ("recommended", "nearest_task") for k in (1, 3, 10)]
     summary = pd.DataFrame(lines, columns=["recommender", "k", "mean", "low", "high", "tasks"])
     axes = drawn(plot_regret(summary))
-    assert [line.get_label() for line in axes.lines] == ["surrogate", "nearest task"]
+    assert [line.get_label() for line in axes.lines] == ["recommended", "nearest task"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "3", "10"]
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.4, 0.4 / 3, 0.04])
 
@@ -82,10 +82,10 @@ def test_calibration_is_drawn_against_the_nominal_coverage():
 
 def test_ranks_are_drawn_best_at_the_right_and_joined_where_nothing_tells_them_apart():
     base = np.random.default_rng(0).random(30)
-    comparison = compare(pd.DataFrame({"portfolio": base + 0.5, "surrogate": base, "meta_gp": base}))
+    comparison = compare(pd.DataFrame({"portfolio": base + 0.5, "recommended": base, "meta_gp": base}))
     axes = drawn(plot_critical_difference(comparison, "k = 3"))
     assert axes.get_xlim()[0] > axes.get_xlim()[1]
-    assert {text.get_text().strip() for text in axes.texts} == {"surrogate 1.50", "meta gp 1.50", "portfolio 3.00"}
+    assert {text.get_text().strip() for text in axes.texts} == {"recommended 1.50", "meta gp 1.50", "portfolio 3.00"}
     bars = [line for line in axes.lines if line.get_linewidth() == 3]
     assert len(bars) == 1
     assert "30 tasks" in axes.get_title()

@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import DegenerateTaskError
-from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, incumbent_regret, regret_of, summarise
+from metaflow_hpo.evaluate.protocol import (
+    Recommended,
+    evaluate_leave_family_out,
+    incumbent_regret,
+    regret_of,
+    summarise,
+)
 from metaflow_hpo.learners.threads import one_thread
 from metaflow_hpo.recommend.baselines import DefaultRecommender, RandomRecommender
 from metaflow_hpo.recommend.portfolio import task_regret
@@ -44,7 +50,7 @@ def test_a_short_order_stays_at_its_last_incumbent():
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_every_task_is_judged_once_in_each_part_by_every_recommender(evaluation, meta, part):
     rows = evaluation.per_task.loc[evaluation.per_task["part"] == part]
-    assert set(rows["recommender"]) == {"surrogate", "portfolio", "nearest_task", "default", "random"}
+    assert set(rows["recommender"]) == {"recommended", "portfolio", "nearest_task", "default", "random"}
     assert len(rows) == 5 * 12 * 3
     assert not rows.duplicated(["task_id", "recommender", "k"]).any()
     assert dict(zip(rows["task_id"], rows["family"], strict=True)) == dict(
@@ -67,7 +73,7 @@ def test_the_regret_of_the_default_is_that_of_its_configuration(evaluation, meta
 
 def test_the_orders_are_those_whose_regret_is_reported(evaluation, meta):
     rows = evaluation.per_task
-    surrogate_rows = rows.loc[(rows["part"] == "test") & (rows["recommender"] == "surrogate")].set_index(
+    surrogate_rows = rows.loc[(rows["part"] == "test") & (rows["recommender"] == "recommended")].set_index(
         ["task_id", "k"]
     )
     assert set(evaluation.orders) == set(meta.task_ids)
@@ -133,7 +139,7 @@ def test_what_is_reported_goes_by_the_trust_of_its_fold_and_the_gate_by_the_one_
     monkeypatch.setattr("metaflow_hpo.evaluate.protocol._choose_trust", choose)
     evaluation = evaluate_leave_family_out(meta, surrogate, KS)
     assert (evaluation.trusts, evaluation.trust) == ((0.0, 0.0, 0.0), 0.9)
-    rows = evaluation.per_task.loc[evaluation.per_task["recommender"] == "surrogate"]
+    rows = evaluation.per_task.loc[evaluation.per_task["recommender"] == "recommended"]
     for j, split in enumerate(split_families(meta.families, surrogate.fold_of_family)):
         train = np.concatenate([split.train, split.validation])
         for part, trust, past, tasks in (
@@ -147,8 +153,8 @@ def test_what_is_reported_goes_by_the_trust_of_its_fold_and_the_gate_by_the_one_
 
 
 def test_the_optimum_of_a_synthetic_family_is_approached_on_tasks_never_seen(evaluation):
-    assert mean_regret(evaluation, "surrogate", 1) < 0.85 * mean_regret(evaluation, "random", 1)
-    assert mean_regret(evaluation, "surrogate", 1) < mean_regret(evaluation, "default", 1)
+    assert mean_regret(evaluation, "recommended", 1) < 0.85 * mean_regret(evaluation, "random", 1)
+    assert mean_regret(evaluation, "recommended", 1) < mean_regret(evaluation, "default", 1)
 
 
 def test_tasks_on_which_all_perform_the_same_are_left_out(meta, surrogate):
@@ -184,16 +190,16 @@ def test_when_all_tasks_are_degenerate_there_is_nothing_to_compare(meta, surroga
 def test_a_summary_holds_mean_interval_and_rank():
     lines = [
         ("test", task, task, name, 1, regret)
-        for name, regrets in {"surrogate": (0.1, 0.3), "random": (0.5, 0.3)}.items()
+        for name, regrets in {"recommended": (0.1, 0.3), "random": (0.5, 0.3)}.items()
         for task, regret in zip("ab", regrets, strict=True)
     ]
     columns = ["part", "task_id", "family", "recommender", "k", "regret"]
-    per_task = pd.DataFrame([*lines, ("validation", "a", "a", "surrogate", 1, 0.9)], columns=columns)
+    per_task = pd.DataFrame([*lines, ("validation", "a", "a", "recommended", 1, 0.9)], columns=columns)
     summary = summarise(per_task).set_index("recommender")
-    assert summary["mean"].to_dict() == pytest.approx({"surrogate": 0.2, "random": 0.4})
+    assert summary["mean"].to_dict() == pytest.approx({"recommended": 0.2, "random": 0.4})
     # Task a: ranks 1 and 2; task b: a tie, 1.5 each.
-    assert summary["rank"].to_dict() == {"surrogate": 1.25, "random": 1.75}
-    assert summary["tasks"].to_dict() == {"surrogate": 2, "random": 2}
+    assert summary["rank"].to_dict() == {"recommended": 1.25, "random": 1.75}
+    assert summary["tasks"].to_dict() == {"recommended": 2, "random": 2}
     assert (summary["low"] <= summary["mean"]).all()
     assert (summary["mean"] <= summary["high"]).all()
     assert summarise(per_task, "validation")["mean"].to_list() == [0.9]

@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from metaflow_hpo.collect.strategies.registry import make_strategy
+from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.recommend.new_task import DESCRIBED, RecommenderSettings
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.recommender import Recommender
@@ -230,14 +232,19 @@ def test_a_table_of_losses_in_the_thousands_is_searched_as_one_of_scores(two_kin
     np.testing.assert_array_equal(*paths)
 
 
-def test_past_tasks_count_alike_for_a_task_unlike_all_others(two_kinds):
+def test_what_a_benchmark_replays_falls_back_on_a_task_unlike_all_others_too(two_kinds):
     recommender = Recommender(two_kinds)
     near, strange = two_kinds.meta_features[3] + 0.01, two_kinds.meta_features[3] + 1e3
     assert recommender.novelty.percentile(near) < 95
     assert recommender.novelty.percentile(strange) == 100
     assert recommender.novelty.percentile(np.full_like(near, np.nan)) is None
+
+    def first(row):
+        context = StrategyContext(two_kinds.space, past=two_kinds, meta_features=row)
+        (configuration,) = make_strategy("recommended", context).ask(1)
+        return two_kinds.configurations.index(configuration)
+
     even = np.ones(len(two_kinds.regret))
-    first = recommender.choose(strange, 1).configurations[0]
-    assert first == two_kinds.configurations[select_greedily(two_kinds.regret, even, 1)[0]]
+    assert first(strange) == select_greedily(two_kinds.regret, even, 1)[0]
     # Both kinds of tasks count alike: what is best for one of them is not picked, as it is for a task that is known.
-    assert two_kinds.regret[3, recommender.order(near, 1)[0]] < 0.1
+    assert two_kinds.regret[3, first(near)] < 0.1

@@ -1,11 +1,8 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from metaflow_hpo.recommend.closed_loop import RecommendedStrategy, fresh_configurations
-from metaflow_hpo.recommend.sequential import ObservedTrial
-from metaflow_hpo.space import configuration_id
+from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
 from metaflow_hpo.trial import Trial
 
 
@@ -79,23 +76,3 @@ def test_a_failed_trial_counts_as_the_worst_of_the_others(served, meta):
     strategy.tell([good, failed])
     strategy.ask(1)
     assert [o.performance for o in heard] == [good.performance, good.performance]
-
-
-def test_new_configurations_are_valid_new_and_the_same_for_the_same_seed(meta):
-    observed = [ObservedTrial(c, float(p)) for c, p in zip(meta.configurations, meta.performance[0], strict=True)]
-    fresh = fresh_configurations(meta.space, observed, seed=1)
-    assert fresh == fresh_configurations(meta.space, observed, seed=1)
-    assert fresh != fresh_configurations(meta.space, observed, seed=2)
-    names = [configuration_id(c) for c in fresh]
-    assert len(set(names)) == len(names) > 150
-    assert not set(names) & set(meta.configuration_ids)
-    assert [meta.space.validate(c) for c in fresh] == fresh
-
-
-def test_half_of_the_new_ones_lie_near_the_best(meta):
-    best = [ObservedTrial(meta.space.from_unit(np.array([[0.3, 0.4, 0.9, 0.5]]))[0], 1.0)]
-    fresh = fresh_configurations(meta.space, best, seed=0)
-    away = np.abs(meta.space.to_unit(fresh)[:, :2] - [0.3, 0.4]).max(axis=1)
-    # Four standard steps; of points anywhere in the space half as many would lie so near.
-    assert (away[:90] < 0.4).sum() > 70
-    assert (away[-100:] < 0.4).sum() < 70

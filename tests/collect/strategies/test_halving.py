@@ -3,8 +3,9 @@ import math
 
 import pytest
 
-from metaflow_hpo.collect.halving_strategy import bracket_size, promote, rung_epochs
-from metaflow_hpo.collect.strategies import make_strategy
+from metaflow_hpo.collect.strategies.halving import bracket_size, promote, rung_fidelities
+from metaflow_hpo.collect.strategies.registry import make_strategy
+from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.space import Float, SearchSpace
 from metaflow_hpo.trial import Trial
@@ -21,10 +22,10 @@ def make_trial(x, performance, epochs=1):
 
 def play(budget, *, epochs=50, measure=lambda x, epochs: x, step=None, seed=0):
     """Return the rungs of a search, each the list of its trials in the order asked for."""
-    strategy = make_strategy("halving", SPACE, seed=seed, budget=budget, epochs=epochs)
+    strategy = make_strategy("halving", StrategyContext(SPACE, seed=seed, budget=budget, fidelity=epochs))
     rungs, fresh = [], True
     while True:
-        at = strategy.fidelity_epochs
+        at = strategy.fidelity
         size = strategy.batch_size
         asked = strategy.ask(step or size)
         if not asked:
@@ -87,17 +88,17 @@ def test_a_small_budget_gets_the_longest_bracket_that_fits(budget, rungs):
     [(3, [1, 3]), (7, [3, 7]), (9, [1, 3, 9]), (26, [3, 9, 26]), (27, [1, 3, 9, 27]), (50, [2, 6, 17, 50])],
 )
 def test_rungs_are_a_third_of_each_other_down_to_a_27th(epochs, rungs):
-    assert rung_epochs(epochs) == rungs
+    assert rung_fidelities(epochs) == rungs
 
 
 def test_a_thousand_epochs_have_four_rungs_as_well():
-    assert rung_epochs(1000) == [38, 112, 334, 1000]
+    assert rung_fidelities(1000) == [38, 112, 334, 1000]
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_too_few_epochs_for_two_rungs_are_refused(epochs):
-    with pytest.raises(SearchSpaceMismatchError, match=f"needs at least 3 epochs at full fidelity; got {epochs}"):
-        rung_epochs(epochs)
+    with pytest.raises(SearchSpaceMismatchError, match=f"needs a full fidelity of at least 3; got {epochs}"):
+        rung_fidelities(epochs)
 
 
 def test_a_bracket_starts_with_hyperbands_number_unless_the_budget_is_too_small():
@@ -131,13 +132,13 @@ def test_equals_go_on_in_the_order_in_which_they_were_proposed():
 
 
 def test_nothing_is_proposed_until_the_rung_has_been_heard_of():
-    strategy = make_strategy("halving", SPACE, seed=0, budget=40, epochs=50)
+    strategy = make_strategy("halving", StrategyContext(SPACE, budget=40, fidelity=50))
     first, second = strategy.ask(20), strategy.ask(20)
     assert (len(first), len(second), strategy.ask(5)) == (20, 7, [])
-    strategy.tell([make_trial(c["x"], c["x"]) for c in first])
-    assert (strategy.ask(5), strategy.fidelity_epochs) == ([], 2)
-    strategy.tell([make_trial(c["x"], c["x"]) for c in second])
-    assert (strategy.fidelity_epochs, strategy.batch_size) == (6, 9)
+    strategy.tell([make_trial(c["x"], c["x"], 2) for c in first])
+    assert (strategy.ask(5), strategy.fidelity) == ([], 2)
+    strategy.tell([make_trial(c["x"], c["x"], 2) for c in second])
+    assert (strategy.fidelity, strategy.batch_size) == (6, 9)
 
 
 def test_hearing_in_small_steps_and_playing_again_change_nothing():

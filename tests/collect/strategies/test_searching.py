@@ -5,8 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from metaflow_hpo.collect.strategies import STRATEGIES, UNLIMITED, canonical, make_strategy, performances_with_failures
-from metaflow_hpo.errors import SearchSpaceMismatchError
+from metaflow_hpo.collect.strategies.pool import Pool
+from metaflow_hpo.collect.strategies.registry import SEARCHING, make_strategy
+from metaflow_hpo.collect.strategies.strategy import (
+    UNLIMITED,
+    StrategyContext,
+    canonical,
+    performances_with_failures,
+)
+from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace, configuration_id
 from metaflow_hpo.trial import Trial
 
@@ -19,7 +26,9 @@ SPACE = SearchSpace(
         Integer("layers", 1, 4, 2),
     )
 )
-EPOCHS = 27
+FIDELITY = 27
+STRATEGIES = [name for name in SEARCHING if name not in {"default", "gp", "optuna_gp"}]
+"""Those that draw from the whole space and go on for long; `test_contract` has the others as well."""
 TINY = SearchSpace((Categorical("a", ("x", "y"), "y"), Integer("b", 1, 3, 2)))
 
 
@@ -36,14 +45,14 @@ def make_trial(configuration, performance, epochs=1):
 
 
 def play_trials(name, count, *, seed=0, space=SPACE, measure=measure, budget=None, step=None):
-    strategy = make_strategy(name, space, seed=seed, budget=budget or count, epochs=EPOCHS)
+    strategy = make_strategy(name, StrategyContext(space, seed=seed, budget=budget or count, fidelity=FIDELITY))
     told = []
     while len(told) < count:
-        epochs = strategy.fidelity_epochs or EPOCHS
+        fidelity = strategy.fidelity or FIDELITY
         asked = strategy.ask(min(count - len(told), step or strategy.batch_size))
         if not asked:
             break
-        told += (trials := [make_trial(configuration, measure(configuration), epochs) for configuration in asked])
+        told += (trials := [make_trial(configuration, measure(configuration), fidelity) for configuration in asked])
         strategy.tell(trials)
     return told
 
@@ -63,8 +72,8 @@ def test_configurations_are_canonical_and_distinct_at_each_fidelity(name):
 
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "halving"])
-def test_only_halving_says_at_how_many_epochs_to_train(name):
-    assert make_strategy(name, SPACE, seed=0, budget=9, epochs=EPOCHS).fidelity_epochs is None
+def test_only_halving_says_at_which_fidelity_to_train(name):
+    assert make_strategy(name, StrategyContext(SPACE, seed=0, budget=9, fidelity=FIDELITY)).fidelity is None
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -83,21 +92,60 @@ def test_a_longer_search_starts_like_a_shorter_one(name):
 
 
 def test_asking_in_small_steps_changes_nothing():
-    for name in ("sobol", "random", "grid", "halving"):
+    for name in ("sobol", "random", "grid", "halving", "default"):
         assert play(name, 20, step=3, budget=20) == play(name, 20)
 
 
-def test_asking_tpe_twice_for_two_is_asking_for_four():
-    told = [make_trial(configuration, measure(configuration)) for configuration in play("random", 16)]
-    whole, halves = (make_strategy("tpe", SPACE, seed=0, budget=20, epochs=EPOCHS) for _ in range(2))
+@pytest.mark.parametrize("name", ["tpe", "hyperopt"])
+def test_asking_twice_for_two_is_asking_for_four(name):
+    told = [make_trial(configuration, measure(configuration)) for configuration in play("random", 22)]
+    whole, halves = (make_strategy(name, StrategyContext(SPACE, budget=30, fidelity=FIDELITY)) for _ in range(2))
     for strategy in (whole, halves):
         strategy.tell(told)
     assert whole.ask(4) == halves.ask(2) + halves.ask(2)
 
 
-@pytest.mark.parametrize(("name", "size"), [("sobol", UNLIMITED), ("random", UNLIMITED), ("tpe", 4), ("hyperopt", 1)])
+@pytest.mark.parametrize("name", ["tpe", "hyperopt"])
+def test_a_running_trial_keeps_others_away(name):
+    """As it counts as bad, the next ones are not asked for right beside it."""
+    told = [make_trial(configuration, measure(configuration)) for configuration in play("random", 25)]
+    strategy = make_strategy(name, StrategyContext(SPACE, budget=40, fidelity=FIDELITY))
+    strategy.tell(told)
+    asked = strategy.ask(8)
+    assert len({configuration_id(configuration) for configuration in asked}) == 8
+    assert not {configuration_id(c) for c in asked} & {trial.configuration_id for trial in told}
+
+
+@pytest.mark.parametrize("name", ["sobol", "grid", "default", "tpe", "hyperopt"])
+def test_in_a_pool_the_nearest_free_configuration_is_asked_for(name):
+    pool = Pool(SPACE, tuple(play("random", 30, seed=8)))
+    context = StrategyContext(SPACE, budget=30, fidelity=FIDELITY, pool=pool)
+    strategy, free = make_strategy(name, context), make_strategy(name, StrategyContext(SPACE, budget=30))
+    (first,) = strategy.ask(1)
+    assert first in pool.configurations
+    if name in {"sobol", "grid", "default"}:
+        wanted = SPACE.encode(free.ask(1))[0]
+        distance = ((pool.points - wanted) ** 2).sum(axis=1)
+        assert first == pool.configurations[int(np.argmin(distance))]
+
+
+def test_a_pool_is_used_up_in_the_order_of_the_draw():
+    pool = Pool(SPACE, tuple(play("sobol", 12)))
+    strategy = make_strategy("random", StrategyContext(SPACE, seed=5, pool=pool))
+    order = np.random.default_rng(5).permutation(12)
+    assert strategy.ask(20) == [pool.configurations[position] for position in order]
+
+
+def test_what_was_told_without_being_asked_for_is_passed_over():
+    told = [make_trial(configuration, 0.5) for configuration in play("sobol", 3)]
+    strategy = make_strategy("sobol", StrategyContext(SPACE))
+    strategy.tell(told)
+    assert strategy.ask(2) == play("sobol", 5)[3:]
+
+
+@pytest.mark.parametrize(("name", "size"), [("sobol", UNLIMITED), ("random", UNLIMITED), ("tpe", 3), ("hyperopt", 3)])
 def test_the_batch_size_says_how_long_a_strategy_goes_without_hearing(name, size):
-    assert make_strategy(name, SPACE, seed=0, budget=10, epochs=EPOCHS).batch_size == size
+    assert make_strategy(name, StrategyContext(SPACE, budget=10, fidelity=FIDELITY, parallel=3)).batch_size == size
 
 
 def test_sobol_starts_with_the_default_and_ignores_the_seed():
@@ -145,7 +193,7 @@ def test_a_failed_trial_counts_as_the_worst_so_far(name):
         return math.nan if configuration["learning_rate"] > 0.1 else measure(configuration)
 
     def score_as_worst():
-        strategy = make_strategy(name, SPACE, seed=0, budget=30, epochs=EPOCHS)
+        strategy = make_strategy(name, StrategyContext(SPACE, seed=0, budget=30, fidelity=FIDELITY))
         told = []
         for _ in range(30):
             (configuration,) = strategy.ask(1)
@@ -195,6 +243,6 @@ def test_optuna_stays_silent_and_keeps_its_settings(capfd):
 
 def test_an_unknown_strategy_is_refused():
     with pytest.raises(
-        SearchSpaceMismatchError, match="must be one of sobol, random, grid, tpe, hyperopt, halving; got 'magic'"
+        MetaflowHPOError, match=r"strategy must be one of sobol, random, .* or an address module:attribute; got 'magic'"
     ):
-        make_strategy("magic", SPACE, seed=0, budget=1, epochs=EPOCHS)
+        make_strategy("magic", StrategyContext(SPACE, seed=0, budget=1, fidelity=FIDELITY))

@@ -1,8 +1,4 @@
-"""The strategy `hyperopt`: Hyperopt's tree-structured Parzen estimator, one configuration at a time.
-
-The one thing to know: Hyperopt's trials are rebuilt from the told trials at every call, so what is asked is a function
-of what was told and asked before, with no random state left over.
-"""
+"""The strategy `hyperopt`: Hyperopt's tree-structured Parzen estimator, run with its own code."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,59 +6,41 @@ from typing import Any
 
 import numpy as np
 
-from metaflow_hpo.collect.strategies import Strategy, canonical, performances_with_failures
-from metaflow_hpo.space import Categorical, Configuration, Float, Hyperparameter, SearchSpace, Value, configuration_id
-from metaflow_hpo.trial import Trial
+from metaflow_hpo.collect.strategies.proposing import ProposingStrategy
+from metaflow_hpo.collect.strategies.strategy import Record, StrategyContext
+from metaflow_hpo.space import Categorical, Configuration, Float, Hyperparameter, SearchSpace, Value
 
-_RETRIES = 50
+RANDOM_STARTS = 20
+"""As many as Hyperopt has."""
 
 
-class HyperoptStrategy(Strategy):
-    """Proposes with Hyperopt's TPE.
+def make_hyperopt(context: StrategyContext) -> ProposingStrategy:
+    """Make Hyperopt's TPE; a trial that is pending counts as the worst so far.
+
+    References:
+        Bergstra, Yamins, Cox 2013, Making a science of model search.
+    """
+    return ProposingStrategy(context, _Proposer(context.space), starts=RANDOM_STARTS)
+
+
+class _Proposer:
+    """Asks Hyperopt anew each time, so that no random state is left over.
 
     Args:
         space: The search space; conditions become branches of `hp.choice`.
-        seed: Seed of the draws.
     """
 
-    def __init__(self, space: SearchSpace, *, seed: int) -> None:
+    def __init__(self, space: SearchSpace) -> None:
         self._space = space
-        self._seed = seed
-        self._asked: set[str] = set()
-        self._told: list[Trial] = []
         self._domain = _domain(space)
 
-    @property
-    def batch_size(self) -> int:
-        """One: Hyperopt does not take running trials into account."""
-        return 1
-
-    def ask(self, count: int) -> list[Configuration]:
-        """Return the next configurations, at most `count`; fewer where it finds none it has not proposed before."""
-        found: list[Configuration] = []
-        while len(found) < count:
-            configuration = self._propose()
-            if configuration is None:
-                break
-            found.append(configuration)
-            self._asked.add(configuration_id(configuration))
-        return found
-
-    def tell(self, trials: Sequence[Trial]) -> None:
-        """Hear outcomes; a failed trial counts as the worst so far."""
-        self._told.extend(trials)
-
-    def _propose(self) -> Configuration | None:
+    def __call__(self, record: Record, seed: int) -> Configuration:
+        """Return Hyperopt's proposal."""
         from hyperopt import tpe
 
-        history = self._history()
-        seeds = np.random.SeedSequence([self._seed, len(self._asked)]).generate_state(_RETRIES)
-        for seed in seeds:
-            documents = tpe.suggest([len(self._told)], self._domain, history, int(seed), verbose=False)
-            configuration = canonical(self._space, self._read(documents[0]["misc"]["vals"]))
-            if configuration_id(configuration) not in self._asked:
-                return configuration
-        return None
+        drawn = int(np.random.SeedSequence([seed, 0]).generate_state(1)[0])
+        documents = tpe.suggest([len(record)], self._domain, self._tell(record), drawn, verbose=False)
+        return self._read(documents[0]["misc"]["vals"])
 
     def _read(self, drawn: Mapping[str, Sequence[float]]) -> Configuration:
         values: dict[str, Value] = {}
@@ -72,17 +50,19 @@ class HyperoptStrategy(Strategy):
                 values[hp.name] = hp.choices[int(value)] if isinstance(hp, Categorical) else float(value)
         return values
 
-    def _history(self) -> Any:
+    def _tell(self, record: Record) -> Any:
         from hyperopt import JOB_STATE_DONE, STATUS_OK, Trials
 
         trials = Trials()
         documents = []
-        performances = performances_with_failures(self._told)
-        for tid, (trial, performance) in enumerate(zip(self._told, performances, strict=True)):
-            vals = {hp.name: _coded(hp, trial.configuration) for hp in self._space.hyperparameters}
-            idxs = {name: [tid] * len(value) for name, value in vals.items()}
+        performance = record.performance
+        configurations = [*(trial.configuration for trial in record.told), *record.pending.values()]
+        performance += [min(performance, default=0.0)] * len(record.pending)
+        for tid, (configuration, value) in enumerate(zip(configurations, performance, strict=True)):
+            vals = {hp.name: _coded(hp, configuration) for hp in self._space.hyperparameters}
+            idxs = {name: [tid] * len(coded) for name, coded in vals.items()}
             misc = {"tid": tid, "cmd": self._domain.cmd, "workdir": None, "idxs": idxs, "vals": vals}
-            result = {"status": STATUS_OK, "loss": -performance}
+            result = {"status": STATUS_OK, "loss": -value}
             documents += trials.new_trial_docs([tid], [None], [result], [misc])
             documents[-1]["state"] = JOB_STATE_DONE
         trials.insert_trial_docs(documents)

@@ -1,0 +1,1 @@
+"""The strategies that learn from past tasks; `collect.strategies.registry` names them."""

@@ -1,0 +1,166 @@
+"""Contract tests that a plug-in can run on itself; each raises an `AssertionError` that says what was expected."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from metaflow_hpo.collect.strategies.pool import Pool
+from metaflow_hpo.collect.strategies.registry import load_factory
+from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext, StrategyFactory
+from metaflow_hpo.history import History
+from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
+from metaflow_hpo.trial import Trial
+
+SPACE = SearchSpace(
+    (
+        Float("learning_rate", 1e-4, 1.0, 0.01, log=True),
+        Categorical("optimizer", ("sgd", "adam", "rmsprop"), "adam"),
+        Float("momentum", 0.0, 0.99, 0.9, condition=Condition("optimizer", ("sgd", "rmsprop"))),
+        Integer("layers", 1, 4, 2),
+    )
+)
+"""What `check_strategy` lets strategies search, unless told otherwise."""
+FIDELITY = 27
+_SMALL = SearchSpace((Categorical("a", ("x", "y"), "y"), Integer("b", 1, 3, 2)))
+_SIZE_OF_SMALL = 6
+_TRIALS = 14
+
+
+def check_strategy(strategy: str | StrategyFactory, *, space: SearchSpace = SPACE) -> None:
+    """Check that a strategy keeps the contract of `Strategy`, alone and confined to a pool.
+
+    Args:
+        strategy: A factory, or its name or address.
+        space: What it searches here.
+
+    Raises:
+        AssertionError: If it does not.
+    """
+    factory = load_factory(strategy) if isinstance(strategy, str) else strategy
+    for context in (make_strategy_context(space), make_strategy_context(space, confined=True)):
+        first = _play(factory(context), space, _TRIALS)
+        _expect(len(first) >= 1, "it proposes something", first)
+        _check_distinct(first)
+        if context.pool is not None:
+            beside = [c for _, c in first if c not in context.pool.configurations]
+            _expect(not beside, "proposals are of the pool", beside)
+        _expect(_play(factory(context), space, _TRIALS) == first, "the same seed and trials give the same", first)
+        _check_resuming(factory, context, first)
+        _check_pending(factory, context)
+        _check_failures(factory, context)
+    small = make_strategy_context(_SMALL)
+    _check_distinct(_play(factory(small), _SMALL, 3 * _SIZE_OF_SMALL))
+    asked = factory(small).ask(2 * _SIZE_OF_SMALL)
+    _expect(len(asked) <= _SIZE_OF_SMALL, "a space that is used up ends the asking", asked)
+
+
+def make_strategy_context(
+    space: SearchSpace = SPACE, *, tasks: int = 5, seed: int = 3, confined: bool = False
+) -> StrategyContext:
+    """Return what a strategy may be made from: past tasks with one meta-feature, which the new task has as well.
+
+    Args:
+        space: The search space.
+        tasks: How many past tasks.
+        seed: Seed of the strategy.
+        confined: Whether to what past tasks have tried.
+    """
+    rng = np.random.default_rng(0)
+    drawn = [space.validate(space.default), *space.from_unit(rng.random((40, len(space.hyperparameters))))]
+    configurations = tuple({str(c): c for c in drawn}.values())
+    units = space.to_unit(configurations)
+    at = np.linspace(0.1, 0.9, tasks)
+    performance = 1.0 - np.abs(units[None, :, 0] - at[:, None]) - 0.1 * units[None, :, -1]
+    history = History.from_arrays(
+        space,
+        configurations,
+        [f"task_{t}" for t in range(tasks)],
+        [f"family_{t}" for t in range(tasks)],
+        performance,
+        meta_feature_names=["mf_at"],
+        meta_features=at[:, None],
+    )
+    return StrategyContext(
+        space,
+        seed=seed,
+        budget=40,
+        fidelity=FIDELITY,
+        pool=Pool(space, configurations) if confined else None,
+        past=history.past_tasks(),
+        meta_features=np.array([0.45]),
+    )
+
+
+Asked = list[tuple[int, Configuration]]
+"""What was asked for, each with its fidelity."""
+
+
+def _play(strategy: Strategy, space: SearchSpace, count: int, told: Sequence[Trial] = ()) -> Asked:
+    """Let a strategy search, one configuration at a time."""
+    strategy.tell(told)
+    asked: Asked = []
+    while len(asked) < count:
+        fidelity = strategy.fidelity or FIDELITY
+        proposed = strategy.ask(1)
+        if not proposed:
+            break
+        _expect(len(proposed) == 1, "asked for 1, it returns 1", proposed)
+        _expect(space.validate(proposed[0]) == proposed[0], "configurations are canonical", proposed)
+        asked.append((fidelity, proposed[0]))
+        strategy.tell([_train(space, proposed[0], fidelity)])
+    return asked
+
+
+def _train(space: SearchSpace, configuration: Configuration, fidelity: int, *, failed: bool = False) -> Trial:
+    units = space.to_unit([configuration])[0]
+    performance = float("nan") if failed else float(0.9 - abs(units[0] - 0.45) - 0.1 * units[-1])
+    return Trial(
+        task_id="new",
+        family="new",
+        learner="checked",
+        configuration=configuration,
+        strategy="checked",
+        seed=0,
+        fidelity=fidelity,
+        performance=performance,
+        test_performance=float("nan"),
+        duration_s=1.0,
+        status="failed" if failed else "ok",
+        reason="diverged" if failed else "",
+    )
+
+
+def _check_distinct(asked: Asked) -> None:
+    distinct = {(fidelity, tuple(configuration.items())) for fidelity, configuration in asked}
+    _expect(len(distinct) == len(asked), "nothing is asked for twice at the same fidelity", asked)
+
+
+def _check_resuming(factory: StrategyFactory, context: StrategyContext, first: Asked) -> None:
+    half = len(first) // 2
+    told = [_train(context.space, configuration, fidelity) for fidelity, configuration in first[:half]]
+    rest = _play(factory(context), context.space, len(first) - half, told)
+    _expect(rest == first[half:], "told the first half, it goes on as it did", rest)
+
+
+def _check_pending(factory: StrategyFactory, context: StrategyContext) -> None:
+    strategy = factory(context)
+    asked = [configuration for _ in range(6) for configuration in strategy.ask(1)]
+    again = factory(context)
+    _expect(
+        [configuration for _ in range(6) for configuration in again.ask(1)] == asked,
+        "with trials pending the same seed gives the same",
+        asked,
+    )
+    _expect(len({tuple(c.items()) for c in asked}) == len(asked), "what is pending is not asked for again", asked)
+
+
+def _check_failures(factory: StrategyFactory, context: StrategyContext) -> None:
+    strategy = factory(context)
+    for _ in range(4):
+        fidelity = strategy.fidelity or FIDELITY
+        strategy.tell([_train(context.space, c, fidelity, failed=True) for c in strategy.ask(1)])
+
+
+def _expect(is_so: bool, what: str, found: object) -> None:
+    if not is_so:
+        raise AssertionError(f"Expected of a strategy that {what}; found {found}.")
