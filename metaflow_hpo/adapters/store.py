@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from metaflow_hpo.adapters.files import read_column, read_frame, write_atomically, write_frame, write_json
+from metaflow_hpo.adapters.files import read_column, read_frame, read_json, write_atomically, write_frame, write_json
 from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.errors import UnknownTaskError
+from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.modalities.registry import get_modality
 from metaflow_hpo.tables import (
@@ -177,6 +178,15 @@ class DataStore:
         """Keep a finished trial before the search goes on."""
         with self._turn(task.task_id):
             self._journal(task.task_id).append({**trial_to_record(trial), _SHA256: task.sha256})
+
+    def write_learner(self, learner: Learner) -> None:
+        """Keep what a learner is beside its trials: they outlive its code."""
+        path = self.data / "learners" / f"{learner.name}.json"
+        fidelity = {"unit": learner.fidelity.unit, "maximum": learner.fidelity.maximum}
+        card: dict[str, Any] = {"name": learner.name, "modalities": list(learner.modalities), "fidelity": fidelity}
+        card["space"] = learner.space.to_json()
+        if not path.is_file() or read_json(path) != card:
+            write_json(path, card)
 
     def _turn(self, task_id: str) -> FileLock:
         """Return the lock of whoever writes trials of a task."""

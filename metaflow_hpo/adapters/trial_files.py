@@ -25,7 +25,8 @@ def read_trial_table(
     path: Path,
     *,
     space: Path | SearchSpace | None = None,
-    lower_is_better: bool | None = None, task_column: str | None = None
+    lower_is_better: bool | None = None,
+    task_column: str | None = None,
 ) -> History:
     """Read a table of trials, also as other tools export it.
 

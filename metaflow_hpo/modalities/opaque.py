@@ -92,7 +92,7 @@ def _make(values: Any, where: str, file_name: str) -> OpaqueData:
         metric = Metric.read(values["metric"])
     except InvalidTaskError as error:
         raise InvalidTaskError(f"{where}: {error}") from error
-    task_id = _read_text(values, "task_id", where) or _task_id_of(file_name)
+    task_id = _read_text(values, "task_id", where) or name_task(file_name)
     address = _read_text(values, "data", where)
     meta_features = _read_meta_features(values.get("meta_features"), where)
     content = {"task_id": task_id, "metric": metric.to_json(), "data": address, "meta_features": meta_features}
@@ -108,7 +108,12 @@ def _make(values: Any, where: str, file_name: str) -> OpaqueData:
     return OpaqueData(task, address, meta_features)
 
 
-def _task_id_of(file_name: str) -> str:
+def name_task(file_name: str) -> str:
+    """Return the id of a task that is called like its file.
+
+    Raises:
+        InvalidTaskError: If the name has neither letters nor digits.
+    """
     task_id = re.sub(r"[^a-z0-9]+", "_", Path(file_name).stem.lower()).strip("_")[:80]
     if not task_id:
         raise InvalidTaskError("Expected task_id, a lower-case name, in the description of a task; found none.")
@@ -150,9 +155,7 @@ def measure_given(data: OpaqueData) -> Mapping[str, float]:
     return data.meta_features
 
 
-GIVEN_GROUP = MetaFeatureGroup(
-    name="given", version=1, features={}, modalities=(OPAQUE,), measure=measure_given
-)
+GIVEN_GROUP = MetaFeatureGroup(name="given", version=1, features={}, modalities=(OPAQUE,), measure=measure_given)
 """What a person says of a task; which features there are, only the task knows."""
 
 
@@ -176,8 +179,12 @@ class OpaqueModality:
     def read(self, source: Path, hints: Hints) -> OpaqueData:
         """Read a description; the family and the name may be given beside it."""
         data = read_opaque(source)
-        changed = {"task_id": hints.task_id, "family": hints.family, "licence": hints.licence}
-        task = replace(data.task, **{name: value for name, value in changed.items() if value is not None})
+        task = replace(
+            data.task,
+            task_id=hints.task_id or data.task.task_id,
+            family=hints.family or data.task.family,
+            licence=hints.licence or data.task.licence,
+        )
         return replace(data, task=task)
 
     def save(self, data: OpaqueData, path: Path) -> None:
