@@ -138,7 +138,7 @@ def _check_columns(frame: pd.DataFrame, space: SearchSpace | None) -> pd.DataFra
     rows["task_id"] = rows["task_id"].astype(str)
     family = rows["family"] if "family" in rows else rows["task_id"]
     rows["family"] = family.where(family.notna(), rows["task_id"]).astype(str)
-    rows["status"] = _read_statuses(rows["status"]) if "status" in rows else "ok"
+    rows["status"] = read_statuses(rows["status"]) if "status" in rows else "ok"
     absent = [HP_PREFIX + name for name in (space.names if space else ()) if HP_PREFIX + name not in rows]
     for name in (*_OPTIONAL, *absent):
         if name not in rows:
@@ -171,7 +171,7 @@ def _check_numbers(rows: pd.DataFrame) -> None:
         rows[name] = rows[name].astype(np.float64)
 
 
-def _read_statuses(statuses: pd.Series) -> pd.Series:
+def read_statuses(statuses: pd.Series) -> pd.Series:
     """Return ok, failed or stopped; where there is none, the performance tells."""
     names = statuses.astype(object).where(statuses.notna(), "ok").astype(str).str.strip()
     # Enumerations are written as TrialState.COMPLETE.

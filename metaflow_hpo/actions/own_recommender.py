@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metaflow_hpo.actions.advise import read_observed_in
 from metaflow_hpo.actions.past_knowledge import read_task_features
 from metaflow_hpo.adapters.files import replacing
+from metaflow_hpo.adapters.observed_trials import read_observed_trials
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.trial_files import read_trial_table
 from metaflow_hpo.errors import InvalidTableError
@@ -90,7 +90,7 @@ def recommend_from_table(
     from metaflow_hpo.recommend.recommender import Recommender
 
     recommender = Recommender.load(folder)
-    trials = [] if observed is None else read_observed_in(observed, recommender.space)
+    trials = [] if observed is None else read_observed_trials(observed, recommender.space)
     values = None if meta_features is None else read_task_features(meta_features)
     notes = []
     if recommender.meta_feature_names and values is None:

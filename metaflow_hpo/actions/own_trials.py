@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.actions.advise import RECOMMENDED
-from metaflow_hpo.adapters.files import write_csv, write_frame
+from metaflow_hpo.adapters.observed_trials import write_trials_file
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
@@ -161,16 +161,10 @@ def search(
 
 def write_trials(path: Path, data: TaskData, trials: Sequence[Trial]) -> None:
     """Write trials as csv or parquet, as the path ends, with the meta-features that the task itself states."""
-    from metaflow_hpo.actions.past_knowledge import write_curve
     from metaflow_hpo.tables import META_PREFIX, trials_to_frame
 
-    frame = trials_to_frame(trials)
-    for name, value in getattr(data, "meta_features", {}).items():
-        frame[f"{META_PREFIX}given.{name}"] = value
-    if path.suffix == ".csv":
-        write_csv(path, frame.assign(learning_curve=frame["learning_curve"].map(write_curve)))
-    else:
-        write_frame(path, frame)
+    stated = {f"{META_PREFIX}given.{name}": value for name, value in getattr(data, "meta_features", {}).items()}
+    write_trials_file(path, trials_to_frame(trials).assign(**stated))
 
 
 def _log_search(

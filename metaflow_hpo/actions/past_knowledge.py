@@ -121,11 +121,6 @@ def _read_curve(cell: Any) -> Any:
     return np.array(json.loads(cell), np.float64) if isinstance(cell, str) else cell
 
 
-def write_curve(curve: Any) -> str:
-    """Return a learning curve as a cell of a csv."""
-    return json.dumps([None if np.isnan(value) else float(f"{value:.7g}") for value in curve])
-
-
 def read_task_features(path: Path) -> Mapping[str, float]:
     """Read the meta-features of one task: one line with columns `mf_<name>`.
 

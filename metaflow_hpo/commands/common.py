@@ -42,6 +42,17 @@ def check_output(path: Path | None) -> Path | None:
     return path
 
 
+def check_trials_output(path: Path | None) -> Path | None:
+    """Refuse a file of trials whose name does not say what it is, or that cannot be written.
+
+    Raises:
+        BadParameter: If it ends in neither .csv nor .parquet, or cannot be written.
+    """
+    if path is not None and path.suffix.lower() not in {".csv", ".parquet"}:
+        raise typer.BadParameter(f"expected a name that ends in .csv or .parquet; got {path}.")
+    return check_output(path)
+
+
 Script = Annotated[
     Path | None,
     typer.Option(

@@ -18,8 +18,8 @@ from metaflow_hpo.commands.common import (
     Kind,
     Learner,
     Target,
-    check_output,
     check_seconds,
+    check_trials_output,
     describe_trial,
     opened,
 )
@@ -32,18 +32,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 _OWN = "A learner of your own"
-_ENDINGS = (".parquet", ".csv")
-
-
-def check_trials_output(path: Path | None) -> Path | None:
-    """Refuse, before the search, a file that trials cannot be written into.
-
-    Raises:
-        BadParameter: If it ends in something else than parquet or csv, or cannot be written.
-    """
-    if path is not None and path.suffix not in _ENDINGS:
-        raise typer.BadParameter(f"expected a file ending in {' or '.join(_ENDINGS)}; got {path}.")
-    return check_output(path)
 
 
 def check_strategy(name: str) -> str:

@@ -32,7 +32,10 @@ x = x + float(noise.partition("=")[2]) * torch.randn(x.shape, generator=torch.Ge
 y = torch.tensor([classes.index(int(label)) for label in digits.target[kept.numpy()]])
 part = torch.arange(len(y)) % 5  # 0 validates, 1 tests
 
-layers = [nn.Conv2d(1, given.width, 3, padding=1), nn.BatchNorm2d(given.width) if given.norm else nn.Identity()]
+layers: list[nn.Module] = [
+    nn.Conv2d(1, given.width, 3, padding=1),
+    nn.BatchNorm2d(given.width) if given.norm else nn.Identity(),
+]
 layers += [nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16 * given.width, len(classes))]
 network = nn.Sequential(*layers)
 momentum = {"momentum": given.momentum} if given.optimizer == "sgd" else {}

@@ -1,11 +1,12 @@
 """Tables of trials that are given as a tool exports them, where a table of trials is expected."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from metaflow_hpo.adapters.files import read_column_names
 from metaflow_hpo.adapters.past_trials.build import Imported, build
 from metaflow_hpo.adapters.past_trials.registry import find_file_source, find_table_source
 from metaflow_hpo.adapters.past_trials.source import (
@@ -17,7 +18,7 @@ from metaflow_hpo.adapters.past_trials.source import (
     Wanted,
     ask_once,
 )
-from metaflow_hpo.adapters.past_trials.spaces import NOTHING, as_choice
+from metaflow_hpo.adapters.past_trials.spaces import as_choice
 from metaflow_hpo.adapters.past_trials.tables import read_texts
 from metaflow_hpo.adapters.past_trials.values import flatten
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, listed
@@ -26,6 +27,7 @@ from metaflow_hpo.space import Categorical, SearchSpace
 from metaflow_hpo.tables import HP_PREFIX
 
 _TEXT = (".csv", ".tsv", ".txt")
+_PARQUET = (".parquet", ".pq")
 
 
 def read_history_table(
@@ -88,12 +90,14 @@ def _recognise(path: Path) -> tuple[pd.DataFrame, TableSource] | None:
             f"{path} holds trials of {file_source.name}, and is no table. Convert it, and give what is written: "
             f"metaflow-hpo import-trials {file_source.name} {path} --output trials.parquet"
         )
+    if path.suffix.lower() in _PARQUET and path.is_file() and _is_of_trials(read_column_names(path)):
+        return None  # without reading it twice
     try:
         table = read_table(path)
     except InvalidTaskError as error:
         raise InvalidTableError(str(error)) from error
     columns = [str(column) for column in table.columns]
-    if "performance" in columns and any(c.startswith(HP_PREFIX) for c in columns):
+    if _is_of_trials(columns):
         return None
     source = find_table_source(table)
     if source is None and ("performance" in columns or any(c.startswith(HP_PREFIX) for c in columns)):
@@ -106,6 +110,10 @@ def _recognise(path: Path) -> tuple[pd.DataFrame, TableSource] | None:
         )
     # As text, since `None` may be a choice.
     return (read_texts(path) if path.suffix.lower() in _TEXT else table), source
+
+
+def _is_of_trials(columns: Sequence[str]) -> bool:
+    return "performance" in columns and any(c.startswith(HP_PREFIX) for c in columns)
 
 
 def _ask(path: Path, source: TableSource, error: UnansweredError) -> str:
@@ -140,15 +148,8 @@ def _to_frame(found: Found, space: SearchSpace) -> pd.DataFrame:
             "learning_curve": trial.curve,
         }
         for hp in space.hyperparameters:
-            if isinstance(hp, Categorical):
-                # An empty cell is a chosen None where the space has that choice.
-                is_none = hp.name not in values and NOTHING in hp.choices
-                row[HP_PREFIX + hp.name] = NOTHING if is_none else _text(values.get(hp.name))
-            else:
-                row[HP_PREFIX + hp.name] = values.get(hp.name)
+            value = values.get(hp.name)
+            is_choice = isinstance(hp, Categorical) and hp.name in values
+            row[HP_PREFIX + hp.name] = as_choice(value) if is_choice else value
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else as_choice(value)

@@ -12,8 +12,6 @@ from metaflow_hpo.hyperparameter import Categorical, Condition, Float, Hyperpara
 from metaflow_hpo.infer_space import is_log_scale
 from metaflow_hpo.space import SearchSpace
 
-NOTHING = "None"
-"""How the choice None is written."""
 _FEW = 20
 """Numbers of which a hyperparameter may be a choice, beside None, or decide what else is used."""
 Configurations = Sequence[Mapping[str, Any]]

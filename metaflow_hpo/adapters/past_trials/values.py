@@ -14,7 +14,7 @@ from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.trial_rows import KNOWN_STATUSES
 
 UNFINISHED = frozenset(
-    ("running", "waiting", "scheduled", "pending", "paused", "queued", "idle", "candidate", "staged")
+    ("running", "waiting", "scheduled", "pending", "paused", "queued", "idle", "candidate", "staged", "planned", "new")
 )
 """States of trials that have no outcome yet."""
 NESTED = "/"

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from metaflow_hpo.adapters.observed_trials import read_observed_trials
 from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table, read_observed_table
 from metaflow_hpo.adapters.past_trials.registry import find_table_source
 from metaflow_hpo.adapters.trial_files import read_trial_table
@@ -66,7 +67,10 @@ def test_one_study_is_read_as_observed_trials(studies):
     frame[frame["study"] == "iris"].to_csv(studies, index=False)
     found = read_observed_table(studies, SPACE)
     assert found["status"].value_counts().to_dict() == {"ok": 8, "stopped": 1, "failed": 1}
-    assert found["hp_features"].tolist()[:3] == ["None", "log2", "sqrt"]
+    assert found["hp_features"].tolist()[1:3] == ["log2", "sqrt"]
+    observed = read_observed_trials(studies, SPACE)
+    assert [o.configuration["features"] for o in observed][:3] == ["None", "log2", "sqrt"]
+    assert [o.performance for o in observed][-2:] == [0.5, 0.6]  # the last value of the pruned one; the worst
     assert found["learning_curve"][8] == (0.5,)
     assert found["performance"].isna().sum() == 2
 
