@@ -35,7 +35,12 @@ class Described:
 
 
 def describe_file(
-    path: Path, target: str | None, kind: "AskedKind | None" = None, progress: Progress = show_nothing
+    path: Path,
+    target: str | None,
+    kind: "AskedKind | None" = None,
+    progress: Progress = show_nothing,
+    *,
+    modality: str | None = None,
 ) -> Described:
     """Read, prepare and describe a file or folder; a large one takes seconds, and `progress` shows with what.
 
@@ -43,7 +48,7 @@ def describe_file(
         InvalidTaskError: If it cannot become a task.
     """
     progress(f"reading {path.name}", 0, 0)
-    data = read_source(path, target=target, kind=kind)
+    data = read_source(path, target, kind=kind, modality=modality)
     progress(f"describing {data.task.rows} rows", 0, 0)
     return describe_data(data)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.actions.advise import RECOMMENDED
+from metaflow_hpo.adapters.kept_trials import KeptTrials, write_card
 from metaflow_hpo.adapters.observed_trials import write_trials_file
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
-from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
@@ -110,10 +110,10 @@ def search(
     from metaflow_hpo.actions.proposing import choose_proposer
     from metaflow_hpo.collect.search import search as search_space
 
-    store = DataStore(pipeline.settings.data / "own")
+    store = kept_searches(pipeline)
     learner = pipeline.learner if workers is None else pipeline.make_learner(workers)
     effort = learner.fidelity.check(pipeline.settings.fidelity_epochs or learner.fidelity.maximum)
-    store.write_learner(learner)
+    write_card(pipeline.settings.data / "own" / "learners", learner)
     known = store.read_trials(data.task)
     count = 0
 
@@ -165,6 +165,11 @@ def write_trials(path: Path, data: TaskData, trials: Sequence[Trial]) -> None:
 
     stated = {f"{META_PREFIX}given.{name}": value for name, value in getattr(data, "meta_features", {}).items()}
     write_trials_file(path, trials_to_frame(trials).assign(**stated))
+
+
+def kept_searches(pipeline: Pipeline) -> KeptTrials:
+    """Return the trials of a person's own searches."""
+    return KeptTrials(pipeline.settings.data / "own" / "search_results")
 
 
 def _log_search(

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 TABLE_HELP = "Your table: csv, JSON lines, Excel or parquet; .gz, .bz2, .xz and .zip are unpacked."
 Data = Annotated[Path, typer.Argument(help=TABLE_HELP, metavar="DATA")]
 Target = Annotated[str | None, typer.Option("--target", help="Column to predict.")]
+Modality = Annotated[
+    str | None,
+    typer.Option(
+        "--modality",
+        help="What the inputs are: table, opaque, a plug-in's name or module:attribute; told by the file unless given.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Learner = Annotated[
     str | None,

@@ -13,6 +13,7 @@ from metaflow_hpo.commands.common import (
     Json,
     Kind,
     Learner,
+    Modality,
     Script,
     Target,
     check_script,
@@ -32,6 +33,7 @@ def recommend(
     data: Annotated[Path | None, typer.Argument(help=TABLE_HELP, metavar="DATA")] = None,
     target: Target = None,
     kind: Kind = None,
+    modality: Modality = None,
     k: Annotated[int, typer.Option("--k", min=1, max=50, help="How many configurations.")] = 5,
     trials: Annotated[Path | None, typer.Option(help="Your own trials so far: performance and hp_* columns.")] = None,
     per_time: Annotated[
@@ -62,7 +64,7 @@ def recommend(
         raise typer.BadParameter("give either DATA, or --recommender FOLDER.")
     with opened(learner, quiet=as_json) as pipeline:
         observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
-        described = advise.describe_file(data, target, kind, pipeline.progress)
+        described = advise.describe_file(data, target, kind, pipeline.progress, modality=modality)
         pipeline.progress("asking what past tasks teach", 0, 0)
         answer = advise.recommend(pipeline, described, k, observed, per_time=per_time)
         remember(pipeline, answer)
@@ -89,12 +91,12 @@ def _recommend_from_folder(
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo describe my.csv --target y > request.json")
-def describe(data: Data, target: Target = None, kind: Kind = None) -> None:
-    """Print your table's meta-features as a request for the served model."""
+def describe(data: Data, target: Target = None, kind: Kind = None, modality: Modality = None) -> None:
+    """Print your data's meta-features as a request for the served model."""
     from metaflow_hpo.actions.advise import describe_file
 
     with opened() as pipeline:
-        described = describe_file(data, target, kind, pipeline.progress)
+        described = describe_file(data, target, kind, pipeline.progress, modality=modality)
     printing.show_notes(described.data.task.notes)
     printing.print_json({"dataframe_records": [described.meta_features], "params": {"k": 5}})
 

@@ -17,6 +17,7 @@ from metaflow_hpo.commands.common import (
     Json,
     Kind,
     Learner,
+    Modality,
     Target,
     check_seconds,
     check_trials_output,
@@ -60,6 +61,7 @@ def search(
     ] = None,
     target: Target = None,
     kind: Kind = None,
+    modality: Modality = None,
     trials: Annotated[int, typer.Option(min=1, help="How many trainings; with halving over all rungs.")] = 20,
     strategy: Annotated[
         str,
@@ -142,7 +144,7 @@ def search(
     own = None if command is None else _make_learner(command, space, name, fidelity)
     counts_time = seconds is not None if per_time is None else per_time
     with opened(learner, own_learner=own) as pipeline, _interruptible(), redirect_stdout(sys.stderr):
-        task = _read_task(data, target, kind, _read_metric(metric, mode), own)
+        task = _read_task(data, target, kind, modality, _read_metric(metric, mode), own)
         printing.show_notes(task.task.notes)
         try:
             found = own_trials.search(
@@ -226,19 +228,25 @@ def _read_metric(name: str | None, mode: str | None) -> "Metric | None":
 
 
 def _read_task(
-    path: Path | None, target: str | None, kind: Any, metric: "Metric | None", own: "CommandLearner | None"
+    path: Path | None,
+    target: str | None,
+    kind: Any,
+    modality: str | None,
+    metric: "Metric | None",
+    own: "CommandLearner | None",
 ) -> "TaskData":
     """Read the task; with a command, what is no description is an address that the command understands."""
-    from metaflow_hpo.modalities.opaque import OPAQUE_MODALITY, name_task, read_opaque
+    from metaflow_hpo.modalities.opaque import SUFFIXES, name_task, read_opaque
     from metaflow_hpo.modalities.registry import read_source
+    from metaflow_hpo.task import OPAQUE
 
-    is_described = path is not None and OPAQUE_MODALITY.recognises(path)
+    is_described = path is not None and path.suffix.lower() in SUFFIXES
     if own is None or is_described:
         if path is None:
             raise typer.BadParameter("give DATA, or --command with --metric and --mode.")
         if metric is not None:
             raise typer.BadParameter("--metric and --mode go with --command; a task says what it is scored by.")
-        return read_source(path, target, kind=kind)
+        return read_source(path, target, kind=kind, modality=modality or (OPAQUE if is_described else None))
     if metric is None:
         raise typer.BadParameter("--command needs --metric NAME --mode max|min, or a task in YAML that says it.")
     if target is not None or kind is not None:

@@ -17,13 +17,15 @@ from metaflow_hpo.hyperparameter import is_number
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
-from metaflow_hpo.task import Task
+from metaflow_hpo.task import OPAQUE, Task
 
-OPAQUE = "opaque"
 KEYS = ("task_id", "family", "metric", "data", "meta_features", "licence")
 """What a description may say; only the metric must be there."""
 
 MAX_BYTES = 1_000_000
+SUFFIXES = (".yaml", ".yml")
+_OWN_KEYS = {"data", "meta_features"}
+"""Keys that no sidecar has."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -150,17 +152,16 @@ def _read_meta_features(values: Any, where: str) -> dict[str, float]:
     return {name: float(value) for name, value in sorted(values.items())}
 
 
-def measure_given(data: OpaqueData) -> Mapping[str, float]:
-    """Return the meta-features that a person gave."""
+def _measure(data: OpaqueData) -> Mapping[str, float]:
     return data.meta_features
 
 
-GIVEN_GROUP = MetaFeatureGroup(name="given", version=1, features={}, modalities=(OPAQUE,), measure=measure_given)
-"""What a person says of a task; which features there are, only the task knows."""
+GIVEN = MetaFeatureGroup(name="given", version=1, features={}, modalities=(OPAQUE,), measure=_measure)
+"""The numbers that a person gives."""
 
 
 class OpaqueModality:
-    """Tasks that only the learner can open; see `Modality`."""
+    """Descriptions of tasks whose data only the learner can open; see `Modality`."""
 
     @property
     def name(self) -> str:
@@ -170,27 +171,33 @@ class OpaqueModality:
     @property
     def meta_features(self) -> tuple[MetaFeatureGroup, ...]:
         """The groups that come with it."""
-        return (GIVEN_GROUP,)
+        return (GIVEN,)
 
     def recognises(self, source: Path) -> bool:
-        """Tell by its name whether a file is a description."""
-        return source.suffix.lower() in (".yaml", ".yml") and not source.is_dir()
+        """Tell whether a YAML file has keys that no sidecar has."""
+        if source.suffix.lower() not in SUFFIXES or not source.is_file() or source.stat().st_size > MAX_BYTES:
+            return False
+        try:
+            values = _load(source)
+        except InvalidTaskError:
+            return False
+        return isinstance(values, Mapping) and (values.get("modality") == OPAQUE or bool(_OWN_KEYS & set(values)))
 
     def read(self, source: Path, hints: Hints) -> OpaqueData:
-        """Read a description; the family and the name may be given beside it."""
+        """Read a description; `data` are where it says, whatever the folder."""
         data = read_opaque(source)
-        task = replace(
-            data.task,
-            task_id=hints.task_id or data.task.task_id,
-            family=hints.family or data.task.family,
-            licence=hints.licence or data.task.licence,
-        )
-        return replace(data, task=task)
+        said = {name: getattr(hints, name) for name in ("task_id", "family", "licence")}
+        said |= {"metric": None if hints.metric is None else Metric.read(hints.metric)}
+        fields = {name: value for name, value in said.items() if value is not None}
+        if "task_id" in fields and data.task.family == data.task.task_id:
+            fields = {"family": fields["task_id"], **fields}
+        source_name = hints.describe(source)["source"]
+        return replace(data, task=replace(data.task, source=source_name, simulated=hints.simulated, **fields))
 
     def save(self, data: OpaqueData, path: Path) -> None:
         """Write a task as JSON."""
-        values = {"task": data.task.to_dict(), "address": data.address, "meta_features": dict(data.meta_features)}
-        path.write_text(json.dumps(values, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+        kept = {"task": data.task.to_dict(), "data": data.address, "meta_features": dict(data.meta_features)}
+        path.write_text(json.dumps(kept, sort_keys=True, ensure_ascii=False), encoding="utf-8")
 
     def load(self, path: Path) -> OpaqueData:
         """Read what `save` wrote.
@@ -199,10 +206,10 @@ class OpaqueModality:
             InvalidTaskError: If it is not that.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return OpaqueData(Task.from_dict(values["task"]), values["address"], values["meta_features"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InvalidTaskError(f"Expected a prepared opaque task in {path}; found: {error}.") from error
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            return OpaqueData(Task.from_dict(kept["task"]), kept["data"], kept["meta_features"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InvalidTaskError(f"Expected an opaque task in {path}; found: {error!r}. Make it again.") from error
 
 
 OPAQUE_MODALITY = OpaqueModality()

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from metaflow_hpo.adapters.store import DataStore
+from metaflow_hpo.adapters.kept_trials import KeptTrials
 from metaflow_hpo.cli import app
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, SearchSpaceMismatchError
 from metaflow_hpo.modalities.opaque import read_opaque
@@ -66,7 +66,7 @@ def search(*arguments, expect=0):
 
 
 def read_own(folder, name="task.yaml"):
-    return DataStore(folder / "data" / "own").read_trials(read_opaque(folder / name).task)
+    return KeptTrials(folder / "data" / "own" / "search_results").read_trials(read_opaque(folder / name).task)
 
 
 def strip(trials):

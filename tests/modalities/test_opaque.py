@@ -2,8 +2,10 @@ import pytest
 
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.metric import Metric
-from metaflow_hpo.modalities.opaque import read_opaque
+from metaflow_hpo.modalities.opaque import OPAQUE_MODALITY, read_opaque
+from metaflow_hpo.modalities.registry import describe, read_source
 from metaflow_hpo.task import Task
+from metaflow_hpo.testing import check_modality
 
 FULL = """
 task_id: digits_3
@@ -74,3 +76,37 @@ def test_a_missing_file_and_a_nameless_dict_are_refused(tmp_path):
         read_opaque(tmp_path / "none.yaml")
     with pytest.raises(InvalidTaskError, match="Expected task_id, a lower-case name"):
         read_opaque({"metric": "accuracy"})
+
+
+def write_description(tmp_path):
+    path = tmp_path / "Task 3.yaml"
+    path.write_text(FULL)
+    return path
+
+
+def test_it_keeps_the_contract_of_modalities(tmp_path):
+    check_modality(OPAQUE_MODALITY, write_description(tmp_path))
+
+
+def test_it_is_described_by_the_numbers_that_were_given(tmp_path):
+    data = read_source(write_description(tmp_path))
+    assert describe(data) == {"mf_given.classes": 10.0, "mf_given.rows": 1000.0}
+    assert data.task.source == "inbox/Task 3.yaml"
+    assert data.address == "s3://bucket/digits/3"
+
+
+def test_a_sidecar_is_no_description_and_a_file_in_yaml_that_is_asked_for_is_one(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text("metric: accuracy\n")
+    assert not OPAQUE_MODALITY.recognises(path)
+    assert read_source(path).task.modality == "opaque"
+    path.write_text("data: [\n")
+    assert not OPAQUE_MODALITY.recognises(path)
+    with pytest.raises(InvalidTaskError, match="Expected YAML in UTF-8"):
+        read_source(path)
+
+
+def test_what_is_no_kept_task_is_refused(tmp_path):
+    (tmp_path / "t.opaque").write_text("{}")
+    with pytest.raises(InvalidTaskError, match=r"Expected an opaque task in .*KeyError.*Make it again"):
+        OPAQUE_MODALITY.load(tmp_path / "t.opaque")
