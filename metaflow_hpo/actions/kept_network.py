@@ -1,12 +1,12 @@
 """Keep the network that `train` trained: logged to its MLflow run and registered; and predict a person's rows with it.
 
-The one thing to know: it is registered under the name of the task, one version a training.
+It is registered under the name of the task, one version a training.
 """
 
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -54,7 +54,19 @@ def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) 
     return {"name": name, "version": int(created.version), "uri": f"models:/{name}/{created.version}"}
 
 
-def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
+class Predicted(NamedTuple):
+    """Predictions of a file.
+
+    Attributes:
+        rows: One line a row, in the file's order: `prediction`, and `probability_<class>` for classification.
+        notes: What was read in another way than in the training rows, or not at all.
+    """
+
+    rows: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def predict_file(pipeline: Pipeline, path: Path, model: str) -> Predicted:
     """Predict the rows of a file with a registered network, whatever separator or format the file has.
 
     Args:
@@ -62,13 +74,10 @@ def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
         path: A table, see `read_table`, with the columns of the table that was trained on; the target may be missing.
         model: `models:/NAME/VERSION`, as `train` says it.
 
-    Returns:
-        One line a row, in the file's order: `prediction`, and `probability_<class>` for classification.
-
     Raises:
         MetaflowHPOError: If there is no such model.
         InvalidTaskError: If the file cannot be read.
-        InvalidTableError: If a column is missing.
+        InvalidTableError: If a column is missing, or nothing in it can be read.
     """
     from metaflow_hpo.learners.mlp.trained import TrainedNetwork
     from metaflow_hpo.modalities.table.conform import conform_rows
@@ -76,11 +85,19 @@ def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
 
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
         network = TrainedNetwork.load(_download(pipeline, model, temporary))
-    encoder = network.preprocessor
+    columns = network.columns
     # As in the training rows, and not as a few rows may look: `1.234` as written, `007` as text.
-    as_written = {name for name in encoder.column_names if name not in encoder.numeric_names or name in network.styles}
-    rows = read_table(path, as_written=as_written)
-    return network.predict(conform_rows(rows, encoder.column_names, encoder.numeric_names, network.styles))
+    as_written = [column.name for column in columns if not column.is_numeric or column.style is not None]
+    rows = read_table(
+        path,
+        names=[column.name for column in columns],
+        as_written=as_written,
+        min_columns=min(2, len(columns)),
+        reads_commas=False,
+        settles_words=False,
+    )
+    conformed = conform_rows(rows, columns, decimal_comma=rows.attrs.get("decimal_comma", False))
+    return Predicted(network.predict(conformed.features), (*rows.attrs.get("notes", ()), *conformed.notes))
 
 
 def _download(pipeline: Pipeline, model: str, folder: str) -> Path:

@@ -73,7 +73,7 @@ def search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: Search
     # A search that found nothing to train leaves the table as it is, and with it the md5 of everything downstream.
     is_new = store.has_journal(task_id) or not path.is_file()
     if is_new:
-        store.write_trials(data.task, trials, known)
+        store.write_trials(data.task, trials)
     # Without the trials of other learners and fidelities, which the table keeps.
     frame = trials_to_frame(trials)
     fresh_trials = elsewhere.fresh_trials + len(fresh)

@@ -177,6 +177,18 @@ def read_column(path: Path, name: str, *, remedy: str = _REMEDY) -> list[Any]:
     return values
 
 
+def read_column_names(path: Path, *, remedy: str = _REMEDY) -> list[str]:
+    """Return the names of a parquet file's columns, without reading these.
+
+    Raises:
+        InvalidTableError: If the file is missing or damaged.
+    """
+    import pyarrow.parquet as pq
+
+    with reading_parquet(path, remedy):
+        return list(pq.read_schema(path).names)
+
+
 @contextmanager
 def reading_parquet(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
     """Say what is wrong with a parquet file that is read inside.

@@ -1,7 +1,6 @@
 """Append-only files of records: the trials of a running search, outcomes, deliveries.
 
-The one thing to know: what `append` has returned for is on the disk; a last line that a crash cut short is dropped on
-the next read.
+What `append` has returned for is on the disk; a last line that a crash cut short is left out by whoever reads.
 """
 
 import json
@@ -43,7 +42,7 @@ class Journal:
             sync_folder(self.path.parent)
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all records, oldest first; a last line that a crash cut short is dropped and cut off the file.
+        """Return all records, oldest first; a last line that is not whole is left out.
 
         Raises:
             InvalidTableError: If a line before the last is not a JSON object.
@@ -57,9 +56,7 @@ class Journal:
             record = _parse_line(line)
             if record is not None:
                 records.append(record)
-            elif number == len(lines):
-                os.truncate(self.path, sum(map(len, lines[:-1])))
-            else:
+            elif number < len(lines):
                 raise InvalidTableError(
                     f"{self.path}: expected a JSON object on line {number} of {len(lines)}; found {line[:80]!r}. "
                     "Delete that line to lose one trial, or the file to start the search again."

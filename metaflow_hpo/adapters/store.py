@@ -1,15 +1,17 @@
-"""The files of `data/`: one writer for each path, atomic and validated.
+"""The files of `data/`: atomic and validated.
 
-The one thing to know: a search appends every finished trial to a journal beside the table, so that a kill at any moment
-loses only the trial in flight; the table replaces the journal when the search is done.
+A search appends every finished trial to a journal beside the table, so that a kill at any moment loses only the trials
+in flight; the table takes in the journal when the search is done. Searches of one task at the same time take turns.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from metaflow_hpo.adapters.files import read_column, read_frame, write_atomically, write_frame, write_json
 from metaflow_hpo.adapters.journal import Journal
@@ -17,6 +19,7 @@ from metaflow_hpo.errors import UnknownTaskError
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.modalities.registry import get_modality
 from metaflow_hpo.tables import (
+    CONFIGURATION,
     complete_catalogue,
     frame_to_trials,
     join_meta_dataset,
@@ -158,7 +161,9 @@ class DataStore:
             frame = read_frame(path, remedy="Delete it and search again.")
             if set(frame[_SHA256]) == {task.sha256}:
                 for name, rows in frame.drop(columns=[_SHA256]).groupby("learner", sort=False):
-                    trials += frame_to_trials(rows, get_learner(str(name)).space)
+                    # Tables of before there were learners of others do not hold configurations as a whole.
+                    space = None if CONFIGURATION in rows.columns else get_learner(str(name)).space
+                    trials += frame_to_trials(rows, space)
         for record in self._journal(task.task_id).read():
             if record.pop(_SHA256) == task.sha256:
                 trials.append(record_to_trial(record))
@@ -170,16 +175,27 @@ class DataStore:
 
     def append_trial(self, task: Task, trial: Trial) -> None:
         """Keep a finished trial before the search goes on."""
-        self._journal(task.task_id).append({**trial_to_record(trial), _SHA256: task.sha256})
+        with self._turn(task.task_id):
+            self._journal(task.task_id).append({**trial_to_record(trial), _SHA256: task.sha256})
 
-    def write_trials(self, task: Task, trials: Sequence[Trial], known: Sequence[Trial] = ()) -> pd.DataFrame:
-        """Write the finished table, with the trials known from other searches behind it, and drop the journal."""
+    def _turn(self, task_id: str) -> FileLock:
+        """Return the lock of whoever writes trials of a task."""
+        folder = self.data / ".locks"  # not beside the tables, whose folder is versioned as a whole
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{task_id}.lock")
+
+    def write_trials(self, task: Task, trials: Sequence[Trial]) -> pd.DataFrame:
+        """Write the finished table: these trials, then those that are kept of other searches; and drop the journal."""
         keys = {trial.key for trial in trials}
-        # Of a trial known twice, without its refit and with it, the later one counts.
-        others = {trial.key: trial for trial in known if trial.key not in keys}
-        frame = validate_trials(trials_to_frame([*trials, *others.values()])).assign(**{_SHA256: task.sha256})
-        write_frame(self.search_results_path(task.task_id), frame)
-        self._journal(task.task_id).remove()
+        with self._turn(task.task_id):
+            # Of a trial known twice, without its refit and with it, the later one counts.
+            others = {t.key: t for t in self.read_trials(task) if t.key not in keys}
+            every = [*trials, *others.values()]
+            frame = validate_trials(trials_to_frame(every))
+            whole = [json.dumps(dict(trial.configuration)) for trial in every]
+            frame[CONFIGURATION], frame[_SHA256] = pd.Series(whole, dtype="str"), task.sha256
+            write_frame(self.search_results_path(task.task_id), frame)
+            self._journal(task.task_id).remove()
         return frame
 
     def write_meta_features(self, task: Task, values: dict[str, float], duration_s: float) -> pd.DataFrame:

@@ -24,7 +24,6 @@ from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.settings import Settings
-from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
 
 SPACE = get_learner("svm").space
 
@@ -313,60 +312,6 @@ def test_what_is_no_configuration_is_refused(tmp_path, text, error, message) -> 
 def test_a_missing_configuration_file_is_named(tmp_path) -> None:
     with pytest.raises(InvalidTableError, match="no such file"):
         advise.read_configuration(tmp_path / "none.json", "svm")
-
-
-def write_observed(path: Path, performance: list) -> Path:
-    rows = [{f"hp_{n}": SPACE.default.get(n) for n in SPACE.names} | {"performance": p} for p in performance]
-    pd.DataFrame(rows).to_csv(path, index=False)
-    return path
-
-
-def test_observed_trials_without_a_performance_are_left_out(tmp_path) -> None:
-    path = write_observed(tmp_path / "t.csv", [0.5, None, 0.7])
-    observed = advise.read_observed(path, "svm")
-    assert [o.performance for o in observed] == [0.5, 0.7]
-    assert [o.performance for o in advise.read_observed(path, "svm", finished_only=True)] == [0.5, 0.7]
-    assert observed[0].configuration == SPACE.default
-
-
-def test_failed_and_stopped_trials_of_a_search_are_gone_on_from_but_are_no_outcome(tmp_path) -> None:
-    performance = [0.5, None, 0.7, None, None]
-    frame = pd.read_csv(write_observed(tmp_path / "t.csv", performance))
-    curves = pd.Series([np.full(3, 0.5), [], np.full(3, 0.7), np.array([0.1, 0.6]), []], dtype=object)
-    frame = frame.assign(status=["ok", "failed", "ok", "stopped", "planned"], learning_curve=curves)
-    frame.to_parquet(tmp_path / "t.parquet")
-    read = advise.read_observed(tmp_path / "t.parquet", "svm")
-    assert [o.performance for o in read] == [0.5, 0.5, 0.7, 0.6]
-    finished = advise.read_observed(tmp_path / "t.parquet", "svm", finished_only=True)
-    assert [o.performance for o in finished] == [0.5, 0.7]
-
-
-def test_observed_trials_need_no_column_that_none_of_them_uses(tmp_path) -> None:
-    space = SearchSpace(
-        (
-            Categorical("optimizer", ("adam", "sgd"), "adam"),
-            Float("momentum", 0.0, 1.0, 0.5, condition=Condition("optimizer", ("sgd",))),
-            Integer("layers", 1, 4, 2),
-        )
-    )
-    path = tmp_path / "t.csv"
-    path.write_text("hp_optimizer,hp_layers,performance\nadam,2,0.5\n")
-    assert advise.read_observed_in(path, space)[0].configuration == {"optimizer": "adam", "layers": 2}
-    path.write_text("hp_optimizer,hp_layers,performance\nsgd,2,0.5\n")
-    with pytest.raises(SearchSpaceMismatchError, match="misses 'momentum'"):
-        advise.read_observed_in(path, space)
-    path.write_text("hp_optimizer,hp_layers,performance\nadam,2.7,0.5\n")
-    with pytest.raises(SearchSpaceMismatchError, match=r"layers must be .*got 2\.7"):
-        advise.read_observed_in(path, space)
-
-
-def test_observed_trials_that_cannot_be_used_are_refused(tmp_path) -> None:
-    with pytest.raises(InvalidTableError, match=r"No line of t.csv has a number"):
-        advise.read_observed(write_observed(tmp_path / "t.csv", [None, None]), "svm")
-    path = tmp_path / "u.csv"
-    path.write_text("performance,hp_other\n1,2\n")
-    with pytest.raises(InvalidTableError, match=r"u.csv misses"):
-        advise.read_observed(path, "svm")
 
 
 def test_a_search_per_time_tries_cheaper_configurations_and_is_remembered_apart(tmp_path, data) -> None:

@@ -27,14 +27,14 @@ def test_a_journal_keeps_records_in_order_with_nan_and_infinity(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("torn", [b'{"n": 3', b"\0" * 100, b'{"n": 3}', b"\xff", b'{"n"\n', b"[3]\n"])
-def test_a_torn_last_line_is_dropped_and_cut_off(tmp_path: Path, torn: bytes) -> None:
+def test_a_torn_last_line_is_left_out(tmp_path: Path, torn: bytes) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append({"n": 1})
     journal.append({"n": 2})
     with journal.path.open("ab") as file:
         file.write(torn)
     assert journal.read() == [{"n": 1}, {"n": 2}]
-    assert journal.path.read_bytes() == b'{"n": 1}\n{"n": 2}\n'
+    assert journal.path.read_bytes().endswith(torn)  # another process may be about to finish it
 
 
 @pytest.mark.parametrize("size", [1, 65536, 200_000])

@@ -1,5 +1,7 @@
 """The files of `data/`: what is kept, what is dropped, and what a kill leaves behind."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,7 +120,9 @@ def test_of_a_trial_known_without_and_with_its_refit_the_later_one_counts(store:
     data = make_task()
     trials = make_trials(data)
     without = [replace(trial, test_performance=float("nan")) for trial in trials]
-    frame = store.write_trials(data.task, make_trials(data, 1, "mlp"), [*without, *trials])
+    for trial in [*without, *trials]:
+        store.append_trial(data.task, trial)
+    frame = store.write_trials(data.task, make_trials(data, 1, "mlp"))
     assert len(frame) == 1 + len(trials)
     assert frame["test_performance"].notna().all()
 
@@ -164,3 +168,36 @@ def test_a_cut_table_of_trials_is_refused(store: DataStore) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(InvalidTableError, match="Delete it and search again"):
         store.read_trials(data.task)
+
+
+def test_trials_of_a_learner_that_cannot_be_imported_are_read(store: DataStore) -> None:
+    data = make_task()
+    configuration = {"lr": 0.1, "flip": True, "mode": None, "kind": "1", "size": 1}
+    trials = [
+        replace(trial, learner="gone", configuration=configuration, seed=n) for n, trial in enumerate(make_trials(data))
+    ]
+    trials = [replace(trial, fidelity_unit="steps") for trial in trials]
+    store.append_trial(data.task, trials[0])
+    assert store.read_trials(data.task) == trials[:1]
+    store.write_trials(data.task, [*trials[1:], *make_trials(data)])
+    read = store.read_trials(data.task)
+    assert {json.dumps(dict(trial.configuration)) for trial in read if trial.learner == "gone"} == {
+        json.dumps(configuration)
+    }
+    assert len(read) == 6
+
+
+def test_searches_of_one_task_at_the_same_time_lose_nothing(store: DataStore) -> None:
+    data = make_task()
+    [template] = make_trials(data, 1)
+
+    def search(number: int) -> None:
+        mine = [replace(template, strategy=f"strategy_{number}", seed=seed) for seed in range(15)]
+        for position, trial in enumerate(mine, start=1):
+            store.append_trial(data.task, trial)
+            if position % 5 == 0:
+                store.write_trials(data.task, mine[:position])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(search, range(4)))
+    assert len({trial.key for trial in store.read_trials(data.task)}) == 60

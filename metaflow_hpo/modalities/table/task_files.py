@@ -4,7 +4,6 @@ The same task gives the same bytes, so that the md5 of a file is a data version.
 """
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.table.styles import style_from_json, style_to_json
 from metaflow_hpo.modalities.table.table_data import TableData
-from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 from metaflow_hpo.task import Task
 
 TARGET_COLUMN = "__target__"
@@ -40,7 +39,7 @@ def write_task(path: Path, data: TableData) -> None:
     table = pa.Table.from_arrays([*columns, pa.array(data.target), pa.array(data.is_test)], names=names)
     described: dict[str, Any] = {"task": data.task.to_dict(), "class_names": list(data.class_names)}
     if data.styles:
-        described["styles"] = {name: asdict(style) for name, style in data.styles.items()}
+        described["styles"] = {name: style_to_json(style) for name, style in data.styles.items()}
     table = table.replace_schema_metadata({_KEY: json.dumps(described, ensure_ascii=False, sort_keys=True).encode()})
     parquet.write_table(table, path, compression="zstd", write_page_checksum=True)
 
@@ -96,7 +95,7 @@ def read_task(path: Path) -> TableData:
         target=np.array(table[TARGET_COLUMN].to_numpy()),
         is_test=np.array(table[SPLIT_COLUMN].to_numpy(), dtype=bool),
         class_names=tuple(described["class_names"]),
-        styles={name: NumberStyle(**style) for name, style in described.get("styles", {}).items()},
+        styles={name: style_from_json(style) for name, style in described.get("styles", {}).items()},
     )
 
 
