@@ -5,7 +5,7 @@ in flight; the table takes in the journal when the search is done. Searches of o
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,11 +132,19 @@ class DataStore:
         frame = read_frame(self.catalogue_path, remedy="Run `metaflow-hpo step dataset_catalogue` first.")
         return complete_catalogue(frame)
 
-    def task_ids(self, max_rows: int | None = None) -> list[str]:
-        """Return the tasks of the catalogue, sorted; those of more rows than `max_rows` are left out."""
+    def task_ids(self, max_rows: int | None = None, modalities: Collection[str] = ()) -> list[str]:
+        """Return the tasks of the catalogue, sorted.
+
+        Args:
+            max_rows: Leave those of more rows out.
+            modalities: Leave those of others out; none for all.
+        """
         catalogue = self.read_catalogue()
-        kept = catalogue if max_rows is None else catalogue.loc[catalogue["rows"] <= max_rows]
-        return [str(task_id) for task_id in kept["task_id"]]
+        if max_rows is not None:
+            catalogue = catalogue.loc[catalogue["rows"] <= max_rows]
+        if modalities:
+            catalogue = catalogue.loc[catalogue["modality"].isin(modalities)]
+        return [str(task_id) for task_id in catalogue["task_id"]]
 
     def read_task(self, task_id: str) -> TaskData:
         """Return one prepared task.
