@@ -22,12 +22,10 @@ from metaflow_hpo.adapters.past_trials.spaces import as_choice
 from metaflow_hpo.adapters.past_trials.tables import read_texts
 from metaflow_hpo.adapters.past_trials.values import flatten
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.file_names import PARQUET, TEXT
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.space import Categorical, SearchSpace
 from metaflow_hpo.tables import HP_PREFIX
-
-_TEXT = (".csv", ".tsv", ".txt")
-_PARQUET = (".parquet", ".pq")
 
 
 def read_history_table(
@@ -90,10 +88,10 @@ def _recognise(path: Path) -> tuple[pd.DataFrame, TableSource] | None:
             f"{path} holds trials of {file_source.name}, and is no table. Convert it, and give what is written: "
             f"metaflow-hpo import-trials {file_source.name} {path} --output trials.parquet"
         )
-    if path.suffix.lower() in _PARQUET and path.is_file() and _is_of_trials(read_column_names(path)):
+    if path.suffix.lower() in PARQUET and path.is_file() and _is_of_trials(read_column_names(path)):
         return None  # without reading it twice
     try:
-        table = read_table(path)
+        table = read_table(path, settles_words=False)  # `None` may be a choice
     except InvalidTaskError as error:
         raise InvalidTableError(str(error)) from error
     columns = [str(column) for column in table.columns]
@@ -108,8 +106,7 @@ def _recognise(path: Path) -> tuple[pd.DataFrame, TableSource] | None:
             f"{listed(columns, 12)}. Rename the columns, or say what they are: metaflow-hpo import-trials csv {path} "
             "--metric COLUMN --mode max --task COLUMN --output trials.parquet"
         )
-    # As text, since `None` may be a choice.
-    return (read_texts(path) if path.suffix.lower() in _TEXT else table), source
+    return (read_texts(path) if path.suffix.lower() in TEXT else table), source
 
 
 def _is_of_trials(columns: Sequence[str]) -> bool:

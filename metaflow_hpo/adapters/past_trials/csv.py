@@ -36,6 +36,8 @@ PREFIXES = (
 _STATUS = ("status", "state", "trial_status", "st_status")
 _DURATION = ("duration_s", "duration", "runtime", "time_total_s", "elapsed", "seconds", "train_time", "Runtime")
 _TRIAL = ("trial_id", "trial", "run_id", "run", "trial_index", "number", "arm_name")
+_GENERATED = ("arm_name", "generation_method", "generation_node")
+"""What Ax says of who proposed a trial."""
 _TASK = ("task_id", "task", "dataset", "data_set", "study", "experiment", "project", "problem")
 _METRIC = ("performance", "value", "score", "metric", "objective")
 
@@ -46,8 +48,9 @@ class CsvSource:
     name = "csv"
 
     def knows(self, columns: Sequence[str]) -> bool:
-        """Tell a table with columns such as `params_lr`, `config/lr` or `param_gamma`."""
-        return any(c.startswith(tuple(p for p in PREFIXES if p != "hp_")) for c in columns)
+        """Tell a table with columns such as `params_lr`, `config/lr` or `param_gamma`, and one of Ax."""
+        is_ax = {"trial_index", "arm_name"} <= set(columns)
+        return is_ax or any(c.startswith(tuple(p for p in PREFIXES if p != "hp_")) for c in columns)
 
     def read(self, address: Any, wanted: Wanted) -> Found:
         """Read a table.
@@ -84,7 +87,7 @@ class CsvSource:
             test=test,
             trial=trial if step is not None else None,
             step=step,
-            ignored=() if prefixes else ("family", *([] if trial is None else [trial]), *measured),
+            ignored=() if prefixes else ("family", *_GENERATED, *([] if trial is None else [trial]), *measured),
             task=task,
         )
         left_out = dict.fromkeys(measured, "looks like a measurement")

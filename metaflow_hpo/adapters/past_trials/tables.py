@@ -24,7 +24,9 @@ from metaflow_hpo.adapters.past_trials.source import (
     existing,
 )
 from metaflow_hpo.adapters.past_trials.values import from_text, pick, to_number, to_seconds, to_status
-from metaflow_hpo.errors import InvalidTableError, listed
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.file_names import TEXT
+from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.tables import HP_PREFIX
 
 STEPS = ("epoch", "epochs_done", "step", "_step", "training_iteration", "iteration", "iter")
@@ -89,12 +91,17 @@ def read_texts(path: Path) -> pd.DataFrame:
 
 
 def read_any_table(path: Path) -> pd.DataFrame:
-    """Read a csv as text, a parquet with its types."""
-    if path.suffix.lower() in {".parquet", ".pq"}:
-        from metaflow_hpo.adapters.files import read_frame
+    """Read a csv as text, and what has types (parquet, JSON, Excel) with these.
 
-        return read_frame(path, remedy="Export it again.")
-    return read_texts(path)
+    Raises:
+        InvalidTableError: If it is missing, damaged or no table.
+    """
+    if path.suffix.lower() in TEXT:
+        return read_texts(path)
+    try:
+        return read_table(path, settles_words=False)  # `None` may be a choice
+    except InvalidTaskError as error:
+        raise InvalidTableError(str(error)) from error
 
 
 def read_other_table(source: TableSource, path: Path, wanted: Wanted) -> Found:

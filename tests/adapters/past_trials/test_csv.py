@@ -114,3 +114,27 @@ def test_constants_timestamps_and_ids_are_named(csv, read):
         "name": "an id: a text of its own in every trial",
         "random_state": "a seed",
     }
+
+
+def test_a_table_of_ax_is_known(csv, read, spaces):
+    text = (
+        "trial_index,arm_name,trial_status,generation_node,accuracy,lr,width\n0,0_0,COMPLETED,Sobol,0.5,0.1,8\n"
+        "1,1_0,COMPLETED,Sobol,0.6,0.01,16\n2,2_0,FAILED,BoTorch,,0.2,4\n3,3_0,EARLY_STOPPED,BoTorch,0.1,0.3,4\n"
+        "4,4_0,CANDIDATE,BoTorch,,0.5,4\n"
+    )
+    found = read("csv", csv(text), mode="max", task="name:iris")
+    assert found.metric == "accuracy"
+    assert found.kept == {"ok": 2, "failed": 1, "stopped": 1}
+    assert found.dropped == {"candidate: not finished": 1}
+    assert set(spaces(found)) == {"lr", "width"}
+
+
+def test_json_lines_excel_and_packed_tables_are_read_too(tmp_path, csv, read):
+    frame = pd.read_csv(csv("task,lr,opt,score\na,0.1,None,0.5\na,0.2,sgd,0.6\nb,0.3,sgd,0.7\n"), keep_default_na=False)
+    expected = read("csv", csv("task,lr,opt,score\na,0.1,None,0.5\na,0.2,sgd,0.6\nb,0.3,sgd,0.7\n"), mode="max")
+    frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    frame.to_excel(tmp_path / "t.xlsx", index=False)
+    frame.to_csv(tmp_path / "t.csv.gz", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    for name in ("t.jsonl", "t.xlsx", "t.csv.gz", "t.parquet"):
+        assert read("csv", tmp_path / name, mode="max").frame.equals(expected.frame), name
