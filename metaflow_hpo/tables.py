@@ -391,11 +391,11 @@ def _hyperparameter_column(name: str, trials: Sequence[Trial]) -> "pd.Series[Any
     active = [trial.configuration[name] for trial in trials if name in trial.configuration]
     if all(is_number(value) for value in active):
         return pd.Series([float(trial.configuration.get(name, math.nan)) for trial in trials], dtype="float64")
-    cells = [_write_choice(t.configuration[name]) if name in t.configuration else None for t in trials]
+    cells = [write_choice(t.configuration[name]) if name in t.configuration else None for t in trials]
     return pd.Series(cells, dtype="str")
 
 
-def _write_choice(value: Value) -> str:
+def write_choice(value: Value) -> str:
     """Return a choice as text: as JSON where it is no text, or text that would be read as something else."""
     return value if isinstance(value, str) and not _looks_like_json(value) else json.dumps(value)
 

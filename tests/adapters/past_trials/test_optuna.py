@@ -62,11 +62,11 @@ def test_a_storage_gives_ranges_conditions_curves_and_what_became_of_each_trial(
     assert len(frame["learning_curve"][4]) == 2
     space = spaces(found)
     assert (space["lr"]["low"], space["lr"]["high"], space["lr"]["log"]) == (1e-5, 1e-1, True)
-    assert space["opt"]["choices"] == ["sgd", "adam", "None"]
+    assert space["opt"]["choices"] == ["sgd", "adam", None]
     assert space["momentum"]["condition"] == {"parent": "opt", "values": ["sgd"]}
     assert (space["width"]["type"], space["width"]["low"], space["width"]["high"]) == ("int", 16, 256)
-    assert space["units_2"]["condition"] == {"parent": "layers", "values": ["3"]}
-    assert space["units_1"]["condition"] == {"parent": "layers", "values": ["2", "3"]}
+    assert space["units_2"]["condition"] == {"parent": "layers", "values": [3]}
+    assert space["units_1"]["condition"] == {"parent": "layers", "values": [2, 3]}
     assert space["units_0"]["condition"] is None
 
 
@@ -90,7 +90,7 @@ def test_a_csv_of_trials_dataframe_asks_for_the_direction_and_the_task_in_one_me
     assert found.frame["performance"].equals(expected["performance"])
     assert found.frame["duration_s"].round(5).equals(expected["duration_s"].round(5))
     assert spaces(found)["momentum"]["condition"] == {"parent": "opt", "values": ["sgd"]}
-    assert spaces(found)["units_2"]["condition"] == {"parent": "layers", "values": ["3"]}
+    assert spaces(found)["units_2"]["condition"] == {"parent": "layers", "values": [3]}
     with pytest.raises(InvalidTableError, match="No trial has 'attr:color'"):
         read("optuna", tmp_path / "study.csv", mode="max", task="attr:color")
     assert read("optuna", tmp_path / "study.csv", mode="max", task="attr:rows").dropped == {
@@ -115,7 +115,7 @@ def test_studies_whose_spaces_differ_are_on_one_axis_by_value(storage, read, spa
     found = read("optuna", storage)
     space = spaces(found)
     assert (space["lr"]["low"], space["lr"]["high"], space["lr"]["log"]) == (0.0, 0.1, False)
-    assert space["batch"]["choices"] == ["64", "128", "256"]
+    assert space["batch"]["choices"] == [64, 128, 256]
     assert space["dropout"]["condition"] is None
     old = found.frame["task_id"] == "old"
     assert found.frame.loc[old, "hp_dropout"].isna().all()
