@@ -12,6 +12,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.logged_model import NETWORK, fetch_surrogate, log_network
 from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.registered_files import check_fetched, tag_files
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.task import TaskData
@@ -45,9 +46,10 @@ def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) 
         network.save(Path(temporary))
         example = data.train_features[network.preprocessor.column_names].head(2)
         outputs = [str(column) for column in network.predict(example).columns]
+        files = tag_files(Path(temporary))
         model = log_network(client, Path(temporary), run_id=run_id, name=name, example=example, outputs=outputs)
     pipeline.tracking.ensure_registered(name, f"Predicts {data.task.target!r} of {data.task.source}.")
-    tags = {"task_sha256": data.task.sha256, "configuration_id": trial.configuration_id}
+    tags = {"task_sha256": data.task.sha256, "configuration_id": trial.configuration_id, **files}
     created = client.create_model_version(
         name, source=model.artifact_location, run_id=run_id, model_id=model.model_id, tags=tags
     )
@@ -107,7 +109,9 @@ def _download(pipeline: Pipeline, model: str, folder: str) -> Path:
     if found is None:
         raise MetaflowHPOError(f"Expected models:/NAME/VERSION, as `metaflow-hpo train` says it; got {model!r}.")
     try:
-        source = pipeline.tracking.client().get_model_version_download_uri(found[1], found[2])
+        client = pipeline.tracking.client()
+        source = pipeline.tracking.find_artifact(client.get_model_version_download_uri(found[1], found[2]))
+        tags = client.get_model_version(found[1], found[2]).tags
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -122,4 +126,5 @@ def _download(pipeline: Pipeline, model: str, folder: str) -> Path:
         raise MetaflowHPOError(
             f"Expected {model} to hold a network that `metaflow-hpo train` trained; found none ({error})."
         ) from error
+    check_fetched(target, tags, model, "Train it again with `metaflow-hpo train`.")
     return target

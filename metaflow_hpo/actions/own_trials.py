@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.actions.advise import RECOMMENDED
+from metaflow_hpo.adapters.kept_trials import KeptTrials
 from metaflow_hpo.adapters.observed_trials import write_trials_file
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
-from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
@@ -100,7 +100,7 @@ def search(
     from metaflow_hpo.actions.closed_loop import open_loop
     from metaflow_hpo.collect.search import search as search_space
 
-    store, learner = DataStore(pipeline.settings.data / "own"), pipeline.learner
+    store, learner = kept_searches(pipeline), pipeline.learner
     known = store.read_trials(data.task)
     count = 0
 
@@ -133,6 +133,11 @@ def search(
     store.write_trials(data.task, found)
     _log_search(pipeline, data, found, strategy, seed, time.monotonic() - started, output)
     return found
+
+
+def kept_searches(pipeline: Pipeline) -> KeptTrials:
+    """Return the trials of a person's own searches."""
+    return KeptTrials(pipeline.settings.data / "own" / "search_results")
 
 
 def _log_search(

@@ -16,7 +16,6 @@ from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.registry import ChampionVersion
-from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, NoChampionError, SearchSpaceMismatchError
 from metaflow_hpo.learners.registry import get_learner
@@ -138,7 +137,7 @@ def test_a_killed_closed_loop_goes_on_with_the_same_decisions(tmp_path, tracking
     dying = Pipeline(killed.settings, die)
     with pytest.raises(Killed):
         own_trials.search(dying, data, strategy="recommended", trials=6)
-    assert len(DataStore(killed.settings.data / "own").read_trials(data.task)) == 4
+    assert len(own_trials.kept_searches(killed).read_trials(data.task)) == 4
     trained: list[int] = []
     resumed = Pipeline(killed.settings, lambda what, done, total: trained.append(done))
     resumed.__dict__["tracking"] = tracking
@@ -165,7 +164,7 @@ def test_a_loop_stops_what_will_not_win(tmp_path, tracking: Tracking) -> None:
     assert [trial for trial in found if np.isfinite(trial.test_performance)] == [best]
     assert set(read_outcomes(made)["realised"]) <= {t.performance for t in found if t.status == "ok"}
     # What is stopped would not have won.
-    store = DataStore(made.settings.data / "own")
+    store = own_trials.kept_searches(made)
     whole = own_trials.search(made, rows, strategy="recommended", trials=10, stop=False)
     assert {trial.status for trial in whole} <= {"ok", "failed"}
     ends = {trial.configuration_id: trial.performance for trial in whole}
@@ -265,7 +264,8 @@ def _searches(pipeline: Pipeline) -> list:
 def test_a_search_keeps_the_trials_of_another_strategy(pipeline, data) -> None:
     own_trials.search(pipeline, data, strategy="random", trials=2)
     own_trials.search(pipeline, data, strategy="sobol", trials=2)
-    table = pd.read_parquet(pipeline.store.data / "own" / "search_results" / "mine.parquet")
+    (path,) = (pipeline.store.data / "own" / "search_results").glob("mine-*.parquet")
+    table = pd.read_parquet(path)
     assert sorted(table["strategy"]) == ["random", "random", "sobol", "sobol"]
 
 

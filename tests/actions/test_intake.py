@@ -366,6 +366,48 @@ def test_a_packed_and_a_plain_file_of_one_name_are_one_task(store: DataStore, tm
     assert (store.inbox / "my.yaml").exists()  # it is the sidecar of my.csv as well
 
 
+def make_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "kept.txt").write_text("kept")
+
+
+STRANGE = {
+    "an empty folder": Path.mkdir,
+    "a folder with content": make_folder,
+    "a link to a folder": lambda path: path.symlink_to(path.parent.parent, target_is_directory=True),
+    "a link to nothing": lambda path: path.symlink_to("nothing"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a pipe": os.mkfifo,
+    "an empty file in place of YAML": lambda path: path.write_text("a: ["),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe\x00"),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_strange_sidecar_costs_its_own_table_alone(store: DataStore, kind: str) -> None:
+    land(store, "a.csv")
+    STRANGE[kind](store.inbox / "a.yaml")
+    os.utime(store.inbox / "a.yaml", (1, 1), follow_symlinks=False)
+    land(store, "z.csv", seed=1)
+    found = take_in(store, [])
+    assert ids(found) == ["z"]
+    assert (store.quarantine / "a.csv").is_file()
+    assert (store.quarantine / "a.csv.reason.txt").is_file()
+    assert take_in(store, []).fresh == ()
+    if kind == "a folder with content":
+        assert (store.inbox / "a.yaml" / "kept.txt").read_text() == "kept"
+
+
+@pytest.mark.parametrize("taken", ["a.csv", "a.csv.reason.txt", "a.yaml"])
+def test_folders_in_the_quarantine_are_not_written_over(store: DataStore, taken: str) -> None:
+    (store.quarantine / taken).mkdir(parents=True)
+    land(store, "a.csv", "no,table\n")
+    land(store, "z.csv", seed=1)
+    assert ids(take_in(store, [])) == ["z"]
+    assert (store.quarantine / "a-2.csv").is_file()
+    assert (store.quarantine / taken).is_dir()
+
+
 def test_a_description_in_yaml_is_a_task_and_a_sidecar_waits_for_its_file(store: DataStore) -> None:
     land(store, "digits.yaml", "metric: accuracy\ndata: digits/3\nmeta_features: {rows: 100}\n")
     land(store, "later.yaml", "family: relatives\n")

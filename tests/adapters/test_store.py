@@ -83,13 +83,15 @@ def test_finished_trials_survive_in_the_journal_and_move_into_the_table(store: D
     store.write_trials(data.task, trials)
     assert [t.performance for t in store.read_trials(data.task)] == [t.performance for t in trials]
     assert [p.name for p in store.search_results_path("mine").parent.iterdir()] == ["mine.parquet"]
+    assert store.is_searched(data.task)
+    assert not list((store.data / "kept_trials").glob(".*.journal.jsonl"))
 
 
 def test_half_a_line_at_the_end_of_the_journal_is_dropped(store: DataStore) -> None:
     data = make_task()
     for trial in make_trials(data):
         store.append_trial(data.task, trial)
-    (journal,) = store.search_results_path("mine").parent.glob(".mine.journal*")
+    (journal,) = (store.data / "kept_trials").glob(".*.journal.jsonl")
     journal.write_bytes(journal.read_bytes()[:-20])
     assert len(store.read_trials(data.task)) == 2
 
@@ -105,6 +107,26 @@ def test_trials_of_other_rows_are_left_out(store: DataStore, finished: bool) -> 
     assert changed.task.sha256 != data.task.sha256
     assert store.read_trials(changed.task) == []
     assert len(store.read_trials(data.task)) == 3
+
+
+def test_rows_that_were_replaced_and_come_back_have_their_trials(store: DataStore) -> None:
+    before, after = make_task(), make_task(seed=1)
+    store.write_trials(before.task, make_trials(before))
+    assert not store.is_searched(after.task)
+    store.write_trials(after.task, make_trials(after, 2))
+    assert [t.key for t in store.read_trials(before.task)] == [t.key for t in make_trials(before)]
+    assert not store.is_searched(before.task)
+    store.write_trials(before.task, store.read_trials(before.task))
+    assert store.is_searched(before.task)
+    assert len(store.read_trials(after.task)) == 2
+
+
+def test_trials_that_another_process_wrote_meanwhile_are_kept(store: DataStore) -> None:
+    data = make_task()
+    mine, others = make_trials(data, 5)[:2], make_trials(data, 5)[2:]
+    store.append_trial(data.task, others[0])
+    store.write_trials(data.task, others[1:])
+    assert len(store.write_trials(data.task, mine)) == 5
 
 
 def test_the_trials_of_two_learners_share_a_table(store: DataStore) -> None:

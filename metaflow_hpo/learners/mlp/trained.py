@@ -3,7 +3,6 @@
 It is the refit on all training rows whose test performance `train` reports, number for number.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,8 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metaflow_hpo.array_files import write_arrays
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.learners.fold import FloatArray
 from metaflow_hpo.learners.folds import make_folds
 from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, draw_start, make_recipe
@@ -24,8 +22,7 @@ from metaflow_hpo.modalities.table.styles import Style, style_from_json, style_t
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Configuration
 
-WEIGHTS_FILE = "network.safetensors"
-DESCRIPTION_FILE = "network.json"
+_FILES = "network"
 MAX_CATEGORIES = 10_000
 """Categories of a column above which they are not kept: there new ones are no surprise."""
 
@@ -104,7 +101,6 @@ class TrainedNetwork:
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and description (JSON) into an existing folder."""
-        write_arrays(folder / WEIGHTS_FILE, {"parameters": self.parameters})
         description: dict[str, Any] = {
             "preprocessor": self.preprocessor.to_json(),
             "widths": list(self.widths),
@@ -114,7 +110,7 @@ class TrainedNetwork:
             "styles": {name: style_to_json(style) for name, style in self.styles.items()},
             "categories": {name: list(categories) for name, categories in self.categories.items()},
         }
-        (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_described(folder, _FILES, {"parameters": self.parameters}, description)
 
     @classmethod
     def load(cls, folder: Path) -> "TrainedNetwork":
@@ -123,18 +119,12 @@ class TrainedNetwork:
         Raises:
             InvalidTableError: If the folder does not hold one.
         """
-        from safetensors.numpy import load_file
-
-        if not (folder / WEIGHTS_FILE).is_file() or not (folder / DESCRIPTION_FILE).is_file():
-            raise InvalidTableError(
-                f"Expected {WEIGHTS_FILE} and {DESCRIPTION_FILE} in {folder}; `metaflow-hpo train` writes them."
-            )
-        description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        arrays, description = read_described(folder, _FILES, "`metaflow-hpo train` writes them.")
         return cls(
             preprocessor=Preprocessor.from_json(description["preprocessor"]),
             widths=tuple(description["widths"]),
             activation=description["activation"],
-            parameters=load_file(folder / WEIGHTS_FILE)["parameters"],
+            parameters=arrays["parameters"],
             class_names=tuple(description["class_names"]),
             target=None if description["target"] is None else TargetScaler(**description["target"]),
             # Networks that were kept before there were styles, or categories, have none.

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.modalities.table.styles import style_from_json, style_to_json
 from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.parquet_files import check_parquet, write_sealed_parquet
 from metaflow_hpo.task import Task
 
 TARGET_COLUMN = "__target__"
@@ -31,7 +32,6 @@ def write_task(path: Path, data: TableData) -> None:
         InvalidTaskError: A feature is called like one of the two columns that are added.
     """
     import pyarrow as pa
-    from pyarrow import parquet
 
     check_columns(data)
     names = [*data.features.columns, TARGET_COLUMN, SPLIT_COLUMN]
@@ -41,7 +41,7 @@ def write_task(path: Path, data: TableData) -> None:
     if data.styles:
         described["styles"] = {name: style_to_json(style) for name, style in data.styles.items()}
     table = table.replace_schema_metadata({_KEY: json.dumps(described, ensure_ascii=False, sort_keys=True).encode()})
-    parquet.write_table(table, path, compression="zstd", write_page_checksum=True)
+    write_sealed_parquet(path, table)
 
 
 def check_columns(data: TableData) -> None:
@@ -75,7 +75,10 @@ def read_task(path: Path) -> TableData:
             f"Expected a prepared task in {path}; there is no such file. Run the step that makes it."
         )
     try:
+        check_parquet(path, "Make the task again.")
         table = parquet.read_table(path, page_checksum_verification=True, partitioning=None)
+    except InvalidTableError as error:
+        raise InvalidTaskError(str(error)) from error
     except (pa.ArrowException, OSError) as error:
         raise InvalidTaskError(
             f"Expected a whole parquet file in {path}; found: {error}. Make the task again."

@@ -8,7 +8,7 @@ import pytest
 from metaflow_hpo.collect.trials import train_trials
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.mlp.learner import MLP
-from metaflow_hpo.learners.mlp.trained import WEIGHTS_FILE, TrainedNetwork, fit_network
+from metaflow_hpo.learners.mlp.trained import TrainedNetwork, fit_network
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.scores import score
 from metaflow_hpo.modalities.table.written_dates import DateStyle
@@ -34,7 +34,7 @@ def test_the_kept_network_is_the_refit_whose_test_performance_is_reported(kind, 
     configuration = {**MLP.space.default, "activation": activation}
     trial = dict(train_trials(data, MLP(), [configuration], strategy="x", seed=3, fidelity=EPOCHS))[0]
     fit_network(data, configuration, seed=3, epochs=EPOCHS).save(tmp_path)
-    assert (tmp_path / WEIGHTS_FILE).stat().st_mode & 0o044  # others may read it, as MLflow's server must
+    assert (tmp_path / "network.safetensors").stat().st_mode & 0o044  # others may read it, as MLflow's server must
     predicted = TrainedNetwork.load(tmp_path).predict(data.test_features)
     if kind == "regression":
         values = predicted["prediction"].to_numpy()
