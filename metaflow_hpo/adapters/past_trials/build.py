@@ -247,10 +247,10 @@ def _assume(
 
 
 def _column(hp: Hyperparameter, configurations: Sequence[Mapping[str, Any]]) -> "pd.Series[Any]":
-    cells = [configuration.get(hp.name) for configuration in configurations]
-    if isinstance(hp, Categorical) and not all(cell is None or is_number(cell) for cell in cells):
-        return pd.Series([None if cell is None else write_choice(cell) for cell in cells], dtype="str")
-    return pd.Series([math.nan if cell is None else float(cell) for cell in cells])
+    if isinstance(hp, Categorical) and not all(is_number(choice) for choice in hp.choices):
+        # A chosen None is written out, since an empty cell says that there is no value.
+        return pd.Series([write_choice(c[hp.name]) if hp.name in c else None for c in configurations], dtype="str")
+    return pd.Series([float(c.get(hp.name, math.nan)) for c in configurations])
 
 
 def _fidelity(trials: Sequence[PastTrial], unit: str) -> dict[str, list[float]]:

@@ -7,6 +7,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.history import History
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -177,3 +178,23 @@ def test_a_storage_that_is_not_there_is_not_made(tmp_path, read):
     (tmp_path / "other.db").write_bytes(b"SQLite format 3\x00" + bytes(100))
     with pytest.raises(InvalidTableError, match="Expected"):
         read("optuna", tmp_path / "other.db")
+
+
+def test_a_study_without_a_hyperparameter_did_not_choose_none(tmp_path, storage, read):
+    for name in ("old", "new"):
+        study = optuna.create_study(storage=storage, study_name=name, sampler=optuna.samplers.RandomSampler(seed=1))
+        study.optimize(
+            lambda trial, name=name: (
+                trial.suggest_float("x", 0, 1)
+                + (trial.suggest_categorical("depth", [None, 2, 3]) or 1 if name == "new" else 0)
+            ),
+            n_trials=12,
+        )
+    found = read("optuna", storage)
+    found.write(tmp_path / "past.parquet")
+    History.read(tmp_path / "past.parquet").write(tmp_path / "again.parquet")
+    for name in ("past.parquet", "again.parquet"):
+        history = History.read(tmp_path / name)
+        depths = {t.task_id: {history.configurations[p].get("depth", "no") for p in t.positions} for t in history.tasks}
+        assert depths == {"old": {"no"}, "new": {None, 2, 3}}
+        assert any("depth is missing in 12 of 24 trials" in note for note in history.notes)
