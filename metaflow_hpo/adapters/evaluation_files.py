@@ -24,9 +24,9 @@ from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import MetaflowHPOError
 
 if TYPE_CHECKING:
+    from metaflow_hpo.evaluate.evaluation import Evaluation
     from metaflow_hpo.evaluate.evaluation_report import Evaluated
     from metaflow_hpo.evaluate.gate import Incumbent, Verdict
-    from metaflow_hpo.evaluate.protocol import Evaluation
 
 REPORT_FILE = "report.html"
 _RESULTS_FILE = "results.json"

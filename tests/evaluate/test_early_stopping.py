@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.evaluate.early_stopping import measure_stopping, replay, summarise_stopping
-from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
+from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out
 from metaflow_hpo.recommend.stopping import StoppingRule
 
 EPOCHS = 50

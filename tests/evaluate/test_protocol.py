@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import DegenerateTaskError
-from metaflow_hpo.evaluate.protocol import (
+from metaflow_hpo.evaluate.evaluation import (
     Recommended,
     evaluate_leave_family_out,
     incumbent_regret,
@@ -121,7 +121,7 @@ def test_outcomes_of_meta_test_families_do_not_choose_their_trust(evaluation, me
 def test_outcomes_of_meta_test_families_do_not_change_their_order_at_a_given_trust(
     evaluation, meta, surrogate, monkeypatch, how
 ):
-    monkeypatch.setattr("metaflow_hpo.evaluate.protocol.TRUSTS", (0.5,))
+    monkeypatch.setattr("metaflow_hpo.evaluate.evaluation.TRUSTS", (0.5,))
     plain = evaluate_leave_family_out(meta, surrogate, KS)
     split = split_families(meta.families, surrogate.fold_of_family)[1]
     other = evaluate_leave_family_out(spoil(meta, split.test, how), surrogate, KS)
@@ -136,7 +136,7 @@ def test_what_is_reported_goes_by_the_trust_of_its_fold_and_the_gate_by_the_one_
     def choose(validation):  # over all tasks, or over those of one fold
         return 0.9 if validation["task"].nunique() == len(meta.task_ids) else 0.0
 
-    monkeypatch.setattr("metaflow_hpo.evaluate.protocol._choose_trust", choose)
+    monkeypatch.setattr("metaflow_hpo.evaluate.evaluation._choose_trust", choose)
     evaluation = evaluate_leave_family_out(meta, surrogate, KS)
     assert (evaluation.trusts, evaluation.trust) == ((0.0, 0.0, 0.0), 0.9)
     rows = evaluation.per_task.loc[evaluation.per_task["recommender"] == "recommended"]

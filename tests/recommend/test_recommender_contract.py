@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from metaflow_hpo.evaluate.protocol import Recommended
+from metaflow_hpo.evaluate.evaluation import Recommended
 from metaflow_hpo.recommend.baselines import (
     DefaultRecommender,
     NearestTaskRecommender,
