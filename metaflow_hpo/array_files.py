@@ -1,5 +1,9 @@
-"""Files of arrays: how what was learned is kept, beside a description in JSON. Nothing is ever unpickled."""
+"""Files of arrays: how what was learned is kept, beside a description in JSON. Nothing is ever unpickled.
 
+Both carry their md5: a damaged or edited file is refused, and never gives another answer.
+"""
+
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,21 +14,68 @@ from numpy.typing import NDArray
 
 from metaflow_hpo.errors import InvalidTableError
 
+SEAL = "content_md5"
+"""Key of a description under which the md5 of all others stands."""
+_ARRAYS = "arrays_md5"
+
+
+def seal(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values that JSON can hold with the md5 of their content, see `unseal`."""
+    content = {name: value for name, value in values.items() if name != SEAL}
+    return {**content, SEAL: _digest(content)}
+
+
+def unseal(values: Any, path: Path, remedy: str) -> dict[str, Any]:
+    """Return what `seal` was given; what carries no md5, as an older version wrote it, is returned as it is.
+
+    Args:
+        values: What was read from a JSON file.
+        path: The file, for the message.
+        remedy: What to do where it is damaged, ends the message.
+
+    Raises:
+        InvalidTableError: If it is no JSON object, or another one than was written.
+    """
+    if not isinstance(values, dict):
+        raise InvalidTableError(f"Expected a JSON object in {path}; found {type(values).__name__}. {remedy}")
+    content = {name: value for name, value in values.items() if name != SEAL}
+    if not values:
+        raise InvalidTableError(f"Expected a description in {path}; it is empty. {remedy}")
+    if SEAL in values and values[SEAL] != _digest(content):
+        raise InvalidTableError(f"{path} is damaged or was changed: it has not the content that was written. {remedy}")
+    return content
+
+
+def md5_of(content: bytes) -> str:
+    """Return the md5 of bytes, which names content and keeps no secret."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return md5_of(json.dumps(values, sort_keys=True).encode())
+
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays by name as safetensors."""
+    path.write_bytes(_pack(arrays))
+
+
+def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     from safetensors.numpy import save
 
     # `save_file` would make a file that only its owner may read.
-    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+    return bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
 def write_described(
     folder: Path, name: str, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]
 ) -> None:
     """Write `<name>.safetensors` and `<name>.json` into an existing folder."""
-    write_arrays(folder / f"{name}.safetensors", arrays)
-    (folder / f"{name}.json").write_text(json.dumps(description, indent=1, sort_keys=True))
+    packed = _pack(arrays)
+    (folder / f"{name}.safetensors").write_bytes(packed)
+    # As JSON has it, where tuples are lists and keys are texts: the md5 is that of what will be read.
+    plain = json.loads(json.dumps({**description, _ARRAYS: md5_of(packed)}))
+    (folder / f"{name}.json").write_text(json.dumps(seal(plain), indent=1, sort_keys=True), encoding="utf-8")
 
 
 def read_described(folder: Path, name: str, remedy: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -33,14 +84,32 @@ def read_described(folder: Path, name: str, remedy: str) -> tuple[dict[str, NDAr
     Args:
         folder: Where.
         name: Of both files, without their ends.
-        remedy: What to do where they are not there, ends the message.
+        remedy: What to do where they are not there or damaged, ends the message.
 
     Raises:
-        InvalidTableError: If the folder does not hold both files.
+        InvalidTableError: If the folder does not hold both files, or not as they were written.
     """
-    from safetensors.numpy import load_file
-
     arrays, description = folder / f"{name}.safetensors", folder / f"{name}.json"
     if not arrays.is_file() or not description.is_file():
         raise InvalidTableError(f"Expected {arrays.name} and {description.name} in {folder}; {remedy}")
-    return load_file(arrays), json.loads(description.read_text())
+    try:
+        read = json.loads(description.read_bytes())
+    except ValueError as error:
+        raise InvalidTableError(f"Expected JSON in {description}; found: {error}. It is damaged: {remedy}") from error
+    values = unseal(read, description, f"Make it anew: {remedy}")
+    packed = arrays.read_bytes()
+    if values.pop(_ARRAYS, None) not in {None, md5_of(packed)}:
+        raise InvalidTableError(
+            f"{arrays} is damaged or was changed: it is not what {description.name} names; {remedy}"
+        )
+    return _unpack(packed, arrays, remedy), values
+
+
+def _unpack(packed: bytes, path: Path, remedy: str) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return dict(load(packed))
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InvalidTableError(f"Expected arrays in {path}; found: {error}. It is damaged: {remedy}") from error

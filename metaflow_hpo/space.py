@@ -22,7 +22,9 @@ from metaflow_hpo.hyperparameter import (
     Hyperparameter,
     Integer,
     Value,
+    find_value,
     hyperparameter_from_json,
+    hyperparameter_from_yaml,
     hyperparameter_to_json,
 )
 
@@ -39,7 +41,8 @@ __all__ = [
     "configuration_id",
 ]
 
-Configuration = Mapping[str, Value]
+Configuration = Mapping[str, Any]
+"""Active hyperparameters by name, each a `Value`; `Any`, since whoever reads one knows its type."""
 Array = NDArray[np.float64]
 
 
@@ -50,13 +53,17 @@ class SearchSpace:
     hyperparameters: tuple[Hyperparameter, ...]
 
     def __post_init__(self) -> None:
+        if not self.hyperparameters:
+            raise SearchSpaceMismatchError("A search space needs at least one hyperparameter; got none.")
         seen: dict[str, Hyperparameter] = {}
         for hp in self.hyperparameters:
             if hp.name in seen:
                 raise SearchSpaceMismatchError(f"The hyperparameter {hp.name!r} is defined twice.")
             if hp.condition is not None:
                 parent = seen.get(hp.condition.parent)
-                if not isinstance(parent, Categorical) or not set(hp.condition.values) <= set(parent.choices):
+                if not isinstance(parent, Categorical) or any(
+                    find_value(parent.choices, value) is None for value in hp.condition.values
+                ):
                     raise SearchSpaceMismatchError(
                         f"{hp.name!r} depends on {hp.condition.parent!r} in {hp.condition.values}: "
                         "expected a categorical hyperparameter defined before it, with these choices."
@@ -107,7 +114,7 @@ class SearchSpace:
                 raise SearchSpaceMismatchError(f"The configuration misses {hp.name!r}; it needs {list(self.names)}.")
             if not active and hp.name in configuration:
                 condition = hp.condition
-                where = f"{condition.parent} is one of {', '.join(condition.values)}" if condition else ""
+                where = f"{condition.parent} is one of {', '.join(map(str, condition.values))}" if condition else ""
                 raise SearchSpaceMismatchError(f"{hp.name!r} is only used where {where}; leave it out here.")
             if active and hp.name in configuration:
                 result[hp.name] = hp.check(configuration[hp.name])
@@ -198,11 +205,48 @@ class SearchSpace:
         """
         return cls(tuple(hyperparameter_from_json(item) for item in items))
 
+    @classmethod
+    def read(cls, values: "SearchSpace | Mapping[str, Any] | Iterable[Any]") -> "SearchSpace":
+        """Build a space from what a person writes down.
+
+        Args:
+            values: A mapping by name, in any order (`{lr: {type: float, low: 1e-5, high: 0.1, log: true}, optimizer:
+                [sgd, adam]}`), a JSON list as `to_json` returns it, or a list of hyperparameters.
+
+        Raises:
+            SearchSpaceMismatchError: If an entry misses a field, has an unknown one, or holds a bad range.
+        """
+        if isinstance(values, SearchSpace):
+            return values
+        if isinstance(values, Mapping):
+            return cls(_parents_first([hyperparameter_from_yaml(str(name), item) for name, item in values.items()]))
+        items = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
+        if not items or not all(isinstance(item, Mapping | Hyperparameter) for item in items):
+            raise SearchSpaceMismatchError(
+                "Expected a search space as {name: {type, low, high}, name: [choices]} or a list of hyperparameters; "
+                f"got {values!r}."
+            )
+        return cls(tuple(hyperparameter_from_json(i) if isinstance(i, Mapping) else i for i in items))
+
 
 def configuration_id(configuration: Configuration) -> str:
     """Return 12 hexadecimal digits that name a configuration by its content, on every machine."""
     canonical = json.dumps(dict(configuration), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _parents_first(hyperparameters: Sequence[Hyperparameter]) -> tuple[Hyperparameter, ...]:
+    """Return hyperparameters in their order, but for those whose parent stands behind them."""
+    waiting, ordered = list(hyperparameters), []
+    while waiting:
+        later = {hp.name for hp in waiting}
+        ready = next((hp for hp in waiting if hp.condition is None or hp.condition.parent not in later), None)
+        if ready is None:
+            names = ", ".join(hp.name for hp in waiting)
+            raise SearchSpaceMismatchError(f"The conditions of {names} depend on each other.")
+        waiting.remove(ready)
+        ordered.append(ready)
+    return tuple(ordered)
 
 
 def _is_active(hp: Hyperparameter, configuration: Configuration) -> bool:
@@ -218,7 +262,8 @@ def _encode(hp: Hyperparameter, configuration: Configuration) -> list[float]:
     active = hp.name in configuration
     value = configuration.get(hp.name, hp.default)
     if isinstance(hp, Categorical):
-        numbers = [float(active and value == choice) for choice in hp.choices]
+        place = hp.place(value)
+        numbers = [float(active and place == number) for number in range(len(hp.choices))]
     else:
         numbers = [hp.to_unit(value)]
     return [*numbers, float(active)] if _may_be_absent(hp) else numbers
@@ -230,9 +275,8 @@ def _may_be_absent(hp: Hyperparameter) -> bool:
 
 def _levels(hp: Hyperparameter, count: int) -> list[Value]:
     if isinstance(hp, Categorical):
-        others = [choice for choice in hp.choices if choice != hp.default]
-        choices: list[Value] = [hp.default, *others]
-        return choices[:count]
+        first = hp.place(hp.default)
+        return [hp.default, *hp.choices[:first], *hp.choices[first + 1 :]][:count]
     if count == 1:
         return [hp.default]
     return list(dict.fromkeys(hp.from_unit((i + 0.5) / count) for i in range(count)))

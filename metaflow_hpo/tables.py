@@ -3,6 +3,7 @@
 The one thing to know: a missing `hp_<name>` cell means "not active in this configuration", never "unknown".
 """
 
+import json
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError, listed
+from metaflow_hpo.hyperparameter import find_value, is_number
 from metaflow_hpo.metric import KNOWN_METRICS
 from metaflow_hpo.space import Categorical, Configuration, SearchSpace, Value
 from metaflow_hpo.task import TABLE, Task
@@ -47,6 +49,9 @@ TRIAL_COLUMNS = (
 SCORE_NAMES = (*KNOWN_METRICS, *(f"test_{name}" for name in KNOWN_METRICS))
 """Columns of scores every table of trials has, cross-validated first, then on the test rows."""
 
+CONFIGURATION = "configuration"
+"""Column of configurations as JSON, which says what `hp_*` columns need a search space for."""
+
 SCORE_PREFIX = "score_"
 """What the names of columns of other scores begin with."""
 
@@ -54,6 +59,13 @@ _TEXT = ("task_id", "family", "learner", "configuration_id", "strategy", "status
 _EPOCHS = "fidelity_epochs"
 _REAL = ("performance", "test_performance", "duration_s")
 _SHOWN = 5
+_READ_AS_MISSING = frozenset(
+    [
+        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+        *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+    ]
+)
+"""Text that pandas takes for a missing cell of a csv."""
 
 
 def trials_to_frame(trials: Iterable[Trial]) -> pd.DataFrame:
@@ -81,7 +93,7 @@ def trials_to_frame(trials: Iterable[Trial]) -> pd.DataFrame:
     curves = [np.asarray(trial.learning_curve, dtype=np.float32) for trial in rows]
     columns["learning_curve"] = pd.Series(curves, dtype="object")
     for name in dict.fromkeys(name for trial in rows for name in trial.configuration):
-        columns[HP_PREFIX + name] = _hyperparameter_column([trial.configuration.get(name) for trial in rows])
+        columns[HP_PREFIX + name] = _hyperparameter_column(name, rows)
     return pd.DataFrame(columns)
 
 
@@ -95,8 +107,8 @@ def read_configuration(row: Mapping[Hashable, Any], space: SearchSpace) -> Confi
 
     Args:
         row: The line, by column; columns of hyperparameters that `space` does not have are left out.
-        space: Search space, which says what is a whole number and what is active. Choices are text whatever their
-            column holds.
+        space: Search space, which says what is a whole number and what is active. Choices are found whatever type
+            their column has: a csv turns `"32"` into a number and `true` into a truth value.
 
     Raises:
         SearchSpaceMismatchError: If it does not belong to the search space, say for 2.7 where a whole number belongs.
@@ -105,16 +117,34 @@ def read_configuration(row: Mapping[Hashable, Any], space: SearchSpace) -> Confi
     for hp in space.hyperparameters:
         value = row.get(HP_PREFIX + hp.name)
         if not _is_missing(value):
-            values[hp.name] = str(value) if isinstance(hp, Categorical) else value
+            values[hp.name] = _read_choice(hp, value) if isinstance(hp, Categorical) else value
+        elif isinstance(hp, Categorical) and None in hp.choices and space.is_active(hp.name, values):
+            values[hp.name] = None  # a csv writes null as an empty cell
     return space.validate(values)
 
 
-def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
+def _read_choice(hp: Categorical, value: Any) -> Value:
+    """Return the choice that a cell stands for; the cell itself where it is none."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str):
+        spellings = [json.dumps(choice) for choice in hp.choices], [str(choice) for choice in hp.choices]
+        return next((hp.choices[known.index(value)] for known in spellings if value in known), value)
+    place = find_value(hp.choices, value)
+    if place is not None:
+        return hp.choices[place]
+    # A csv may have made a number or a truth value of text.
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    return next((text for text in (json.dumps(whole), str(whole), str(value)) if text in hp.choices), value)
+
+
+def frame_to_trials(frame: pd.DataFrame, space: SearchSpace | None) -> list[Trial]:
     """Invert `trials_to_frame` for the trials of one learner.
 
     Args:
         frame: A table of trials; learning curves come back in float32 precision.
-        space: Search space of the learner, which says what is a whole number and what is active.
+        space: Search space of the learner, which says what is a whole number and what is active; None where the table
+            holds configurations as a whole.
 
     Returns:
         One trial a row, in order; absent numbers are `math.nan` itself, so that equal trials compare equal.
@@ -129,16 +159,13 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
         raise InvalidTableError(
             f"A table of trials needs the columns {', '.join(TRIAL_COLUMNS)}; {missing} are missing."
         )
-    filled = [str(name) for name in frame.columns[frame.notna().any()]]
-    used = {name.removeprefix(HP_PREFIX) for name in filled if name.startswith(HP_PREFIX)}
-    unknown = sorted(used - set(space.names))
-    if unknown:
-        raise SearchSpaceMismatchError(f"Unknown hyperparameters {unknown}; the search space has {list(space.names)}.")
+    if space is not None:
+        _check_names(frame, space)
     others = [str(name).removeprefix(SCORE_PREFIX) for name in frame.columns if str(name).startswith(SCORE_PREFIX)]
     scores = {name: score_column(name) for name in (*SCORE_NAMES, *others) if score_column(name) in frame.columns}
     trials = []
     for row in frame.to_dict("records"):
-        configuration = read_configuration(row, space)
+        configuration = json.loads(row[CONFIGURATION]) if space is None else read_configuration(row, space)
         curve = row.get("learning_curve")
         trials.append(
             Trial(
@@ -149,6 +176,14 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace) -> list[Trial]:
             )
         )
     return trials
+
+
+def _check_names(frame: pd.DataFrame, space: SearchSpace) -> None:
+    filled = [str(name) for name in frame.columns[frame.notna().any()]]
+    used = {name.removeprefix(HP_PREFIX) for name in filled if name.startswith(HP_PREFIX)}
+    unknown = sorted(used - set(space.names))
+    if unknown:
+        raise SearchSpaceMismatchError(f"Unknown hyperparameters {unknown}; the search space has {list(space.names)}.")
 
 
 def trial_to_record(trial: Trial) -> dict[str, Any]:
@@ -351,10 +386,29 @@ def _read_fields(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {name: _plain(name, row[name]) for name in names} | {"fidelity": int(row[counted[0]]), "fidelity_unit": unit}
 
 
-def _hyperparameter_column(values: list[Value | None]) -> "pd.Series[Any]":
-    if any(isinstance(value, str) for value in values):
-        return pd.Series(values, dtype="str")
-    return pd.Series([math.nan if value is None else float(value) for value in values], dtype="float64")
+def _hyperparameter_column(name: str, trials: Sequence[Trial]) -> "pd.Series[Any]":
+    """Return the values of a hyperparameter: numbers, or text where one is none; missing where it is not active."""
+    active = [trial.configuration[name] for trial in trials if name in trial.configuration]
+    if all(is_number(value) for value in active):
+        return pd.Series([float(trial.configuration.get(name, math.nan)) for trial in trials], dtype="float64")
+    cells = [_write_choice(t.configuration[name]) if name in t.configuration else None for t in trials]
+    return pd.Series(cells, dtype="str")
+
+
+def _write_choice(value: Value) -> str:
+    """Return a choice as text: as JSON where it is no text, or text that would be read as something else."""
+    return value if isinstance(value, str) and not _looks_like_json(value) else json.dumps(value)
+
+
+def _looks_like_json(text: str) -> bool:
+    """Tell whether a reader of JSON or csv would not take a text for what it is."""
+    if text in _READ_AS_MISSING:
+        return True
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_missing(value: Any) -> bool:

@@ -11,6 +11,9 @@ from metaflow_hpo.metric import Metric
 TABLE = "table"
 """The modality of tasks that were written before there were others."""
 
+OPAQUE = "opaque"
+"""The modality of tasks whose data only the learner can open."""
+
 _TASK_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
 
 

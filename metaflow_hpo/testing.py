@@ -1,14 +1,23 @@
 """Contract tests that a plug-in can run on itself; each raises an `AssertionError` that says what was expected."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
 from metaflow_hpo.collect.strategies.pool import Pool
 from metaflow_hpo.collect.strategies.registry import load_factory
 from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext, StrategyFactory
+from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.history import History
+from metaflow_hpo.modalities.hints import Hints
+from metaflow_hpo.modalities.modality import ArrayModality, Fingerprinting, Modality, Sampling, Split
+from metaflow_hpo.modalities.registry import groups_of
 from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
+from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 SPACE = SearchSpace(
@@ -159,6 +168,85 @@ def _check_failures(factory: StrategyFactory, context: StrategyContext) -> None:
     for _ in range(4):
         fidelity = strategy.fidelity or FIDELITY
         strategy.tell([_train(context.space, c, fidelity, failed=True) for c in strategy.ask(1)])
+
+
+def check_modality(modality: Modality, source: Path, **given: Any) -> None:
+    """Check that a modality keeps the contract of `Modality`, and of the smaller protocols that it has.
+
+    Args:
+        modality: The modality.
+        source: A file or folder that it reads.
+        given: Hints that it needs to read it, see `Hints`.
+
+    Raises:
+        AssertionError: If it does not.
+    """
+    _expect(isinstance(modality, Modality), "an object with all of the protocol `Modality`", modality)
+    _expect(modality.name.isidentifier(), "a name of one word", modality.name)
+    _expect(modality.recognises(source), "it recognises what it reads", source)
+    with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
+        nothing = Path(folder) / f"nothing{source.suffix}"
+        _expect(_refuses(lambda: modality.read(nothing, Hints())), "an InvalidTaskError for what is not there", nothing)
+        data = modality.read(source, Hints().given(**given))
+        _check_read(modality, source, data, given)
+        _check_kept(modality, data, Path(folder))
+    for group in groups_of(modality.name):
+        _expect(group.describe(data) == group.describe(data), "the same meta-features twice", group)
+    if isinstance(modality, ArrayModality):
+        _check_arrays(modality, data)
+    if isinstance(modality, Fingerprinting):
+        _expect(modality.fingerprint(data) == modality.fingerprint(data), "the same fingerprints twice", data.task)
+    if isinstance(modality, Sampling):
+        most = modality.sample(data, data.task.rows).task
+        _expect(most.rows == data.task.rows, "a sample of all is all", most)
+
+
+def _refuses(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except InvalidTaskError:
+        return True
+    return False
+
+
+def _check_read(modality: Modality, source: Path, data: TaskData, given: Mapping[str, Any]) -> None:
+    task = data.task
+    _expect(task.modality == modality.name, "tasks of its own modality", task.modality)
+    _expect(task == modality.read(source, Hints().given(**given)).task, "the same task on reading again", task)
+    told = {"task_id": "told", "family": "relatives", "licence": "CC0", "simulated": True}
+    said = modality.read(source, Hints().given(**given).given(**told)).task.to_dict()
+    _expect({name: said[name] for name in told} == told, "what a person says of a task wins", said)
+    _expect(said["sha256"] == task.sha256, "a digest of the content alone", said["sha256"])
+    renamed = replace(cast(Any, data), task=replace(task, family="relatives"))
+    _expect(renamed.task.family == "relatives", "data that are a dataclass with a field `task`", type(data))
+
+
+def _check_kept(modality: Modality, data: TaskData, folder: Path) -> None:
+    once, again = folder / "once", folder / "again"
+    modality.save(data, once)
+    loaded = modality.load(once)
+    _expect(loaded.task == data.task, "the task that was saved", loaded.task)
+    modality.save(loaded, again)
+    _expect(once.read_bytes() == again.read_bytes(), "the same bytes for the same task", data.task.task_id)
+
+
+def _check_arrays(modality: ArrayModality, data: TaskData) -> None:
+    splits = modality.split(data)
+    again = modality.split(data)
+    test = set(splits.test.valid.tolist())
+    _expect(len(splits.validation) > 0, "at least one split for validation", splits)
+    _expect(len(test) == data.task.test_rows, "the test rows of the task", len(test))
+    for split, other in zip([*splits.validation, splits.test], [*again.validation, again.test], strict=True):
+        train, valid = set(split.train.tolist()), set(split.valid.tolist())
+        _expect(bool(train and valid) and not train & valid, "rows to learn from and others to be scored on", split)
+        _expect(np.array_equal(split.train, other.train), "the same split twice", split)
+        _expect(split is splits.test or not (train | valid) & test, "validation without test rows", split)
+        fold = modality.prepare(data, split)
+        _expect((len(fold.x_train), len(fold.x_valid)) == (len(train), len(valid)), "a line a row", fold)
+        _expect((len(fold.y_train), len(fold.y_valid)) == (len(train), len(valid)), "a target a row", fold)
+        _expect(bool(np.isfinite(fold.x_train).all() and np.isfinite(fold.x_valid).all()), "finite numbers", fold)
+        half = modality.prepare(data, Split(split.train, split.valid[: max(len(valid) // 2, 1)]))
+        _expect(np.array_equal(half.x_train, fold.x_train), "a preparation by the rows trained on alone", split)
 
 
 def _expect(is_so: bool, what: str, found: object) -> None:

@@ -5,10 +5,11 @@ one is left out; the highest fidelity of the learner counts; repetitions of a co
 tell how much luck there is in one trial.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,21 +23,10 @@ from metaflow_hpo.tables import HP_PREFIX, META_PREFIX, read_configuration
 
 FIDELITY_PREFIX = "fidelity_"
 TRIAL_ID = "trial_id"
-KNOWN_STATUSES = {
-    "ok": "ok",
-    "complete": "ok",
-    "completed": "ok",
-    "finished": "ok",
-    "done": "ok",
-    "terminated": "ok",
-    "success": "ok",
-    "failed": "failed",
-    "fail": "failed",
-    "crashed": "failed",
-    "killed": "failed",
-    "error": "failed",
-    "stopped": "stopped",
-    "pruned": "stopped",
+KNOWN_STATUSES: Mapping[str, Literal["ok", "failed", "stopped"]] = {
+    **dict.fromkeys(("ok", "complete", "completed", "finished", "done", "terminated", "success", "succeeded"), "ok"),
+    **dict.fromkeys(("failed", "fail", "crashed", "killed", "error", "errored", "invalid", "abandoned"), "failed"),
+    **dict.fromkeys(("stopped", "pruned", "early_stopped", "preempted"), "stopped"),
 }
 """What tools call the outcome of a trial, in lower case, by what it is called here."""
 _OPTIONAL = ("test_performance", "duration_s")
@@ -148,7 +138,7 @@ def _check_columns(frame: pd.DataFrame, space: SearchSpace | None) -> pd.DataFra
     rows["task_id"] = rows["task_id"].astype(str)
     family = rows["family"] if "family" in rows else rows["task_id"]
     rows["family"] = family.where(family.notna(), rows["task_id"]).astype(str)
-    rows["status"] = _read_statuses(rows["status"]) if "status" in rows else "ok"
+    rows["status"] = read_statuses(rows["status"]) if "status" in rows else "ok"
     absent = [HP_PREFIX + name for name in (space.names if space else ()) if HP_PREFIX + name not in rows]
     for name in (*_OPTIONAL, *absent):
         if name not in rows:
@@ -181,7 +171,7 @@ def _check_numbers(rows: pd.DataFrame) -> None:
         rows[name] = rows[name].astype(np.float64)
 
 
-def _read_statuses(statuses: pd.Series) -> pd.Series:
+def read_statuses(statuses: pd.Series) -> pd.Series:
     """Return ok, failed or stopped; where there is none, the performance tells."""
     names = statuses.astype(object).where(statuses.notna(), "ok").astype(str).str.strip()
     # Enumerations are written as TrialState.COMPLETE.
@@ -324,7 +314,8 @@ def _allow_missing(rows: pd.DataFrame, space: SearchSpace) -> SearchSpace:
     for hp in space.hyperparameters:
         active = pd.Series(True, rows.index)
         if hp.condition is not None:
-            active = rows[HP_PREFIX + hp.condition.parent].astype(str).isin(hp.condition.values)
+            spelled = [text for v in hp.condition.values for text in (str(v), json.dumps(v), f"{v}.0")]
+            active = rows[HP_PREFIX + hp.condition.parent].astype(str).isin(spelled)
         is_missing = bool((active & rows[HP_PREFIX + hp.name].isna()).any())
         found.append(replace(hp, optional=True) if is_missing and not hp.optional else hp)
     return SearchSpace(tuple(found))

@@ -57,7 +57,6 @@ def test_an_unknown_argument_is_refused():
         ("core_trials", "7"),
         ("random_trials", "-1"),
         ("fidelity_epochs", "0"),
-        ("learner", "forest"),
         ("catalogue", "everything"),
     ],
 )

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -166,3 +167,99 @@ def test_whole_floats_become_integers():
 def test_an_impossible_space_is_refused(build, message):
     with pytest.raises(SearchSpaceMismatchError, match=message):
         build()
+
+
+MIXED = (1, True, "1", None, 0.5, "sgd", "null", "true", "NA", "a b", "-x")
+
+
+def test_one_true_and_text_are_distinct_choices_with_distinct_ids():
+    space = SearchSpace((Categorical("c", MIXED, None),))
+    configurations = [space.validate({"c": choice}) for choice in MIXED]
+    assert [json.dumps(c["c"]) for c in configurations] == [json.dumps(choice) for choice in MIXED]
+    assert len({configuration_id(c) for c in configurations}) == len(MIXED)
+    decoded = space.decode(space.encode(configurations))
+    assert [json.dumps(c["c"]) for c in decoded] == [json.dumps(choice) for choice in MIXED]
+    back = space.from_unit(space.to_unit(configurations))
+    assert [json.dumps(c["c"]) for c in back] == [json.dumps(choice) for choice in MIXED]
+    assert SearchSpace.from_json(json.loads(json.dumps(space.to_json()))) == space
+    assert len(space.grid(50)) == len(MIXED)
+
+
+def test_a_numpy_value_is_the_choice_that_it_equals():
+    hp = Categorical("c", (False, 16, 0.5), 16)
+    assert [hp.check(value) for value in (np.bool_(False), np.int64(16), np.float64(0.5), 16.0)] == [False, 16, 0.5, 16]
+    with pytest.raises(SearchSpaceMismatchError, match=r"c must be one of False, 16, 0\.5; got 0"):
+        hp.check(0)
+
+
+def test_a_condition_on_true_does_not_hold_for_one():
+    space = SearchSpace((Categorical("a", (1, True), 1), Float("b", 0.0, 1.0, 0.5, condition=Condition("a", (True,)))))
+    assert space.default == {"a": 1}
+    assert space.validate({"a": True, "b": 0.25}) == {"a": True, "b": 0.25}
+
+
+@pytest.mark.parametrize("choices", [(1, 1.0), (True, np.True_), ("a", "a"), (math.nan, 1), ((1,), 2)])
+def test_choices_that_cannot_be_told_apart_or_are_no_values_are_refused(choices):
+    with pytest.raises(SearchSpaceMismatchError, match=r"distinct choices|must be text, finite numbers"):
+        Categorical("c", choices, choices[0])
+
+
+YAML = """
+lr: {type: float, low: 1e-5, high: 0.1, log: true, default: 1e-3}
+layers: {type: int, low: 1, high: 5}
+momentum: {type: float, low: 0, high: 0.99, when: {optimizer: [sgd]}}
+width: {type: int, low: 16, high: 1024, log: true}
+optimizer: [sgd, adam]
+augment: [true, false, null, 1]
+dropout: {choices: [0, 0.25], default: 0.25}
+"""
+
+
+def test_a_space_is_read_by_name_in_any_order_with_middles_as_defaults():
+    space = SearchSpace.read(yaml.safe_load(YAML))
+    assert space.hyperparameters == (
+        Float("lr", 1e-5, 0.1, 1e-3, log=True),
+        Integer("layers", 1, 5, 3),
+        Integer("width", 16, 1024, 128, log=True),
+        Categorical("optimizer", ("sgd", "adam"), "sgd"),
+        Float("momentum", 0.0, 0.99, 0.495, condition=Condition("optimizer", ("sgd",))),
+        Categorical("augment", (True, False, None, 1), True),
+        Categorical("dropout", (0, 0.25), 0.25),
+    )
+    assert space.hyperparameters[5].choices[0] is True
+    assert SearchSpace.read(space) is space
+    assert SearchSpace.read(space.to_json()) == space
+    assert SearchSpace.read(space.hyperparameters) == space
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"a": {"type": "float", "low": 0, "hihg": 1}}, r"Unknown fields \['hihg'\] of 'a'; a float has"),
+        ({"a": {"type": "float", "low": 0}}, "a misses 'high'"),
+        ({"a": {"low": 0, "high": 1}}, "a misses 'type'"),
+        ({"a": {"type": "real", "low": 0, "high": 1}}, "Unknown type 'real' of 'a'"),
+        (
+            {"a": {"type": "float", "low": "zero", "high": 1}},
+            "Expected numbers as range and default of 'a'; got 'zero'",
+        ),
+        ({"a": {"type": "float", "low": 1, "high": 0}}, "a needs low < high"),
+        ({"a": {"type": "int", "low": 1, "high": 2.5}}, "Expected whole numbers as range and default of 'a'; got 2.5"),
+        ({"a": {"type": "float", "low": 0, "high": 1, "log": "yes"}}, "Expected log of 'a' as true or false"),
+        ({"a": 3}, "Expected a as a list of choices or as"),
+        ({"a": []}, "Expected choices of 'a' as a list"),
+        ({"a": ["x"], "b": {"choices": [1], "when": ["a"]}}, r"Expected `when` of 'b' as \{parent"),
+        ({"a": ["x"], "b": {"choices": [1], "when": {"c": ["x"]}}}, "'b' depends on 'c'"),
+        (
+            {"a": {"choices": [1], "when": {"b": [1]}}, "b": {"choices": [1], "when": {"a": [1]}}},
+            "depend on each other",
+        ),
+        ([], "Expected a search space as"),
+        ("lr", "Expected a search space as"),
+        ([3], "Expected a search space as"),
+        ({}, "at least one hyperparameter"),
+    ],
+)
+def test_a_space_that_cannot_be_read_says_what_is_wrong(values, message):
+    with pytest.raises(SearchSpaceMismatchError, match=message):
+        SearchSpace.read(values)

@@ -286,3 +286,63 @@ def test_a_whole_number_may_come_as_a_real_one_but_is_never_cut():
 def test_columns_that_the_space_does_not_have_are_left_out():
     row = {"hp_learning_rate": 0.1, "hp_optimizer": "adam", "hp_layers": 2, "hp_comment": "good", "seed": 1}
     assert read_configuration(row, SPACE) == {"learning_rate": 0.1, "optimizer": "adam", "layers": 2}
+
+
+MIXED = SearchSpace(
+    (
+        Categorical("mode", ("plain", "NA", "1", 1, True, None, 0.5, "true"), "plain"),
+        Categorical("flag", (True, False), True),
+        Categorical("width", (16, 32), 16),
+        Categorical("bits", ("8", "16"), "8"),
+        Categorical("extra", (None, "x"), None, condition=Condition("flag", (True,))),
+    )
+)
+
+
+def make_mixed_trials():
+    trials = []
+    for number, mode in enumerate(MIXED.hyperparameters[0].choices):
+        configuration = {"mode": mode, "flag": number % 2 == 0, "width": (16, 32)[number % 2], "bits": "8"}
+        if configuration["flag"]:
+            configuration["extra"] = None if number else "x"
+        trials.append(make_trial(configuration))
+    return trials
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+@pytest.mark.parametrize("chosen", [slice(None), slice(0, 2), slice(2, 3), slice(3, 4), slice(4, 5), slice(5, 8)])
+def test_choices_of_any_type_survive_the_way_through_a_file(tmp_path, ending, chosen):
+    trials = make_mixed_trials()[chosen]
+    frame = trials_to_frame(trials).drop(columns="learning_curve")
+    path = tmp_path / f"trials.{ending}"
+    if ending == "csv":
+        frame.to_csv(path, index=False)
+        back = pd.read_csv(path)
+    else:
+        frame.to_parquet(path)
+        back = pd.read_parquet(path)
+    found = [dict(trial.configuration) for trial in frame_to_trials(back, MIXED)]
+    assert [json.dumps(c) for c in found] == [json.dumps(dict(trial.configuration)) for trial in trials]
+
+
+def test_choices_of_any_type_survive_a_record():
+    for trial in make_mixed_trials():
+        back = record_to_trial(json.loads(json.dumps(trial_to_record(trial))))
+        assert json.dumps(dict(back.configuration)) == json.dumps(dict(trial.configuration))
+
+
+def test_a_unit_other_than_epochs_has_a_column_of_its_own(tmp_path):
+    steps = [make_trial(fidelity=700, fidelity_unit="steps")]
+    frame = trials_to_frame(steps)
+    assert frame["fidelity_steps"].tolist() == [700]
+    assert "fidelity_epochs" not in frame.columns
+    assert frame_to_trials(validate_trials(frame), SPACE) == steps
+    assert record_to_trial(json.loads(json.dumps(trial_to_record(steps[0])))) == steps[0]
+    both = trials_to_frame([*steps, make_trial()])
+    both.to_parquet(tmp_path / "trials.parquet")
+    both = validate_trials(pd.read_parquet(tmp_path / "trials.parquet"))
+    assert frame_to_trials(both, SPACE) == [*steps, make_trial()]
+    with pytest.raises(InvalidTableError, match="values of fidelity_steps that are not whole numbers"):
+        validate_trials(both.assign(fidelity_steps=[1.5, math.nan]))
+    with pytest.raises(InvalidTableError, match="A trial has one fidelity"):
+        frame_to_trials(both.assign(fidelity_steps=math.nan, fidelity_epochs=math.nan), SPACE)

@@ -9,23 +9,23 @@ from typing import Any
 import yaml
 
 from metaflow_hpo.adapters.files import write_atomically
-from metaflow_hpo.adapters.landed import mark_settled
+from metaflow_hpo.adapters.landed import list_files, mark_settled
 from metaflow_hpo.adapters.ledger import locked_inbox
 from metaflow_hpo.adapters.sources.inbox import check_landed
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.hints import read_hints
-from metaflow_hpo.modalities.registry import read_source
-from metaflow_hpo.modalities.table.files.file_names import INBOX_ENDINGS, ending_of, sidecar_of
+from metaflow_hpo.modalities.registry import read_source, recognise
+from metaflow_hpo.modalities.table.files.file_names import sidecar_of
 
 
 def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, replace: bool = False) -> Path:
-    """Copy a file into the inbox, with its sidecar before it, so that it is never seen without.
+    """Copy a file or folder into the inbox, with its sidecar before it, so that it is never seen without.
 
     Args:
         store: The data folder.
-        source: A file; `<name>.yaml` beside it is taken along.
+        source: A file or folder; `<name>.yaml` beside it is taken along.
         sidecar: Keys that win over those of the sidecar.
         replace: Whether another file of this name may be replaced: a new version of the same task.
 
@@ -39,6 +39,11 @@ def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, repl
     given = {name: value for name, value in sidecar.items() if value is not None}
     values = read_hints(source).model_dump(mode="json", exclude_unset=True) | given
     target = store.inbox / source.name
+    has_sidecar = sidecar_of(source) != source
+    if given and not has_sidecar:
+        raise InvalidTaskError(
+            f"Expected {', '.join(given)} in {source.name} itself, which has no sidecar. Write them there."
+        )
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if values else ""
     _check_together(source, text)
     with locked_inbox(store):
@@ -53,9 +58,12 @@ def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, repl
         beside = sidecar_of(target)
         if text:
             write_atomically(beside, lambda temporary: _write_text(temporary, text))
-        else:
+        elif has_sidecar:
             beside.unlink(missing_ok=True)
-        write_atomically(target, lambda temporary: _copy(source, temporary))
+        if source.is_dir():
+            _replace_folder(source, target)
+        else:
+            write_atomically(target, lambda temporary: _copy(source, temporary))
     return target
 
 
@@ -64,18 +72,23 @@ def _check_together(source: Path, sidecar: str) -> None:
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder:
         path = Path(folder) / source.name
         path.symlink_to(source.resolve())
-        sidecar_of(path).write_text(sidecar, encoding="utf-8")
+        if sidecar:
+            sidecar_of(path).write_text(sidecar, encoding="utf-8")
         read_source(path)
 
 
 def _makes_the_same_task(path: Path, target: Path) -> bool:
-    return path.is_file() and sidecar_of(path) == sidecar_of(target) and ending_of(path) in INBOX_ENDINGS
+    return path != sidecar_of(path) and sidecar_of(path) == sidecar_of(target) and bool(recognise(path))
 
 
 def _is_there(source: Path, target: Path, sidecar: str) -> bool:
     beside = sidecar_of(target)
-    written = beside.read_text(encoding="utf-8") if beside.is_file() else ""
-    return written == sidecar and file_md5(source) == file_md5(target)
+    written = beside.read_text(encoding="utf-8") if beside != target and beside.is_file() else ""
+    return written == sidecar and _read_md5s(source) == _read_md5s(target)
+
+
+def _read_md5s(path: Path) -> list[tuple[str, str]]:
+    return [(str(one.relative_to(path)), file_md5(one)) for one in list_files(path)]
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -83,6 +96,18 @@ def _write_text(path: Path, text: str) -> None:
     mark_settled(path)
 
 
-def _copy(source: Path, target: Path) -> None:
+def _replace_folder(source: Path, target: Path) -> None:
+    """Copy a folder under a hidden name, which is looked at by nobody, and put it in place of the one that is there."""
+    fresh, old = (target.with_name(f".{target.name}.{what}") for what in ("new", "old"))
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(source, fresh, copy_function=_copy)
+    if target.exists():
+        target.replace(old)
+    fresh.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _copy(source: str | Path, target: str | Path) -> None:
     shutil.copyfile(source, target)
-    mark_settled(target)
+    mark_settled(Path(target))

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
 from metaflow_hpo.actions.feedback import identify
 from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.pipeline import Pipeline, Progress, show_nothing
 from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError, listed
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.registry import describe, read_source
-from metaflow_hpo.space import Configuration, SearchSpace
+from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
@@ -38,7 +35,12 @@ class Described:
 
 
 def describe_file(
-    path: Path, target: str | None, kind: "AskedKind | None" = None, progress: Progress = show_nothing
+    path: Path,
+    target: str | None,
+    kind: "AskedKind | None" = None,
+    progress: Progress = show_nothing,
+    *,
+    modality: str | None = None,
 ) -> Described:
     """Read, prepare and describe a file or folder; a large one takes seconds, and `progress` shows with what.
 
@@ -46,7 +48,7 @@ def describe_file(
         InvalidTaskError: If it cannot become a task.
     """
     progress(f"reading {path.name}", 0, 0)
-    data = read_source(path, target=target, kind=kind)
+    data = read_source(path, target, kind=kind, modality=modality)
     progress(f"describing {data.task.rows} rows", 0, 0)
     return describe_data(data)
 
@@ -57,63 +59,11 @@ def describe_data(data: TaskData) -> Described:
 
 
 def read_observed(path: Path, learner: str, *, finished_only: bool = False) -> "list[ObservedTrial]":
-    """Read a person's own trials of a learner, see `read_observed_in`."""
+    """Read a person's own trials of a learner, see `read_observed_trials`."""
+    from metaflow_hpo.adapters.observed_trials import read_observed_trials
     from metaflow_hpo.learners.registry import get_learner
 
-    return read_observed_in(path, get_learner(learner).space, finished_only=finished_only)
-
-
-def read_observed_in(path: Path, space: SearchSpace, *, finished_only: bool = False) -> "list[ObservedTrial]":
-    """Read a person's own trials: a table with `performance` and `hp_<name>` columns.
-
-    Lines without a performance are left out, but for what a `status` explains: as in a search, a failed trial counts as
-    the worst of the others, and a stopped one as the last value of its `learning_curve`. The column of a hyperparameter
-    that depends on another one may be missing, where no trial used it.
-
-    Args:
-        path: The table.
-        space: Search space of the learner.
-        finished_only: Leave failed and stopped trials out as well: they say nothing of what is reached.
-
-    Raises:
-        InvalidTableError: If a column is missing or no line has a performance.
-        SearchSpaceMismatchError: If a configuration does not belong to the search space.
-    """
-    from metaflow_hpo.modalities.table.files.tables import read_table
-    from metaflow_hpo.recommend.sequential import ObservedTrial
-    from metaflow_hpo.tables import read_configuration as read_row
-
-    frame = read_table(path)
-    needed = ["performance", *(f"hp_{hp.name}" for hp in space.hyperparameters if hp.condition is None)]
-    missing = [name for name in needed if name not in frame.columns]
-    if missing:
-        raise InvalidTableError(f"Observed trials need the columns {needed}; {path.name} misses {missing}.")
-    values = pd.to_numeric(frame["performance"], errors="coerce")
-    if "status" in frame.columns and not finished_only:
-        values = _fill_performance(frame, values)
-    rows = frame.assign(performance=values).loc[values.notna()]
-    if rows.empty:
-        raise InvalidTableError(
-            f"No line of {path.name} has a number in `performance`; there is nothing to go on from."
-        )
-    found = []
-    for position, row in zip(rows.index, rows.to_dict("records"), strict=True):
-        try:
-            configuration = read_row(row, space)
-        except SearchSpaceMismatchError as error:
-            raise SearchSpaceMismatchError(f"{path.name}, trial {int(position) + 1}: {error}") from error
-        found.append(ObservedTrial(configuration, float(row["performance"])))
-    return found
-
-
-def _fill_performance(frame: pd.DataFrame, performance: "pd.Series[float]") -> "pd.Series[float]":
-    """Return what a search goes on from where trials were stopped or failed."""
-    filled = performance.copy()
-    if "learning_curve" in frame.columns:
-        last = [float(c[-1]) if isinstance(c, np.ndarray) and len(c) else np.nan for c in frame["learning_curve"]]
-        filled = filled.fillna(pd.Series(last, frame.index).where(frame["status"] == "stopped"))
-    worst = performance.min()
-    return filled.mask(filled.isna() & frame["status"].isin(["failed", "stopped"]), worst)
+    return read_observed_trials(path, get_learner(learner).space, finished_only=finished_only)
 
 
 def check_performances(observed: "Sequence[ObservedTrial]", metric: Metric) -> None:
@@ -176,7 +126,7 @@ def load_recommender(pipeline: Pipeline) -> "tuple[Recommender, dict[str, Any]]"
     """
     from metaflow_hpo.recommend.recommender import Recommender
 
-    learner, champion = pipeline.settings.learner, pipeline.registry.champion()
+    learner, champion = pipeline.learner.name, pipeline.registry.champion()
     if champion is not None:
         served = Recommender.load(pipeline.registry.download(champion.version))
         if served.learner == learner:

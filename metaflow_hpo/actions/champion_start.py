@@ -34,7 +34,7 @@ def search_recommended(
     Returns:
         The recommended trials, those known before included.
     """
-    wanted = (pipeline.settings.learner, pipeline.settings.seed, pipeline.epochs)
+    wanted = (pipeline.learner.name, pipeline.settings.seed, pipeline.epochs)
     mine = [trial for trial in known if (trial.learner, trial.seed, trial.fidelity) == wanted]
     done = [t for t in mine if t.strategy == RECOMMENDED]
     if len(done) >= WARM_TRIALS or len(done) < len(mine):
@@ -51,7 +51,7 @@ def _load_fitting_champion(pipeline: Pipeline) -> "Recommender | None":
     if champion is None:
         return None
     served = pipeline.registry.load(champion.version)
-    knows_learner = served.learner == pipeline.settings.learner
+    knows_learner = served.learner == pipeline.learner.name
     known = {name for group in known_groups() for name in group.columns}
     return served if knows_learner and known.issuperset(served.meta_feature_names) else None
 

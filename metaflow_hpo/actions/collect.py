@@ -183,7 +183,7 @@ def join_tasks(pipeline: Pipeline) -> Metadata:
     if waiting and ready:
         logger.warning("Left out, as they are not searched and described yet: %s", ", ".join(waiting))
     frame = store.write_meta_dataset(ready or task_ids)
-    learner = frame.loc[frame["learner"] == pipeline.settings.learner]
+    learner = frame.loc[frame["learner"] == pipeline.learner.name]
     return {
         "tasks": int(frame["task_id"].nunique()),
         "families": int(frame["family"].nunique()),

@@ -101,7 +101,7 @@ def _measure_learning_curve(pipeline: Pipeline) -> pd.DataFrame:
     return measure_learning_curve(
         meta,
         trials,
-        settings.learner,
+        pipeline.learner.name,
         make_fit_settings(settings),
         on_fit=lambda done, total: pipeline.progress("surrogates on fewer tasks", done, total),
     )

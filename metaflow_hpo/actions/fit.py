@@ -166,7 +166,7 @@ def _train(
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder, keeping_global_address():
         surrogate, reports = fit_surrogate(
             trials,
-            settings.learner,
+            pipeline.learner.name,
             make_fit_settings(settings),
             Path(folder),
             start=start.warm,
@@ -193,7 +193,7 @@ def _fit_stopping(pipeline: Pipeline, frame: pd.DataFrame) -> "StoppingRule | No
     from metaflow_hpo.history import read_curves
     from metaflow_hpo.recommend.stopping import StoppingRule
 
-    return StoppingRule.fit(read_curves(frame, pipeline.settings.learner, pipeline.epochs))
+    return StoppingRule.fit(read_curves(frame, pipeline.learner.name, pipeline.epochs))
 
 
 def _lightning_logger(pipeline: Pipeline, run_id: str, fold: int) -> "Logger":

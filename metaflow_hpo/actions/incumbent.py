@@ -49,7 +49,7 @@ def find_incumbent(pipeline: Pipeline, meta: "History", candidate: int) -> Incum
 
 def find_mismatch(pipeline: Pipeline, served: "Recommender", meta: "History") -> str:
     """Say why a recommender is none for these tasks: learner, search space or meta-features; empty where it is one."""
-    if served.learner != pipeline.settings.learner:
+    if served.learner != pipeline.learner.name:
         return f"it is for the learner {served.learner}."
     if served.space != meta.space:
         return "it is for another search space."

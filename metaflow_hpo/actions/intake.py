@@ -176,4 +176,4 @@ def _is_known(path: Path, known: Delivery | None) -> bool:
     """Tell whether these bytes were accepted; they are read only where the stamp has changed."""
     if known is None:
         return False
-    return known.stamp == stamp_of(path) or (path.is_file() and not path.is_symlink() and known.md5 == md5_of(path))
+    return known.stamp == stamp_of(path) or (not path.is_symlink() and known.md5 == md5_of(path))

@@ -1,17 +1,18 @@
 """Keep the network that `train` trained: logged to its MLflow run and registered; and predict a person's rows with it.
 
-The one thing to know: it is registered under the name of the task, one version a training.
+It is registered under the name of the task, one version a training.
 """
 
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from metaflow_hpo.adapters.logged_model import NETWORK, fetch_surrogate, log_network
 from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.adapters.registered_files import check_fetched, tag_files
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.task import TaskData
@@ -45,16 +46,29 @@ def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) 
         network.save(Path(temporary))
         example = data.train_features[network.preprocessor.column_names].head(2)
         outputs = [str(column) for column in network.predict(example).columns]
+        files = tag_files(Path(temporary))
         model = log_network(client, Path(temporary), run_id=run_id, name=name, example=example, outputs=outputs)
     pipeline.tracking.ensure_registered(name, f"Predicts {data.task.target!r} of {data.task.source}.")
-    tags = {"task_sha256": data.task.sha256, "configuration_id": trial.configuration_id}
+    tags = {"task_sha256": data.task.sha256, "configuration_id": trial.configuration_id, **files}
     created = client.create_model_version(
         name, source=model.artifact_location, run_id=run_id, model_id=model.model_id, tags=tags
     )
     return {"name": name, "version": int(created.version), "uri": f"models:/{name}/{created.version}"}
 
 
-def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
+class Predicted(NamedTuple):
+    """Predictions of a file.
+
+    Attributes:
+        rows: One line a row, in the file's order: `prediction`, and `probability_<class>` for classification.
+        notes: What was read in another way than in the training rows, or not at all.
+    """
+
+    rows: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def predict_file(pipeline: Pipeline, path: Path, model: str) -> Predicted:
     """Predict the rows of a file with a registered network, whatever separator or format the file has.
 
     Args:
@@ -62,13 +76,10 @@ def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
         path: A table, see `read_table`, with the columns of the table that was trained on; the target may be missing.
         model: `models:/NAME/VERSION`, as `train` says it.
 
-    Returns:
-        One line a row, in the file's order: `prediction`, and `probability_<class>` for classification.
-
     Raises:
         MetaflowHPOError: If there is no such model.
         InvalidTaskError: If the file cannot be read.
-        InvalidTableError: If a column is missing.
+        InvalidTableError: If a column is missing, or nothing in it can be read.
     """
     from metaflow_hpo.learners.mlp.trained import TrainedNetwork
     from metaflow_hpo.modalities.table.conform import conform_rows
@@ -76,11 +87,19 @@ def predict_file(pipeline: Pipeline, path: Path, model: str) -> pd.DataFrame:
 
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
         network = TrainedNetwork.load(_download(pipeline, model, temporary))
-    encoder = network.preprocessor
+    columns = network.columns
     # As in the training rows, and not as a few rows may look: `1.234` as written, `007` as text.
-    as_written = {name for name in encoder.column_names if name not in encoder.numeric_names or name in network.styles}
-    rows = read_table(path, as_written=as_written)
-    return network.predict(conform_rows(rows, encoder.column_names, encoder.numeric_names, network.styles))
+    as_written = [column.name for column in columns if not column.is_numeric or column.style is not None]
+    rows = read_table(
+        path,
+        names=[column.name for column in columns],
+        as_written=as_written,
+        min_columns=min(2, len(columns)),
+        reads_commas=False,
+        settles_words=False,
+    )
+    conformed = conform_rows(rows, columns, decimal_comma=rows.attrs.get("decimal_comma", False))
+    return Predicted(network.predict(conformed.features), (*rows.attrs.get("notes", ()), *conformed.notes))
 
 
 def _download(pipeline: Pipeline, model: str, folder: str) -> Path:
@@ -90,7 +109,9 @@ def _download(pipeline: Pipeline, model: str, folder: str) -> Path:
     if found is None:
         raise MetaflowHPOError(f"Expected models:/NAME/VERSION, as `metaflow-hpo train` says it; got {model!r}.")
     try:
-        source = pipeline.tracking.client().get_model_version_download_uri(found[1], found[2])
+        client = pipeline.tracking.client()
+        source = pipeline.tracking.find_artifact(client.get_model_version_download_uri(found[1], found[2]))
+        tags = client.get_model_version(found[1], found[2]).tags
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -105,4 +126,5 @@ def _download(pipeline: Pipeline, model: str, folder: str) -> Path:
         raise MetaflowHPOError(
             f"Expected {model} to hold a network that `metaflow-hpo train` trained; found none ({error})."
         ) from error
+    check_fetched(target, tags, model, "Train it again with `metaflow-hpo train`.")
     return target

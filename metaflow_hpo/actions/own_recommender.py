@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.actions.advise import read_observed_in
 from metaflow_hpo.adapters.files import replacing
+from metaflow_hpo.adapters.observed_trials import read_observed_trials
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.trial_files import read_trial_table
 from metaflow_hpo.errors import InvalidTableError
@@ -21,7 +21,13 @@ from metaflow_hpo.modalities.table.files.tables import read_table
 
 
 def fit_table(
-    pipeline: Pipeline, table: Path, output: Path, *, space: Path | None = None, lower_is_better: bool = False
+    pipeline: Pipeline,
+    table: Path,
+    output: Path,
+    *,
+    space: Path | None = None,
+    lower_is_better: bool | None = None,
+    task_column: str | None = None,
 ) -> dict[str, Any]:
     """Fit a recommender on a table of trials of any learner and write it into a folder, replacing one that is there.
 
@@ -30,7 +36,8 @@ def fit_table(
         table: csv or parquet with the columns of `benchmark`.
         output: The folder.
         space: JSON file with the search space; inferred unless given.
-        lower_is_better: The performance is a loss.
+        lower_is_better: The performance is a loss; must be said of another tool's table.
+        task_column: Column that names the task, in another tool's table.
 
     Returns:
         What was understood of the table, the folder, and what names the content.
@@ -43,7 +50,7 @@ def fit_table(
 
     _check_replaceable(output)
     started = time.monotonic()
-    trials = read_trial_table(table, space=space, lower_is_better=lower_is_better)
+    trials = read_trial_table(table, space=space, lower_is_better=lower_is_better, task_column=task_column)
     recommender = fit_recommender(trials, has_default=space is not None)
     report: dict[str, Any] = {
         "folder": str(output),
@@ -86,7 +93,7 @@ def recommend_from_table(
     from metaflow_hpo.recommend.recommender import Recommender
 
     recommender = Recommender.load(folder)
-    trials = [] if observed is None else read_observed_in(observed, recommender.space)
+    trials = [] if observed is None else read_observed_trials(observed, recommender.space)
     values = None if meta_features is None else _read_meta_features(meta_features)
     notes = []
     if recommender.meta_feature_names and values is None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.actions.advise import RECOMMENDED
-from metaflow_hpo.adapters.files import write_frame
+from metaflow_hpo.adapters.kept_trials import KeptTrials
+from metaflow_hpo.adapters.observed_trials import write_trials_file
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
-from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
@@ -93,14 +93,14 @@ def search(
         seconds: Time limit; None for no limit.
         per_time: Have `recommended` choose by expected gain per second of training instead of per trial.
         seed: Seed of the strategy and the trainings.
-        output: Where to write the table of trials (parquet); kept in the data folder as well.
+        output: Where to write the table of trials (csv or parquet); kept in the data folder as well.
         refit: Whether `all` trials or only the `best` is trained on all training rows too, for its test performance.
         stop: Have `recommended` stop trials whose learning curves will not reach the best; not where all are refitted.
     """
     from metaflow_hpo.actions.closed_loop import open_loop
     from metaflow_hpo.collect.search import search as search_space
 
-    store, learner = DataStore(pipeline.settings.data / "own"), pipeline.learner
+    store, learner = kept_searches(pipeline), pipeline.learner
     known = store.read_trials(data.task)
     count = 0
 
@@ -130,9 +130,14 @@ def search(
         logger.info("%d of %d trials were known from earlier searches of these rows.", len(found) - count, len(found))
     if loop is not None:
         loop.record(found)
-    store.write_trials(data.task, found, known)
+    store.write_trials(data.task, found)
     _log_search(pipeline, data, found, strategy, seed, time.monotonic() - started, output)
     return found
+
+
+def kept_searches(pipeline: Pipeline) -> KeptTrials:
+    """Return the trials of a person's own searches."""
+    return KeptTrials(pipeline.settings.data / "own" / "search_results")
 
 
 def _log_search(
@@ -150,7 +155,7 @@ def _log_search(
 
     frame = trials_to_frame(found)
     if output is not None:
-        write_frame(output, frame)
+        write_trials_file(output, frame)
     keys = {"task.sha256": data.task.sha256, "strategy": strategy, "seed": str(seed), "trials": str(len(found))}
     with pipeline.tracking.parent_run("search", f"{data.task.task_id} {strategy}", keys) as run:
         run.set_tags(pipeline.tags({"task": data.task.sha256}))

@@ -1,11 +1,13 @@
 """Take a configuration home: a Python script that trains it on the person's table, without this package.
 
-The one thing to know: the script knows the columns as this package understood them, so the table is read once more.
+The script knows the columns as this package understood them, so the table is read once more.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from pandas.api import types
 
@@ -14,8 +16,10 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.learners.script import ScriptTable, render_script
 from metaflow_hpo.modalities.table.columns import as_text
-from metaflow_hpo.modalities.table.files.tables import MISSING, read_table
+from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.table_data import TableData, expect_table
+from metaflow_hpo.modalities.table.written_dates import ISO, DateStyle
+from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 
@@ -48,52 +52,76 @@ def describe_table(path: Path, data: TableData) -> ScriptTable:
     Raises:
         InvalidTaskError: If plain pandas does not read it, or a column holds what a script cannot prepare.
     """
-    raw = read_table(path, reads_commas=False)
-    read = raw.attrs["read"]
-    if not read:
+    target = data.task.target
+    raw = read_table(path, names=[target], as_written=[target], reads_commas=False)
+    if not raw.attrs["read"]:
         raise InvalidTaskError(
-            f"Expected a zip with one file, which pandas reads; {path} holds more. Unpack it, and give what it holds."
+            f"Expected a table that pandas reads by itself; {path} holds comments among its rows, is a zip with more "
+            "than one file, or one JSON object. Save it as csv, and give that."
         )
     raw = raw.set_axis([str(name).strip() for name in raw.columns], axis="columns")
-    _check_classes(raw[data.task.target], data.class_names)
-    kinds = {
-        name: "numeric" if name in data.styles else _find_kind(raw[name], data.features[name])
-        for name in data.features.columns
-    }
+    _check_classes(raw[target], data.class_names)
+    numeric, dates, categorical = [], {}, []
+    for name in data.features.columns:
+        style = data.styles.get(name)
+        if not types.is_float_dtype(data.features[name].dtype):
+            categorical.append(name)
+        elif isinstance(style, DateStyle):
+            dates[name] = _find_order(raw[name], style)
+        else:
+            _check_numbers(raw[name])
+            numeric.append(name)
     return ScriptTable(
         path=str(path),
-        read=read,
-        missing=MISSING if "MISSING" in read else (),
-        target=data.task.target,
+        read=raw.attrs["read"],
+        missing=raw.attrs["marks"],
+        target=target,
         classes=data.class_names,
-        styles=data.styles,
-        **{kind: [name for name in kinds if kinds[name] == kind] for kind in ("numeric", "dates", "categorical")},
+        styles={name: style for name, style in data.styles.items() if isinstance(style, NumberStyle)},
+        numeric=numeric,
+        dates=dates,
+        categorical=categorical,
     )
 
 
 def _check_classes(target: pd.Series, classes: Sequence[str]) -> None:
-    """Check that a script finds the classes by their names: `1.0` in the text of a parquet file became the class 1."""
-    lost = sorted(set(classes) - set(target.dropna().map(as_text)))
-    if lost:
+    """Check that a script finds the classes by their names: of `1.0` and `1` in one column both became the class 1."""
+    texts = {str(value).strip() if isinstance(value, bool | np.bool_) else as_text(value) for value in target.dropna()}
+    numbers = pd.to_numeric(pd.Series(sorted(set(classes) | texts)), errors="coerce").dropna()
+    if set(classes) - texts or numbers.duplicated().any():
         raise InvalidTaskError(
-            f"Expected the classes {listed(lost)} in the column {target.name!r} as they are called; it writes them in "
-            "another way. Save the table as csv, or the classes as text."
+            f"Expected each of the classes {listed(sorted(classes))} to be written in one way in the column "
+            f"{target.name!r}; found {listed(sorted(texts), 10)}. Write each class in one way."
         )
 
 
-def _find_kind(raw: pd.Series, cleaned: pd.Series) -> str:
-    """Return what became of a column: the name of a field of `ScriptTable`."""
-    if not types.is_float_dtype(cleaned.dtype):
-        return "categorical"
-    dtype, content = raw.dtype, types.infer_dtype(raw, skipna=True)
-    if types.is_datetime64_any_dtype(dtype) or content in {"date", "datetime", "datetime64"}:
-        return "dates"
-    if types.is_timedelta64_dtype(dtype) or types.is_complex_dtype(dtype) or content == "period":
+def _find_order(raw: pd.Series, style: DateStyle) -> str:
+    """Return the order of the dates of a column, `iso` where programs wrote them.
+
+    Raises:
+        InvalidTaskError: If pandas reads other dates than this package.
+    """
+    if types.infer_dtype(raw, skipna=True) != "string":
+        return "iso" if style == ISO else style.order
+    texts = raw.dropna().astype("str").str.strip()
+    for order, form in (("iso", "ISO8601"), (style.order, "%Y%m%d" if style.order == "digits" else "mixed")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # what pandas thinks of `dayfirst` is compared below
+            found = pd.to_datetime(texts, utc=True, errors="coerce", format=form, dayfirst=order == "dmy")
+        days = (found - pd.Timestamp("1970-01-01", tz="UTC")) / pd.Timedelta(days=1)
+        if np.array_equal(days, style.read(texts), equal_nan=True):
+            return order
+    raise InvalidTaskError(
+        f"Expected dates that a script can read; those of the column {raw.name!r} ({texts.iloc[0]!r}) it cannot. Write "
+        "them as 2021-03-14."
+    )
+
+
+def _check_numbers(raw: pd.Series) -> None:
+    """Refuse numbers that were made of what a script cannot prepare."""
+    content = types.infer_dtype(raw, skipna=True)
+    if types.is_timedelta64_dtype(raw.dtype) or types.is_complex_dtype(raw.dtype) or content == "period":
         raise InvalidTaskError(
             f"Expected numbers, text or dates, which a script can prepare; the column {raw.name!r} holds {content}. "
             "Turn it into numbers, or save the table as csv."
         )
-    if content != "string":
-        return "numeric"
-    # Text became numbers where nearly all of it is written so, else days.
-    return "numeric" if pd.to_numeric(raw, errors="coerce").count() > raw.count() / 2 else "dates"

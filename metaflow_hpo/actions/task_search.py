@@ -71,9 +71,9 @@ def search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: Search
     trials += run_plan(data, pipeline.learner, plan, fidelity=settings.fidelity_epochs, known=known, on_trial=keep)
     path = store.search_results_path(task_id)
     # A search that found nothing to train leaves the table as it is, and with it the md5 of everything downstream.
-    is_new = store.has_journal(task_id) or not path.is_file()
+    is_new = not store.is_searched(data.task)
     if is_new:
-        store.write_trials(data.task, trials, known)
+        store.write_trials(data.task, trials)
     # Without the trials of other learners and fidelities, which the table keeps.
     frame = trials_to_frame(trials)
     fresh_trials = elsewhere.fresh_trials + len(fresh)

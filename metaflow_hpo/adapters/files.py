@@ -1,23 +1,26 @@
 """Files of `data/`: atomic writers, and one reader for each format.
 
-The one thing to know: a file of `data/` is replaced as a whole or not at all, so a reader never sees half of one. The
-exception is `Journal` (`adapters.journal`), which only grows.
+A file of `data/` is replaced as a whole or not at all, so a reader never sees half of one. The exception is `Journal`
+(`adapters.journal`), which only grows. Parquet and JSON carry the md5 of their content: a damaged one is refused.
 """
 
+import errno
 import json
 import math
 import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.array_files import seal, unseal
+from metaflow_hpo.errors import InvalidTableError, listed
+from metaflow_hpo.parquet_files import check_parquet, write_sealed_parquet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +29,8 @@ TEMPORARY_PATTERN = ".*.tmp"
 """Glob of the temporary files of `write_atomically`; one survives a kill -9 and belongs into `.dvcignore`."""
 
 _REMEDY = "Run the step that writes it, or get it with `dvc pull`."
+_SWAPS = 20
+"""How often a folder is moved into place where another process does the same."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -76,10 +81,23 @@ def replacing(folder: Path) -> Iterator[Path]:
         fresh = Path(temporary) / "fresh"
         fresh.mkdir()
         yield fresh
+        _swap(fresh, folder, Path(temporary))
+
+
+def _swap(fresh: Path, folder: Path, temporary: Path) -> None:
+    """Put a folder into the place of another, which may be put there by another process at the same time."""
+    for number in range(_SWAPS):
         # Moved away, not deleted: a kill on the way must not leave half of the old one.
-        if folder.exists():
-            folder.rename(Path(temporary) / "old")
-        fresh.rename(folder)
+        with suppress(FileNotFoundError):
+            folder.rename(temporary / f"old-{number}")
+        try:
+            fresh.rename(folder)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+        else:
+            return
+    raise InvalidTableError(f"Expected to replace {folder}; other processes do so as well. Try again when they ended.")
 
 
 @contextmanager
@@ -108,9 +126,15 @@ def write_figure(path: Path, figure: "Figure", dpi: int) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented, standard JSON (NaN and infinities become null), atomically."""
-    text = json.dumps(to_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(path, text)
+    """Write `value` as indented, standard JSON (NaN and infinities become null), atomically; an object with its md5."""
+    plain = to_jsonable(value)
+    sealed = seal(plain) if isinstance(plain, dict) else plain
+    try:
+        text = json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False)
+        content = text.encode()
+    except UnicodeEncodeError:  # the name of a file that is not UTF-8
+        content = json.dumps(sealed, indent=2, allow_nan=False).encode()
+    write_atomically(path, lambda temporary: temporary.write_bytes(content + b"\n"))
 
 
 def read_json(path: Path, *, remedy: str = _REMEDY) -> Any:
@@ -121,18 +145,37 @@ def read_json(path: Path, *, remedy: str = _REMEDY) -> Any:
         remedy: What a person does when it is missing or broken, a sentence.
 
     Raises:
-        InvalidTableError: If the file is missing or is not JSON.
+        InvalidTableError: If the file is missing or damaged or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
     except ValueError as error:
         raise InvalidTableError(f"Expected JSON in {path}; found: {error}. {remedy}") from error
+    return unseal(value, path, remedy) if isinstance(value, dict) else value
+
+
+def read_record(path: Path, needed: Sequence[str], *, remedy: str = _REMEDY) -> dict[str, Any]:
+    """Return the JSON object that `write_json` has written.
+
+    Args:
+        path: The file.
+        needed: Keys that it must have.
+        remedy: What a person does when it is missing or broken, a sentence.
+
+    Raises:
+        InvalidTableError: If the file is missing or damaged, or is another one.
+    """
+    value = read_json(path, remedy=remedy)
+    missing = [name for name in needed if not isinstance(value, dict) or name not in value]
+    if missing:
+        raise InvalidTableError(f"Expected {listed(missing)} in {path}; found another file. {remedy}")
+    return dict(value)
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as parquet (zstd, with page checksums), atomically; the same table gives the same bytes.
+    """Write a table as parquet (zstd, with its md5), atomically; the same table gives the same bytes.
 
     Raises:
         InvalidTableError: If the table has a named index, which would be lost, or a column of mixed types.
@@ -177,6 +220,18 @@ def read_column(path: Path, name: str, *, remedy: str = _REMEDY) -> list[Any]:
     return values
 
 
+def read_column_names(path: Path, *, remedy: str = _REMEDY) -> list[str]:
+    """Return the names of a parquet file's columns, without reading these.
+
+    Raises:
+        InvalidTableError: If the file is missing or damaged.
+    """
+    import pyarrow.parquet as pq
+
+    with reading_parquet(path, remedy):
+        return list(pq.read_schema(path).names)
+
+
 @contextmanager
 def reading_parquet(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
     """Say what is wrong with a parquet file that is read inside.
@@ -187,6 +242,7 @@ def reading_parquet(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
     import pyarrow as pa
 
     try:
+        check_parquet(path, remedy)
         yield
     except FileNotFoundError as error:
         raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
@@ -195,7 +251,9 @@ def reading_parquet(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
 
 
 def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    frame.to_parquet(path, engine="pyarrow", compression="zstd", index=False, write_page_checksum=True)
+    import pyarrow as pa
+
+    write_sealed_parquet(path, pa.Table.from_pandas(frame, preserve_index=False))
 
 
 def sync_folder(folder: Path) -> None:

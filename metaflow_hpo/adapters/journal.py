@@ -1,27 +1,32 @@
 """Append-only files of records: the trials of a running search, outcomes, deliveries.
 
-The one thing to know: what `append` has returned for is on the disk; a last line that a crash cut short is dropped on
-the next read.
+What `append` has returned for is on the disk; a last line that a crash cut short is left out by whoever reads.
 """
 
 import json
 import os
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from metaflow_hpo.adapters.files import sync_folder
 from metaflow_hpo.errors import InvalidTableError
 
+_CHECK = b', "crc32": '
+"""What stands before the check sum of a line, which is that of all before it."""
+
 
 @dataclass(frozen=True)
 class Journal:
-    """An append-only file of records, one JSON object a line, that outlives the process; one writer at a time.
+    """An append-only file of records, one JSON object a line, that outlives the process; several may write to it.
 
-    NaN and infinities are kept (as Python's `NaN`, `Infinity`), as failed trials have no performance.
+    NaN and infinities are kept (as Python's `NaN`, `Infinity`), as failed trials have no performance. Each line ends
+    with its check sum: a damaged one is refused.
 
     Attributes:
         path: The file; it need not exist.
@@ -31,10 +36,10 @@ class Journal:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one record; when this returns, the record is on the disk."""
-        line = json.dumps(record, default=_plain).encode() + b"\n"
+        line = _check(json.dumps(record, default=_plain).encode())
         is_new = not self.path.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
+        with self._open_alone() as file:
             _cut_unfinished_line(file.fileno())
             file.write(line)
             file.flush()
@@ -43,10 +48,10 @@ class Journal:
             sync_folder(self.path.parent)
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all records, oldest first; a last line that a crash cut short is dropped and cut off the file.
+        """Return all records, oldest first; a last line that is not whole is left out.
 
         Raises:
-            InvalidTableError: If a line before the last is not a JSON object.
+            InvalidTableError: If a line before the last is not a JSON object, or any is not what was written.
         """
         if not self.path.exists():
             return []
@@ -55,20 +60,57 @@ class Journal:
         records: list[dict[str, Any]] = []
         for number, line in enumerate(lines, start=1):
             record = _parse_line(line)
-            if record is not None:
+            if record is not None and _is_as_written(line):
+                record.pop("crc32", None)
                 records.append(record)
-            elif number == len(lines):
-                os.truncate(self.path, sum(map(len, lines[:-1])))
-            else:
+            elif record is not None or number < len(lines):
                 raise InvalidTableError(
-                    f"{self.path}: expected a JSON object on line {number} of {len(lines)}; found {line[:80]!r}. "
-                    "Delete that line to lose one trial, or the file to start the search again."
+                    f"{self.path}: expected a JSON object, as it was written, on line {number} of {len(lines)}; found "
+                    f"{line[:80]!r}. Delete that line to lose one record, or the file to begin again."
                 )
         return records
+
+    @contextmanager
+    def _open_alone(self) -> Iterator[BinaryIO]:
+        """Open the file for one process at a time; one that was removed meanwhile is opened anew."""
+        while True:
+            with self.path.open("ab+") as file:
+                _lock(file.fileno())
+                if _is_still(file.fileno(), self.path):
+                    yield file
+                    return
 
     def remove(self) -> None:
         """Delete the file, if there is one."""
         self.path.unlink(missing_ok=True)
+
+
+def _check(record: bytes) -> bytes:
+    start = record[:-1]
+    return start + _CHECK + b"%d}\n" % zlib.crc32(start)
+
+
+def _is_as_written(line: bytes) -> bool:
+    """Tell whether a line has the check sum that it ends with; one of an older version has none."""
+    start, found, check = line.rpartition(_CHECK)
+    return not found or check == b"%d}\n" % zlib.crc32(start)
+
+
+def _lock(descriptor: int) -> None:
+    if os.name == "posix":
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    """Tell whether an open file is the one of that name, which another process may have removed."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    opened = os.fstat(descriptor)
+    return (opened.st_dev, opened.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | None:

@@ -1,11 +1,11 @@
 """The knowledge that ships with the package: past trials, their tasks, and the recommenders fitted on them.
 
-The one thing to know: it lies in `metaflow_hpo/knowledge` as parquet, safetensors and JSON, written by `pack` and only
-read here. Learning curves are in half precision, performances and durations in single; hyperparameters and
-meta-features are exact, as configurations are named by their content.
+It lies in `metaflow_hpo/knowledge` as parquet, safetensors and JSON, written by `pack` and only read here; every file
+is compared with its md5 when it is read. Learning curves are in half precision, performances and durations in single;
+hyperparameters and meta-features are exact, as configurations are named by their content.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.files import read_json, reading_parquet
-from metaflow_hpo.adapters.versioning import file_md5
+from metaflow_hpo.adapters.files import read_record, reading_parquet
+from metaflow_hpo.adapters.versioning import find_changed
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.tables import SCORE_NAMES, TRIAL_COLUMNS, complete_catalogue, join_meta_dataset
 
@@ -47,7 +47,7 @@ class Knowledge:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """What it is and where it came from: counts, versions, settings, cost, the md5 of each file."""
-        return dict(read_json(self.folder / PROVENANCE_FILE, remedy=_REMEDY))
+        return read_record(self.folder / PROVENANCE_FILE, ["recommenders"], remedy=_REMEDY)
 
     @property
     def version(self) -> str:
@@ -60,8 +60,15 @@ class Knowledge:
         return {n: self.provenance[n] for n in ("tasks", "families", "trials", "learners", "meta_dataset_md5")}
 
     def recommender_folder(self, learner: str) -> Path | None:
-        """Return the folder of a learner's recommender, or None where the knowledge has none of it."""
-        return self.folder / learner if learner in self.provenance["recommenders"] else None
+        """Return the folder of a learner's recommender, or None where the knowledge has none of it.
+
+        Raises:
+            InvalidTableError: If a file of it is missing or is not the one that was packed.
+        """
+        if learner not in self.provenance["recommenders"]:
+            return None
+        self._check(name for name in self.provenance["files"] if name.startswith(f"{learner}/"))
+        return self.folder / learner
 
     def read_trials(self) -> pd.DataFrame:
         """Return all trials as the files of `search_results` hold them, all learners' `hp_` columns side by side."""
@@ -93,12 +100,16 @@ class Knowledge:
         Raises:
             InvalidTableError: If a file is missing or is not the one that was packed.
         """
-        expected: Mapping[str, str] = self.provenance["files"]
+        self._check(self.provenance["files"])
+
+    def _check(self, names: Iterable[str]) -> None:
+        packed: Mapping[str, str] = self.provenance["files"]
+        expected = {name: packed[name] for name in names}
         missing = [name for name in expected if not (self.folder / name).is_file()]
-        changed = [n for n, md5 in expected.items() if n not in missing and file_md5(self.folder / n) != md5]
+        changed = [name for name in find_changed(self.folder, expected) if name not in missing]
         if missing or changed:
             raise InvalidTableError(
-                f"Expected the {len(expected)} files of {self.folder} as they were packed; "
+                f"Expected {len(expected)} files of {self.folder} as they were packed; "
                 f"missing {missing[:_SHOWN]}, changed {changed[:_SHOWN]}. {_REMEDY}"
             )
 
@@ -106,6 +117,7 @@ class Knowledge:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        self._check([name] if name in self.provenance["files"] else [])
         path = self.folder / name
         with reading_parquet(path, _REMEDY):
             table = pq.read_table(path, partitioning=None, page_checksum_verification=True)

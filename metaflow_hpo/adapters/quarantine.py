@@ -1,6 +1,6 @@
 """Files of the inbox that are no tasks: moved to `data/quarantine/`, each with `<file name>.reason.txt` beside it.
 
-The one thing to know: the data file is moved last but one, by a rename, so that a kill at any moment leaves either a
+The data file is moved last but one, by a rename, so that a kill at any moment leaves either a
 file that is looked at again, or one that is gone from the inbox together with its reason.
 """
 
@@ -46,7 +46,7 @@ def quarantine(path: Path, folder: Path, reason: str) -> Path:
     if _is_plain(sidecar):
         write_atomically(sidecar_of(target), lambda temporary: _write(temporary, sidecar.read_bytes()))
     path.replace(target)
-    if os.path.lexists(sidecar) and not _is_shared(sidecar):
+    if _is_removable(sidecar) and not _is_shared(sidecar):
         sidecar.unlink()
     return target
 
@@ -71,7 +71,9 @@ def _free_name(path: Path, folder: Path) -> Path:
         target = folder / (f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}")
         # The sidecar goes by the stem: a.csv and a.parquet must not share one.
         others = [folder / f"{stem_of(target)}{other}" for other in INBOX_ENDINGS if other != ending.lower()]
-        if not any(map(os.path.lexists, [target, *others])) or _is_same(path, target):
+        beside = [folder / f"{target.name}{REASON_SUFFIX}", sidecar_of(target)]
+        is_free = not any(map(os.path.lexists, [target, *others])) or _is_same(path, target)
+        if is_free and not any(one.is_dir() for one in beside):
             return target
         number += 1
 
@@ -84,6 +86,11 @@ def _is_same(one: Path, other: Path) -> bool:
 
 def _is_plain(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
+
+
+def _is_removable(path: Path) -> bool:
+    """Tell whether something of this name is there that is no folder: a folder is not ours to delete."""
+    return os.path.lexists(path) and (path.is_symlink() or not path.is_dir())
 
 
 def _is_shared(sidecar: Path) -> bool:

@@ -1,10 +1,11 @@
 """MLflow's model registry: which surrogate is a candidate, which is the champion, and why.
 
-The one thing to know: the alias `champion` is moved as the last step of a promotion, so that whoever follows it never
+The alias `champion` is moved as the last step of a promotion, so that whoever follows it never
 sees a half-promoted version. What was decided last, and why, stands in the tags of the versions; every decision is a
 run of the experiment `metaflow_hpo/decisions` (read it with `actions.audit`).
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.clock import now
 from metaflow_hpo.adapters.logged_model import checked_example, fetch_surrogate, log_surrogate
+from metaflow_hpo.adapters.registered_files import check_fetched, discard, list_changed, tag_files, writable
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import MetaflowHPOError, NoChampionError
 
@@ -30,6 +32,8 @@ GATE, PERSON = "gate", "person"
 
 COMPARED = ("regret.k1", "regret.k5", "regret.portfolio.k1", "regret.portfolio.k5", "coverage_80", "tasks", "families")
 """Tags of an evaluated version by which versions are compared."""
+
+logger = logging.getLogger("metaflow_hpo")
 
 _MODEL_ID_TAG = "model_id"
 _WITHDRAWN_TAG = "withdrawn_by_person"
@@ -105,7 +109,7 @@ class Registry:
             source=model.artifact_location,
             run_id=run_id,
             model_id=model.model_id,
-            tags={"status": CANDIDATE, _MODEL_ID_TAG: model.model_id, **(tags or {})},
+            tags={"status": CANDIDATE, _MODEL_ID_TAG: model.model_id, **tag_files(folder), **(tags or {})},
             description=f"Trained by the run {run_id} on {len(example.columns)} meta-features.",
         )
         client.set_registered_model_alias(self.name, CANDIDATE, str(created.version))
@@ -230,14 +234,21 @@ class Registry:
 
         Raises:
             NoChampionError: If the alias is not set.
-            MetaflowHPOError: If there is no such version, or it holds files that may run code: pickles.
+            MetaflowHPOError: If there is no such version, it holds files that may run code (pickles), or files that
+                are not those that were registered.
         """
         found = self.version(version if isinstance(version, int) else self._resolve(version))
         # The model's id is part of the name: after the database was deleted, version 1 is another model.
-        target = self.cache / self.name / f"{found.version}-{found.tags.get(_MODEL_ID_TAG, found.run_id)}"
+        name = Path(self.name, f"{found.version}-{found.tags.get(_MODEL_ID_TAG, found.run_id)}")
+        target, what = self.cache / name, f"version {found.version} of {self.name}"
+        if target.is_dir() and (changed := list_changed(target, found.tags)):
+            logger.warning("The copy of %s was damaged or changed (%s); it is fetched again.", what, ", ".join(changed))
+            discard(target)
         if not target.is_dir():
-            source = self.tracking.client().get_model_version_download_uri(self.name, str(found.version))
-            fetch_surrogate(self.tracking.tracking_uri, source, target, f"version {found.version} of {self.name}")
+            target = writable(self.cache) / name
+            address = self.tracking.client().get_model_version_download_uri(self.name, str(found.version))
+            fetch_surrogate(self.tracking.tracking_uri, self.tracking.find_artifact(address), target, what)
+            check_fetched(target, found.tags, what, "Register another one with `metaflow-hpo fit`.")
         return target
 
     def load(self, version: int | str) -> "Recommender":

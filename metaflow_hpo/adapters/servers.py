@@ -1,7 +1,7 @@
 """Run the servers people look at: Dagster with its daemon and MLflow together, or the champion over HTTP.
 
-The one thing to know: each server gets a session of its own and starts processes in it; all of them are stopped when
-one dies or this process is told to stop, so that nothing is left running.
+Each server gets a session of its own and starts processes in it; all of them are stopped when one dies or this process
+is told to stop, so that nothing is left running.
 """
 
 import argparse
@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -108,14 +108,14 @@ def _prepare_team() -> "Mapping[str, URL]":
 
 
 def _dagster_server(settings: Settings, port: int, home: Path, environment: Mapping[str, str]) -> Server:
-    command = ["-m", "dagster", "dev", "-m", "metaflow_hpo.definitions", "-h", HOST, "-p", str(port)]
+    command = ["-m", "metaflow_hpo.adapters.serving.dagster_ui", "--port", str(port)]
     common = {"METAFLOW_HPO_DATA": str(settings.data), "DAGSTER_HOME": str(home), team.URL_VARIABLE: "", **_QUIET}
     return Server("Dagster", [sys.executable, *command], port, "/server_info", {**common, **environment})
 
 
 def _mlflow_server(port: int, database: str, artifacts: str) -> Server:
     """Return MLflow; its database stands in the environment, as everyone can read command lines."""
-    command = ["-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command = ["-m", "metaflow_hpo.adapters.serving.mlflow_ui", "--port", str(port)]
     environment = {
         "MLFLOW_BACKEND_STORE_URI": database,
         "MLFLOW_ARTIFACTS_DESTINATION": artifacts,
@@ -140,6 +140,30 @@ def model_server(pipeline: Pipeline, port: int) -> Server:
     pipeline.registry.require_champion()
     command = [sys.executable, "-m", "metaflow_hpo.adapters.serving", "--port", str(port)]
     return Server("champion", command, port, "/ping", {"METAFLOW_HPO_DATA": str(pipeline.settings.data), **_QUIET})
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Let one Dagster at a time work with an instance: two daemons would take every file of the inbox in twice.
+
+    Raises:
+        MetaflowHPOError: If there is one already.
+    """
+    from filelock import FileLock, Timeout
+
+    home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home / ".ui.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise MetaflowHPOError(
+            f"Expected no other Dagster to work with {home}; `make ui` runs there already. Use that one, stop it, or "
+            "set METAFLOW_HPO_DATA and DAGSTER_HOME to folders of their own."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def run(servers: Sequence[Server]) -> int:
@@ -261,9 +285,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pipeline = Pipeline(Settings.load())
         if chosen.serve:
             return run([model_server(pipeline, chosen.serve_port)])
-        if chosen.profile == "team":
-            return run(team_servers(pipeline.settings, chosen.dagster_port, chosen.mlflow_port))
-        return run(ui_servers(pipeline, chosen.dagster_port, chosen.mlflow_port))
+        with alone(pipeline.settings.dagster_home):
+            if chosen.profile == "team":
+                return run(team_servers(pipeline.settings, chosen.dagster_port, chosen.mlflow_port))
+            return run(ui_servers(pipeline, chosen.dagster_port, chosen.mlflow_port))
     except MetaflowHPOError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

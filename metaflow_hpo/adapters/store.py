@@ -1,36 +1,31 @@
-"""The files of `data/`: one writer for each path, atomic and validated.
-
-The one thing to know: a search appends every finished trial to a journal beside the table, so that a kill at any moment
-loses only the trial in flight; the table replaces the journal when the search is done.
-"""
+"""The files of `data/`: one writer for each path, atomic and validated."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.files import read_column, read_frame, write_atomically, write_frame, write_json
-from metaflow_hpo.adapters.journal import Journal
+from metaflow_hpo.adapters.files import (
+    locked,
+    read_column,
+    read_frame,
+    write_atomically,
+    write_frame,
+    write_json,
+)
+from metaflow_hpo.adapters.kept_trials import SHA256, KeptTrials, join, read_table, to_frame
 from metaflow_hpo.errors import UnknownTaskError
-from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.modalities.registry import get_modality
 from metaflow_hpo.tables import (
     complete_catalogue,
-    frame_to_trials,
     join_meta_dataset,
-    record_to_trial,
     tasks_to_frame,
-    trial_to_record,
-    trials_to_frame,
     validate_meta_features,
-    validate_trials,
 )
 from metaflow_hpo.task import TABLE, Task, TaskData
 from metaflow_hpo.trial import Trial
-
-_SHA256 = "task_sha256"
 
 TABLE_SUFFIX = ".parquet"
 """Ending of prepared tables; those of other tasks end in the name of their modality."""
@@ -102,8 +97,10 @@ class DataStore:
         """Meta-features of one task."""
         return self.data / "meta_features" / f"{task_id}.parquet"
 
-    def _journal(self, task_id: str) -> Journal:
-        return Journal(self.data / "search_results" / f".{task_id}.journal.jsonl")
+    @property
+    def _kept(self) -> KeptTrials:
+        """Trials of running searches, and of rows that a task had before."""
+        return KeptTrials(self.data / "kept_trials")
 
     def write_catalogue(self, tasks: Sequence[TaskData]) -> pd.DataFrame:
         """Write one prepared file a task, then the catalogue; prepared files that have not changed are left alone."""
@@ -150,37 +147,35 @@ class DataStore:
     def read_trials(self, task: Task) -> list[Trial]:
         """Return the trials of a task, of all learners, those of an interrupted search included.
 
-        Trials of rows that have changed since are left out.
+        Trials of rows that have changed since are left out; those of rows that are there again are not.
         """
-        trials: list[Trial] = []
-        path = self.search_results_path(task.task_id)
-        if path.is_file():
-            frame = read_frame(path, remedy="Delete it and search again.")
-            if set(frame[_SHA256]) == {task.sha256}:
-                for name, rows in frame.drop(columns=[_SHA256]).groupby("learner", sort=False):
-                    trials += frame_to_trials(rows, get_learner(str(name)).space)
-        for record in self._journal(task.task_id).read():
-            if record.pop(_SHA256) == task.sha256:
-                trials.append(record_to_trial(record))
-        return trials
+        return join([], self._kept.read_trials(task), read_table(self.search_results_path(task.task_id), task))
 
-    def has_journal(self, task_id: str) -> bool:
-        """Tell whether trials of a task wait to become part of its table."""
-        return self._journal(task_id).path.is_file()
+    def is_searched(self, task: Task) -> bool:
+        """Tell whether the table of a task holds its trials, and none waits to become part of it."""
+        path = self.search_results_path(task.task_id)
+        return not self._kept.has_journal(task) and path.is_file() and set(read_column(path, SHA256)) == {task.sha256}
 
     def append_trial(self, task: Task, trial: Trial) -> None:
         """Keep a finished trial before the search goes on."""
-        self._journal(task.task_id).append({**trial_to_record(trial), _SHA256: task.sha256})
+        self._kept.append_trial(task, trial)
 
-    def write_trials(self, task: Task, trials: Sequence[Trial], known: Sequence[Trial] = ()) -> pd.DataFrame:
-        """Write the finished table, with the trials known from other searches behind it, and drop the journal."""
-        keys = {trial.key for trial in trials}
-        # Of a trial known twice, without its refit and with it, the later one counts.
-        others = {trial.key: trial for trial in known if trial.key not in keys}
-        frame = validate_trials(trials_to_frame([*trials, *others.values()])).assign(**{_SHA256: task.sha256})
-        write_frame(self.search_results_path(task.task_id), frame)
-        self._journal(task.task_id).remove()
+    def write_trials(self, task: Task, trials: Sequence[Trial]) -> pd.DataFrame:
+        """Write the finished table: `trials`, then those of other searches; one of other rows is kept aside."""
+        path = self.search_results_path(task.task_id)
+        with locked(self._kept.folder):
+            self._keep_aside(path, task)
+            frame = to_frame(task, join(trials, self.read_trials(task)))
+            write_frame(path, frame)
+            self._kept.drop(task)
         return frame
+
+    def _keep_aside(self, path: Path, task: Task) -> None:
+        """Move a table of rows that the task had before out of the way."""
+        if path.is_file():
+            digests = set(read_column(path, SHA256, remedy="Delete it and search again."))
+            if digests != {task.sha256}:
+                self._kept.keep(path, replace(task, sha256=str(digests.pop())))
 
     def write_meta_features(self, task: Task, values: dict[str, float], duration_s: float) -> pd.DataFrame:
         """Write the meta-features of a task, one line."""
@@ -188,7 +183,7 @@ class DataStore:
             "task_id": task.task_id,
             "family": task.family,
             "duration_s": duration_s,
-            _SHA256: task.sha256,
+            SHA256: task.sha256,
             **values,
         }
         frame = validate_meta_features(pd.DataFrame([line]))
@@ -201,7 +196,7 @@ class DataStore:
         if not path.is_file():
             return False
         frame = read_frame(path, remedy="Delete it and describe the task again.")
-        return set(names) <= set(frame.columns) and list(frame[_SHA256]) == [task.sha256]
+        return set(names) <= set(frame.columns) and list(frame[SHA256]) == [task.sha256]
 
     def is_collected(self, task_id: str) -> bool:
         """Tell whether a task was searched and described, on whatever rows."""
@@ -219,7 +214,7 @@ class DataStore:
 
     def _is_ready(self, task_id: str, sha256: str) -> bool:
         paths = (self.search_results_path(task_id), self.meta_features_path(task_id))
-        return all(path.is_file() and set(read_column(path, _SHA256)) == {sha256} for path in paths)
+        return all(path.is_file() and set(read_column(path, SHA256)) == {sha256} for path in paths)
 
     def write_meta_dataset(self, task_ids: Sequence[str]) -> pd.DataFrame:
         """Join trials and meta-features of tasks and write the meta-data set.
@@ -228,7 +223,7 @@ class DataStore:
         """
         trials = [read_frame(self.search_results_path(t), remedy=f"Search the task {t!r} first.") for t in task_ids]
         described = [read_frame(self.meta_features_path(t), remedy=f"Describe the task {t!r} first.") for t in task_ids]
-        meta = pd.concat(described, ignore_index=True).drop(columns=["duration_s", _SHA256])
+        meta = pd.concat(described, ignore_index=True).drop(columns=["duration_s", SHA256])
         frame = join_meta_dataset(pd.concat(trials, ignore_index=True), meta)
         if self.catalogue_path.is_file():
             families = self.read_catalogue().set_index("task_id")["family"]

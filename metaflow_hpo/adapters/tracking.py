@@ -1,17 +1,20 @@
 """MLflow tracking: one parent run for each execution of a step, children nested in it, found again by their tags.
 
-The one thing to know: no MLflow global state is used (no active run, no tracking URI set), so nothing leaks from one
+No MLflow global state is used (no active run, no tracking URI set), so nothing leaks from one
 run to the next; a step that is tried again resumes its run instead of adding a second one.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
+from metaflow_hpo.adapters.mlflow_database import PREFIX, moved_roots, prepare_database, relocate
 from metaflow_hpo.adapters.run import Run
 from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.errors import MetaflowHPOError
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
     from mlflow.entities import Run as MlflowRun
 
-_SQLITE = "sqlite:///"
+_SQLITE = re.compile(r"sqlite(\+pysqlite)?:///")
 _PARENT_TAG = "mlflow.parentRunId"
 _FAILURE_TAG = "failure"
 EXPERIMENTS = {
@@ -63,7 +66,7 @@ class Tracking:
     @classmethod
     def local(cls, data: Path) -> "Tracking":
         """Return tracking in SQLite, in the folder `data/mlflow`."""
-        return cls(f"{_SQLITE}{data.resolve() / 'mlflow' / 'mlflow.db'}")
+        return cls(_sqlite_address(data.resolve() / "mlflow" / "mlflow.db"))
 
     @property
     def address(self) -> str:
@@ -73,7 +76,8 @@ class Tracking:
     @property
     def database(self) -> Path | None:
         """The SQLite file; None where the tracking URI is no SQLite file."""
-        return Path(self.tracking_uri.removeprefix(_SQLITE)) if self.tracking_uri.startswith(_SQLITE) else None
+        found = _SQLITE.match(self.tracking_uri)
+        return Path(unquote(self.tracking_uri[found.end() :])) if found else None
 
     @property
     def artifact_root(self) -> Path | None:
@@ -121,6 +125,12 @@ class Tracking:
         with _open_run(client, experiment_id, name, {**key_tags, _PARENT_TAG: parent_id}, keys) as run:
             yield run
 
+    def find_artifact(self, address: str) -> str:
+        """Return where an artifact lies now: the database of a copied folder that is read-only names the original."""
+        if self.database is None or self.artifact_root is None:
+            return address
+        return relocate(address, moved_roots(self.database, self.artifact_root))
+
     def resume(self, run_id: str) -> Run:
         """Return a handle on a run that exists, without touching its status."""
         return Run(run_id, self.client())
@@ -136,7 +146,7 @@ class Tracking:
                 raise
 
     def _experiment_id(self, step: str) -> str:
-        name = f"metaflow_hpo/{step}"
+        name = f"{PREFIX}{step}"
         client = self.client()
         experiment = client.get_experiment_by_name(name) or self._create_experiment(client, name, step)
         if experiment.lifecycle_stage == "deleted":
@@ -185,29 +195,40 @@ def _client(tracking_uri: str) -> "MlflowClient":
 
 @lru_cache(maxsize=32)
 def _prepare(tracking_uri: str) -> None:
-    from filelock import FileLock
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    tracking = Tracking(tracking_uri)
     try:
-        if not tracking_uri.startswith(_SQLITE):
-            _touch_stores(tracking_uri)
-            return
-        database = Path(tracking_uri.removeprefix(_SQLITE))
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{database}.lock"):
-            _touch_stores(tracking_uri)
+        if tracking.database is not None and tracking.artifact_root is not None:
+            prepare_database(tracking.database, tracking.artifact_root, _make_stores)
+        _touch_stores(tracking_uri)
+        return
     except (MlflowException, SQLAlchemyError) as error:
         reason = hide_passwords(str(error).strip().splitlines()[0])
-        raise MetaflowHPOError(
-            f"Expected an MLflow tracking server or database at {hide_passwords(tracking_uri)}; found: {reason} "
-            "Start the server, or see `mlflow db upgrade` for a database of an older MLflow."
-        ) from error
+    # Outside of `except`, as a traceback of the cause would show the address.
+    raise MetaflowHPOError(
+        f"Expected an MLflow tracking server or database at {hide_passwords(tracking_uri)}; found: {reason} "
+        "Start the server, or see `mlflow db upgrade` for a database of an older MLflow."
+    )
+
+
+def _sqlite_address(database: Path) -> str:
+    """Return the address of an SQLite file, whose name may hold what means something in an address."""
+    quoted = str(database).replace("%", "%25").replace("?", "%3F")
+    # With the driver named, as MLflow would make an empty folder of the quoted name beside the real one otherwise.
+    return f"{'sqlite' if quoted == str(database) else 'sqlite+pysqlite'}:///{quoted}"
+
+
+def _make_stores(database: Path) -> None:
+    _touch_stores(_sqlite_address(database))
 
 
 def _touch_stores(tracking_uri: str) -> None:
     """Make MLflow create the tables of its tracking and registry stores, which it does on first use."""
-    client = _client(tracking_uri)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
     client.search_experiments(max_results=1)
     client.search_registered_models(max_results=1)
 

@@ -3,6 +3,7 @@
 The one thing to know: MLflow runs this file as a script on every load; a wrong request must leave it with status 400.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.mlp.trained import TrainedNetwork
 from metaflow_hpo.modalities.table.conform import conform_rows
+
+_log = logging.getLogger(__name__)
 
 
 class TrainedModel(PythonModel):
@@ -41,16 +44,17 @@ class TrainedModel(PythonModel):
         Raises:
             MlflowException: With `INVALID_PARAMETER_VALUE` (status 400) if a column is missing, or these are no rows.
         """
-        encoder = self._network.preprocessor
         try:
             rows = pd.DataFrame(model_input)
         except (ValueError, TypeError) as error:
             raise MlflowException.invalid_parameter_value(f"Expected rows of a table; found: {error}.") from error
         try:
-            features = conform_rows(rows, encoder.column_names, encoder.numeric_names, self._network.styles)
+            conformed = conform_rows(rows, self._network.columns)
         except MetaflowHPOError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
-        return self._network.predict(features)
+        for note in conformed.notes:
+            _log.warning(note)
+        return self._network.predict(conformed.features)
 
 
 set_model(TrainedModel())

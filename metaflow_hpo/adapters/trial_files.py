@@ -1,16 +1,15 @@
-"""Files around a benchmark: the trial table and its search space in, tables and plots out.
+"""Files around a benchmark: the trial table and its search space in, tables and plots out."""
 
-The one thing to know: what is wrong with a person's trial table is an `InvalidTableError` with a remedy, whichever
-reader found it.
-"""
-
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
-from metaflow_hpo.adapters.files import read_json, write_csv, write_figure, write_json, write_text
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.adapters.files import write_csv, write_figure, write_json, write_text
+from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table
+from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
 from metaflow_hpo.evaluate.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
@@ -22,28 +21,60 @@ from metaflow_hpo.space import SearchSpace
 _DPI = 150
 
 
-def read_trial_table(path: Path, *, space: Path | None = None, lower_is_better: bool = False) -> History:
-    """Read a table of trials.
+def read_trial_table(
+    path: Path, *, space: Path | None = None, lower_is_better: bool | None = None, task_column: str | None = None
+) -> History:
+    """Read a table of trials, also as other tools export it.
 
     Args:
         path: csv or parquet.
-        space: JSON file with the search space as `SearchSpace.to_json` writes it; inferred unless given.
-        lower_is_better: The performance is a loss.
+        space: File with the search space, see `read_space`; inferred unless given.
+        lower_is_better: The performance is a loss; as the file says, or else not, unless given. Of another tool's
+            table it must be said.
+        task_column: Column that names the task, in another tool's table.
 
     Raises:
         InvalidTableError: If the file is missing, damaged or not a table of trials.
         SearchSpaceMismatchError: If the search space is broken, or a configuration lies outside it.
     """
     known = None if space is None else read_space(space)
-    return History.read(path, space=known, lower_is_better=lower_is_better or None)
+    imported = read_history_table(path, task_column=task_column, lower_is_better=lower_is_better)
+    if imported is None:
+        history = History.read(path, space=known, lower_is_better=lower_is_better)
+    else:
+        history = imported.to_history(known)
+    families = sorted(set(history.families))
+    if len(families) < 2:
+        raise InvalidTableError(
+            f"Expected tasks of at least two families whose trials differ in {path.name}; found {families} "
+            f"({' '.join(history.notes) or 'nothing was left out'}) Add tasks, or correct task_id and family. "
+            f"To go on with the trials of one task: metaflow-hpo recommend --recommender FOLDER --trials {path}"
+        )
+    return history
 
 
 def read_space(path: Path) -> SearchSpace:
-    """Read a search space from a JSON list of hyperparameters."""
-    items = read_json(path, remedy="Give a JSON list of hyperparameters with name, type, default and range.")
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise InvalidTableError(f"Expected a JSON list of hyperparameters in {path}; found {type(items).__name__}.")
-    return SearchSpace.from_json(items)
+    """Read a search space from a file: YAML or JSON by name, or a JSON list of hyperparameters; see `SearchSpace.read`.
+
+    Raises:
+        SearchSpaceMismatchError: If there is no such file, or it holds no search space.
+    """
+    try:
+        return SearchSpace.read(_parse(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SearchSpaceMismatchError(f"Expected a search space in {path}; found: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise SearchSpaceMismatchError(f"Expected YAML or JSON in {path}; found: {error}") from error
+    except SearchSpaceMismatchError as error:
+        raise SearchSpaceMismatchError(f"{path}: {error}") from error
+
+
+def _parse(text: str) -> Any:
+    """Return the values in JSON or YAML; JSON may be indented with tabs, which YAML refuses."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
 
 
 def describe_benchmark(table: History, result: BenchmarkResult, protocol: dict[str, Any]) -> dict[str, Any]:

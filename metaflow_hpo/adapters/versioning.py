@@ -1,6 +1,6 @@
 """DVC: the md5 of what lies in `data/`, and recording it after a step has written.
 
-The one thing to know: the md5 of a file is its DVC cache key, and that of a folder (`<md5>.dir`) is the md5 of a
+The md5 of a file is its DVC cache key, and that of a folder (`<md5>.dir`) is the md5 of a
 listing of its files; both are computed here without DVC, which takes a second to start.
 """
 
@@ -39,6 +39,20 @@ def file_md5(path: Path) -> str:
         )
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def list_md5s(folder: Path) -> dict[str, str]:
+    """Return the md5 of every file below a folder, by its path in the folder."""
+    return {path.relative_to(folder).as_posix(): file_md5(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def find_changed(folder: Path, expected: Mapping[str, str]) -> list[str]:
+    """Return which of the expected files of a folder are missing or others."""
+    return [name for name, md5 in expected.items() if not _has_md5(folder / name, md5)]
+
+
+def _has_md5(path: Path, md5: str) -> bool:
+    return path.is_file() and file_md5(path) == md5
 
 
 def data_md5(path: Path) -> str:

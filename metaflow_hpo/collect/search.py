@@ -7,6 +7,7 @@ Strategies hear of cross-validated performance only, so whoever searches for the
 """
 
 import math
+import re
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
@@ -16,13 +17,15 @@ from typing import Literal
 from metaflow_hpo.collect.strategies.registry import make_strategy
 from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext
 from metaflow_hpo.collect.trials import refit_trial, train_trials
-from metaflow_hpo.errors import SearchSpaceMismatchError
-from metaflow_hpo.learners.learner import Judge, Learner, Refitting, ending
+from metaflow_hpo.errors import MetaflowHPOError, SearchSpaceMismatchError
+from metaflow_hpo.learners.learner import ERROR, Judge, Learner, Refitting, ending
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 _TIMED_BATCH = 16
+_ALIKE = 3
+_SAME_LENGTH = 60
 
 Refit = Literal["all", "best"]
 """Which trials are trained on all training rows as well, and scored on the test rows."""
@@ -75,6 +78,7 @@ def search(
     Raises:
         SearchSpaceMismatchError: If `trials` is below 1, the time limit not above 0, there is no such strategy, the
             fidelity is out of range, or the learner has too few epochs for `halving`.
+        MetaflowHPOError: If the first trainings of a person's own code fail alike; they are not kept.
     """
     effort = _check_search(learner, trials, seconds, fidelity)
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -93,6 +97,7 @@ def search(
         if not configurations or len(batch) < len(configurations):
             break
         proposer.tell(batch)
+    source.report_waiting()
     return source.refit_best(finished) if refit == "best" else finished
 
 
@@ -129,6 +134,8 @@ class _TrialSource:
     stopping: Stopping | None
     known: dict[tuple[int, str], Trial] = field(default_factory=dict)
     given: int = 0
+    works: bool = False
+    waiting: list[Trial] = field(default_factory=list)
 
     @property
     def is_over(self) -> bool:
@@ -145,6 +152,7 @@ class _TrialSource:
             is_whole = trial.status != "stopped" or self.stopping is not None
             if is_whole and (trial.task_id, trial.learner, trial.seed) == mine:
                 name = trial.fidelity, trial.configuration_id
+                self.works = self.works or not trial.reason.startswith(ERROR)
                 if name not in self.known or trial.strategy == self.strategy:
                     self.known[name] = trial
 
@@ -188,8 +196,24 @@ class _TrialSource:
 
     def _add(self, trial: Trial) -> Trial:
         trial = replace(trial, strategy=self.strategy)
-        self.on_trial(trial)
+        self.waiting.append(trial)
+        self.works = self.works or not trial.reason.startswith(ERROR)
+        if self.works or len({_generalise(waiting.reason) for waiting in self.waiting}) > 1:
+            self.report_waiting()
+        elif len(self.waiting) == _ALIKE:
+            raise MetaflowHPOError(
+                f"Expected trainings that work; the first {_ALIKE} of {self.learner.name!r} on "
+                f"{self.data.task.task_id} all failed alike, the last: {trial.reason.removeprefix(ERROR)}. Correct the "
+                "code and search again; these trials are not kept."
+            )
         return trial
+
+    def report_waiting(self) -> None:
+        """Report the trials that were held back: the first ones, which may all fail for a mistake in the code."""
+        self.works = self.works or bool(self.waiting)
+        for trial in self.waiting:
+            self.on_trial(trial)
+        self.waiting.clear()
 
     def _train(
         self, configurations: Sequence[Configuration], effort: int, judge: Judge | None
@@ -209,6 +233,11 @@ class _TrialSource:
                 yield index, trial
                 if self.is_over:
                     return
+
+
+def _generalise(reason: str) -> str:
+    """Return a reason without its numbers, which may be those of the configuration."""
+    return re.sub(r"[-+.\de]*\d", "0", reason)[:_SAME_LENGTH]
 
 
 def _ignore(_: Trial) -> None:

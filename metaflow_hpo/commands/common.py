@@ -17,8 +17,18 @@ if TYPE_CHECKING:
 TABLE_HELP = "Your table: csv, JSON lines, Excel or parquet; .gz, .bz2, .xz and .zip are unpacked."
 Data = Annotated[Path, typer.Argument(help=TABLE_HELP, metavar="DATA")]
 Target = Annotated[str | None, typer.Option("--target", help="Column to predict.")]
+Modality = Annotated[
+    str | None,
+    typer.Option(
+        "--modality",
+        help="What the inputs are: table, opaque, a plug-in's name or module:attribute; told by the file unless given.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Learner = Annotated[Literal["mlp", "svm"] | None, typer.Option("--learner", help="The setting's unless given.")]
+Learner = Annotated[
+    str | None,
+    typer.Option("--learner", help="mlp, svm, a plug-in's name or module:attribute; the setting's unless given."),
+]
 Kind = Annotated[
     Literal["binary", "multiclass", "classification", "regression"] | None,
     typer.Option("--kind", help="What the target is; told from its values unless given."),
@@ -36,6 +46,17 @@ def check_output(path: Path | None) -> Path | None:
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise typer.BadParameter(f"{path} cannot be written: {folder} is no folder that may be written to.")
     return path
+
+
+def check_trials_output(path: Path | None) -> Path | None:
+    """Refuse a file of trials whose name does not say what it is, or that cannot be written.
+
+    Raises:
+        BadParameter: If it ends in neither .csv nor .parquet, or cannot be written.
+    """
+    if path is not None and path.suffix.lower() not in {".csv", ".parquet"}:
+        raise typer.BadParameter(f"expected a name that ends in .csv or .parquet; got {path}.")
+    return check_output(path)
 
 
 Script = Annotated[

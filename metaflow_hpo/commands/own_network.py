@@ -13,6 +13,7 @@ from metaflow_hpo.commands.common import (
     Json,
     Kind,
     Learner,
+    Modality,
     Script,
     Target,
     check_output,
@@ -36,6 +37,7 @@ def train(
     data: Data,
     target: Target = None,
     kind: Kind = None,
+    modality: Modality = None,
     configuration: Annotated[
         Path | None, typer.Option(help="JSON file; the first recommendation unless given.")
     ] = None,
@@ -53,7 +55,7 @@ def train(
     check_script(script, force)
     with opened(learner) as pipeline:
         if configuration is None:
-            described = advise.describe_file(data, target, kind, pipeline.progress)
+            described = advise.describe_file(data, target, kind, pipeline.progress, modality=modality)
             rows = described.data
             answer = advise.recommend(pipeline, described, 1)
             printing.warn_if_novel(answer["novelty"])
@@ -61,7 +63,7 @@ def train(
             chosen = answer["recommendations"][0]["configuration"]
         else:
             chosen = advise.read_configuration(configuration, pipeline.settings.learner)
-            rows = read_source(data, target, kind=kind)
+            rows = read_source(data, target, kind=kind, modality=modality)
         printing.show_notes(rows.task.notes)
         trial, model = own_trials.train_and_keep(pipeline, rows, chosen, seed=seed)
         recommendation = _record_training(pipeline, rows, trial)
@@ -102,7 +104,8 @@ def predict(
     from metaflow_hpo.adapters.files import write_csv
 
     with opened() as pipeline:
-        predicted = predict_file(pipeline, data, model)
+        predicted, notes = predict_file(pipeline, data, model)
+    printing.show_notes(notes)
     if output is not None:
         write_csv(output, predicted)
         typer.echo(f"wrote {len(predicted)} predictions to {output}", err=True)

@@ -14,11 +14,12 @@ from metaflow_hpo.commands.common import (
     Json,
     Kind,
     Learner,
+    Modality,
     Script,
     Target,
-    check_output,
     check_script,
     check_seconds,
+    check_trials_output,
     describe_trial,
     opened,
     write_script,
@@ -36,6 +37,7 @@ def recommend(
     data: Annotated[Path | None, typer.Argument(help=TABLE_HELP, metavar="DATA")] = None,
     target: Target = None,
     kind: Kind = None,
+    modality: Modality = None,
     k: Annotated[int, typer.Option("--k", min=1, max=50, help="How many configurations.")] = 5,
     trials: Annotated[Path | None, typer.Option(help="Your own trials so far: performance and hp_* columns.")] = None,
     per_time: Annotated[
@@ -66,7 +68,7 @@ def recommend(
         raise typer.BadParameter("give either DATA, or --recommender FOLDER.")
     with opened(learner, quiet=as_json) as pipeline:
         observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
-        described = advise.describe_file(data, target, kind, pipeline.progress)
+        described = advise.describe_file(data, target, kind, pipeline.progress, modality=modality)
         pipeline.progress("asking what past tasks teach", 0, 0)
         answer = advise.recommend(pipeline, described, k, observed, per_time=per_time)
         remember(pipeline, answer)
@@ -100,6 +102,7 @@ def search(
     data: Data,
     target: Target = None,
     kind: Kind = None,
+    modality: Modality = None,
     trials: Annotated[int, typer.Option(min=1, help="How many trainings; with halving over all rungs.")] = 20,
     strategy: Annotated[
         Literal["recommended", "sobol", "random", "grid", "tpe", "hyperopt", "halving"],
@@ -126,7 +129,8 @@ def search(
         ),
     ] = True,
     output: Annotated[
-        Path | None, typer.Option(help="Write the trials here, as parquet.", dir_okay=False, callback=check_output)
+        Path | None,
+        typer.Option(help="Write the trials here, .csv or .parquet.", dir_okay=False, callback=check_trials_output),
     ] = None,
     learner: Learner = None,
     as_json: Json = False,
@@ -140,7 +144,7 @@ def search(
         raise typer.BadParameter(f"--per-time and --per-trial are for --strategy recommended; got {strategy!r}.")
     counts_time = seconds is not None if per_time is None else per_time
     with opened(learner) as pipeline:
-        rows = read_source(data, target, kind=kind)
+        rows = read_source(data, target, kind=kind, modality=modality)
         printing.show_notes(rows.task.notes)
         try:
             found = own_trials.search(
@@ -183,12 +187,12 @@ def _show_best(title: str, metric: str, best: "Trial", found: "list[Trial]") -> 
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo describe my.csv --target y > request.json")
-def describe(data: Data, target: Target = None, kind: Kind = None) -> None:
-    """Print your table's meta-features as a request for the served model."""
+def describe(data: Data, target: Target = None, kind: Kind = None, modality: Modality = None) -> None:
+    """Print your data's meta-features as a request for the served model."""
     from metaflow_hpo.actions.advise import describe_file
 
     with opened() as pipeline:
-        described = describe_file(data, target, kind, pipeline.progress)
+        described = describe_file(data, target, kind, pipeline.progress, modality=modality)
     printing.show_notes(described.data.task.notes)
     printing.print_json({"dataframe_records": [described.meta_features], "params": {"k": 5}})
 

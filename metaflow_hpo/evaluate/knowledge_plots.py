@@ -135,7 +135,7 @@ def _ticks(hyperparameter: Hyperparameter) -> tuple[list[float], list[str]]:
     if isinstance(hyperparameter, Float | Integer):
         values = [hyperparameter.from_unit(u) for u in (0.0, 0.5, 1.0)]
         return [hyperparameter.to_unit(value) for value in values], [_short(value) for value in values]
-    return [hyperparameter.to_unit(choice) for choice in hyperparameter.choices], list(hyperparameter.choices)
+    return [hyperparameter.to_unit(choice) for choice in hyperparameter.choices], list(map(str, hyperparameter.choices))
 
 
 def _short(value: float) -> str:

@@ -15,6 +15,9 @@ _T = TypeVar("_T")
 
 Isolation = Literal["thread", "process"]
 
+ERROR = "error: "
+"""What the reason of a failure begins with that was raised by a person's own code, and may be a mistake in it."""
+
 
 @dataclass(frozen=True)
 class Fidelity:

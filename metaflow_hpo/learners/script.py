@@ -25,11 +25,12 @@ class ScriptTable:
     Attributes:
         path: The file.
         read: Python expression of `path` that reads it with pandas.
-        missing: What stands for a missing value in `read`, as `MISSING`; empty where it is not used.
+        missing: What stands for a missing value, `MISSING` in `read`.
         target: Column to predict.
         classes: Names of the classes; empty for a regression.
         numeric: Columns of numbers.
-        dates: Columns of dates, used as days since 1970.
+        dates: Columns of dates, used as days since 1970, with the order of day, month and year (`iso` where programs
+            wrote them), see `DateStyle`.
         categorical: Columns of categories.
         styles: How the numbers of a column, or of the target, were written, where that was for people.
     """
@@ -40,7 +41,7 @@ class ScriptTable:
     target: str
     classes: Sequence[str]
     numeric: Sequence[str]
-    dates: Sequence[str]
+    dates: Mapping[str, str]
     categorical: Sequence[str]
     styles: Mapping[str, NumberStyle]
 

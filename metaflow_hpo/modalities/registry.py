@@ -10,13 +10,18 @@ from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.modality import ArrayModality, Modality
 from metaflow_hpo.plugins import Registry
-from metaflow_hpo.task import TABLE, TaskData
+from metaflow_hpo.task import OPAQUE, TABLE, TaskData
 
 MODALITIES = Registry(
     kind="modality",
     group="metaflow_hpo.modalities",
-    built_in={TABLE: "metaflow_hpo.modalities.table.modality:TABLE_MODALITY"},
+    built_in={
+        TABLE: "metaflow_hpo.modalities.table.modality:TABLE_MODALITY",
+        OPAQUE: "metaflow_hpo.modalities.opaque:OPAQUE_MODALITY",
+    },
 )
+
+_DESCRIPTIONS = (".yaml", ".yml")
 
 META_FEATURES = Registry(kind="group of meta-features", group="metaflow_hpo.meta_features", built_in={})
 """Groups that come with no modality; those of a modality are its `meta_features`."""
@@ -62,8 +67,8 @@ def find_modality(source: Path, name: str | None = None) -> Modality:
         name: The modality, where it was said.
 
     Raises:
-        InvalidTaskError: If it could be of several. One that nobody recognises is left to the table's reader, which
-            says what it expects.
+        InvalidTaskError: If it could be of several. What nobody recognises is left to a reader that says what it
+            expects: a YAML file to that of descriptions, all else to that of tables.
     """
     if name is not None:
         return get_modality(name)
@@ -73,7 +78,7 @@ def find_modality(source: Path, name: str | None = None) -> Modality:
             f"{source.name} could be of the modalities {', '.join(found)}. Say which with --modality, or write "
             f"`modality: {found[0]}` into its sidecar."
         )
-    return get_modality(found[0] if found else TABLE)
+    return get_modality(found[0] if found else OPAQUE if source.suffix.lower() in _DESCRIPTIONS else TABLE)
 
 
 def read_source(source: Path, target: str | None = None, **given: Any) -> TaskData:

@@ -16,7 +16,6 @@ from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.registry import ChampionVersion
-from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, NoChampionError, SearchSpaceMismatchError
 from metaflow_hpo.learners.registry import get_learner
@@ -24,7 +23,6 @@ from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.settings import Settings
-from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
 
 SPACE = get_learner("svm").space
 
@@ -139,7 +137,7 @@ def test_a_killed_closed_loop_goes_on_with_the_same_decisions(tmp_path, tracking
     dying = Pipeline(killed.settings, die)
     with pytest.raises(Killed):
         own_trials.search(dying, data, strategy="recommended", trials=6)
-    assert len(DataStore(killed.settings.data / "own").read_trials(data.task)) == 4
+    assert len(own_trials.kept_searches(killed).read_trials(data.task)) == 4
     trained: list[int] = []
     resumed = Pipeline(killed.settings, lambda what, done, total: trained.append(done))
     resumed.__dict__["tracking"] = tracking
@@ -166,7 +164,7 @@ def test_a_loop_stops_what_will_not_win(tmp_path, tracking: Tracking) -> None:
     assert [trial for trial in found if np.isfinite(trial.test_performance)] == [best]
     assert set(read_outcomes(made)["realised"]) <= {t.performance for t in found if t.status == "ok"}
     # What is stopped would not have won.
-    store = DataStore(made.settings.data / "own")
+    store = own_trials.kept_searches(made)
     whole = own_trials.search(made, rows, strategy="recommended", trials=10, stop=False)
     assert {trial.status for trial in whole} <= {"ok", "failed"}
     ends = {trial.configuration_id: trial.performance for trial in whole}
@@ -266,7 +264,8 @@ def _searches(pipeline: Pipeline) -> list:
 def test_a_search_keeps_the_trials_of_another_strategy(pipeline, data) -> None:
     own_trials.search(pipeline, data, strategy="random", trials=2)
     own_trials.search(pipeline, data, strategy="sobol", trials=2)
-    table = pd.read_parquet(pipeline.store.data / "own" / "search_results" / "mine.parquet")
+    (path,) = (pipeline.store.data / "own" / "search_results").glob("mine-*.parquet")
+    table = pd.read_parquet(path)
     assert sorted(table["strategy"]) == ["random", "random", "sobol", "sobol"]
 
 
@@ -313,60 +312,6 @@ def test_what_is_no_configuration_is_refused(tmp_path, text, error, message) -> 
 def test_a_missing_configuration_file_is_named(tmp_path) -> None:
     with pytest.raises(InvalidTableError, match="no such file"):
         advise.read_configuration(tmp_path / "none.json", "svm")
-
-
-def write_observed(path: Path, performance: list) -> Path:
-    rows = [{f"hp_{n}": SPACE.default.get(n) for n in SPACE.names} | {"performance": p} for p in performance]
-    pd.DataFrame(rows).to_csv(path, index=False)
-    return path
-
-
-def test_observed_trials_without_a_performance_are_left_out(tmp_path) -> None:
-    path = write_observed(tmp_path / "t.csv", [0.5, None, 0.7])
-    observed = advise.read_observed(path, "svm")
-    assert [o.performance for o in observed] == [0.5, 0.7]
-    assert [o.performance for o in advise.read_observed(path, "svm", finished_only=True)] == [0.5, 0.7]
-    assert observed[0].configuration == SPACE.default
-
-
-def test_failed_and_stopped_trials_of_a_search_are_gone_on_from_but_are_no_outcome(tmp_path) -> None:
-    performance = [0.5, None, 0.7, None, None]
-    frame = pd.read_csv(write_observed(tmp_path / "t.csv", performance))
-    curves = pd.Series([np.full(3, 0.5), [], np.full(3, 0.7), np.array([0.1, 0.6]), []], dtype=object)
-    frame = frame.assign(status=["ok", "failed", "ok", "stopped", "planned"], learning_curve=curves)
-    frame.to_parquet(tmp_path / "t.parquet")
-    read = advise.read_observed(tmp_path / "t.parquet", "svm")
-    assert [o.performance for o in read] == [0.5, 0.5, 0.7, 0.6]
-    finished = advise.read_observed(tmp_path / "t.parquet", "svm", finished_only=True)
-    assert [o.performance for o in finished] == [0.5, 0.7]
-
-
-def test_observed_trials_need_no_column_that_none_of_them_uses(tmp_path) -> None:
-    space = SearchSpace(
-        (
-            Categorical("optimizer", ("adam", "sgd"), "adam"),
-            Float("momentum", 0.0, 1.0, 0.5, condition=Condition("optimizer", ("sgd",))),
-            Integer("layers", 1, 4, 2),
-        )
-    )
-    path = tmp_path / "t.csv"
-    path.write_text("hp_optimizer,hp_layers,performance\nadam,2,0.5\n")
-    assert advise.read_observed_in(path, space)[0].configuration == {"optimizer": "adam", "layers": 2}
-    path.write_text("hp_optimizer,hp_layers,performance\nsgd,2,0.5\n")
-    with pytest.raises(SearchSpaceMismatchError, match="misses 'momentum'"):
-        advise.read_observed_in(path, space)
-    path.write_text("hp_optimizer,hp_layers,performance\nadam,2.7,0.5\n")
-    with pytest.raises(SearchSpaceMismatchError, match=r"layers must be .*got 2\.7"):
-        advise.read_observed_in(path, space)
-
-
-def test_observed_trials_that_cannot_be_used_are_refused(tmp_path) -> None:
-    with pytest.raises(InvalidTableError, match=r"No line of t.csv has a number"):
-        advise.read_observed(write_observed(tmp_path / "t.csv", [None, None]), "svm")
-    path = tmp_path / "u.csv"
-    path.write_text("performance,hp_other\n1,2\n")
-    with pytest.raises(InvalidTableError, match=r"u.csv misses"):
-        advise.read_observed(path, "svm")
 
 
 def test_a_search_per_time_tries_cheaper_configurations_and_is_remembered_apart(tmp_path, data) -> None:

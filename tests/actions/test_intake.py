@@ -364,3 +364,79 @@ def test_a_packed_and_a_plain_file_of_one_name_are_one_task(store: DataStore, tm
     take_in(store, [])
     assert not bad.exists()
     assert (store.inbox / "my.yaml").exists()  # it is the sidecar of my.csv as well
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "kept.txt").write_text("kept")
+
+
+STRANGE = {
+    "an empty folder": Path.mkdir,
+    "a folder with content": make_folder,
+    "a link to a folder": lambda path: path.symlink_to(path.parent.parent, target_is_directory=True),
+    "a link to nothing": lambda path: path.symlink_to("nothing"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a pipe": os.mkfifo,
+    "an empty file in place of YAML": lambda path: path.write_text("a: ["),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe\x00"),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_strange_sidecar_costs_its_own_table_alone(store: DataStore, kind: str) -> None:
+    land(store, "a.csv")
+    STRANGE[kind](store.inbox / "a.yaml")
+    os.utime(store.inbox / "a.yaml", (1, 1), follow_symlinks=False)
+    land(store, "z.csv", seed=1)
+    found = take_in(store, [])
+    assert ids(found) == ["z"]
+    assert (store.quarantine / "a.csv").is_file()
+    assert (store.quarantine / "a.csv.reason.txt").is_file()
+    assert take_in(store, []).fresh == ()
+    if kind == "a folder with content":
+        assert (store.inbox / "a.yaml" / "kept.txt").read_text() == "kept"
+
+
+@pytest.mark.parametrize("taken", ["a.csv", "a.csv.reason.txt", "a.yaml"])
+def test_folders_in_the_quarantine_are_not_written_over(store: DataStore, taken: str) -> None:
+    (store.quarantine / taken).mkdir(parents=True)
+    land(store, "a.csv", "no,table\n")
+    land(store, "z.csv", seed=1)
+    assert ids(take_in(store, [])) == ["z"]
+    assert (store.quarantine / "a-2.csv").is_file()
+    assert (store.quarantine / taken).is_dir()
+
+
+def test_a_description_in_yaml_is_a_task_and_a_sidecar_waits_for_its_file(store: DataStore) -> None:
+    land(store, "digits.yaml", "metric: accuracy\ndata: digits/3\nmeta_features: {rows: 100}\n")
+    land(store, "later.yaml", "family: relatives\n")
+    land(store, "my.csv")
+    land(store, "my.yaml", "family: relatives\n")
+    taken = take_in(store, [])
+    assert [(d.task.task_id, d.task.modality, d.task.family) for d in taken.tasks] == [
+        ("digits", "opaque", "digits"),
+        ("my", "table", "relatives"),
+    ]
+    frame = store.write_catalogue(taken.tasks)
+    assert frame["modality"].tolist() == ["opaque", "table"]
+    assert store.read_task("digits").task == taken.tasks[0].task
+    land(store, "later.csv", seed=1)
+    assert sorted(ids(take_in(store, []))) == ["digits", "later", "my"]
+
+
+def test_a_description_is_added_as_it_is_and_takes_no_sidecar(store: DataStore, tmp_path: Path) -> None:
+    source = tmp_path / "digits.yaml"
+    source.write_text("metric: accuracy\ndata: digits/3\n")
+    target = add_file(store, source, {"family": None})
+    assert target.read_text() == source.read_text()
+    assert add_file(store, source, {}) == target
+    with pytest.raises(InvalidTaskError, match=r"Expected family in digits.yaml itself"):
+        add_file(store, source, {"family": "numbers"})
+    assert source.read_text() == "metric: accuracy\ndata: digits/3\n"
+
+
+def test_a_folder_that_no_modality_knows_is_not_added(store: DataStore, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(InvalidTaskError, match="Expected a regular file; pictures is a folder"):
+        add_file(store, tmp_path / "pictures", {})

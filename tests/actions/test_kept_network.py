@@ -50,7 +50,8 @@ def test_every_way_in_gives_the_same_predictions_and_what_is_no_row_gets_400(
 
     rows = own_frame().drop(columns="y").head(20)
     rows.to_csv(tmp_path / "rows.csv", index=False)
-    expected = predict_file(pipeline, tmp_path / "rows.csv", kept["uri"])
+    expected, notes = predict_file(pipeline, tmp_path / "rows.csv", kept["uri"])
+    assert notes == ()
     assert (expected["prediction"] == own_frame()["y"].head(20)).mean() > 0.8
     records, lists = rows.to_dict("records"), rows.to_dict("list")
     bodies = {
@@ -80,10 +81,10 @@ def test_a_single_row_is_read_as_the_training_rows_were(tmp_path: Path, tracking
     pipeline.__dict__["tracking"] = tracking
     _, kept = train_and_keep(pipeline, read_source(path, "y"), get_learner("mlp").space.default)
     own_frame().drop(columns="y").head(5).to_csv(rows, index=False)
-    together = predict_file(pipeline, rows, kept["uri"])
+    together, _ = predict_file(pipeline, rows, kept["uri"])
     for position in range(5):
         # `007` alone would be a number, and `1.234` with a semicolon beside it another one.
         own_frame().drop(columns="y").iloc[[position]].to_csv(rows, index=False, sep=";")
-        pd.testing.assert_frame_equal(
-            predict_file(pipeline, rows, kept["uri"]), together.iloc[[position]].reset_index(drop=True)
-        )
+        alone, notes = predict_file(pipeline, rows, kept["uri"])
+        pd.testing.assert_frame_equal(alone, together.iloc[[position]].reset_index(drop=True))
+        assert notes == ()

@@ -143,7 +143,7 @@ def test_a_changed_or_missing_file_is_named(knowledge):
 def test_a_table_cut_short_is_refused(knowledge):
     path = knowledge.folder / "trials.parquet"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(InvalidTableError, match=r"whole parquet file.*install metaflow-hpo again"):
+    with pytest.raises(InvalidTableError, match=r"changed \['trials.parquet'\].*install metaflow-hpo again"):
         knowledge.read_trials()
 
 

@@ -5,6 +5,7 @@ SSH and SFTP and lets one key in.
 """
 
 import asyncio
+import json
 import shutil
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def make_repository(root: Path) -> None:
     for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=root, check=True, capture_output=True)
     stage = {"cmd": "false", "outs": ["data/table.json"], "deps": ["data/given.json"]}
-    write_json(root / "dvc.yaml", {"stages": {"meta_dataset": stage}})
+    (root / "dvc.yaml").write_text(json.dumps({"stages": {"meta_dataset": stage}}))
     for name in ("given", "table"):
         write_json(root / "data" / f"{name}.json", {"a": 1})
 

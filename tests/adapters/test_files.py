@@ -130,7 +130,9 @@ def test_json_is_standard_and_reads_back(tmp_path: Path) -> None:
     }
     write_json(path, value)
     expected = {"a": 1.5, "b": None, "c": [2, None], "d": [1, 2], "3": "x", "é": True}
-    assert json.loads(path.read_text(), parse_constant=pytest.fail) == expected
+    written = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert len(written.pop("content_md5")) == 32
+    assert written == expected
     assert read_json(path) == expected == to_jsonable(value)
 
 

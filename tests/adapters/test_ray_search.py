@@ -226,7 +226,7 @@ def assert_same_tables(found: Pipeline, expected: Pipeline) -> None:
         assert len(tables[0]) == TRIALS
         assert not tables[0]["configuration_id"].groupby(tables[0]["strategy"]).value_counts().gt(1).any()
         pd.testing.assert_frame_equal(*(t.drop(columns="duration_s") for t in tables), check_exact=True)
-        assert not found.store.has_journal(task_id)
+        assert found.store.is_searched(found.store.read_task(task_id).task)
 
 
 def search_killing(pipeline: Pipeline, kill: Callable[[], bool]) -> dict[str, dict[str, object]]:
@@ -319,7 +319,7 @@ class TestTwoNodes:
     def test_the_command_of_the_manifest_goes_on_after_a_kill_of_the_driver(self, cluster, unsearched, local):
         command = read_manifest()["spec"]["entrypoint"]
         process = start_step(command, unsearched, cluster)
-        journals = unsearched.store.data / "search_results"
+        journals = unsearched.store.data / "kept_trials"
         try:
             wait_until(lambda: sum(p.read_bytes().count(b"\n") for p in journals.glob(".*.jsonl")) >= 5, "5 trials")
         finally:

@@ -1,5 +1,7 @@
 """The files of `data/`: what is kept, what is dropped, and what a kill leaves behind."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,13 +83,15 @@ def test_finished_trials_survive_in_the_journal_and_move_into_the_table(store: D
     store.write_trials(data.task, trials)
     assert [t.performance for t in store.read_trials(data.task)] == [t.performance for t in trials]
     assert [p.name for p in store.search_results_path("mine").parent.iterdir()] == ["mine.parquet"]
+    assert store.is_searched(data.task)
+    assert not list((store.data / "kept_trials").glob(".*.journal.jsonl"))
 
 
 def test_half_a_line_at_the_end_of_the_journal_is_dropped(store: DataStore) -> None:
     data = make_task()
     for trial in make_trials(data):
         store.append_trial(data.task, trial)
-    (journal,) = store.search_results_path("mine").parent.glob(".mine.journal*")
+    (journal,) = (store.data / "kept_trials").glob(".*.journal.jsonl")
     journal.write_bytes(journal.read_bytes()[:-20])
     assert len(store.read_trials(data.task)) == 2
 
@@ -105,6 +109,26 @@ def test_trials_of_other_rows_are_left_out(store: DataStore, finished: bool) -> 
     assert len(store.read_trials(data.task)) == 3
 
 
+def test_rows_that_were_replaced_and_come_back_have_their_trials(store: DataStore) -> None:
+    before, after = make_task(), make_task(seed=1)
+    store.write_trials(before.task, make_trials(before))
+    assert not store.is_searched(after.task)
+    store.write_trials(after.task, make_trials(after, 2))
+    assert [t.key for t in store.read_trials(before.task)] == [t.key for t in make_trials(before)]
+    assert not store.is_searched(before.task)
+    store.write_trials(before.task, store.read_trials(before.task))
+    assert store.is_searched(before.task)
+    assert len(store.read_trials(after.task)) == 2
+
+
+def test_trials_that_another_process_wrote_meanwhile_are_kept(store: DataStore) -> None:
+    data = make_task()
+    mine, others = make_trials(data, 5)[:2], make_trials(data, 5)[2:]
+    store.append_trial(data.task, others[0])
+    store.write_trials(data.task, others[1:])
+    assert len(store.write_trials(data.task, mine)) == 5
+
+
 def test_the_trials_of_two_learners_share_a_table(store: DataStore) -> None:
     data = make_task()
     both = make_trials(data) + make_trials(data, 2, "mlp")
@@ -118,7 +142,9 @@ def test_of_a_trial_known_without_and_with_its_refit_the_later_one_counts(store:
     data = make_task()
     trials = make_trials(data)
     without = [replace(trial, test_performance=float("nan")) for trial in trials]
-    frame = store.write_trials(data.task, make_trials(data, 1, "mlp"), [*without, *trials])
+    for trial in [*without, *trials]:
+        store.append_trial(data.task, trial)
+    frame = store.write_trials(data.task, make_trials(data, 1, "mlp"))
     assert len(frame) == 1 + len(trials)
     assert frame["test_performance"].notna().all()
 
@@ -164,3 +190,36 @@ def test_a_cut_table_of_trials_is_refused(store: DataStore) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(InvalidTableError, match="Delete it and search again"):
         store.read_trials(data.task)
+
+
+def test_trials_of_a_learner_that_cannot_be_imported_are_read(store: DataStore) -> None:
+    data = make_task()
+    configuration = {"lr": 0.1, "flip": True, "mode": None, "kind": "1", "size": 1}
+    trials = [
+        replace(trial, learner="gone", configuration=configuration, seed=n) for n, trial in enumerate(make_trials(data))
+    ]
+    trials = [replace(trial, fidelity_unit="steps") for trial in trials]
+    store.append_trial(data.task, trials[0])
+    assert store.read_trials(data.task) == trials[:1]
+    store.write_trials(data.task, [*trials[1:], *make_trials(data)])
+    read = store.read_trials(data.task)
+    assert {json.dumps(dict(trial.configuration)) for trial in read if trial.learner == "gone"} == {
+        json.dumps(configuration)
+    }
+    assert len(read) == 6
+
+
+def test_searches_of_one_task_at_the_same_time_lose_nothing(store: DataStore) -> None:
+    data = make_task()
+    [template] = make_trials(data, 1)
+
+    def search(number: int) -> None:
+        mine = [replace(template, strategy=f"strategy_{number}", seed=seed) for seed in range(15)]
+        for position, trial in enumerate(mine, start=1):
+            store.append_trial(data.task, trial)
+            if position % 5 == 0:
+                store.write_trials(data.task, mine[:position])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(search, range(4)))
+    assert len({trial.key for trial in store.read_trials(data.task)}) == 60

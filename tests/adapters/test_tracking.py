@@ -199,7 +199,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "mlflow").mkdir()
     (tmp_path / "mlflow" / "mlflow.db").write_bytes(b"not a database" * 100)
     with pytest.raises(
-        MetaflowHPOError, match=r"Expected an MLflow tracking server or database at sqlite:.*mlflow db upgrade"
+        MetaflowHPOError, match=r"Expected MLflow's database in .*mlflow\.db; found: file is not a database"
     ):
         Tracking.local(tmp_path).prepare()
 

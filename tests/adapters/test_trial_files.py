@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from metaflow_hpo.adapters.importers.lcbench import import_lcbench
-from metaflow_hpo.adapters.importers.taskset import import_taskset
+from metaflow_hpo.adapters.past_trials.lcbench import import_lcbench
+from metaflow_hpo.adapters.past_trials.taskset import import_taskset
 from metaflow_hpo.adapters.trial_files import read_trial_table
 from metaflow_hpo.cli import app
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_missing_file_and_a_broken_space_name_their_remedy(csv, tmp_path):
     with pytest.raises(InvalidTableError, match=r"there is no .*Check the name"):
         read_trial_table(tmp_path / "none.csv")
     (tmp_path / "space.json").write_text('{"x": 1}')
-    with pytest.raises(InvalidTableError, match="Expected a JSON list of hyperparameters"):
+    with pytest.raises(SearchSpaceMismatchError, match=r"space.json: Expected x as a list of choices or as"):
         read_trial_table(csv, space=tmp_path / "space.json")
 
 

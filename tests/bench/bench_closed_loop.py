@@ -123,7 +123,7 @@ def describe(gain: np.ndarray) -> dict[str, Any]:
 
 def measure_coverage_by_half(served: Recommender) -> dict[str, Any]:
     """Fit the intervals on one half of the families and measure them on the other, both ways."""
-    scores = measure_replayed(served.past, served.surrogate, served.trust, max_tasks=len(served.past.task_ids))
+    scores = measure_replayed(served, max_tasks=len(served.past.task_ids))
     half = {task: half_of(family) for task, family in zip(served.past.task_ids, served.past.families, strict=True)}
     return {
         f"fitted on {fitted}": summarise_coverage(

@@ -9,6 +9,7 @@ from metaflow_hpo.recommend.new_task import DESCRIBED, RecommenderSettings
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.sequential import Observed, place
+from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.space import configuration_id
 from tests.conftest import changed
 
@@ -18,7 +19,8 @@ TABLE = RecommenderSettings()
 def begin(meta, t, *, trust=0.0, **options):
     """Begin task t with a recommender that does not know it."""
     others = [other for other in range(len(meta.task_ids)) if other != t]
-    recommender = Recommender(meta.past_tasks(others), DESCRIBED, trust=trust)
+    forest = TaskForest.without_say(len(others))
+    recommender = Recommender(meta.past_tasks(others), DESCRIBED, trust=trust, forest=forest)
     return recommender.begin(meta.meta_features[t], **options)
 
 

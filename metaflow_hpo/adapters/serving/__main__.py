@@ -5,7 +5,6 @@ import logging
 import sys
 
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.adapters.servers import HOST
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.settings import Settings
 
@@ -13,10 +12,10 @@ from metaflow_hpo.settings import Settings
 def main() -> int:
     """Serve until told to stop; 1 where there is nothing to serve."""
     import torch
-    import uvicorn
 
     from metaflow_hpo.adapters.serving.app import Service
     from metaflow_hpo.adapters.serving.champion import ChampionFollower
+    from metaflow_hpo.adapters.serving.host import make_server
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--port", type=int, default=5001)
@@ -26,13 +25,12 @@ def main() -> int:
     logging.getLogger("metaflow_hpo").setLevel(logging.INFO)
     torch.set_num_threads(1)  # the pool is what uses the processors
     try:
-        follower = ChampionFollower(Pipeline(Settings.load()).registry)
+        settings = Settings.load()
+        follower = ChampionFollower(Pipeline(settings).registry)
     except MetaflowHPOError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    app = Service(follower, chosen.poll_s).app()
-    # h11 bounds the size of a request's head, which uvicorn's faster parser does not.
-    uvicorn.run(app, host=HOST, port=chosen.port, http="h11", log_level="warning", access_log=False)
+    make_server(Service(follower, chosen.poll_s).app(), chosen.port, settings.allowed_hosts).run()
     return 0
 
 

@@ -103,6 +103,7 @@ def load_builtin(spec: BuiltinSpec) -> TableData:
         drop=spec.drop,
         simulated=spec.simulated,
         notes=[spec.note] if spec.note else [],
+        is_curated=True,
     )
 
 

@@ -1,12 +1,13 @@
-"""Files of the inbox came from anywhere: what one is, is looked at before a byte of its content is read."""
+"""What lies in the inbox came from anywhere: what it is, is looked at before a byte of its content is read."""
 
 import os
 import stat
 from pathlib import Path
 
+from metaflow_hpo.adapters.landed import list_files
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.registry import recognise
 from metaflow_hpo.modalities.table.files.file_names import (
-    INBOX_ENDINGS,
     PARQUET,
     SHOWN_ENDINGS,
     SIDECAR_SUFFIX,
@@ -21,26 +22,29 @@ MAX_CELLS = 200_000_000
 
 
 def check_landed(path: Path, inbox: Path) -> None:
-    """Check what a file of the inbox is, before its content is read.
+    """Check what a file or folder of the inbox is, before its content is read.
 
     Raises:
-        InvalidTaskError: It, or its sidecar, is no regular file directly in `inbox` (a link is never followed), cannot
-            be read, has an unknown ending or an unusable name, or is too large, unpacked or not.
+        InvalidTaskError: It, or its sidecar, is no regular file directly in `inbox`, or holds something else than
+            regular files (a link is never followed), cannot be read, is of no modality, has an unusable name, or is
+            too large, unpacked or not.
     """
     if path.parent.resolve() != inbox.resolve():
         raise InvalidTaskError(f"Expected a file directly in {inbox}; got {path}. Copy it there.")
     if not path.name.isprintable():
         raise InvalidTaskError(f"Expected a printable file name; found {path.name!r}. Rename the file.")
-    for one in (path, sidecar_of(path)):
+    is_known = path.is_symlink() or bool(recognise(path))
+    files = list_files(path) if is_known else [path]
+    for one in (*files, sidecar_of(path)):
         if os.path.lexists(one):
             _check_regular(one)
     ending = ending_of(path)
-    if ending not in INBOX_ENDINGS:
+    if not is_known:
         raise InvalidTaskError(
             f"Expected a file ending in {SHOWN_ENDINGS}; found {path.name}, which was not opened. "
             f"Unpack it or save it as csv or parquet; a sidecar ends in {SIDECAR_SUFFIX}."
         )
-    size = path.stat().st_size
+    size = sum(one.stat().st_size for one in files)
     if size > MAX_FILE_BYTES:
         raise InvalidTaskError(
             f"Expected at most {MAX_FILE_BYTES} bytes; {path.name} has {size}. Take a sample of its rows."

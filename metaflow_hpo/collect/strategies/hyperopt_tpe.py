@@ -74,7 +74,7 @@ def _coded(hp: Hyperparameter, configuration: Configuration) -> list[float]:
     if hp.name not in configuration:
         return []
     value = configuration[hp.name]
-    return [hp.choices.index(str(value))] if isinstance(hp, Categorical) else [float(value)]
+    return [hp.place(value)] if isinstance(hp, Categorical) else [float(value)]
 
 
 def _domain(space: SearchSpace) -> Any:

@@ -1,9 +1,8 @@
 """A trained network as a person wants to keep it: rows in, predictions out, saved without pickle.
 
-The one thing to know: it is the refit on all training rows whose test performance `train` reports, number for number.
+It is the refit on all training rows whose test performance `train` reports, number for number.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,18 +12,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metaflow_hpo.array_files import write_arrays
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.array_files import read_described, write_described
 from metaflow_hpo.learners.fold import FloatArray
 from metaflow_hpo.learners.folds import make_folds
 from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, draw_start, make_recipe
+from metaflow_hpo.modalities.table.conform import TrainingColumn
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
+from metaflow_hpo.modalities.table.styles import Style, style_from_json, style_to_json
 from metaflow_hpo.modalities.table.table_data import TableData
-from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 from metaflow_hpo.space import Configuration
 
-WEIGHTS_FILE = "network.safetensors"
-DESCRIPTION_FILE = "network.json"
+_FILES = "network"
+MAX_CATEGORIES = 10_000
+"""Categories of a column above which they are not kept: there new ones are no surprise."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class TrainedNetwork:
         parameters: Flat float32: for each layer the weights `(in, out)` row by row, then the bias `(out,)`.
         class_names: Names of the classes by number; empty for regression.
         target: Units of the target; None for classification.
-        styles: How the numbers of a column were written, where that was for people.
+        styles: How the numbers or dates of a column were written, where that was for people.
+        categories: All categories of a column of text in the training rows, where there are at most `MAX_CATEGORIES`.
     """
 
     preprocessor: Preprocessor
@@ -47,7 +48,23 @@ class TrainedNetwork:
     parameters: FloatArray
     class_names: tuple[str, ...]
     target: TargetScaler | None
-    styles: Mapping[str, NumberStyle] = field(default_factory=dict)
+    styles: Mapping[str, Style] = field(default_factory=dict)
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[TrainingColumn, ...]:
+        """What the training rows say of each column, by which new rows are read."""
+        encoder = self.preprocessor
+        return tuple(
+            TrainingColumn(
+                name,
+                name in encoder.numeric_names,
+                style=self.styles.get(name),
+                is_truth=name in encoder.truth_names,
+                categories=self.categories.get(name),
+            )
+            for name in encoder.column_names
+        )
 
     def predict(self, features: pd.DataFrame) -> pd.DataFrame:
         """Predict rows.
@@ -84,16 +101,16 @@ class TrainedNetwork:
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and description (JSON) into an existing folder."""
-        write_arrays(folder / WEIGHTS_FILE, {"parameters": self.parameters})
         description: dict[str, Any] = {
             "preprocessor": self.preprocessor.to_json(),
             "widths": list(self.widths),
             "activation": self.activation,
             "class_names": list(self.class_names),
             "target": None if self.target is None else asdict(self.target),
-            "styles": {name: asdict(style) for name, style in self.styles.items()},
+            "styles": {name: style_to_json(style) for name, style in self.styles.items()},
+            "categories": {name: list(categories) for name, categories in self.categories.items()},
         }
-        (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_described(folder, _FILES, {"parameters": self.parameters}, description)
 
     @classmethod
     def load(cls, folder: Path) -> "TrainedNetwork":
@@ -102,22 +119,17 @@ class TrainedNetwork:
         Raises:
             InvalidTableError: If the folder does not hold one.
         """
-        from safetensors.numpy import load_file
-
-        if not (folder / WEIGHTS_FILE).is_file() or not (folder / DESCRIPTION_FILE).is_file():
-            raise InvalidTableError(
-                f"Expected {WEIGHTS_FILE} and {DESCRIPTION_FILE} in {folder}; `metaflow-hpo train` writes them."
-            )
-        description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        arrays, description = read_described(folder, _FILES, "`metaflow-hpo train` writes them.")
         return cls(
             preprocessor=Preprocessor.from_json(description["preprocessor"]),
             widths=tuple(description["widths"]),
             activation=description["activation"],
-            parameters=load_file(folder / WEIGHTS_FILE)["parameters"],
+            parameters=arrays["parameters"],
             class_names=tuple(description["class_names"]),
             target=None if description["target"] is None else TargetScaler(**description["target"]),
-            # Networks kept before there were styles have none.
-            styles={name: NumberStyle(**style) for name, style in description.get("styles", {}).items()},
+            # Networks that were kept before there were styles, or categories, have none.
+            styles={name: style_from_json(style) for name, style in description.get("styles", {}).items()},
+            categories={name: tuple(known) for name, known in description.get("categories", {}).items()},
         )
 
 
@@ -153,4 +165,14 @@ def fit_network(data: TableData, configuration: Configuration, *, seed: int, epo
         class_names=data.class_names,
         target=TargetScaler.fit(data.train_target.astype(np.float64)) if regression else None,
         styles={name: style for name, style in data.styles.items() if name in data.features.columns},
+        categories=_find_categories(data.train_features),
     )
+
+
+def _find_categories(features: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    found = {
+        str(name): tuple(sorted(features[name].dropna().unique()))
+        for name in features.columns
+        if features[name].dtype == "str"
+    }
+    return {name: categories for name, categories in found.items() if len(categories) <= MAX_CATEGORIES}

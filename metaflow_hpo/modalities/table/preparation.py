@@ -1,6 +1,6 @@
 """Prepare a raw table as a task: find its kind, clean its columns, and fix its test rows from the content of the rows.
 
-The one thing to know: the same rows in another order give the identical `TableData`, test rows and digest included.
+The same rows in another order give the identical `TableData`, test rows and digest included.
 """
 
 import difflib
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api import types
 
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.metric import Metric
@@ -22,7 +23,9 @@ from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.modalities.table.target import PreparedTarget, prepare_target
 from metaflow_hpo.task import TABLE, Task
 
-_RECODING_MAX_VALUES = 1000
+_MAX_REPEATED = 0.5
+"""Different values of a column, of its rows, up to which it says something that they go with the target's."""
+_MIN_MONOTONE = 20
 
 
 def prepare_task(
@@ -40,6 +43,7 @@ def prepare_task(
     simulated: bool = False,
     notes: Sequence[str] = (),
     decimal_comma: bool = False,
+    is_curated: bool = False,
 ) -> TableData:
     """Turn a raw table into a task with clean columns and fixed test rows.
 
@@ -57,6 +61,7 @@ def prepare_task(
         simulated: True where the data are generated.
         notes: Sentences to put before those that are made here.
         decimal_comma: Whether commas in numbers are decimal where the column does not tell, see `find_style`.
+        is_curated: Whether the columns were chosen by hand, see `clean_columns`.
 
     Returns:
         The task: rows in the order of a hash of their content, `(N', columns')`.
@@ -69,7 +74,7 @@ def prepare_task(
     prepared = prepare_target(frame[target], kind, decimal_comma=decimal_comma)
     chosen_metric = _choose_metric(prepared.kind, metric)
     raw = frame.drop(columns=[target, *dropped]).iloc[prepared.keep]
-    columns, column_notes, styles = clean_columns(raw, decimal_comma=decimal_comma)
+    columns, column_notes, styles = clean_columns(raw, decimal_comma=decimal_comma, is_curated=is_curated)
     features, values, is_test = _order_rows(columns, prepared, test_rows, len(frame))
     said = (*notes, *([f"Dropped as asked: {listed(list(drop))}."] if drop else ()), *prepared.notes, *column_notes)
     task = Task(
@@ -81,7 +86,7 @@ def prepare_task(
         target=target,
         licence=licence,
         source=source,
-        sha256=digest_content(features, values, is_test, prepared.kind, prepared.class_names),
+        sha256=digest_content(features, values, is_test, prepared.kind, prepared.class_keys),
         rows=len(features),
         columns=features.shape[1],
         classes=len(prepared.class_names),
@@ -177,25 +182,57 @@ def _given_split(test_rows: Sequence[int], rows: int, target: PreparedTarget) ->
     return is_test
 
 
-def _leak_notes(features: pd.DataFrame, target: NDArray[Any], kind: Kind) -> list[str]:
-    """Name the columns that only spell the target in another coding."""
+def _leak_notes(features: pd.DataFrame, target: NDArray[Any], kind: str) -> list[str]:
+    """Name the columns that only spell the target in another coding, and whole numbers that follow it."""
+    suspects, monotone, followers = [], [], []
+    for name in features.columns:
+        present = features[name].notna().to_numpy()
+        if present.sum() < len(target) / 2:
+            continue
+        column, known = features[name][present], target[present]
+        is_number = types.is_float_dtype(column.dtype)
+        if _is_recoded(column, known) or (is_number and kind == "regression" and _is_linear(column.to_numpy(), known)):
+            suspects.append(name)
+        elif is_number and kind == "regression" and _is_monotone(column.to_numpy(), known):
+            monotone.append(name)
+        elif is_number and present.all() and _numbers_rows_in_order(column.to_numpy(), known, kind):
+            followers.append(name)
+    notes = {
+        "holds different whole numbers along which the rows are sorted by the target. If they only number the rows, "
+        "leave the column out": followers,
+        "grows or falls with the target without exception": monotone,
+        "is the target in another coding": suspects,
+    }
+    return [f"Possible leak: {listed(names)} {what}." for what, names in notes.items() if names]
+
+
+def _is_recoded(column: pd.Series, target: NDArray[Any]) -> bool:
+    """Tell whether values and targets are one to one, where values repeat: different ones always are."""
+    values, categories = pd.factorize(column)
     codes, targets = pd.factorize(target)
-    if kind == "regression" and len(targets) > _RECODING_MAX_VALUES:
-        suspects = [
-            name
-            for name in features.select_dtypes("float64")
-            if features[name].notna().all() and _is_linear(features[name].to_numpy(), target)
-        ]
-    else:
-        suspects = []
-        for name in features.columns:
-            values, categories = pd.factorize(features[name])
-            if len(categories) == len(targets) and len(np.unique(values * len(targets) + codes)) == len(targets):
-                suspects.append(name)
-    return [f"Possible leak: {listed(suspects)} is the target in another coding."] if suspects else []
+    if len(categories) != len(targets) or len(targets) > _MAX_REPEATED * len(target):
+        return False
+    return len(np.unique(values.astype(np.int64) * len(targets) + codes)) == len(targets)
 
 
 def _is_linear(one: NDArray[Any], other: NDArray[Any]) -> bool:
     """Return whether two columns without missing values are the same but for scale and offset."""
     with np.errstate(all="ignore"):  # values near the largest float overflow: then there is nothing to say
         return bool(abs(np.corrcoef(one, other)[0, 1]) > 1 - 1e-9)
+
+
+def _is_monotone(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Return whether one of two columns grows wherever the other does, or falls wherever it does."""
+    if len(np.unique(one)) < _MIN_MONOTONE:
+        return False
+    steps = np.diff(other[np.argsort(one, kind="stable")])
+    return bool((steps > 0).all() or (steps < 0).all())
+
+
+def _numbers_rows_in_order(column: NDArray[np.float64], target: NDArray[Any], kind: str) -> bool:
+    """Tell whether different, gapless whole numbers go through the classes one after the other."""
+    rows = len(column)
+    if kind == "regression" or column.max() - column.min() != rows - 1 or len(np.unique(column)) < rows:
+        return False
+    changes = int(np.count_nonzero(np.diff(target[np.argsort(column)])))
+    return changes <= 2 * len(np.unique(target))

@@ -51,6 +51,11 @@ class _Numeric:
     def feature_names(self) -> list[str]:
         return [self.name, f"{self.name}=missing"] if self.flags_missing else [self.name]
 
+    @property
+    def is_truth(self) -> bool:
+        """Whether all its values are 0 or 1: no others within that range vary as much."""
+        return self.unit == 1 and 0 < self.mean < 1 and abs(self.std**2 - self.mean * (1 - self.mean)) < 1e-12
+
     def write(self, values: NDArray[np.float64], out: FloatArray) -> None:
         finite = np.isfinite(values)
         if self.std > 0:
@@ -135,6 +140,11 @@ class Preprocessor:
     def numeric_names(self) -> frozenset[str]:
         """Names of the columns that hold numbers; the others hold strings."""
         return frozenset(column.name for column in self.columns if isinstance(column, _Numeric))
+
+    @property
+    def truth_names(self) -> frozenset[str]:
+        """Names of the columns of numbers that are 0 or 1 in all training rows."""
+        return frozenset(column.name for column in self.columns if isinstance(column, _Numeric) and column.is_truth)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return one JSON-ready dictionary a column; `from_json` inverts it."""

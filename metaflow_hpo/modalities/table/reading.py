@@ -5,12 +5,14 @@ from pathlib import Path
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.table.files.file_names import sidecar_of
+from metaflow_hpo.modalities.table.files.marks import say_lost_rows
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.modalities.table.task_files import check_columns
 
 USUAL_TARGETS = ("target", "class", "label", "y")
+_USUAL_SPELLINGS = tuple(spelling for name in USUAL_TARGETS for spelling in (name, name.capitalize(), name.upper()))
 
 
 def read_task_table(path: Path, hints: Hints) -> TableData:
@@ -23,12 +25,14 @@ def read_task_table(path: Path, hints: Hints) -> TableData:
     Raises:
         InvalidTaskError: The file or the table cannot be used; the message says what to do.
     """
-    frame = read_table(path, reads_commas=False)
-    notes = list(frame.attrs.pop("notes", []))
     target = hints.target
+    names = [target.strip()] if target else []
+    frame = read_table(path, names=names, as_written=names or _USUAL_SPELLINGS, reads_commas=False)
+    notes = list(frame.attrs.pop("notes", []))
     if target is None:
         target = _usual_target(path, [str(name).strip() for name in frame.columns])
         notes.append(f"Took the column {target!r} as target, for its name.")
+    notes += say_lost_rows(frame.attrs["lost"].get(target.strip(), {}), target)
     data = prepare_task(
         frame,
         **hints.describe(path),

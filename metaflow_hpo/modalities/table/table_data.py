@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.table.metrics import check_metric
-from metaflow_hpo.modalities.table.written_numbers import NumberStyle
+from metaflow_hpo.modalities.table.styles import Style
 from metaflow_hpo.task import Task, TaskData
 
 
@@ -35,7 +35,7 @@ class TableData:
     target: NDArray[Any]
     is_test: NDArray[np.bool_]
     class_names: tuple[str, ...] = ()
-    styles: Mapping[str, NumberStyle] = field(default_factory=dict)
+    styles: Mapping[str, Style] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         task, rows = self.task, self.task.rows

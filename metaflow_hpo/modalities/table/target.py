@@ -1,6 +1,6 @@
 """Prepare the target of a task: classes as numbers, or finite float64, and which rows can be used.
 
-The one thing to know: a numeric target with few whole values is read as classes unless the caller says otherwise.
+A numeric target with few whole values is read as classes unless the caller says otherwise.
 """
 
 from dataclasses import dataclass
@@ -13,14 +13,15 @@ from pandas.api import types
 
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.hints import AskedKind
-from metaflow_hpo.modalities.table.columns import as_text, describe_style
+from metaflow_hpo.modalities.table.columns import TRUTH, as_text, describe_extremes, describe_style
 from metaflow_hpo.modalities.table.metrics import Kind
 from metaflow_hpo.modalities.table.written_numbers import NO_NUMBERS, NumberStyle, Reading, find_style
 
 MIN_ROWS = 20
 MAX_CLASSES = 100
 MIN_CLASS_ROWS = 5
-MAX_RARE_FRACTION = 0.1
+LOUD_RARE_FRACTION = 0.1
+"""Rows of rare classes above which it is said louder that they are left out."""
 CLASS_LIKE_VALUES = 20
 """A numeric target with at most this many whole values, each on about `CLASS_LIKE_ROWS` rows, is read as classes."""
 CLASS_LIKE_ROWS = 10
@@ -34,7 +35,8 @@ class PreparedTarget:
         kind: What it is.
         values: `(n,)` class numbers (int64), or float64 for regression.
         keep: `(n,)` positions of its rows in the table.
-        class_names: Names of the classes by number; empty for regression.
+        class_names: Names of the classes by number, as they are written; empty for regression.
+        class_keys: The same without what a format adds (1.0 is 1, True is true): equal for the same rows.
         notes: What was inferred and changed, one sentence each.
         style: How its numbers were written, where that is not how programs write them.
     """
@@ -43,6 +45,7 @@ class PreparedTarget:
     values: NDArray[Any]
     keep: NDArray[np.int64]
     class_names: tuple[str, ...]
+    class_keys: tuple[str, ...]
     notes: tuple[str, ...]
     style: NumberStyle | None = None
 
@@ -64,7 +67,7 @@ def prepare_target(column: pd.Series, kind: AskedKind | None, *, decimal_comma: 
     if kind is not None and kind not in get_args(AskedKind):
         expected = ", ".join(get_args(AskedKind))
         raise InvalidTaskError(f"Expected kind to be one of {expected}; got {kind!r}. Choose one of these.")
-    values, is_numeric = _as_values(column)
+    values, spelled, is_numeric = _as_values(column)
     notes: list[str] = []
     written = NO_NUMBERS
     if not is_numeric and kind in {None, "regression"} and not isinstance(column.dtype, pd.CategoricalDtype):
@@ -74,7 +77,7 @@ def prepare_target(column: pd.Series, kind: AskedKind | None, *, decimal_comma: 
     keep = np.flatnonzero(values.notna().to_numpy())
     if missing := len(values) - len(keep):
         notes.append(f"Dropped {missing} rows without a target.")
-    values = values.iloc[keep]
+    values, spelled = values.iloc[keep], spelled.iloc[keep]
     if len(keep) < MIN_ROWS:
         raise InvalidTaskError(
             f"Expected at least {MIN_ROWS} rows with a value of {column.name!r}; found {len(keep)} of {len(column)}. "
@@ -90,12 +93,14 @@ def prepare_target(column: pd.Series, kind: AskedKind | None, *, decimal_comma: 
         notes.append(reason)
     if kind == "regression":
         numbers = _regression_values(values, written.doubt, is_numeric=is_numeric)
-        return PreparedTarget("regression", numbers, keep, (), tuple(notes), written.style)
-    return _classes(values, keep, kind, notes, written.doubt)
+        strange = describe_extremes(pd.Series(numbers))
+        notes += [f"Target {column.name!r}: {strange}."] if strange else []
+        return PreparedTarget("regression", numbers, keep, (), (), tuple(notes), written.style)
+    return _classes(values, spelled, keep, kind, notes, written.doubt)
 
 
-def _as_values(column: pd.Series) -> tuple[pd.Series, bool]:
-    """Return the target as float64 (True) or as text (False), missing as NaN."""
+def _as_values(column: pd.Series) -> tuple[pd.Series, pd.Series, bool]:
+    """Return the target as float64 (True) or as text (False), and as it is spelled; missing as NaN."""
     column = column.reset_index(drop=True)
     if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
         raise InvalidTaskError(
@@ -103,13 +108,32 @@ def _as_values(column: pd.Series) -> tuple[pd.Series, bool]:
         )
     numeric = types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)
     if numeric and not types.is_complex_dtype(column.dtype):
-        return column.astype("float64"), True
-    text = column.astype(object).where(column.notna(), None).map(as_text, na_action="ignore").astype("str")
-    text = text.mask(text == "")
-    if isinstance(column.dtype, pd.CategoricalDtype) or types.is_bool_dtype(column.dtype):
-        return text, False
-    numbers = pd.to_numeric(text, errors="coerce").astype("float64")
-    return (numbers, True) if numbers.notna().equals(text.notna()) else (text, False)
+        numbers = column.astype("float64")
+        return numbers, numbers, True
+    codes, spelled = _spell(column)
+    texts = spelled if not spelled or set(spelled) - set(TRUTH) else [as_text(TRUTH[text]) for text in spelled]
+    text, as_spelled = (
+        pd.Series(np.array([*one, None], dtype=object)[codes], name=column.name, dtype="str")
+        for one in (texts, spelled)
+    )
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        found = pd.to_numeric(pd.Series(texts, dtype="str"), errors="coerce").to_numpy(dtype="float64")
+        if not np.isnan(found).any():
+            return pd.Series(np.append(found, np.nan)[codes], name=column.name), as_spelled, True
+    return text, as_spelled, False
+
+
+def _spell(column: pd.Series) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the number of each value's text, -1 where there is none, and the texts; True stays True, 1.0 is 1."""
+    if column.dtype != "str":  # 1, 1.0 and True are equal, so that their text must be made before they are compared
+        plain = column.astype(object)
+        is_truth = plain.map(lambda value: isinstance(value, bool | np.bool_)).to_numpy(dtype=bool)
+        column = plain.mask(is_truth, plain.map(str)).map(as_text, na_action="ignore").where(plain.notna(), None)
+    codes, values = pd.factorize(column.astype("str").str.strip())
+    texts = [str(value) for value in values]
+    if "" in texts:
+        codes = np.where(codes == texts.index(""), -1, codes)
+    return codes, texts
 
 
 def _read_written(text: pd.Series, kind: AskedKind | None, *, decimal_comma: bool) -> tuple[pd.Series, Reading, str]:
@@ -159,31 +183,47 @@ def _regression_values(values: pd.Series, doubt: str, *, is_numeric: bool) -> ND
 
 
 def _classes(
-    values: pd.Series, keep: NDArray[np.int64], kind: AskedKind, notes: list[str], doubt: str
+    values: pd.Series, spelled: pd.Series, keep: NDArray[np.int64], kind: AskedKind, notes: list[str], doubt: str
 ) -> PreparedTarget:
     name, counts = values.name, values.value_counts()
-    if len(counts) > MAX_CLASSES:
+    common = counts[counts >= MIN_CLASS_ROWS]
+    if len(common) > MAX_CLASSES or (len(common) < 2 and len(counts) > MAX_CLASSES):
         parsed = float(pd.to_numeric(values, errors="coerce").notna().mean())
         hint = f"{parsed:.0%} of the values are numbers: choose regression" if parsed > 0.5 else "Group rare classes"
         hint = f"They look like numbers, but {doubt}: write them without separators" if doubt else hint
         raise InvalidTaskError(
             f"Expected at most {MAX_CLASSES} classes; {name!r} has {len(counts)}. {hint}, or choose another target."
         )
-    common = counts[counts >= MIN_CLASS_ROWS]
-    rare_rows = int(counts.sum() - common.sum())
-    if len(common) < 2 or rare_rows >= MAX_RARE_FRACTION * len(values):
-        rare = [as_text(value) for value in sorted(counts.index[counts < MIN_CLASS_ROWS])]
+    rare = sorted(counts.index[counts < MIN_CLASS_ROWS])
+    shown = listed([as_text(value) for value in rare])
+    if len(common) < 2:
         raise InvalidTaskError(
-            f"Expected at least {MIN_CLASS_ROWS} rows of each class of {name!r}; {len(rare)} of {len(counts)} classes "
-            f"have fewer ({listed(rare)}). Add rows, group the rare classes, or choose regression."
+            f"Expected at least {MIN_CLASS_ROWS} rows of each of two classes of {name!r}; {len(rare)} of {len(counts)} "
+            f"classes have fewer ({shown}). Add rows, group the rare classes, or choose regression."
         )
-    if rare_rows:
-        notes = [*notes, f"Dropped {rare_rows} rows of {len(counts) - len(common)} classes with fewer than 5 rows."]
+    if rare:
+        rows = int(counts.sum() - common.sum())
+        notes = [*notes, f"Dropped {rows} rows of {len(rare)} classes with fewer than 5 rows."]
+        if rows >= LOUD_RARE_FRACTION * len(values):
+            notes.append(
+                f"Warning: that is {rows / len(values):.0%} of the rows ({shown}); the answer is never one of these "
+                "classes. Add rows, or group the rare classes."
+            )
         is_common = values.isin(common.index).to_numpy()
-        values, keep = values[is_common], keep[is_common]
+        values, spelled, keep = values[is_common], spelled[is_common], keep[is_common]
     labels = sorted(common.index)
     found: Kind = "binary" if len(labels) == 2 else "multiclass"
     if kind not in (found, "classification"):
         raise InvalidTaskError(f"Expected a {kind} target; {name!r} has {len(labels)} classes. Ask for {found}.")
     codes = pd.Index(labels).get_indexer(pd.Index(values)).astype(np.int64)
-    return PreparedTarget(found, codes, keep, tuple(as_text(label) for label in labels), tuple(notes))
+    keys = tuple(as_text(label) for label in labels)
+    return PreparedTarget(found, codes, keep, _name_classes(codes, spelled, keys), keys, tuple(notes))
+
+
+def _name_classes(codes: NDArray[np.int64], spelled: pd.Series, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the classes as they are written, `007` or `True`; where there are several ways, as `keys`."""
+    if spelled.dtype != "str":
+        return keys
+    pairs = pd.DataFrame({"code": codes, "text": spelled.to_numpy()}).drop_duplicates()
+    texts = pairs.groupby("code")["text"].agg(list)
+    return tuple(texts[code][0] if len(texts[code]) == 1 else key for code, key in enumerate(keys))

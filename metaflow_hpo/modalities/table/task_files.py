@@ -4,16 +4,16 @@ The same task gives the same bytes, so that the md5 of a file is a data version.
 """
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
+from metaflow_hpo.modalities.table.styles import style_from_json, style_to_json
 from metaflow_hpo.modalities.table.table_data import TableData
-from metaflow_hpo.modalities.table.written_numbers import NumberStyle
+from metaflow_hpo.parquet_files import check_parquet, write_sealed_parquet
 from metaflow_hpo.task import Task
 
 TARGET_COLUMN = "__target__"
@@ -32,7 +32,6 @@ def write_task(path: Path, data: TableData) -> None:
         InvalidTaskError: A feature is called like one of the two columns that are added.
     """
     import pyarrow as pa
-    from pyarrow import parquet
 
     check_columns(data)
     names = [*data.features.columns, TARGET_COLUMN, SPLIT_COLUMN]
@@ -40,9 +39,9 @@ def write_task(path: Path, data: TableData) -> None:
     table = pa.Table.from_arrays([*columns, pa.array(data.target), pa.array(data.is_test)], names=names)
     described: dict[str, Any] = {"task": data.task.to_dict(), "class_names": list(data.class_names)}
     if data.styles:
-        described["styles"] = {name: asdict(style) for name, style in data.styles.items()}
+        described["styles"] = {name: style_to_json(style) for name, style in data.styles.items()}
     table = table.replace_schema_metadata({_KEY: json.dumps(described, ensure_ascii=False, sort_keys=True).encode()})
-    parquet.write_table(table, path, compression="zstd", write_page_checksum=True)
+    write_sealed_parquet(path, table)
 
 
 def check_columns(data: TableData) -> None:
@@ -76,7 +75,10 @@ def read_task(path: Path) -> TableData:
             f"Expected a prepared task in {path}; there is no such file. Run the step that makes it."
         )
     try:
+        check_parquet(path, "Make the task again.")
         table = parquet.read_table(path, page_checksum_verification=True, partitioning=None)
+    except InvalidTableError as error:
+        raise InvalidTaskError(str(error)) from error
     except (pa.ArrowException, OSError) as error:
         raise InvalidTaskError(
             f"Expected a whole parquet file in {path}; found: {error}. Make the task again."
@@ -96,7 +98,7 @@ def read_task(path: Path) -> TableData:
         target=np.array(table[TARGET_COLUMN].to_numpy()),
         is_test=np.array(table[SPLIT_COLUMN].to_numpy(), dtype=bool),
         class_names=tuple(described["class_names"]),
-        styles={name: NumberStyle(**style) for name, style in described.get("styles", {}).items()},
+        styles={name: style_from_json(style) for name, style in described.get("styles", {}).items()},
     )
 
 

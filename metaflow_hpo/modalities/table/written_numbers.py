@@ -8,7 +8,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -33,10 +33,12 @@ class NumberStyle:
     Attributes:
         decimal: `.` or `,`.
         thousands: `,`, `.`, `'`, a blank (of any kind), or nothing.
+        percent: Whether a percent sign follows.
     """
 
     decimal: str
     thousands: str
+    percent: bool = False
 
     def fits(self, digits: str) -> bool:
         """Tell whether digits and separators are written in this style."""
@@ -164,7 +166,10 @@ def find_style(
     enough = [style for style in STYLES if sum(shapes[shape].weight for shape in fitting[style]) >= needed]
     best = [style for style in enough if all(fitting[style] >= fitting[other] for other in enough)]
     if best and fitting[best[0]]:
-        return _settle(best, {shape: shapes[shape] for shape in fitting[best[0]]}, units, decimal_comma=decimal_comma)
+        explained = {shape: shapes[shape] for shape in fitting[best[0]]}
+        found = _settle(best, explained, units, decimal_comma=decimal_comma)
+        is_percent = found.style is not None and "%" in units
+        return Reading(replace(found.style, percent=True)) if is_percent and found.style else found
     return Reading(None, "its numbers are written in different ways") if any(fitting[s] for s in enough) else NO_NUMBERS
 
 

@@ -8,10 +8,10 @@ import pytest
 from metaflow_hpo.collect.trials import train_trials
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.mlp.learner import MLP
-from metaflow_hpo.learners.mlp.trained import WEIGHTS_FILE, TrainedNetwork, fit_network
-from metaflow_hpo.modalities.table.conform import conform_rows
+from metaflow_hpo.learners.mlp.trained import TrainedNetwork, fit_network
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.scores import score
+from metaflow_hpo.modalities.table.written_dates import DateStyle
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 
 EPOCHS = 5
@@ -34,7 +34,7 @@ def test_the_kept_network_is_the_refit_whose_test_performance_is_reported(kind, 
     configuration = {**MLP.space.default, "activation": activation}
     trial = dict(train_trials(data, MLP(), [configuration], strategy="x", seed=3, fidelity=EPOCHS))[0]
     fit_network(data, configuration, seed=3, epochs=EPOCHS).save(tmp_path)
-    assert (tmp_path / WEIGHTS_FILE).stat().st_mode & 0o044  # others may read it, as MLflow's server must
+    assert (tmp_path / "network.safetensors").stat().st_mode & 0o044  # others may read it, as MLflow's server must
     predicted = TrainedNetwork.load(tmp_path).predict(data.test_features)
     if kind == "regression":
         values = predicted["prediction"].to_numpy()
@@ -56,42 +56,9 @@ def test_a_network_that_diverges_is_not_kept():
     assert fit_network(make_task("regression"), wild, seed=0, epochs=EPOCHS) is None
 
 
-def test_new_rows_are_read_as_the_training_rows_were():
-    rows = pd.DataFrame({"extra": [1, 2], " colour ": [1, 2.0], "a": ["7.5", "?"]})
-    conformed = conform_rows(rows, ["a", "colour"], {"a"})
-    assert list(conformed.columns) == ["a", "colour"]
-    assert conformed["a"].tolist()[0] == 7.5
-    assert np.isnan(conformed["a"].tolist()[1])
-    assert conformed["colour"].tolist() == ["1", "2"]
-
-
-def test_text_stays_text_where_it_looks_like_a_number():
-    rows = pd.DataFrame({"code": ["007", " 1.0 ", " ", None]})
-    conformed = conform_rows(rows, ["code"], set())["code"]
-    assert conformed.tolist()[:2] == ["007", "1.0"]
-    assert conformed.isna().tolist() == [False, False, True, True]
-
-
-def test_a_missing_column_is_named():
-    with pytest.raises(InvalidTableError, match="missing columns: 'colour'"):
-        conform_rows(pd.DataFrame({"a": [1.0]}), ["a", "colour"], {"a"})
-
-
 def test_a_folder_without_a_network_is_refused(tmp_path):
     with pytest.raises(InvalidTableError, match="metaflow-hpo train"):
         TrainedNetwork.load(tmp_path)
-
-
-def test_new_rows_are_read_in_the_style_of_the_training_rows() -> None:
-    german = NumberStyle(",", ".")
-    rows = pd.DataFrame({"price": ["1.234", "950 €", "5,5", "?"], "plain": ["1,234", "2", "3.5", "$4"]})
-    conformed = conform_rows(rows, ["price", "plain"], {"price", "plain"}, {"price": german})
-    np.testing.assert_array_equal(conformed["price"], [1234, 950, 5.5, np.nan])
-    np.testing.assert_array_equal(conformed["plain"], [np.nan, 2, 3.5, np.nan])  # not what a few rows may suggest
-    mixed = pd.DataFrame({"price": [1.5, "1.500", None]})
-    np.testing.assert_array_equal(
-        conform_rows(mixed, ["price"], {"price"}, {"price": german})["price"], [1.5, 1500, np.nan]
-    )
 
 
 def test_styles_are_kept_with_the_network(tmp_path: Path) -> None:
@@ -102,3 +69,16 @@ def test_styles_are_kept_with_the_network(tmp_path: Path) -> None:
     network = fit_network(data, MLP.space.default, seed=0, epochs=1)
     network.save(tmp_path)
     assert TrainedNetwork.load(tmp_path).styles == {data.features.columns[0]: NumberStyle(",", ".")}
+
+
+def test_what_the_training_rows_say_of_a_column_is_kept_with_the_network(tmp_path: Path) -> None:
+    days = pd.Series(pd.date_range("2021-01-01", periods=60)).dt.strftime("%d.%m.%Y")
+    frame = pd.DataFrame({"day": days, "flag": [True, False, True] * 20, "town": ["a", "b", None] * 20})
+    data = prepare_task(
+        frame.assign(y=["u", "v", "v", "u"] * 15), task_id="t", target="y", source="test", licence="none"
+    )
+    fit_network(data, MLP.space.default, seed=0, epochs=1).save(tmp_path)
+    day, flag, town = TrainedNetwork.load(tmp_path).columns
+    assert (day.is_numeric, day.style, day.is_truth) == (True, DateStyle("dmy"), False)
+    assert (flag.is_numeric, flag.style, flag.is_truth) == (True, None, True)
+    assert (town.is_numeric, town.categories) == (False, ("a", "b"))

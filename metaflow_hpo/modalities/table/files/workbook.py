@@ -4,6 +4,7 @@ The one thing to know: a workbook is a zip of XML from anywhere: what it announc
 cells are counted while they are read, as one cell in the last corner of a sheet announces billions of them.
 """
 
+import json
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.delimited import Expected
+from metaflow_hpo.modalities.table.files.header import MAX_ROWS as MAX_ROWS_OF_NAMES
+from metaflow_hpo.modalities.table.files.header import find_header
 from metaflow_hpo.modalities.table.files.unpacking import find_limit
 
 MAX_CELLS = 20_000_000
@@ -36,12 +40,12 @@ _DAMAGE = (
 Row = tuple[Any, ...]
 
 
-def read_workbook(path: Path) -> pd.DataFrame:
-    """Return the first sheet with content: names in its first row with content, cells that hold an error are missing.
+def read_workbook(path: Path, expected: Expected) -> pd.DataFrame:
+    """Return the first sheet with content; cells that hold an error are missing.
 
     Returns:
-        The table; `attrs["notes"]` names the other sheets, `attrs["sheet"]` and `attrs["header"]` say what was read:
-        the sheet, and the number of the row with the names, from 0.
+        The table; `attrs["notes"]` names the other sheets and says where the names were found, `attrs["sheet"]` is the
+        sheet, and `attrs["header"]` are the options by which pandas finds the names.
 
     Raises:
         InvalidTaskError: `openpyxl` is missing, it is no workbook, it is empty, or it is too large.
@@ -60,12 +64,12 @@ def read_workbook(path: Path) -> pd.DataFrame:
         raise _damaged(path, error) from error
     try:
         for sheet in book.worksheets:
-            header, rows = _read_sheet(path, sheet)
+            first, rows = _read_sheet(path, sheet)
             if rows:
-                table = _make_table(path, rows)
+                table = _make_table(path, first, rows, expected)
                 others = [one.title for one in book.worksheets if one.title != sheet.title]
-                notes = [f"Read the sheet {sheet.title!r}, not {listed(others)}."] if others else []
-                table.attrs.update(notes=notes, sheet=sheet.title, header=header)
+                said = [f"Read the sheet {sheet.title!r}, not {listed(others)}."] if others else []
+                table.attrs.update(notes=[*said, *table.attrs["notes"]], sheet=sheet.title)
                 return table
     finally:
         book.close()
@@ -126,15 +130,24 @@ def _without_empty_end(cells: Row) -> Row:
     return cells[:end]
 
 
-def _make_table(path: Path, rows: list[Row]) -> pd.DataFrame:
+def _make_table(path: Path, first: int, rows: list[Row], expected: Expected) -> pd.DataFrame:
+    """Return the rows below the names; `first` is the number of the first of `rows` in the sheet, from 0."""
     width = max(map(len, rows))
-    if width < 2:
+    if width < expected.min_columns:
         raise InvalidTaskError(f"Expected at least two columns; found one in {path}. Put the table into a sheet.")
-    names = [f"Unnamed: {i}" if name is None else str(name).strip() for i, name in enumerate(_pad(rows[0], width))]
-    values = [[None if _is_error(cell) else cell for cell in _pad(row, width)] for row in rows[1:] if row]
+    numbers = [number for number, row in enumerate(rows) if row][:MAX_ROWS_OF_NAMES]
+    header = find_header([_pad(rows[number], width) for number in numbers], width, expected.names)
+    last = numbers[header.last]
+    values = [[None if _is_error(cell) else cell for cell in _pad(row, width)] for row in rows[last + 1 :] if row]
     # Column by column, as pandas would otherwise guess one type for all of them.
     columns = [pd.Series(list(column)) for column in zip(*values, strict=True)] or [pd.Series(dtype=object)] * width
-    return pd.concat(columns, axis="columns").set_axis(names, axis="columns")
+    table = pd.concat(columns, axis="columns").set_axis(list(header.names), axis="columns")
+    skipped = f"skiprows={first + last + 1}"
+    named = f"names={json.dumps(list(header.names), ensure_ascii=False)}"
+    table.attrs["header"] = [skipped, "header=None", named] if header.joined else [f"header={first + last}"]
+    above = " and the one above" if header.joined else ""
+    table.attrs["notes"] = [f"Took row {first + last + 1}{above} as names of the columns."] if header.last else []
+    return table
 
 
 def _pad(row: Row, width: int) -> Row:

@@ -1,1 +1,0 @@
-"""Importers: published benchmarks turned into trial tables, one file a benchmark."""

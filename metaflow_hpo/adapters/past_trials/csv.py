@@ -1,0 +1,110 @@
+"""Any table of trials, made by hand or by a tool of one's own: parameters, a score, and what else is there."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from metaflow_hpo.adapters.past_trials.source import Found, Wanted, choose_metric, existing
+from metaflow_hpo.adapters.past_trials.tables import (
+    TableForm,
+    find_measured,
+    find_steps,
+    is_missing,
+    is_numeric,
+    read_any_table,
+    read_rows,
+)
+from metaflow_hpo.adapters.past_trials.values import UNFINISHED
+from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.trial_rows import KNOWN_STATUSES
+
+PREFIXES = (
+    "hp_",
+    "params_",
+    "params.",
+    "param_",
+    "param.",
+    "parameters.",
+    "config/",
+    "config.",
+    "config_",
+    "hparams/",
+    "hparam_",
+)
+"""What tools put before the names of hyperparameters."""
+_STATUS = ("status", "state", "trial_status", "st_status")
+_DURATION = ("duration_s", "duration", "runtime", "time_total_s", "elapsed", "seconds", "train_time", "Runtime")
+_TRIAL = ("trial_id", "trial", "run_id", "run", "trial_index", "number", "arm_name")
+_GENERATED = ("arm_name", "generation_method", "generation_node")
+"""What Ax says of who proposed a trial."""
+_TASK = ("task_id", "task", "dataset", "data_set", "study", "experiment", "project", "problem")
+_METRIC = ("performance", "value", "score", "metric", "objective")
+
+
+class CsvSource:
+    """Columns are known by their usual names and prefixes; what cannot be known is asked for in one message."""
+
+    name = "csv"
+
+    def knows(self, columns: Sequence[str]) -> bool:
+        """Tell a table with columns such as `params_lr`, `config/lr` or `param_gamma`, and one of Ax."""
+        is_ax = {"trial_index", "arm_name"} <= set(columns)
+        return is_ax or any(c.startswith(tuple(p for p in PREFIXES if p != "hp_")) for c in columns)
+
+    def read(self, address: Any, wanted: Wanted) -> Found:
+        """Read a table.
+
+        Args:
+            address: csv or parquet, or a frame.
+            wanted: `metric` is its column; `task` the column that names the task, or `name:NAME`.
+        """
+        if isinstance(address, pd.DataFrame):
+            return self.read_table(address, wanted)
+        table = read_any_table(existing(address, "a table of trials"))
+        return self.read_table(table, wanted)
+
+    def read_table(self, table: pd.DataFrame, wanted: Wanted) -> Found:
+        """Read a frame; without prefixes every column that is nothing else is a hyperparameter."""
+        columns = [str(column) for column in table.columns]
+        if len(set(columns)) < len(columns):
+            raise InvalidTableError("Expected every column once. Rename or drop those that are there twice.")
+        prefixes = tuple(p for p in PREFIXES if any(c.startswith(p) for c in columns))
+        metric, direction = choose_metric(wanted, _candidates(table, columns, prefixes, wanted))
+        task = wanted.task or next((c for c in _TASK if c in columns), None)
+        trial = next((c for c in _TRIAL if c in columns), None)
+        key = [c for c in (task, trial) if c in columns]
+        if trial is None and prefixes:
+            key += [c for c in columns if c.startswith(prefixes)]
+        step = find_steps(table, key) if trial is not None or prefixes else None
+        test = f"test_{metric}" if f"test_{metric}" in columns else None
+        measured = [] if prefixes else [c for c in find_measured(table, columns) if c not in {metric, test}]
+        form = TableForm(
+            metric=metric,
+            prefixes=prefixes,
+            status=next((c for c in _STATUS if c in columns and _is_status(table[c])), None),
+            duration=next((c for c in _DURATION if c in columns), None),
+            test=test,
+            trial=trial if step is not None else None,
+            step=step,
+            ignored=() if prefixes else ("family", *_GENERATED, *([] if trial is None else [trial]), *measured),
+            task=task,
+        )
+        left_out = dict.fromkeys(measured, "looks like a measurement")
+        return read_rows(table, form, metric, direction, wanted, left_out=left_out)
+
+
+def _candidates(table: pd.DataFrame, columns: Sequence[str], prefixes: Sequence[str], wanted: Wanted) -> list[str]:
+    """Return the columns that may be the metric: the usual names, else what looks measured, else all numbers."""
+    named = [c for c in _METRIC if c in columns]
+    if wanted.metric is None and len(named) == 1:
+        return named
+    free = [c for c in columns if not (prefixes and c.startswith(tuple(prefixes))) and is_numeric(table[c])]
+    measured = find_measured(table, free)
+    return measured if wanted.metric is None and measured else free
+
+
+def _is_status(column: "pd.Series[Any]") -> bool:
+    """Tell a column of statuses from one of a hyperparameter that is called so: one word at least is known."""
+    words = {str(value).strip().lower() for value in column if not is_missing(value)}
+    return bool(words & (set(KNOWN_STATUSES) | UNFINISHED))

@@ -1,0 +1,353 @@
+"""Read text with a separator (csv and its relatives), and say on which line it is broken when it is."""
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.header import MAX_ROWS, find_header, is_number
+
+SEPARATORS = (",", ";", "\t", "|", " ")
+"""Blanks come last: any number of them is one separator."""
+_NONE = "\x1f"
+"""Separates the columns of a file that has one."""
+_SHOWN = "',', ';', tab, '|' or blanks"
+_FIELD_LIMIT = 10_000_000
+_SNIFFED_LINES = 20
+_SNIFFED_CHARACTERS = 1_000_000
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ ,;]*\r?\n', re.IGNORECASE)
+_DECIMAL_COMMA = r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"
+
+
+class Expected(NamedTuple):
+    """What is known of a table before it is read.
+
+    Attributes:
+        names: Columns that it must have; they tell the row of names and the separator.
+        as_written: Columns to return as the text that stands there.
+        min_columns: Fewer are an error.
+    """
+
+    names: Collection[str] = ()
+    as_written: Collection[str] = ()
+    min_columns: int = 2
+
+
+class _Layout(NamedTuple):
+    """Where a table lies in a text.
+
+    Attributes:
+        separator: One of `SEPARATORS`, or `_NONE`.
+        names: A name a column.
+        start: Position in the text at which the rows begin.
+        lines: Lines before that.
+        notes: What had to be guessed.
+        is_plain: Whether the names are the first line, as it stands there.
+    """
+
+    separator: str
+    names: tuple[str, ...]
+    start: int
+    lines: int
+    notes: list[str]
+    is_plain: bool
+
+
+def read_delimited(path: Path, content: bytes, expected: Expected) -> tuple[pd.DataFrame, str]:
+    """Return a table as it stands in a text, and the text.
+
+    Args:
+        path: Where it is from, for messages.
+        content: UTF-8, UTF-16 or Windows-1252; separated by one of `SEPARATORS`.
+        expected: What is known of it.
+
+    Returns:
+        The rows; only empty cells are missing. `attrs` as in `read_table`, `decimal_comma` and `separator` beside them.
+
+    Raises:
+        InvalidTaskError: It is no such text; the message names the line.
+    """
+    text, encoding, notes = decode(path, content)
+    text = text.rstrip(" \r\n") + "\n"
+    if not text.strip():
+        raise InvalidTaskError(f"Expected a table; {path} holds only blank lines. Save or copy it again.")
+    layout = _find_layout(path, text, expected)
+    width = len(layout.names)
+    if width < expected.min_columns:
+        first = text.strip().splitlines()[0][:80]
+        raise InvalidTaskError(
+            f"Expected at least two columns separated by {_SHOWN}; found one in {path} ({first!r}). "
+            "Check the separator."
+        )
+    body = text[layout.start :]
+    comments = _check_lines(path, body, layout)
+    table = _parse(path, _without(body, comments), layout, expected)
+    table.attrs["decimal_comma"] = layout.separator == ";"
+    table.attrs["read"] = "" if comments else _by_pandas(layout, encoding, expected)
+    skipped = [f"Left out {len(comments)} comment lines."] if comments else []
+    table.attrs["notes"] = [*notes, *layout.notes, *skipped]
+    return table, text
+
+
+def decode(path: Path, content: bytes) -> tuple[str, str, list[str]]:
+    """Return the text, its encoding, and what is worth saying of it."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return content.decode("utf-16"), "utf-16", ["Read as UTF-16."]
+        except UnicodeDecodeError as error:
+            raise InvalidTaskError(f"Expected UTF-16 in {path}; it is cut short. Save or copy it again.") from error
+    if b"\x00" in content[:4096]:
+        raise InvalidTaskError(f"Expected text; {path} holds zero bytes (a binary file). Save it as csv in UTF-8.")
+    try:
+        return content.decode("utf-8-sig"), "utf-8", []
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        where = f"line {line} (byte {error.start}, 0x{content[error.start]:02x})"
+        try:
+            return content.decode("cp1252"), "cp1252", [f"Not UTF-8 at {where}: read as Windows-1252."]
+        except UnicodeDecodeError:
+            raise InvalidTaskError(
+                f"Expected text in UTF-8; {path} is not, at {where}. Save it again with the encoding UTF-8."
+            ) from error
+
+
+def with_decimal_commas(table: pd.DataFrame, as_written: Collection[str]) -> pd.DataFrame:
+    """Read text columns of the form 1,5 as numbers, where all present values are such."""
+    columns, changed = [], []
+    for name, column in table.items():
+        present = column.dropna() if name not in as_written else column[:0]
+        if column.dtype == "str" and len(present) and bool(present.str.fullmatch(_DECIMAL_COMMA).all()):
+            column = pd.to_numeric(column.str.replace(",", "."))  # noqa: PLW2901
+            changed.append(str(name))
+        columns.append(column)
+    read = pd.concat(columns, axis="columns")
+    read.attrs = table.attrs
+    if changed:
+        read.attrs["notes"] = [*table.attrs["notes"], f"Read decimal commas in {listed(changed)}."]
+    return read
+
+
+def _find_layout(path: Path, text: str, expected: Expected) -> _Layout:
+    """Find separator and names; above the names may stand `sep=;`, comments and titles."""
+    told = _SEPARATOR_LINE.match(text)
+    start = told.end() if told else 0
+    separator = told[1] if told else _sniff_separator(text[:_SNIFFED_CHARACTERS], expected)
+    found = list(islice(_read_rows(path, text, start, separator), 2 * MAX_ROWS))
+    rows = [row for row in found if any(row.fields) and not _is_comment(row)][:MAX_ROWS]
+    commented = _names_in_a_comment(found, rows, expected)
+    rows = [commented, *rows] if commented else rows or found[:1]
+    width = _most_common_width([row.fields for row in rows])
+    fields = [row.fields for row in rows]
+    has_row_names = _has_row_names(fields, width, expected)
+    if has_row_names:
+        fields[0] = ["", *fields[0]]
+    header = find_header(fields, width, expected.names)
+    last, first_row = rows[header.last], rows[0]
+    notes = []
+    if header.last or (commented and commented.line > 1):
+        notes.append(f"Took line {last.line}{' and the one above' if header.joined else ''} as names of the columns.")
+    is_plain = last is first_row and not has_row_names and not commented
+    # A file without a line break at the end of the names has no rows.
+    return _Layout(separator, header.names, last.end, last.last_line, notes, is_plain)
+
+
+class _Row(NamedTuple):
+    """Fields, the lines they stand on, and the position in the text after them."""
+
+    fields: list[str]
+    line: int
+    last_line: int
+    end: int
+
+
+def _read_rows(path: Path, text: str, start: int, separator: str) -> Iterator[_Row]:
+    """Yield the rows that are not empty."""
+    stream = io.StringIO(text, newline="")
+    stream.seek(start)
+    before = text.count("\n", 0, start)
+    reader = _reader(stream, separator, strict=True)
+    line = 0
+    try:
+        for fields in reader:
+            if fields:
+                yield _Row(_unpadded(fields, separator), before + line + 1, before + reader.line_num, stream.tell())
+            line = reader.line_num
+    except csv.Error as error:
+        raise _unclosed(path, before + line + 1, error) from error
+
+
+def _reader(lines: Iterator[str] | io.StringIO, separator: str, *, strict: bool = False) -> Any:
+    csv.field_size_limit(_FIELD_LIMIT)
+    return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=strict)
+
+
+def _unpadded(fields: list[str], separator: str) -> list[str]:
+    """Return fields without the empty ones that blanks around a line make."""
+    if separator != " ":
+        return fields
+    return fields[:-1] if len(fields) > 1 and not fields[-1] else fields
+
+
+def _is_comment(row: _Row) -> bool:
+    return row.fields[0].startswith("#")
+
+
+def _names_in_a_comment(found: Sequence[_Row], rows: Sequence[_Row], expected: Expected) -> _Row | None:
+    """Return the last comment above the rows where it holds the names, as `# a,b,y` does above numbers."""
+    above = [row for row in found if _is_comment(row) and (not rows or row.end < rows[0].end)]
+    if not above:
+        return None
+    row = above[-1]
+    first = (
+        row.fields[0].removeprefix("#").strip() if len(above) > 1 or row.fields[0].startswith("# ") else row.fields[0]
+    )
+    named = row._replace(fields=[first, *row.fields[1:]])
+    if expected.names and set(expected.names) <= {name.strip() for name in named.fields}:
+        return named
+    if not rows:
+        return named
+    is_as_wide = len(row.fields) == len(rows[0].fields) > 1
+    return named if is_as_wide and any(map(is_number, rows[0].fields)) else None
+
+
+def _sniff_separator(text: str, expected: Expected) -> str:
+    """Return the separator by which most of the first lines have the same number of fields, and more than one.
+
+    One that shows the expected names wins.
+    """
+    lines = text.splitlines()[:_SNIFFED_LINES]
+    lines = [line for line in lines if line.strip() and not line.startswith("#")] or lines
+
+    def evenness(separator: str) -> tuple[bool, int, int]:
+        rows = [_unpadded(fields, separator) for fields in _reader(iter(lines), separator) if fields]
+        width = _most_common_width(rows)
+        names = set(expected.names)
+        is_named = bool(names) and any(names <= {field.strip() for field in fields} for fields in rows)
+        return is_named, sum(len(row) == width for row in rows) if width > 1 else 0, width
+
+    if len(expected.names) == 1 and evenness(_NONE)[0]:
+        return _NONE
+    found = {separator: evenness(separator) for separator in SEPARATORS}
+    best = max(SEPARATORS[:-1], key=found.__getitem__)
+    named, same, _ = found[" "]
+    if found[best][2] > 1 and not (named and not found[best][0]):
+        return best
+    return " " if named or same == len(lines) > 1 else _NONE
+
+
+def _most_common_width(rows: Sequence[Sequence[str]]) -> int:
+    """Return the most common number of fields, the larger one of two that are as common."""
+    widths = Counter(map(len, rows))
+    return max(widths, key=lambda width: (widths[width], width), default=0)
+
+
+def _has_row_names(rows: Sequence[Sequence[str]], width: int, expected: Expected) -> bool:
+    """Tell whether the names lack one for the first column, as R and pandas write names of rows."""
+    if len(rows[0]) != width - 1 or len(rows) < 2 or any(len(row) != width for row in rows[1:]):
+        return False
+    names = {name.strip() for name in rows[0]}
+    if expected.names:
+        return set(expected.names) <= names
+    has_names_below = len(rows) > 2 and not any(map(is_number, rows[1])) and any(map(is_number, rows[2]))
+    return len(names) == width - 1 and not has_names_below
+
+
+def _check_lines(path: Path, body: str, layout: _Layout) -> list[tuple[int, int]]:
+    """Check that every row has a field a column.
+
+    Returns:
+        The lines of comments among the rows, from and to, counted from 0.
+
+    Raises:
+        InvalidTaskError: A line has another number of fields, or a quoted field does not end.
+    """
+    reader = _reader(io.StringIO(body, newline=""), layout.separator, strict=True)
+    width, is_padded = len(layout.names), layout.separator == " "
+    comments, line = [], 0
+    try:
+        for fields in reader:
+            if len(fields) != width and fields and (not is_padded or len(_unpadded(fields, " ")) != width):
+                if not fields[0].startswith("#"):
+                    raise _uneven(path, len(fields), width, layout.lines + line + 1)
+                comments.append((line, reader.line_num))
+            line = reader.line_num
+    except csv.Error as error:
+        raise _unclosed(path, layout.lines + line + 1, error) from error
+    return comments
+
+
+def _unclosed(path: Path, line: int, error: csv.Error) -> InvalidTaskError:
+    return InvalidTaskError(
+        f"Expected every quoted field of {path} to end; the one that begins on line {line} does not ({error}). "
+        "Close the quotation mark; the file may be cut short: copy it again."
+    )
+
+
+def _uneven(path: Path, found: int, width: int, line: int) -> InvalidTaskError:
+    return InvalidTaskError(
+        f"Expected {width} fields on every line of {path}, as in the names of the columns; found {found} on line "
+        f"{line}. Correct that line; if it is the last, the file may be cut short: copy it again."
+    )
+
+
+def _without(body: str, comments: Sequence[tuple[int, int]]) -> str:
+    """Return the rows without the lines of comments."""
+    if not comments:
+        return body
+    left_out = {line for first, last in comments for line in range(first, last)}
+    lines = io.StringIO(body, newline="").readlines()
+    return "".join(line for number, line in enumerate(lines) if number not in left_out)
+
+
+def _parse(path: Path, body: str, layout: _Layout, expected: Expected) -> pd.DataFrame:
+    positions = range(len(layout.names))
+    if not body.strip("\r\n"):
+        return pd.DataFrame({position: pd.Series(dtype="str") for position in positions}).set_axis(
+            list(layout.names), axis="columns"
+        )
+    try:
+        table = pd.read_csv(
+            io.StringIO(body),
+            sep=r"\s+" if layout.separator == " " else layout.separator,
+            header=None,
+            names=positions,
+            index_col=False,
+            na_values=[""],
+            keep_default_na=False,
+            skipinitialspace=True,
+            low_memory=False,
+            dtype={position: "str" for position, name in enumerate(layout.names) if name in expected.as_written},
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise InvalidTaskError(
+            f"Expected a csv file; {path} cannot be read ({error}). Correct it and try again."
+        ) from error
+    return table.set_axis(list(layout.names), axis="columns")
+
+
+def _by_pandas(layout: _Layout, encoding: str, expected: Expected) -> str:
+    """Return the call of pandas that reads the same, but for what is missing."""
+    separator = r"\s+" if layout.separator == " " else layout.separator
+    options = [f"sep={json.dumps(separator)}", f"encoding={json.dumps(encoding)}", "skipinitialspace=True"]
+    options += ["low_memory=False", "na_values=MISSING", "keep_default_na=False"]
+    if not layout.is_plain:
+        names = json.dumps(list(layout.names), ensure_ascii=False)
+        options += [f"skiprows={layout.lines}", "header=None", f"names={names}"]
+    text = [name for name in layout.names if name in expected.as_written]
+    if text:
+        options.append(f"dtype={json.dumps(dict.fromkeys(text, 'str'), ensure_ascii=False)}")
+    return by_pandas("read_csv", options)
+
+
+def by_pandas(function: str, options: list[str]) -> str:
+    """Return the call of a function of pandas as Python, an argument a line."""
+    return "\n    ".join([f"pd.{function}(", "path,", *(f"{option}," for option in options)]) + "\n)"

@@ -1,0 +1,110 @@
+"""A package outside of metaflow_hpo adds a modality, a learner and a group of meta-features, each in one file."""
+
+import importlib
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metaflow_hpo.actions.intake import find_pending, take_in
+from metaflow_hpo.adapters import landed
+from metaflow_hpo.adapters.store import DataStore
+from metaflow_hpo.collect.search import find_best, search
+from metaflow_hpo.history import History
+from metaflow_hpo.modalities import registry, roles
+from metaflow_hpo.modalities.registry import describe, read_source
+from metaflow_hpo.modalities.roles import Roles
+from metaflow_hpo.testing import check_modality
+
+HERE = Path(__file__).parent
+GROUPS = ["mf_shape.log_points", "mf_shape.chance", "mf_shape.nearest_centre", "mf_shape.spread"]
+OUTLINE = "mf_outline.v2.log_items"
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch):
+    """The package beside this file, as if it was installed."""
+    monkeypatch.syspath_prepend(str(HERE))
+    for cached in (registry.known_groups, roles._find):
+        cached.cache_clear()
+    yield
+    for cached in (registry.known_groups, roles._find):
+        cached.cache_clear()
+
+
+def write_points(path: Path, seed: int, count: int = 150) -> Path:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, count)
+    centres = rng.normal(scale=2.0, size=(3, 2))
+    points = centres[labels] + rng.normal(size=(count, 2))
+    lines = [f"{x:.6f} {y:.6f} {label}" for (x, y), label in zip(points, labels, strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_the_modality_keeps_the_contract(tmp_path):
+    check_modality(registry.get_modality("points"), write_points(tmp_path / "a.points", 0))
+
+
+def test_a_file_is_told_by_what_it_is_and_described_by_its_own_group_and_by_that_for_all(tmp_path):
+    data = read_source(write_points(tmp_path / "a.points", 0))
+    assert (data.task.modality, data.task.rows, data.task.metric.name) == ("points", 150, "accuracy")
+    assert list(describe(data)) == [*GROUPS, OUTLINE]
+    found = Roles.of([*GROUPS, OUTLINE])
+    row = np.array([list(describe(data).values())])
+    assert found.sizes(row).shape == (1, 2)
+    assert found.chance(row)[0] == row[0, 1]
+    assert found.best_landmark(row)[0] == row[0, 2]
+
+
+def test_what_is_wrong_with_a_file_is_said_by_the_modality(tmp_path):
+    path = tmp_path / "a.points"
+    path.write_text("1 2\n")
+    with pytest.raises(registry.InvalidTaskError, match=r"Expected lines `x y label` in a.points"):
+        read_source(path)
+
+
+def test_files_and_folders_land_are_collected_and_taken_out_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(landed, "SETTLED_S", 0.0)
+    store = DataStore(tmp_path / "data")
+    folder = store.inbox / "many"
+    folder.mkdir(parents=True)
+    for seed in range(2):
+        write_points(folder / f"part_{seed}.points", seed)
+    write_points(store.inbox / "one.points", 2)
+    (store.inbox / "one.yaml").write_text("family: relatives\nlicence: CC0\n")
+    (store.inbox / "broken.points").write_text("nonsense\n")
+    (store.inbox / "empty").mkdir()
+    assert find_pending(store) == ["broken.points", "many", "one.points"]
+    taken = take_in(store, [])
+    assert [(data.task.task_id, data.task.rows) for data in taken.tasks] == [("many", 300), ("one", 150)]
+    assert "Expected lines" in (store.quarantine / "broken.points.reason.txt").read_text()
+    assert find_pending(store) == []
+    frame = store.write_catalogue(taken.tasks)
+    assert frame["modality"].tolist() == ["points", "points"]
+    assert frame["family"].tolist() == ["many", "relatives"]
+    assert store.read_task("many").task == taken.tasks[0].task
+    write_points(folder / "part_2.points", 3)
+    assert find_pending(store) == ["many"]
+    for path in folder.iterdir():
+        path.unlink()
+    assert find_pending(store) == ["many"]
+
+
+def test_a_learner_from_outside_is_searched_and_its_trials_are_a_history(tmp_path):
+    learner = importlib.import_module("outside_learner").NEAREST_CENTRE
+    store = DataStore(tmp_path / "data")
+    tasks = [read_source(write_points(tmp_path / f"task_{t}.points", t), family=f"family_{t}") for t in range(4)]
+    store.write_catalogue(tasks)
+    for data in tasks:
+        started = time.monotonic()
+        found = search(data, learner, strategy="sobol", trials=8, seed=0)
+        assert find_best(found).performance > 0.5
+        assert found[0].fidelity_unit == "passes"
+        store.write_trials(data.task, found)
+        store.write_meta_features(data.task, describe(data), time.monotonic() - started)
+    frame = store.write_meta_dataset([data.task.task_id for data in tasks])
+    history = History.from_frame(frame, space=learner.space)
+    assert history.task_ids == tuple(f"task_{t}" for t in range(4))
+    assert set(history.meta_feature_names) == {*GROUPS, OUTLINE}
