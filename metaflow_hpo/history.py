@@ -14,7 +14,7 @@ from metaflow_hpo.history_files import read_trials, write_trials
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.past_tasks import IntArray, PastTasks, ScoredTrials, View, see_tasks
 from metaflow_hpo.space import Array, Categorical, Configuration, SearchSpace, configuration_id
-from metaflow_hpo.tables import HP_PREFIX
+from metaflow_hpo.tables import HP_PREFIX, write_choice
 from metaflow_hpo.trial_rows import TaskTrials, read_rows
 
 __all__ = ["Array", "History", "IntArray", "TaskTrials", "read_curves"]
@@ -208,10 +208,14 @@ class History:
     def to_frame(self) -> pd.DataFrame:
         """Return one line a configuration on a task, performances in the metric's own units."""
         names = [f"{HP_PREFIX}{name}" for name in self.space.names]
-        values = [[configuration.get(name) for name in self.space.names] for configuration in self.configurations]
-        configurations = pd.DataFrame(values, columns=names, dtype=object)
+        columns = {}
         for hp, name in zip(self.space.hyperparameters, names, strict=True):
-            configurations[name] = configurations[name].astype("str" if isinstance(hp, Categorical) else "float64")
+            if isinstance(hp, Categorical):
+                texts = [write_choice(c[hp.name]) if hp.name in c else None for c in self.configurations]
+                columns[name] = pd.Series(texts, dtype="str")
+            else:
+                columns[name] = pd.Series([c.get(hp.name) for c in self.configurations], dtype="float64")
+        configurations = pd.DataFrame(columns)
         parts = []
         for task in self.tasks:
             part = configurations.iloc[task.positions].reset_index(drop=True)

@@ -52,7 +52,7 @@ def mix_up(meta):
 
 
 def test_a_deliberately_bad_candidate_is_refused_for_the_champion(pipeline, many_tasks, tmp_path):
-    served, meta = many_tasks, many_tasks.past
+    served, meta = many_tasks, many_tasks.history
     folder = tmp_path / "served"
     folder.mkdir()
     served.save(folder)

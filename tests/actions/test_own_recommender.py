@@ -98,7 +98,7 @@ def test_the_same_table_in_another_order_is_the_same_recommender(capsys, monkeyp
         (("recommend",), 2, "give either DATA"),
         (("recommend", "trials.csv", "--recommender", "rec"), 2, "give either DATA"),
         (("fit", "--lower-is-better"), 2, "go with --trials"),
-        (("recommend", "--recommender", "rec"), 1, "Expected recommender.safetensors"),
+        (("recommend", "--recommender", "rec"), 1, "Expected past_tasks.safetensors"),
         (("fit", "--trials", "nowhere.csv"), 1, "nowhere.csv"),
         (("fit", "--trials", "trials.csv", "--output", "taken"), 1, "it holds something else"),
         (("fit", "--trials", "one_task.csv"), 1, "at least two families"),
