@@ -40,7 +40,7 @@ def read_trial_table(
     known = None if space is None else read_space(space)
     imported = read_history_table(path, task_column=task_column, lower_is_better=lower_is_better)
     if imported is None:
-        history = History.read(path, space=known, lower_is_better=lower_is_better)
+        history = History.read(path, space=known, lower_is_better=lower_is_better, task_column=task_column)
     else:
         history = imported.to_history(known)
     families = sorted(set(history.families))
