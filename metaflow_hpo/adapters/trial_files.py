@@ -11,8 +11,8 @@ from metaflow_hpo.adapters.files import write_csv, write_figure, write_json, wri
 from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
-from metaflow_hpo.evaluate.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
+from metaflow_hpo.evaluate.report.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.evaluate.verdict import say_verdict
 from metaflow_hpo.history import History
@@ -44,7 +44,7 @@ def read_trial_table(
     known = read_space(space) if isinstance(space, Path) else space
     imported = read_history_table(path, task_column=task_column, lower_is_better=lower_is_better)
     if imported is None:
-        history = History.read(path, space=known, lower_is_better=lower_is_better)
+        history = History.read(path, space=known, lower_is_better=lower_is_better, task_column=task_column)
     else:
         history = imported.to_history(known)
     families = sorted(set(history.families))

@@ -28,7 +28,7 @@ from metaflow_hpo.recommend.signal import lacks_signal
 from metaflow_hpo.recommend.stopping import StoppingRule
 from metaflow_hpo.recommend.task_distance import TaskDistance
 from metaflow_hpo.recommend.task_forest import TaskForest
-from metaflow_hpo.space import Configuration, SearchSpace
+from metaflow_hpo.space import Configuration, SearchSpace, configuration_id
 
 if TYPE_CHECKING:
     from metaflow_hpo.surrogate.predict import Prediction, Surrogate
@@ -111,6 +111,11 @@ class Recommender:
         if self.metric is not None:
             return self.metric.bounds
         return UNIT if self.settings.described else None
+
+    @cached_property
+    def positions(self) -> Mapping[str, int]:
+        """Positions in the pool by the names of configurations."""
+        return {configuration_id(configuration): p for p, configuration in enumerate(self.past.configurations)}
 
     @property
     def history(self) -> History:
@@ -282,7 +287,7 @@ class Recommender:
         """
         percentile, fallback = self.falls_back(meta_features)
         known = [*(trial.configuration for trial in observed), *pending]
-        beside, at = place(self.past.configurations, known, more)
+        beside, at = place(self.positions, known, more)
         seen = Observed(at[: len(observed)], np.array([trial.performance for trial in observed], dtype=np.float64))
         if observed:
             task = self.begin(meta_features, more=beside, is_novel=fallback, per_time=per_time)

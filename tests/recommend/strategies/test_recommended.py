@@ -1,9 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from metaflow_hpo.collect.strategies.pool import Pool
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
+from metaflow_hpo.recommend.new_task import DESCRIBED
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
 from metaflow_hpo.space import configuration_id
@@ -97,3 +100,20 @@ def test_it_answers_what_recommend_answers_after_trials(make, served, meta):
     observed = [ObservedTrial(t.configuration, t.performance) for t in told]
     known = dict(zip(meta.meta_feature_names, meta.meta_features[3].tolist(), strict=True))
     assert strategy.ask(3) == [r["configuration"] for r in served.recommend(known, 3, observed)["recommendations"]]
+
+
+@pytest.mark.parametrize("networks", [None, (2,)])
+@pytest.mark.parametrize("trust", [0.5, 1.0])
+def test_with_networks_the_order_of_past_tasks_changes_nothing(meta, surrogate, networks, trust):
+    asked = []
+    for history in (meta, meta.subset(np.random.default_rng(0).permutation(12))):
+        recommender = Recommender(history.past_tasks(), DESCRIBED, surrogate, networks, trust)
+        context = StrategyContext(meta.space, meta_features=meta.meta_features[7] + 0.01)
+        asked.append(RecommendedStrategy(recommender, context).ask(5))
+    assert asked[0] == asked[1]
+    assert len({configuration_id(c) for c in asked[0]}) == 5
+
+
+def test_a_task_unlike_all_others_gets_an_answer(served, meta):
+    strange = StrategyContext(meta.space, meta_features=np.full(4, 1e6))
+    assert RecommendedStrategy(served, strange).ask(2)[0] == meta.space.default
