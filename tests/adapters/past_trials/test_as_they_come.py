@@ -12,7 +12,7 @@ from metaflow_hpo.cli import app
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.space import Categorical, Float, SearchSpace
 
-SPACE = SearchSpace((Float("lr", 1e-4, 1.0, 0.1, log=True), Categorical("features", ("None", "log2", "sqrt"), "sqrt")))
+SPACE = SearchSpace((Float("lr", 1e-4, 1.0, 0.1, log=True), Categorical("features", (None, "log2", "sqrt"), "sqrt")))
 
 
 def optuna_lines(study):
@@ -69,7 +69,7 @@ def test_one_study_is_read_as_observed_trials(studies):
     assert found["status"].value_counts().to_dict() == {"ok": 8, "stopped": 1, "failed": 1}
     assert found["hp_features"].tolist()[1:3] == ["log2", "sqrt"]
     observed = read_observed_trials(studies, SPACE)
-    assert [o.configuration["features"] for o in observed][:3] == ["None", "log2", "sqrt"]
+    assert [o.configuration["features"] for o in observed][:3] == [None, "log2", "sqrt"]
     assert [o.performance for o in observed][-2:] == [0.5, 0.6]  # the last value of the pruned one; the worst
     assert found["learning_curve"][8] == (0.5,)
     assert found["performance"].isna().sum() == 2
@@ -125,3 +125,14 @@ def test_benchmark_takes_the_export_with_the_direction(studies):
     result = CliRunner().invoke(app, [*arguments, "--higher-is-better", "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["table"]["tasks"] == 3
+
+
+def test_the_column_that_names_the_task_may_be_called_otherwise(studies, tmp_path):
+    frame = pd.read_csv(studies, keep_default_na=False).rename(columns={"study": "dataset"})
+    frame.to_csv(studies, index=False)
+    assert read_trial_table(studies, lower_is_better=False).task_ids == ("digits", "iris", "wine")
+    own = pd.DataFrame({"data": list("aabb"), "hp_x": [1, 2, 1, 2], "performance": [0.1, 0.2, 0.3, 0.1]})
+    own.to_csv(tmp_path / "own.csv", index=False)
+    assert read_trial_table(tmp_path / "own.csv", task_column="data").task_ids == ("a", "b")
+    with pytest.raises(InvalidTableError, match="task_id"):
+        read_trial_table(tmp_path / "own.csv")
