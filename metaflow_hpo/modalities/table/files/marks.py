@@ -14,7 +14,7 @@ WORDS = ("NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None")
 """Missing, unless a column of text shows that they are what people chose."""
 MISSING = (*SIGNS, *WORDS)
 
-_NEEDS_QUOTES = frozenset(",;|\t\"\r\n ")
+_NEEDS_QUOTES = frozenset(',;|\t"\r\n ')
 _LOOKED_AT = 20
 _Quoted = Callable[[str], bool]
 
@@ -52,8 +52,8 @@ def settle_words(
     """Make missing what stands for a missing value, and keep a word that is a value.
 
     A word is a mark of missing values where it stands among numbers or dates, beside another such word, or unquoted in
-    a file that quotes all its text (as R writes it); and if it is that in one column, it is in all. In any other column of
-    text it is a category like the others, as an empty cell is what is missing.
+    a file that quotes all its text (as R writes it); and if it is that in one column, it is in all. In any other column
+    of text it is a category like the others, as an empty cell is what is missing.
 
     Args:
         frame: A table as it was read, text included.
