@@ -65,7 +65,7 @@ def train(
             chosen = advise.read_configuration(configuration, pipeline.settings.learner)
             rows = read_source(data, target, kind=kind, modality=modality)
         printing.show_notes(rows.task.notes)
-        trial, model = own_trials.train_and_keep(pipeline, rows, chosen, seed=seed)
+        trial, model = own_trials.train_and_keep(pipeline, rows, chosen, seed=seed, path=data)
         recommendation = _record_training(pipeline, rows, trial)
         if script is not None:
             write_script(pipeline, script, data, rows, trial.configuration, seed)
