@@ -118,6 +118,8 @@ def predict(
 def _explain_no_model(trial: "Trial", script: Path | None) -> str:
     if trial.status == "failed" or trial.learner == "mlp":
         return "No model was kept: the training failed."
+    if trial.learner != "svm":
+        return f"No model was kept: {trial.learner} is code of your own, which may keep its model itself."
     again = "run the script" if script is not None else "--script FILE writes a script that does"
     return (
         f"No model was kept, and there is nothing to predict with: a trained {trial.learner} could only be stored as a "

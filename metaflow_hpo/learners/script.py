@@ -15,6 +15,9 @@ from metaflow_hpo.space import Configuration
 
 _LINE = 100
 _WHAT = {"mlp": "a multi-layer perceptron", "svm": "a support vector machine"}
+SCRIPTED = tuple(_WHAT)
+"""Learners that can be written down as a script."""
+
 _NEEDS = {"mlp": "torch, numpy, pandas and scikit-learn", "svm": "numpy, pandas and scikit-learn"}
 
 
