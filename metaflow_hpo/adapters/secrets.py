@@ -86,9 +86,9 @@ def _secrets_in(address: str) -> Iterator[str]:
     _, _, rest = address.partition("://")
     before, at, _ = rest.rpartition("@")
     if at:
-        user, colon, password = before.partition(":")
-        yield from _spellings(password if colon else user)
-        for part in (password if colon else user).split():
+        user, _, password = before.partition(":")
+        yield from _spellings(password or user)
+        for part in (password or user).split():
             yield from _spellings(part)
     _, _, query = address.partition("?")
     for name, value in parse_qsl(query.rpartition("@")[2]):
