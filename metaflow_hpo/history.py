@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.history_files import read_trials, write_trials
-from metaflow_hpo.past_tasks import IntArray, PastTasks, ScoredTrials, see_tasks
+from metaflow_hpo.metric import Metric
+from metaflow_hpo.past_tasks import IntArray, PastTasks, ScoredTrials, View, see_tasks
 from metaflow_hpo.space import Array, Categorical, Configuration, SearchSpace, configuration_id
-from metaflow_hpo.tables import HP_PREFIX
+from metaflow_hpo.tables import HP_PREFIX, write_choice
 from metaflow_hpo.trial_rows import TaskTrials, read_rows
 
 __all__ = ["Array", "History", "IntArray", "TaskTrials", "read_curves"]
 
+LOSS = Metric("performance", "min")
+"""Any loss of which nothing else is known."""
 MIN_SPAN = 0.02
 """A task whose best and worst performance are closer than this tells configurations apart by noise alone."""
 
@@ -33,7 +36,7 @@ class History:
         tasks: `(T,)` what each of them tried.
         notes: What was left out and why, sentences for people.
         learner: Name of the learner, where it is known.
-        lower_is_better: The metric is a loss or an error: performances are its negatives.
+        metric: What performances were before they were turned so that higher is better, where it is known.
     """
 
     space: SearchSpace
@@ -42,7 +45,7 @@ class History:
     tasks: tuple[TaskTrials, ...]
     notes: tuple[str, ...] = ()
     learner: str | None = None
-    lower_is_better: bool = False
+    metric: Metric | None = None
     _scored: dict[int, ScoredTrials] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -53,6 +56,7 @@ class History:
         space: SearchSpace | None = None,
         learner: str | None = None,
         lower_is_better: bool = False,
+        metric: Metric | None = None,
     ) -> "History":
         """Read a table of trials; the order of its lines changes nothing.
 
@@ -64,6 +68,7 @@ class History:
             space: Search space; inferred from the columns unless given.
             learner: Whose trials to keep; needed where the table holds those of several.
             lower_is_better: The performance is a loss or an error.
+            metric: What the performance is, where that has a name; turned already unless `lower_is_better`.
 
         Raises:
             InvalidTableError: If a column is missing or of the wrong type, a status is not known, or no task is left.
@@ -72,7 +77,7 @@ class History:
         """
         sign = -1.0 if lower_is_better else 1.0
         found = read_rows(frame, space=space, learner=learner, sign=sign)
-        return cls(**vars(found), lower_is_better=lower_is_better)
+        return cls(**vars(found), metric=metric or (LOSS if lower_is_better else None))
 
     @classmethod
     def from_arrays(
@@ -87,7 +92,7 @@ class History:
         meta_features: Array | None = None,
         duration: Array | None = None,
         learner: str | None = None,
-        lower_is_better: bool = False,
+        metric: Metric | None = None,
     ) -> "History":
         """Build a history from dense arrays.
 
@@ -101,7 +106,7 @@ class History:
             meta_features: `(T, M)` raw, NaN where not known.
             duration: `(T, C)` seconds, NaN where not known.
             learner: Name of the learner.
-            lower_is_better: Performances are the negatives of a loss.
+            metric: What the performances were.
 
         Raises:
             InvalidTableError: If the shapes do not belong together.
@@ -131,7 +136,23 @@ class History:
             meta_feature_names=tuple(meta_feature_names),
             tasks=tuple(tasks),
             learner=learner,
-            lower_is_better=lower_is_better,
+            metric=metric,
+        )
+
+    @classmethod
+    def from_past(cls, past: PastTasks, *, learner: str | None = None, metric: Metric | None = None) -> "History":
+        """Return what past tasks tried of their pool; what was filled in is not known again."""
+        return cls.from_arrays(
+            past.space,
+            past.configurations,
+            past.task_ids,
+            past.families,
+            np.where(past.deviation > 0, np.nan, past.performance),
+            meta_feature_names=past.meta_feature_names,
+            meta_features=past.meta_features,
+            duration=past.duration,
+            learner=learner,
+            metric=metric,
         )
 
     @classmethod
@@ -159,7 +180,8 @@ class History:
         if space is None and "space" in said:
             space = SearchSpace.from_json(said["space"])
         is_loss = said.get("lower_is_better", False) if lower_is_better is None else lower_is_better
-        found = cls.from_frame(frame, space=space, learner=learner, lower_is_better=bool(is_loss))
+        metric = Metric.read(said["metric"]) if said.get("metric") else None
+        found = cls.from_frame(frame, space=space, learner=learner, lower_is_better=bool(is_loss), metric=metric)
         noise = said.get("noise", {})
         tasks = tuple(replace(task, noise=float(noise.get(task.task_id, task.noise))) for task in found.tasks)
         return replace(found, tasks=tasks, notes=(*said.get("notes", ()), *found.notes))
@@ -177,6 +199,7 @@ class History:
         said = {
             "space": self.space.to_json(),
             "lower_is_better": self.lower_is_better,
+            "metric": None if self.metric is None else self.metric.to_json(),
             "noise": {task.task_id: task.noise for task in self.tasks if np.isfinite(task.noise)},
             "notes": list(self.notes),
         }
@@ -185,10 +208,14 @@ class History:
     def to_frame(self) -> pd.DataFrame:
         """Return one line a configuration on a task, performances in the metric's own units."""
         names = [f"{HP_PREFIX}{name}" for name in self.space.names]
-        values = [[configuration.get(name) for name in self.space.names] for configuration in self.configurations]
-        configurations = pd.DataFrame(values, columns=names, dtype=object)
+        columns = {}
         for hp, name in zip(self.space.hyperparameters, names, strict=True):
-            configurations[name] = configurations[name].astype("str" if isinstance(hp, Categorical) else "float64")
+            if isinstance(hp, Categorical):
+                texts = [write_choice(c[hp.name]) if hp.name in c else None for c in self.configurations]
+                columns[name] = pd.Series(texts, dtype="str")
+            else:
+                columns[name] = pd.Series([c.get(hp.name) for c in self.configurations], dtype="float64")
+        configurations = pd.DataFrame(columns)
         parts = []
         for task in self.tasks:
             part = configurations.iloc[task.positions].reset_index(drop=True)
@@ -233,6 +260,11 @@ class History:
     def is_shared(self) -> bool:
         """Whether every task has every configuration."""
         return all(len(task.positions) == len(self.configurations) for task in self.tasks)
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the metric is a loss or an error: performances are its negatives."""
+        return self.metric is not None and self.metric.direction == "min"
 
     @property
     def sign(self) -> float:
@@ -312,15 +344,28 @@ class History:
         """
         chosen = range(len(self.tasks)) if tasks is None else sorted(int(t) for t in tasks)
         at = np.arange(len(self.configurations)) if pool is None else np.asarray(pool, dtype=np.int64)
-        return see_tasks(
-            self.space,
-            [self.configurations[p] for p in at],
-            self.points[at],
-            at,
-            [self._score(t) for t in chosen],
-            self.meta_features[list(chosen)],
-            [self.tasks[t].family for t in chosen],
+        seen = [self.tasks[t] for t in chosen]
+        view = View(
+            space=self.space,
+            configurations=tuple(self.configurations[p] for p in at),
+            points=self.points[at],
+            pool=at,
+            task_ids=tuple(task.task_id for task in seen),
+            families=tuple(task.family for task in seen),
+            meta_feature_names=self.meta_feature_names,
+            meta_features=self.meta_features[list(chosen)],
+            duration=self._durations_on(chosen, at),
         )
+        return see_tasks(view, [self._score(t) for t in chosen])
+
+    def _durations_on(self, tasks: Sequence[int], pool: IntArray) -> Array:
+        position = np.full(len(self.configurations), -1, dtype=np.int64)
+        position[pool] = np.arange(len(pool))
+        dense = np.full((len(tasks), len(pool)), np.nan)
+        for row, t in enumerate(tasks):
+            part = self.tasks[t].on(position)
+            dense[row, part.positions] = part.duration_s
+        return dense
 
     def _score(self, t: int) -> ScoredTrials:
         if t not in self._scored:

@@ -1,7 +1,7 @@
 """Past tasks as seen from one pool of configurations: scores, their uncertainty, regrets (`History.past_tasks`)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,7 +21,7 @@ MAX_FITTED_TRIALS = 300
 
 @dataclass(frozen=True)
 class PastTasks:
-    """Past tasks on a pool of P configurations.
+    """T past tasks on a pool of P configurations.
 
     Attributes:
         space: Search space of the configurations.
@@ -34,7 +34,11 @@ class PastTasks:
         meta_features: `(T, M)` raw, NaN where not known.
         trials: `(T,)` each task's own (points, scores), whether in the pool or not.
         default: Position in the pool of the configuration nearest to the space's default.
-        families: `(T,)` families of the tasks.
+        task_ids: `(T,)` names of the tasks.
+        families: `(T,)` their families.
+        meta_feature_names: `(M,)` with the prefix `mf_`.
+        ends: `(T, 2)` worst and best performance of each task, in the pool or not.
+        duration: `(T, P)` seconds of training, NaN where not known.
     """
 
     space: SearchSpace
@@ -47,13 +51,40 @@ class PastTasks:
     meta_features: Array
     trials: tuple[tuple[Array, Array], ...]
     default: int
+    task_ids: tuple[str, ...]
     families: tuple[str, ...]
+    meta_feature_names: tuple[str, ...]
+    ends: Array
+    duration: Array
     _learned: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def is_shared(self) -> bool:
         """Whether every past task tried every configuration of the pool."""
         return not self.deviation.any()
+
+    @property
+    def performance(self) -> Array:
+        """`(T, P)` higher is better; filled in where a configuration was never tried."""
+        worst, best = self.ends[:, :1], self.ends[:, 1:]
+        return np.asarray(best - self.regret * (best - worst))
+
+    def subset(self, tasks: Sequence[int] | IntArray) -> "PastTasks":
+        """Return some of the tasks, on the same pool."""
+        rows = np.asarray(tasks, dtype=np.int64)
+        return replace(
+            self,
+            scores=self.scores[rows],
+            deviation=self.deviation[rows],
+            regret=self.regret[rows],
+            scale=self.scale[rows],
+            meta_features=self.meta_features[rows],
+            ends=self.ends[rows],
+            duration=self.duration[rows],
+            task_ids=tuple(self.task_ids[t] for t in rows),
+            families=tuple(self.families[t] for t in rows),
+            trials=tuple(self.trials[t] for t in rows) if self.trials else (),
+        )
 
     def learn(self, fit: "Callable[[PastTasks], _Learned]") -> "_Learned":
         """Return what a function learns from these tasks; it is called once, for however many new tasks."""
@@ -93,7 +124,7 @@ class ScoredTrials:
         centred = self.scores - self.scores.mean()
         return max(float(centred @ self.performance / max(float(centred @ centred), 1e-12)), 1e-12)
 
-    def past_tasks(self, pool: IntArray, points: Array) -> tuple[Array, Array, Array]:
+    def seen_from(self, pool: IntArray, points: Array) -> tuple[Array, Array, Array]:
         """Return score, deviation and performance `(P,)` on a pool.
 
         Where a configuration was never tried, a Gaussian process on the task's own trials fills the cell and says how
@@ -121,44 +152,51 @@ class ScoredTrials:
         return self._process
 
 
-def see_tasks(
-    space: SearchSpace,
-    configurations: Sequence[Configuration],
-    points: Array,
-    pool: IntArray,
-    trials: Sequence[ScoredTrials],
-    meta_features: Array,
-    families: Sequence[str],
-) -> PastTasks:
-    """Return tasks as seen from a pool.
+@dataclass(frozen=True)
+class View:
+    """What is seen.
 
-    Args:
+    Attributes:
         space: The search space.
         configurations: `(P,)` the pool.
         points: `(P, D)` the same, encoded.
         pool: `(P,)` their positions in the history.
-        trials: `(T,)` each task's own.
-        meta_features: `(T, M)` raw, NaN where not known.
+        task_ids: `(T,)` names of the tasks.
         families: `(T,)` their families.
+        meta_feature_names: `(M,)` with the prefix `mf_`.
+        meta_features: `(T, M)` raw, NaN where not known.
+        duration: `(T, P)` seconds, NaN where not known.
     """
+
+    space: SearchSpace
+    configurations: tuple[Configuration, ...]
+    points: Array
+    pool: IntArray
+    task_ids: tuple[str, ...]
+    families: tuple[str, ...]
+    meta_feature_names: tuple[str, ...]
+    meta_features: Array
+    duration: Array
+
+
+def see_tasks(view: View, trials: Sequence[ScoredTrials]) -> PastTasks:
+    """Return tasks as seen from a pool, given each task's own trials `(T,)`."""
     scores, deviation, performance = (
-        np.stack(part) for part in zip(*(task.past_tasks(pool, points) for task in trials), strict=True)
+        np.stack(part) for part in zip(*(task.seen_from(view.pool, view.points) for task in trials), strict=True)
     )
-    best = np.array([task.performance.max() for task in trials])[:, None]
-    worst = np.array([task.performance.min() for task in trials])[:, None]
+    ends = np.array([[task.performance.min(), task.performance.max()] for task in trials])
+    worst, best = ends[:, :1], ends[:, 1:]
     span = best - worst
+    seen = {name: value for name, value in vars(view).items() if name != "pool"}
     return PastTasks(
-        space=space,
-        configurations=tuple(configurations),
-        points=points,
+        **seen,
         scores=scores,
         deviation=deviation,
         regret=np.clip((best - performance) / np.where(span > 0, span, 1.0), 0.0, 1.0),
         scale=np.array([task.scale for task in trials]),
-        meta_features=meta_features,
         trials=tuple((task.points, task.scores) for task in trials),
-        default=find_default(space, points),
-        families=tuple(families),
+        default=find_default(view.space, view.points),
+        ends=ends,
     )
 
 

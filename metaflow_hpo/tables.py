@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError, listed
-from metaflow_hpo.hyperparameter import find_value, is_number
+from metaflow_hpo.hyperparameter import Hyperparameter, find_value, is_number
 from metaflow_hpo.metric import KNOWN_METRICS
 from metaflow_hpo.space import Categorical, Configuration, SearchSpace, Value
 from metaflow_hpo.task import TABLE, Task
@@ -118,9 +118,13 @@ def read_configuration(row: Mapping[Hashable, Any], space: SearchSpace) -> Confi
         value = row.get(HP_PREFIX + hp.name)
         if not _is_missing(value):
             values[hp.name] = _read_choice(hp, value) if isinstance(hp, Categorical) else value
-        elif isinstance(hp, Categorical) and None in hp.choices and space.is_active(hp.name, values):
+        elif _has_none(hp) and space.is_active(hp.name, values):
             values[hp.name] = None  # a csv writes null as an empty cell
     return space.validate(values)
+
+
+def _has_none(hp: Hyperparameter) -> bool:
+    return isinstance(hp, Categorical) and None in hp.choices and not hp.optional
 
 
 def _read_choice(hp: Categorical, value: Any) -> Value:
@@ -391,11 +395,11 @@ def _hyperparameter_column(name: str, trials: Sequence[Trial]) -> "pd.Series[Any
     active = [trial.configuration[name] for trial in trials if name in trial.configuration]
     if all(is_number(value) for value in active):
         return pd.Series([float(trial.configuration.get(name, math.nan)) for trial in trials], dtype="float64")
-    cells = [_write_choice(t.configuration[name]) if name in t.configuration else None for t in trials]
+    cells = [write_choice(t.configuration[name]) if name in t.configuration else None for t in trials]
     return pd.Series(cells, dtype="str")
 
 
-def _write_choice(value: Value) -> str:
+def write_choice(value: Value) -> str:
     """Return a choice as text: as JSON where it is no text, or text that would be read as something else."""
     return value if isinstance(value, str) and not _looks_like_json(value) else json.dumps(value)
 

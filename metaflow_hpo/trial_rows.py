@@ -16,6 +16,7 @@ import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.hyperparameter import find_value
 from metaflow_hpo.infer_space import infer_space
 from metaflow_hpo.past_tasks import IntArray
 from metaflow_hpo.space import Array, Categorical, Configuration, Hyperparameter, SearchSpace, configuration_id
@@ -316,7 +317,10 @@ def _allow_missing(rows: pd.DataFrame, space: SearchSpace) -> SearchSpace:
         if hp.condition is not None:
             spelled = [text for v in hp.condition.values for text in (str(v), json.dumps(v), f"{v}.0")]
             active = rows[HP_PREFIX + hp.condition.parent].astype(str).isin(spelled)
-        is_missing = bool((active & rows[HP_PREFIX + hp.name].isna()).any())
+        column = rows[HP_PREFIX + hp.name]
+        has_none = isinstance(hp, Categorical) and find_value(hp.choices, None) is not None
+        # An empty cell is the choice None, unless that is written out.
+        is_missing = bool((active & column.isna()).any()) and not (has_none and not column.eq("null").any())
         found.append(replace(hp, optional=True) if is_missing and not hp.optional else hp)
     return SearchSpace(tuple(found))
 

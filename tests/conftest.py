@@ -16,7 +16,9 @@ import torch
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
 from metaflow_hpo.history import History
-from metaflow_hpo.recommend.recommendation import IntervalScale, ServedRecommender
+from metaflow_hpo.recommend.interval import IntervalScale
+from metaflow_hpo.recommend.new_task import DESCRIBED
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
 from metaflow_hpo.surrogate.fit import FitSettings, fit_surrogate
 from metaflow_hpo.surrogate.predict import Surrogate
@@ -71,6 +73,21 @@ def changed(history: History, **arrays: Any) -> History:
     return History.from_arrays(history.space, *(parts[name] for name in names), **kept, learner=history.learner)
 
 
+def serve(
+    surrogate: Surrogate,
+    history: History,
+    trust: float = 0.5,
+    interval: IntervalScale | None = None,
+    lineage: dict[str, str] | None = None,
+    **parts: Any,
+) -> Recommender:
+    """Return what answers with networks, as `fit` makes it for a learner of this package."""
+    past, name = history.past_tasks(), surrogate.learner
+    return Recommender(
+        past, DESCRIBED, surrogate, trust=trust, interval=interval, lineage=lineage or {}, learner=name, **parts
+    )
+
+
 def weights(surrogate: Surrogate, j: int) -> dict[str, torch.Tensor]:
     """Return all that network `j` has learned."""
     prefixes = (f"network.{j}.", f"standardiser.{j}.")
@@ -98,13 +115,13 @@ def forty_tasks() -> History:
 
 
 @pytest.fixture(scope="session")
-def many_tasks(tmp_path_factory: pytest.TempPathFactory) -> ServedRecommender:
+def many_tasks(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
     """Forty tasks and networks that have learned them well: enough to tell good from bad."""
     meta = make_history(tasks=40, seed=1)
     longer = replace(FIT, max_epochs=80)
     fitted, _ = fit_surrogate(meta, "mlp", longer, tmp_path_factory.mktemp("many_tasks"))
     trust = evaluate_leave_family_out(meta, fitted).trust
-    return ServedRecommender(fitted, meta, trust, IntervalScale(0.8, 1.5), {"meta_dataset_md5": "def"})
+    return serve(fitted, meta, trust, IntervalScale(0.8, 1.5), {"meta_dataset_md5": "def"})
 
 
 @pytest.fixture(scope="session")
@@ -114,13 +131,13 @@ def surrogate(meta: History, tmp_path_factory: pytest.TempPathFactory) -> Surrog
 
 
 @pytest.fixture(scope="session")
-def served(surrogate: Surrogate, meta: History) -> ServedRecommender:
+def served(surrogate: Surrogate, meta: History) -> Recommender:
     """What would be promoted."""
-    return ServedRecommender(surrogate, meta, 0.5, IntervalScale(0.8, 1.5), {"meta_dataset_md5": "abc"})
+    return serve(surrogate, meta, 0.5, IntervalScale(0.8, 1.5), {"meta_dataset_md5": "abc"})
 
 
 @pytest.fixture(scope="session")
-def served_folder(served: ServedRecommender, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def served_folder(served: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which `served` is saved."""
     folder = tmp_path_factory.mktemp("served")
     served.save(folder)

@@ -19,7 +19,7 @@ from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
     from metaflow_hpo.modalities.hints import AskedKind
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
     from metaflow_hpo.recommend.sequential import ObservedTrial
 
 RECOMMENDED = "recommended"
@@ -103,7 +103,7 @@ def recommend(
 
 
 def make_answer(
-    served: "ServedRecommender",
+    served: "Recommender",
     source: dict[str, Any],
     described: Described,
     k: int,
@@ -118,18 +118,18 @@ def make_answer(
     return {"task": describe_task(described.data), **answer, "lineage": lineage}
 
 
-def load_recommender(pipeline: Pipeline) -> "tuple[ServedRecommender, dict[str, Any]]":
+def load_recommender(pipeline: Pipeline) -> "tuple[Recommender, dict[str, Any]]":
     """Return who recommends for the learner of the settings, and its `surrogate_version` and `surrogate_name`.
 
     Raises:
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
     """
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
 
     learner, champion = pipeline.learner.name, pipeline.registry.champion()
     if champion is not None:
-        served = ServedRecommender.load(pipeline.registry.download(champion.version))
-        if served.surrogate.learner == learner:
+        served = Recommender.load(pipeline.registry.download(champion.version))
+        if served.learner == learner:
             return served, {"surrogate_version": champion.version, "surrogate_name": champion.name}
     knowledge = pipeline.knowledge
     folder = None if knowledge is None else knowledge.recommender_folder(learner)
@@ -140,7 +140,7 @@ def load_recommender(pipeline: Pipeline) -> "tuple[ServedRecommender, dict[str, 
             "package ships no knowledge of it. Run `metaflow-hpo fit` and `metaflow-hpo evaluate`, materialize the "
             "asset `champion`, or choose another `--learner`."
         )
-    return ServedRecommender.load(folder), {"surrogate_version": knowledge.version, "surrogate_name": "shipped"}
+    return Recommender.load(folder), {"surrogate_version": knowledge.version, "surrogate_name": "shipped"}
 
 
 def describe_task(data: TaskData) -> dict[str, Any]:

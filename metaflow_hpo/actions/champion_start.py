@@ -14,7 +14,7 @@ from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
 
 WARM_TRIALS = 5
 """Recommendations of the champion with which the search of a landed task starts."""
@@ -43,7 +43,7 @@ def search_recommended(
     return done if champion is None else _train_recommended(pipeline, champion, data, done, keep)
 
 
-def _load_fitting_champion(pipeline: Pipeline) -> "ServedRecommender | None":
+def _load_fitting_champion(pipeline: Pipeline) -> "Recommender | None":
     """Return the champion, where there is one of this learner and for meta-features that can be measured."""
     from metaflow_hpo.modalities.registry import known_groups
 
@@ -51,14 +51,14 @@ def _load_fitting_champion(pipeline: Pipeline) -> "ServedRecommender | None":
     if champion is None:
         return None
     served = pipeline.registry.load(champion.version)
-    knows_learner = served.surrogate.learner == pipeline.learner.name
+    knows_learner = served.learner == pipeline.learner.name
     known = {name for group in known_groups() for name in group.columns}
     return served if knows_learner and known.issuperset(served.meta_feature_names) else None
 
 
 def _train_recommended(
     pipeline: Pipeline,
-    champion: "ServedRecommender",
+    champion: "Recommender",
     data: TaskData,
     done: Sequence[Trial],
     keep: Callable[[Trial], None],

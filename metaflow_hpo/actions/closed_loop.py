@@ -85,7 +85,7 @@ def open_loop(
         return served.choose(row, count, observed, fresh, per_time=per_time).configurations
 
     members = count_folds(data.task.rows - data.task.test_rows) + (refit == "all")
-    strategy = RecommendedStrategy(choose, served.surrogate.space, batch_size=choose_batch_size(members), seed=seed)
+    strategy = RecommendedStrategy(choose, served.space, batch_size=choose_batch_size(members), seed=seed)
     # A trial can be compared with a curve where its performance is what curves are measured in.
     rule = served.stopping if curve_metric(data.task.kind) in (None, data.task.metric) else None
     stopping = None if rule is None else rule.judge

@@ -172,13 +172,14 @@ def _describe_task(pipeline: Pipeline, task_id: str) -> Metadata:
 
 
 def join_tasks(pipeline: Pipeline) -> Metadata:
-    """Join trials with meta-features over all tasks of the catalogue: the meta-data set.
+    """Join trials with meta-features over all tasks that the learner can train on: the meta-data set.
 
     A task that has not been searched or described yet, or whose rows have changed since, is left out with a warning: it
     must not hold up the others.
     """
     store = pipeline.store
-    task_ids, waiting = store.task_ids(), dict.fromkeys(store.waiting_tasks())
+    task_ids = pipeline.task_ids()
+    waiting = dict.fromkeys(store.waiting_tasks(task_ids))
     ready = [task_id for task_id in task_ids if task_id not in waiting]
     if waiting and ready:
         logger.warning("Left out, as they are not searched and described yet: %s", ", ".join(waiting))

@@ -21,7 +21,7 @@ from metaflow_hpo.trial import Trial
 if TYPE_CHECKING:
     from metaflow_hpo.evaluate.protocol import Evaluation
     from metaflow_hpo.history import History
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
 
 _SHA256 = "task_sha256"
 TRAINED = 5
@@ -35,10 +35,10 @@ def evaluate(pipeline: Pipeline, *, learning_curve: bool = False) -> Metadata:
         pipeline: The surroundings.
         learning_curve: Fit surrogates on fewer past tasks as well, which takes about twice as long as a fit.
     """
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
 
     candidate = read_candidate(pipeline)
-    recommender = ServedRecommender.load(pipeline.store.surrogate_folder)
+    recommender = Recommender.load(pipeline.store.surrogate_folder)
     findings = _find(pipeline, recommender, candidate["version"])
     if learning_curve:
         write_learning_curve(pipeline.store, candidate["meta_dataset_md5"], _measure_learning_curve(pipeline))
@@ -55,7 +55,7 @@ def evaluate(pipeline: Pipeline, *, learning_curve: bool = False) -> Metadata:
     return {**results, "summary": findings.summary, "gains": findings.gains, "realised": findings.realised}
 
 
-def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) -> Findings:
+def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findings:
     from metaflow_hpo.evaluate.ablation import ablate
     from metaflow_hpo.evaluate.calibration import measure_reliability, nonconformity
     from metaflow_hpo.evaluate.early_stopping import measure_stopping
@@ -66,7 +66,7 @@ def _find(pipeline: Pipeline, recommender: "ServedRecommender", version: int) ->
     from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, summarise
     from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
 
-    meta, surrogate = recommender.past, recommender.surrogate
+    meta, surrogate = recommender.history, recommender.require_surrogate()
     evaluation = evaluate_leave_family_out(meta, surrogate)
     fold_of_task = {t: surrogate.fold_of_family[f] for t, f in zip(meta.task_ids, meta.families, strict=True)}
     scores = nonconformity(meta, surrogate, evaluation.orders)

@@ -5,6 +5,7 @@ The one thing to know: the fit and the evaluation share one MLflow run, the one 
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from metaflow_hpo.actions.warm_start import Start
     from metaflow_hpo.adapters.run import Run
     from metaflow_hpo.history import History
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
     from metaflow_hpo.recommend.stopping import StoppingRule
     from metaflow_hpo.surrogate.fit import FitSettings
 
@@ -142,10 +143,11 @@ def _is_trained(pipeline: Pipeline, known: dict[str, Any], inputs: str, *, incre
 
 def _train(
     pipeline: Pipeline, run: "Run", tags: dict[str, str], md5: str, *, incremental: bool
-) -> "tuple[ServedRecommender, dict[str, float], Start]":
-    from metaflow_hpo.evaluate.calibration import fit_interval, measure_adaptive, nonconformity, with_observed
+) -> "tuple[Recommender, dict[str, float], Start]":
+    from metaflow_hpo.evaluate.calibration import fit_interval, measure_replayed, nonconformity, with_observed
     from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.new_task import DESCRIBED
+    from metaflow_hpo.recommend.recommender import Recommender
     from metaflow_hpo.surrogate.fit import FoldReport, fit_surrogate
 
     settings = pipeline.settings
@@ -171,17 +173,19 @@ def _train(
             make_logger=make_logger,
             on_fold=show,
         )
+    stopping = _fit_stopping(pipeline, frame)
     evaluation = evaluate_leave_family_out(meta, surrogate)
     interval = fit_interval(nonconformity(meta, surrogate, evaluation.orders))
-    interval = with_observed(interval, measure_adaptive(meta, surrogate, evaluation.trust))
+    recommender = Recommender(
+        meta.past_tasks(), DESCRIBED, surrogate, trust=evaluation.trust, learner=settings.learner, stopping=stopping
+    )
+    interval = with_observed(interval, measure_replayed(recommender))
     lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run.run_id}
     names = sorted({name for report in reports for name in report.metrics})
     metrics = {name: sum(r.metrics[name] for r in reports) / len(reports) for name in names}
     metrics |= {"trust": evaluation.trust, "interval_scale": interval.scale, "tasks": float(len(meta.task_ids))}
     metrics["networks_trained"] = float(sum(report.epochs > 0 for report in reports))
-    stopping = _fit_stopping(pipeline, frame)
-    recommender = ServedRecommender(surrogate, meta, evaluation.trust, interval, lineage, stopping=stopping)
-    return recommender, metrics, start
+    return replace(recommender, interval=interval, lineage=lineage), metrics, start
 
 
 def _fit_stopping(pipeline: Pipeline, frame: pd.DataFrame) -> "StoppingRule | None":

@@ -16,8 +16,7 @@ from metaflow_hpo.evaluate.gate import CHAMPION, SHIPPED, Incumbent
 
 if TYPE_CHECKING:
     from metaflow_hpo.history import History
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
-    from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
 
 MIN_TASKS = 5
 """Fewer tasks of both cannot tell two recommenders apart."""
@@ -47,28 +46,28 @@ def find_incumbent(pipeline: Pipeline, meta: "History", candidate: int) -> Incum
     return Incumbent(CHAMPION, judge(served, known, known, families))
 
 
-def find_mismatch(pipeline: Pipeline, served: "ServedRecommender", meta: "History") -> str:
+def find_mismatch(pipeline: Pipeline, served: "Recommender", meta: "History") -> str:
     """Say why a recommender is none for these tasks: learner, search space or meta-features; empty where it is one."""
-    if served.surrogate.learner != pipeline.learner.name:
-        return f"it is for the learner {served.surrogate.learner}."
-    if served.surrogate.space != meta.space:
+    if served.learner != pipeline.learner.name:
+        return f"it is for the learner {served.learner}."
+    if served.space != meta.space:
         return "it is for another search space."
     return "" if served.meta_feature_names == meta.meta_feature_names else "it is for other meta-features."
 
 
 def _judge_shipped(pipeline: Pipeline, meta: "History") -> Incumbent:
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
 
     knowledge, learner = pipeline.knowledge, pipeline.learner
     folder = None if knowledge is None else knowledge.recommender_folder(learner.name)
     if knowledge is None or folder is None:
         return Incumbent(SHIPPED, None, f"Nothing ships for the learner {learner.name}.")
-    served = ServedRecommender.load(folder)
+    served = Recommender.load(folder)
     if pipeline.epochs != learner.fidelity.maximum:
         obstacle = f"it predicts trials of {learner.fidelity.maximum} epochs, these are of {pipeline.epochs}."
     else:
         obstacle = find_mismatch(pipeline, served, meta)
-    if not obstacle and not set(meta.configuration_ids) <= set(served.past.configuration_ids):
+    if not obstacle and not set(meta.configuration_ids) <= set(served.history.configuration_ids):
         obstacle = "it knows other configurations than the shared core."
     families = {} if obstacle else _known_tasks(pipeline, meta, knowledge.read_catalogue())
     if not obstacle and len(families) < MIN_TASKS:
@@ -76,7 +75,7 @@ def _judge_shipped(pipeline: Pipeline, meta: "History") -> Incumbent:
     if obstacle:
         return Incumbent(SHIPPED, None, f"What ships with the package is no rival: {obstacle}")
     rows = [t for t, task_id in enumerate(meta.task_ids) if task_id in families]
-    return Incumbent(SHIPPED, judge(served, meta.subset(rows), _reorder(served.past, meta), families))
+    return Incumbent(SHIPPED, judge(served, meta.subset(rows), _reorder(served.history, meta), families))
 
 
 def _known_tasks(pipeline: Pipeline, meta: "History", shipped: pd.DataFrame) -> dict[str, str]:
@@ -95,7 +94,7 @@ def _reorder(past: "History", meta: "History") -> "History":
     return past.on([position[name] for name in meta.configuration_ids])
 
 
-def judge(served: "ServedRecommender", meta: "History", known: "History", families: Mapping[str, str]) -> pd.DataFrame:
+def judge(served: "Recommender", meta: "History", known: "History", families: Mapping[str, str]) -> pd.DataFrame:
     """Return the regret on each task of `meta`, by networks that were not trained on its family.
 
     Args:
@@ -104,30 +103,31 @@ def judge(served: "ServedRecommender", meta: "History", known: "History", famili
         known: The past tasks it may lean on, on the same configurations.
         families: Family of each task of `meta`, as `served` calls it.
     """
-    from metaflow_hpo.evaluate.protocol import regret_of
+    from metaflow_hpo.evaluate.protocol import Recommended, regret_of
 
-    folds, count = served.surrogate.fold_of_family, len(served.surrogate.networks)
+    surrogate = served.require_surrogate()
+    folds, count = surrogate.fold_of_family, len(surrogate.networks)
     lines = []
-    recommenders: dict[tuple[tuple[int, ...], tuple[int, ...]], SurrogateRecommender] = {}  # few: one a fold
+    recommenders: dict[tuple[tuple[int, ...], tuple[int, ...]], Recommended] = {}  # few: one a fold
     for t, task_id in enumerate(meta.task_ids):
         family = families[task_id]
-        networks = served.surrogate.networks_blind_to(family, validation=True)
+        networks = surrogate.networks_blind_to(family, validation=True)
         # As for the candidate: neither the validated fold nor the meta-test fold of the network that is asked.
         hidden = {folds[family], (folds[family] - 1) % count} if family in folds else set()
         visible = _visible(known.families, family, folds, hidden)
         if (networks, visible) not in recommenders:
-            recommenders[networks, visible] = _without(served, known.subset(visible), networks)
+            recommenders[networks, visible] = Recommended(_without(served, known.subset(visible), networks))
         lines.append(regret_of(meta, recommenders[networks, visible], [t]))
     return pd.concat(lines, ignore_index=True)
 
 
-def _without(served: "ServedRecommender", known: "History", networks: tuple[int, ...]) -> "SurrogateRecommender":
+def _without(served: "Recommender", known: "History", networks: tuple[int, ...]) -> "Recommender":
     """Return the recommender that leans on fewer past tasks; one that was fitted without a forest gets none."""
-    from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
     from metaflow_hpo.recommend.task_forest import TaskForest
 
-    forest = None if served.has_forest else TaskForest.without_say(len(known.task_ids))
-    return SurrogateRecommender.fit(served.surrogate, known, served.trust, networks, forest)
+    has_forest = served.fitted_forest.share > 0
+    forest = None if has_forest else TaskForest.without_say(len(known.task_ids))
+    return replace(served, past=known.past_tasks(), networks=networks, forest=forest)
 
 
 def _visible(families: Sequence[str], family: str, folds: Mapping[str, int], hidden: set[int]) -> tuple[int, ...]:

@@ -7,13 +7,13 @@ from metaflow_hpo.adapters.files import write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
 
 CARD_FILE = "model_card.md"
 
 
 def describe_version(
-    pipeline: Pipeline, recommender: "ServedRecommender", findings: Findings, results: dict[str, Any]
+    pipeline: Pipeline, recommender: "Recommender", findings: Findings, results: dict[str, Any]
 ) -> str:
     """Write the card into the evaluation's folder and onto the version, and return it.
 
@@ -28,8 +28,8 @@ def describe_version(
     facts = CardFacts(
         name=pipeline.registry.name,
         version=int(results["version"]),
-        learner=recommender.surrogate.learner,
-        past=recommender.past,
+        learner=recommender.require_surrogate().learner,
+        past=recommender.history,
         summary=findings.summary,
         gains=findings.gains,
         covered=findings.covered,

@@ -46,14 +46,12 @@ def fit_table(
         InvalidTableError: If it is no table of trials, or `output` holds something else.
         SearchSpaceMismatchError: If a configuration lies outside the given space.
     """
-    from metaflow_hpo.evaluate.calibration import fit_table_interval
-    from metaflow_hpo.recommend.table_recommender import TableRecommender
+    from metaflow_hpo.evaluate.fitting import fit_recommender
 
     _check_replaceable(output)
     started = time.monotonic()
     trials = read_trial_table(table, space=space, lower_is_better=lower_is_better, task_column=task_column)
-    recommender = TableRecommender.fit(trials, lower_is_better=trials.lower_is_better, has_default=space is not None)
-    recommender = replace(recommender, interval=fit_table_interval(recommender))
+    recommender = fit_recommender(trials, has_default=space is not None)
     report: dict[str, Any] = {
         "folder": str(output),
         "content_sha256": recommender.content_sha256,
@@ -92,9 +90,9 @@ def recommend_from_table(
         InvalidTableError: If a file is missing or wrong, or k is out of range.
         SearchSpaceMismatchError: If an observed configuration lies outside the table's search space.
     """
-    from metaflow_hpo.recommend.table_recommender import TableRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
 
-    recommender = TableRecommender.load(folder)
+    recommender = Recommender.load(folder)
     trials = [] if observed is None else read_observed_trials(observed, recommender.space)
     values = None if meta_features is None else _read_meta_features(meta_features)
     notes = []
@@ -128,7 +126,7 @@ def _read_line(path: Path) -> pd.DataFrame:
 
 
 def _check_replaceable(folder: Path) -> None:
-    from metaflow_hpo.recommend.table_recommender import DESCRIPTION_FILE
+    from metaflow_hpo.recommend.recommender_files import DESCRIPTION_FILE
 
     is_other = folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION_FILE).is_file()
     if is_other or folder.is_file():

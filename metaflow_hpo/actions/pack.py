@@ -132,11 +132,11 @@ def _check_recommenders(folders: Sequence[Path], md5: str) -> dict[str, Path]:
 
 
 def _describe_recommender(folder: Path) -> dict[str, Any]:
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
 
-    served = ServedRecommender.load(folder)
+    served = Recommender.load(folder)
     return {
-        "learner": served.surrogate.learner,
+        "learner": served.learner,
         "tasks": len(served.past.task_ids),
         "configurations": len(served.past.configurations),
         "lineage": dict(served.lineage),

@@ -14,7 +14,7 @@ from metaflow_hpo.adapters.versioning import file_md5
 
 if TYPE_CHECKING:
     from metaflow_hpo.history import History
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
     from metaflow_hpo.surrogate.fit import WarmStart
 
 SCRATCH = "scratch"
@@ -73,25 +73,25 @@ def choose_start(pipeline: Pipeline, trials: "History", *, incremental: bool) ->
         counts = f"{len(fresh)} tasks are new beside {len(served.past.task_ids)} known ones"
         return Start(None, f"From scratch, not from version {version}: {counts}.")
     reason = f"Trained on from version {version}; new tasks: {', '.join(fresh[:_SHOWN])} ({len(fresh)} in all)."
-    return Start(version, reason, WarmStart(served.surrogate, frozenset(served.past.task_ids)))
+    return Start(version, reason, WarmStart(served.require_surrogate(), frozenset(served.past.task_ids)))
 
 
-def _find_other_shape(pipeline: Pipeline, served: "ServedRecommender", trials: "History") -> str | None:
+def _find_other_shape(pipeline: Pipeline, served: "Recommender", trials: "History") -> str | None:
     """Say why the networks do not fit, or return None."""
     from metaflow_hpo.surrogate.fit import FitSettings
     from metaflow_hpo.surrogate.splits import assign_folds
 
-    surrogate = served.surrogate
     mismatch = find_mismatch(pipeline, served, trials)
     if mismatch:
         return mismatch
+    surrogate = served.require_surrogate()
     if surrogate.networks[0].shape.members != FitSettings().members:
         return "its networks have another shape."
     folds = len(set(assign_folds(trials.families, pipeline.settings.folds).values()))
     return None if len(surrogate.networks) == folds else f"it has {len(surrogate.networks)} folds instead of {folds}."
 
 
-def _find_change(pipeline: Pipeline, version: int, served: "ServedRecommender", trials: "History") -> str | None:
+def _find_change(pipeline: Pipeline, version: int, served: "Recommender", trials: "History") -> str | None:
     """Say what the networks have seen that is no longer so, or return None."""
     past, families = served.past, dict(zip(trials.task_ids, trials.families, strict=True))
     gone = sorted(set(past.task_ids) - set(families))

@@ -34,7 +34,7 @@ def log_surrogate(
 
     Args:
         client: The tracking server.
-        folder: A saved `ServedRecommender`; no pickle is made of it.
+        folder: A saved `Recommender`; no pickle is made of it.
         run_id: The run that trained it.
         name: Name of the logged model.
         example: `(T, M)` meta-features from `checked_example`.

@@ -13,13 +13,12 @@ from metaflow_hpo.adapters.past_trials.values import UNFINISHED
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.recommend.sequential import ObservedTrial
-from metaflow_hpo.space import Categorical, SearchSpace
+from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.tables import HP_PREFIX, read_configuration
 from metaflow_hpo.trial_rows import read_statuses
 
 ENDINGS = (".csv", ".parquet")
 """How the name of a file of trials may end."""
-_NOTHING = "None"
 _CURVE = "learning_curve"
 
 
@@ -76,7 +75,7 @@ def read_observed_trials(path: Path, space: SearchSpace, *, finished_only: bool 
     found = []
     for position, row in zip(rows.index, rows.to_dict("records"), strict=True):
         try:
-            configuration = read_configuration(_with_nothing(row, space), space)
+            configuration = read_configuration(row, space)
         except SearchSpaceMismatchError as error:
             raise SearchSpaceMismatchError(f"{path.name}, trial {int(position) + 1}: {error}") from error
         found.append(ObservedTrial(configuration, float(row["performance"])))
@@ -105,14 +104,3 @@ def _last(curve: Any) -> float:
         except ValueError:
             return np.nan
     return float(curve[-1]) if isinstance(curve, np.ndarray | list | tuple) and len(curve) else np.nan
-
-
-def _with_nothing(row: dict[Any, Any], space: SearchSpace) -> dict[Any, Any]:
-    """Read an empty cell as the choice None where a hyperparameter has it: csv files do not tell them apart."""
-    filled = dict(row)
-    for hp in space.hyperparameters:
-        name = HP_PREFIX + hp.name
-        is_used = hp.condition is None or str(filled.get(HP_PREFIX + hp.condition.parent)) in hp.condition.values
-        if isinstance(hp, Categorical) and _NOTHING in hp.choices and is_used and pd.isna(filled.get(name, np.nan)):
-            filled[name] = _NOTHING
-    return filled

@@ -61,6 +61,10 @@ class Pipeline:
         limits = Limits(settings.trial_seconds, settings.trial_memory_mb)
         return get_learner(settings.learner, limits, settings.isolation, workers)
 
+    def task_ids(self, max_rows: int | None = None) -> list[str]:
+        """Return the tasks of the catalogue that the learner can train on, those of more rows than that left out."""
+        return self.store.task_ids(max_rows, self.learner.modalities)
+
     @property
     def epochs(self) -> int:
         """Epochs of a trial: those of the settings, or the learner's full fidelity."""

@@ -23,7 +23,7 @@ from metaflow_hpo.errors import MetaflowHPOError, NoChampionError
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from metaflow_hpo.recommend.recommendation import ServedRecommender
+    from metaflow_hpo.recommend.recommender import Recommender
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
@@ -83,7 +83,7 @@ class Registry:
         """Log a surrogate to its run as a served model and register it, with the alias `candidate`.
 
         Args:
-            folder: A saved `ServedRecommender`.
+            folder: A saved `Recommender`.
             run_id: The run that trained it.
             input_example: `(T, M)` meta-features, T >= 1; its columns, in order, become the inputs of the model.
             tags: Tags of the version, e.g. the md5 of the meta-data set.
@@ -251,16 +251,16 @@ class Registry:
             check_fetched(target, found.tags, what, "Register another one with `metaflow-hpo fit`.")
         return target
 
-    def load(self, version: int | str) -> "ServedRecommender":
+    def load(self, version: int | str) -> "Recommender":
         """Return the recommender of a version, see `download`.
 
         Raises:
             NoChampionError: If the alias is not set.
             MetaflowHPOError: If there is no such version, or it cannot be loaded.
         """
-        from metaflow_hpo.recommend.recommendation import ServedRecommender
+        from metaflow_hpo.recommend.recommender import Recommender
 
-        return ServedRecommender.load(self.download(version))
+        return Recommender.load(self.download(version))
 
     def _aliases(self) -> dict[str, int]:
         database = self.tracking.database

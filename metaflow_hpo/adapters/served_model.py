@@ -17,7 +17,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from metaflow_hpo.adapters.serving.request import MAX_K, MAX_TASKS
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 
 
 class ServedModel(PythonModel):
@@ -25,7 +25,7 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the surrogate, once for each process of the server."""
-        self._recommender = ServedRecommender.load(Path(context.artifacts["surrogate"]))
+        self._recommender = Recommender.load(Path(context.artifacts["surrogate"]))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None

@@ -1,6 +1,6 @@
 """The files of `data/`: one writer for each path, atomic and validated."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -126,11 +126,19 @@ class DataStore:
         frame = read_frame(self.catalogue_path, remedy="Run `metaflow-hpo step dataset_catalogue` first.")
         return complete_catalogue(frame)
 
-    def task_ids(self, max_rows: int | None = None) -> list[str]:
-        """Return the tasks of the catalogue, sorted; those of more rows than `max_rows` are left out."""
+    def task_ids(self, max_rows: int | None = None, modalities: Collection[str] = ()) -> list[str]:
+        """Return the tasks of the catalogue, sorted.
+
+        Args:
+            max_rows: Leave those of more rows out.
+            modalities: Leave those of others out; none for all.
+        """
         catalogue = self.read_catalogue()
-        kept = catalogue if max_rows is None else catalogue.loc[catalogue["rows"] <= max_rows]
-        return [str(task_id) for task_id in kept["task_id"]]
+        if max_rows is not None:
+            catalogue = catalogue.loc[catalogue["rows"] <= max_rows]
+        if modalities:
+            catalogue = catalogue.loc[catalogue["modality"].isin(modalities)]
+        return [str(task_id) for task_id in catalogue["task_id"]]
 
     def read_task(self, task_id: str) -> TaskData:
         """Return one prepared task.

@@ -73,9 +73,9 @@ def step(
             case "dataset_catalogue":
                 collect.build_catalogue(pipeline)
             case "search_results":
-                collect.search_tasks(pipeline, pipeline.store.task_ids(max_task_rows))
+                collect.search_tasks(pipeline, pipeline.task_ids(max_task_rows))
             case "meta_features":
-                collect.describe_tasks(pipeline, pipeline.store.task_ids())
+                collect.describe_tasks(pipeline, pipeline.task_ids())
             case "meta_dataset":
                 collect.join_tasks(pipeline)
             case "surrogate":

@@ -4,71 +4,59 @@ The one thing to know: nothing is chosen from these numbers. They are reported b
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate.protocol import DEFAULT_TRUST, KS, held_out_folds, regret_of
+from metaflow_hpo.evaluate.protocol import DEFAULT_TRUST, KS, Recommended, held_out_folds, regret_of
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import Array, History
-from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
+from metaflow_hpo.recommend.baselines import Ranker
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.task_forest import TaskForest
-from metaflow_hpo.surrogate.predict import Prediction, Surrogate
+from metaflow_hpo.surrogate.predict import Surrogate
 
 FULL = "everything"
 
 
-@dataclass(frozen=True)
-class _WithoutSimilarity(SurrogateRecommender):
-    """All past tasks weigh the same."""
-
-    def similarity(self, meta_features: Array) -> Array:
-        return np.full(len(self.past_regret), 1.0 / len(self.past_regret))
+def _without_similarity(full: Recommender) -> Recommender:
+    """Weigh all past tasks the same."""
+    return replace(full, settings=replace(full.settings, similarity=False))
 
 
-@dataclass(frozen=True)
-class _WithoutComplementarity(SurrogateRecommender):
-    """The k configurations of least expected regret, each for itself."""
-
-    def select(
-        self,
-        meta_features: Array,
-        count: int,
-        duration: Array | None = None,
-        prediction: Prediction | None = None,
-    ) -> list[int]:
-        regret, weights = self.scenarios(meta_features, prediction)
-        return [int(c) for c in np.argsort(weights @ regret, kind="stable")[:count]]
+def _without_complementarity(full: Recommender) -> Recommender:
+    """Take the configurations of least expected regret, each for itself."""
+    return replace(full, settings=replace(full.settings, complementary=False))
 
 
-@dataclass(frozen=True)
-class _WithoutMetaFeatures(_WithoutSimilarity):
-    """The networks are told of a task in the middle of all past ones, whichever it is."""
-
-    def believed_regret(self, meta_features: Array, prediction: Prediction | None = None) -> Array:
-        return super().believed_regret(self.distance.standardiser.center)
-
-
-def _without_forest(full: SurrogateRecommender) -> SurrogateRecommender:
+def _without_forest(full: Recommender) -> Recommender:
     """Weigh past tasks by their distance in meta-features, where nothing says which of these matter."""
-    return replace(full, forest=TaskForest.without_say(len(full.past_regret)))
+    return replace(full, forest=TaskForest.without_say(len(full.past.task_ids)))
 
 
-def _as(kind: type[SurrogateRecommender]) -> Callable[[SurrogateRecommender], SurrogateRecommender]:
-    return lambda full: kind(**{field.name: getattr(full, field.name) for field in fields(full)})
-
-
-VARIANTS: dict[str, Callable[[SurrogateRecommender], SurrogateRecommender]] = {
+VARIANTS: dict[str, Callable[[Recommender], Recommender]] = {
     FULL: lambda full: full,
     "without the networks": lambda full: replace(full, trust=0.0),
     "without past tasks as scenarios": lambda full: replace(full, trust=1.0),
     "without choosing the trust": lambda full: replace(full, trust=DEFAULT_TRUST),
     "without the forest": _without_forest,
-    "without similarity of tasks": _as(_WithoutSimilarity),
-    "without complementarity": _as(_WithoutComplementarity),
-    "without meta-features": _as(_WithoutMetaFeatures),
+    "without similarity of tasks": _without_similarity,
+    "without complementarity": _without_complementarity,
 }
+BLIND = "without meta-features"
+
+
+@dataclass(frozen=True)
+class _Blind:
+    """Told of a task in the middle of all past ones, whichever it is; all past tasks weigh the same."""
+
+    recommender: Recommender
+    name: str = BLIND
+
+    def select(self, meta_features: Array, count: int) -> list[int]:
+        """Return positions in the pool, best first."""
+        return self.recommender.order(self.recommender.distance.typical, count)
 
 
 def ablate(meta: History, surrogate: Surrogate, trusts: Sequence[float], ks: Sequence[int] = KS) -> pd.DataFrame:
@@ -82,9 +70,11 @@ def ablate(meta: History, surrogate: Surrogate, trusts: Sequence[float], ks: Seq
     """
     parts = []
     for fold in held_out_folds(meta, surrogate, trusts):
-        full = SurrogateRecommender.fit(surrogate, meta.subset(fold.past), fold.trust, networks=[fold.network])
-        for name, make in VARIANTS.items():
-            parts.append(regret_of(meta, replace(make(full), name=name), fold.tasks, ks))
+        full = Recommended.on(meta, fold.past, surrogate, fold.trust, [fold.network]).recommender
+        full = replace(full, forest=full.fitted_forest)
+        variants: list[Ranker] = [Recommended(make(full), name) for name, make in VARIANTS.items()]
+        variants.append(_Blind(_without_similarity(full)))
+        parts += [regret_of(meta, variant, fold.tasks, ks) for variant in variants]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -1,24 +1,21 @@
 """Conformal intervals over tasks: how wide an interval must be to cover outcomes on families never trained on.
 
-The one thing to know: scores are taken on the configurations that would be *recommended*, since these are the ones
-whose intervals are shown, and each task counts the same however many scores it gives.
+Scores are taken on the configurations that would be *recommended*, since these are the ones whose intervals are shown,
+and each task counts the same however many scores it gives.
 
 References:
     Barber et al. 2021, arXiv:1905.02928 (CV+); Dunn, Wasserman, Ramdas 2022, arXiv:1809.07441 (groups).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from metaflow_hpo.history import Array, History, IntArray
-from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender, NewTask
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.sequential import Observed
-from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
-from metaflow_hpo.recommend.table_recommender import TableRecommender
 from metaflow_hpo.surrogate.predict import Surrogate
 
 COVERAGE = 0.8
@@ -28,7 +25,8 @@ COUNTS = (1, 3, 10, 25)
 _NO_FOLD = -1
 """Stands for the fold of families that no network has seen."""
 MAX_PAST = 300
-"""Tasks of a table that are learned from when its intervals are fitted."""
+"""Tasks that are learned from when intervals are fitted."""
+MIN_FAMILIES = 2
 MAX_REPLAYED = 60
 """Tasks that are replayed to fit these scales: enough for a quantile, and seconds on any meta-data set."""
 _SHOWN = 5
@@ -94,58 +92,85 @@ def measure_reliability(scores: Mapping[str, Array], fold_of_task: Mapping[str, 
     return {level: measure_coverage(scores, fold_of_task, level) for level in LEVELS}
 
 
-def measure_adaptive(
-    meta: History,
-    surrogate: Surrogate,
-    trust: float,
-    *,
-    counts: Sequence[int] = (0, *COUNTS),
-    max_tasks: int = MAX_REPLAYED,
+def calibrate(recommender: Recommender, *, max_tasks: int = MAX_REPLAYED) -> IntervalScale | None:
+    """Fit the intervals of a recommender without networks by replaying its tasks, each without its family.
+
+    Args:
+        recommender: The recommender.
+        max_tasks: Tasks that are replayed at most, spread evenly over their names.
+
+    Returns:
+        The scales; None where there are too few configurations to leave some out. Of more than `MAX_PAST` tasks only so
+        many are learned from here, for the sake of time: what is learned from all is a little better than its intervals
+        say.
+    """
+    if len(set(recommender.past.families)) < MIN_FAMILIES:
+        return None
+    if len(recommender.past.task_ids) > MAX_PAST:
+        recommender = recommender.keep(_spread(len(recommender.past.task_ids), MAX_PAST))
+    scores = measure_replayed(recommender, max_tasks=max_tasks)
+    return with_observed(fit_interval(scores[0]), scores) if scores else None
+
+
+def measure_replayed(
+    recommender: Recommender, *, counts: Sequence[int] = (0, *COUNTS), max_tasks: int = MAX_REPLAYED
 ) -> dict[int, dict[str, Array]]:
     """Replay tasks and return |performance - mean| / spread of what would be recommended after n trials.
 
     Args:
-        meta: Tasks on the shared core, every configuration tried.
-        surrogate: The surrogate.
-        trust: Weight of its prediction among the scenarios.
+        recommender: The recommender, which knows the tasks that are replayed.
         counts: Numbers of observed trials n.
         max_tasks: Tasks that are replayed at most, spread evenly over their names.
 
     Returns:
-        Scores `(5,)` by n and task. Neither past tasks nor network of a task's recommender know its family.
+        Scores `(5,)` by n and task. Neither past tasks nor network of who is asked know the task's family.
     """
-    scores: dict[int, dict[str, Array]] = {n: {} for n in counts if n < len(meta.configurations)}
-    families = np.array(meta.families)
-    replayed = _spread(len(families), max_tasks)
-    shares = _decide_forest_shares(meta, surrogate, trust)
+    past = recommender.past
+    scores: dict[int, dict[str, Array]] = {n: {} for n in counts if n + _SHOWN < len(past.configurations)}
+    if not scores:
+        return {}
+    replayed, families = _spread(len(past.task_ids), max_tasks), np.array(past.families)
+    shares = _decide_forest_shares(recommender)
     for family in dict.fromkeys(families[replayed].tolist()):
-        past, networks = meta.subset(np.flatnonzero(families != family)), surrogate.networks_blind_to(family)
-        share = shares[surrogate.fold_of_family.get(family, _NO_FOLD)]
-        first = SurrogateRecommender.fit(surrogate, past, trust, forest_share=share)
-        recommender = AdaptiveRecommender.fit(past.past_tasks(), OWN)
+        others = recommender.without(family)
+        if family in shares:
+            others = replace(others, forest=others.grow_forest(shares[family]))
         for t in replayed[families[replayed] == family]:
-            prediction = surrogate.predict(meta.meta_features[[t]], meta.points, networks)
-            believe = partial(_first, prediction.positions[:, 0, :].mean(axis=0))
-            weights = first.learned_similarity(meta.meta_features[t])
-            task = recommender.begin(meta.meta_features[t], believe=believe, trust=trust, weights=weights)
-            before = prediction.mean[0], prediction.spread[0]
-            for n, values in _replay(task, meta.performance[t], before, tuple(scores), expect_performance).items():
-                scores[n][meta.task_ids[t]] = values
+            row, expected = past.meta_features[t], _expect(others, past.meta_features[t])
+            found = _replay(others, row, past.performance[t], expected, tuple(scores))
+            for n, values in found.items():
+                scores[n][past.task_ids[t]] = values
     return scores
 
 
-def _decide_forest_shares(meta: History, surrogate: Surrogate, trust: float) -> dict[int, float]:
-    """Return the share of the forest for the families of each fold, decided on the tasks of all other folds."""
-    fold = np.array([surrogate.fold_of_family.get(family, _NO_FOLD) for family in meta.families])
-    return {
-        int(j): SurrogateRecommender.fit(surrogate, meta.subset(np.flatnonzero(fold != j)), trust).forest.share
-        for j in np.unique(fold)
-    }
+def _decide_forest_shares(recommender: Recommender) -> dict[str, float]:
+    """Return the share of the forest for the families of each fold, decided on the tasks of all other folds.
+
+    Without networks there are no folds: the share is decided for each family anew.
+    """
+    if recommender.surrogate is None:
+        return {}
+    families = np.array(recommender.past.families)
+    folds = {family: recommender.surrogate.fold_of_family.get(family, _NO_FOLD) for family in families.tolist()}
+    fold = np.array([folds[family] for family in families])
+    shares = {int(j): recommender.keep(np.flatnonzero(fold != j)).fitted_forest.share for j in np.unique(fold)}
+    return {family: shares[j] for family, j in folds.items()}
 
 
-def _first(expected: Array, encoded: Array) -> Array:
-    """Return what was predicted beforehand for the pool, which is all that a replay asks for."""
-    return expected[: len(encoded)]
+@dataclass(frozen=True)
+class _Expected:
+    """What is expected before the first trial: mean and spread `(P,)`, and the networks' positions where there are."""
+
+    mean: Array
+    spread: Array
+    positions: Array | None
+
+
+def _expect(recommender: Recommender, row: Array) -> _Expected:
+    if recommender.surrogate is None:
+        return _Expected(*recommender.expect(row), None)
+    prediction = recommender.predict(row, recommender.past.points)
+    return _Expected(prediction.mean[0], prediction.spread[0], prediction.positions[:, 0, :].mean(axis=0))
 
 
 def _spread(count: int, limit: int) -> IntArray:
@@ -153,63 +178,34 @@ def _spread(count: int, limit: int) -> IntArray:
     return np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64)
 
 
-def fit_table_interval(recommender: TableRecommender, *, max_tasks: int = MAX_REPLAYED) -> IntervalScale:
-    """Fit the intervals of a table's recommender by replaying its tasks, each without its family.
-
-    Args:
-        recommender: The recommender.
-        max_tasks: Tasks that are replayed at most, spread evenly over their names.
-
-    Returns:
-        The scales. Of more than `MAX_PAST` tasks only so many are learned from here, for the sake of time: what is
-        learned from all is a little better than its intervals say.
-    """
-    size = len(recommender.past.configurations)
-    if len(recommender.task_ids) > MAX_PAST:
-        recommender = recommender.keep(_spread(len(recommender.task_ids), MAX_PAST))
-    scores: dict[int, dict[str, Array]] = {n: {} for n in (0, *COUNTS) if n + _SHOWN < size}
-    if not scores:  # too few configurations to leave some out
-        return IntervalScale()
-    for t in _spread(len(recommender.task_ids), max_tasks):
-        others = recommender.without(recommender.families[t])
-        row = recommender.past.meta_features[t]
-        begun, before = others.adaptive.begin(row), others.expect(row)
-        replayed = _replay(begun, recommender.performance[t], before, tuple(scores), lambda mean, _: mean)
-        for n, values in replayed.items():
-            scores[n][recommender.task_ids[t]] = values
-    return with_observed(fit_interval(scores[0]), scores)
-
-
 def _replay(
-    task: NewTask,
-    performance: Array,
-    before: tuple[Array, Array],
-    counts: Sequence[int],
-    expect: Callable[[Array, Array], Array],
+    recommender: Recommender, row: Array, performance: Array, before: _Expected, counts: Sequence[int]
 ) -> dict[int, Array]:
     """Return scores by number of trials.
 
     Args:
-        task: A new task.
-        performance: `(C,)` what each configuration gives on it.
-        before: Mean and spread `(C,)` before the first trial.
+        recommender: Who does not know the task.
+        row: `(M,)` its meta-features.
+        performance: `(P,)` what each configuration gives on it.
+        before: What is expected before the first trial.
         counts: Numbers of trials.
-        expect: Returns what is shown of means and spreads.
     """
     found = {}
+    positions = before.positions
+    task = recommender.begin(row, believe=None if positions is None else lambda points: positions[: len(points)])
     observed = Observed.nothing()
     for n in range(max(counts) + 1):
         chosen = task.choose(observed, _SHOWN if n in counts else 1)
         if n in counts:
-            mean, spread = before if n == 0 else task.predict(observed)
-            errors = np.abs(performance[chosen] - expect(mean[chosen], spread[chosen]))
-            found[n] = np.asarray(errors / np.maximum(spread[chosen], 1e-12))
+            mean, spread = (before.mean, before.spread) if n == 0 else task.predict(observed)
+            expected = expect_performance(mean[chosen], spread[chosen], recommender.bounds)
+            found[n] = np.asarray(np.abs(performance[chosen] - expected) / np.maximum(spread[chosen], 1e-12))
         observed = observed.with_trial(chosen[0], float(performance[chosen[0]]))
     return found
 
 
 def with_observed(interval: IntervalScale, scores: Mapping[int, Mapping[str, Array]]) -> IntervalScale:
-    """Return an interval with a scale for each number of observed trials above 0 (`measure_adaptive`)."""
+    """Return an interval with a scale for each number of observed trials above 0 (`measure_replayed`)."""
     observed = tuple((n, fit_interval(by_task).scale) for n, by_task in sorted(scores.items()) if n > 0)
     return replace(interval, observed=observed) if observed else interval
 

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate.protocol import held_out_folds
+from metaflow_hpo.evaluate.protocol import Recommended, held_out_folds
 from metaflow_hpo.evaluate.statistics import summarise_columns
 from metaflow_hpo.history import Array, History, read_curves
 from metaflow_hpo.recommend.stopping import MIN_TRIALS, StoppingRule
-from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.surrogate.predict import Surrogate
 
 PICKS = 25
@@ -44,7 +43,7 @@ def measure_stopping(
         rule = StoppingRule.fit(read_curves(own.loc[past], learner, epochs)) if epochs else None
         if rule is None:
             continue
-        recommender = SurrogateRecommender.fit(surrogate, meta.subset(fold.past), fold.trust, networks=[fold.network])
+        recommender = Recommended.on(meta, fold.past, surrogate, fold.trust, [fold.network])
         for t in fold.tasks:
             task_id = meta.task_ids[t]
             order = np.array(recommender.select(meta.meta_features[t], PICKS))

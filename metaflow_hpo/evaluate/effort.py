@@ -5,36 +5,21 @@ training ends nothing is known, which counts as the task's worst.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate.protocol import held_out_folds, make_recommenders
+from metaflow_hpo.evaluate.protocol import Recommended, held_out_folds, make_recommenders
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import Array, History
-from metaflow_hpo.recommend.duration import DurationModel
 from metaflow_hpo.recommend.portfolio import task_regret
-from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.surrogate.predict import Surrogate
 
 TIMES: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 """In median trials of the task."""
 _PICKS = 25
 _REPETITIONS = 10
-
-
-@dataclass(frozen=True)
-class _PerTime:
-    """The surrogate's recommender when it counts expected seconds."""
-
-    recommender: SurrogateRecommender
-    durations: DurationModel
-    name: str = "recommended_per_time"
-
-    def select(self, meta_features: Array, count: int) -> list[int]:
-        duration = self.durations.predict(meta_features, self.recommender.encoded)
-        return self.recommender.select(meta_features, count, duration)
 
 
 def reach_over_time(regret: Array, duration: Array, order: Sequence[int], times: Sequence[float]) -> list[float]:
@@ -63,11 +48,9 @@ def measure_effort(
     duration = _relative_durations(meta.duration)
     lines = []
     for fold in held_out_folds(meta, surrogate, trusts):
-        past = meta.subset(fold.past)
         rivals = make_recommenders(meta, surrogate, fold.past, fold.trust, fold.network, _REPETITIONS)
-        hurried = _PerTime(
-            SurrogateRecommender.fit(surrogate, past, fold.trust, networks=[fold.network]), DurationModel.fit(past)
-        )
+        recommended = Recommended.on(meta, fold.past, surrogate, fold.trust, [fold.network])
+        hurried = replace(recommended, name="recommended_per_time", per_time=True)
         for t in fold.tasks:
             if not np.isfinite(duration[t]).all():
                 continue

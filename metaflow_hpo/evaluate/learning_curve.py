@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.evaluate.protocol import KS, evaluate_leave_family_out, regret_of
+from metaflow_hpo.evaluate.protocol import KS, Recommended, evaluate_leave_family_out, regret_of
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import History, IntArray
 from metaflow_hpo.recommend.baselines import NearestTaskRecommender, PortfolioRecommender
-from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.surrogate.fit import FitSettings, fit_surrogate
 
 SIZES: tuple[int, ...] = (10, 20, 40, 80, 160)
@@ -69,7 +68,7 @@ def measure_learning_curve(
         known = meta.subset(past)
         trust = evaluate_leave_family_out(known, surrogate, ks).trust
         for recommender in (
-            SurrogateRecommender.fit(surrogate, known, trust),
+            Recommended.on(known, None, surrogate, trust),
             PortfolioRecommender.fit(known),
             NearestTaskRecommender.fit(known),
         ):

@@ -20,19 +20,54 @@ from metaflow_hpo.recommend.baselines import (
     NearestTaskRecommender,
     PortfolioRecommender,
     RandomRecommender,
+    Ranker,
     find_default,
 )
+from metaflow_hpo.recommend.new_task import DESCRIBED
 from metaflow_hpo.recommend.portfolio import task_regret
 from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.surrogate_recommender import TRUSTS, SurrogateRecommender
 from metaflow_hpo.surrogate.predict import Surrogate
 from metaflow_hpo.surrogate.splits import FamilySplit, split_families
 
 KS = (1, 3, 5, 10)
 RANDOM_REPETITIONS = 50
+TRUSTS: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9)
+"""Weights of the surrogate's prediction that are tried on meta-validation families."""
 DEFAULT_TRUST = 0.5
 MIN_TASKS_FOR_TRUST = 3
 Part = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """The recommender, whether a task is like past ones or not.
+
+    Attributes:
+        recommender: Who answers.
+        name: Name in tables and plots.
+        per_time: Whether seconds of training are counted instead of trials.
+    """
+
+    recommender: Recommender
+    name: str = "recommended"
+    per_time: bool = False
+
+    @classmethod
+    def on(
+        cls,
+        history: History,
+        past: IntArray | Sequence[int] | None,
+        surrogate: Surrogate,
+        trust: float,
+        networks: Sequence[int] | None = None,
+    ) -> "Recommended":
+        """Combine a surrogate, of which some `networks` may be asked, with the past tasks that may be leant on."""
+        asked = None if networks is None else tuple(networks)
+        return cls(Recommender(history.past_tasks(past), DESCRIBED, surrogate, asked, trust))
+
+    def select(self, meta_features: Array, count: int) -> list[int]:
+        """Return positions in the pool, best first."""
+        return self.recommender.order(meta_features, count, per_time=self.per_time)
 
 
 @dataclass(frozen=True)
@@ -155,7 +190,7 @@ def summarise(per_task: pd.DataFrame, part: Part = "test") -> pd.DataFrame:
 
 
 def regret_of(
-    meta: History, recommender: Recommender, tasks: Sequence[int] | IntArray, ks: Sequence[int] = KS
+    meta: History, recommender: Ranker, tasks: Sequence[int] | IntArray, ks: Sequence[int] = KS
 ) -> pd.DataFrame:
     """Return the regret of one recommender on some tasks, one line a (task, k)."""
     return _regret_table(meta, task_regret(meta.performance), [recommender], tasks, ks)
@@ -180,10 +215,10 @@ def _trust_regret(
     """Regret of each candidate trust on meta-validation tasks, averaged over k: one line a (task, trust)."""
     lines = []
     for j, split in enumerate(splits):
-        past = meta.subset(split.train)
-        fitted = SurrogateRecommender.fit(surrogate, past, DEFAULT_TRUST, networks=[j])
+        fitted = Recommended.on(meta, split.train, surrogate, DEFAULT_TRUST, [j]).recommender
+        forest = fitted.fitted_forest
         for trust in TRUSTS:
-            recommender = replace(fitted, trust=trust)
+            recommender = Recommended(replace(fitted, trust=trust, forest=forest))
             for t in split.validation:
                 path = incumbent_regret(regret[t], recommender.select(meta.meta_features[t], max(ks)), ks)
                 lines.append({"task": int(t), "trust": trust, "regret": float(np.mean(path))})
@@ -209,11 +244,11 @@ def make_recommenders(
     trust: float,
     network: int,
     repetitions: int = RANDOM_REPETITIONS,
-) -> list[Recommender]:
-    """Return the surrogate's recommender, first, and every baseline, all of them knowing the past tasks only."""
+) -> list[Ranker]:
+    """Return the recommender, first, and every baseline, all of them knowing the past tasks only."""
     past = meta.subset(past_tasks)
     return [
-        SurrogateRecommender.fit(surrogate, past, trust, networks=[network]),
+        Recommended.on(meta, past_tasks, surrogate, trust, [network]),
         PortfolioRecommender.fit(past),
         NearestTaskRecommender.fit(past),
         DefaultRecommender(find_default(meta)),
@@ -224,7 +259,7 @@ def make_recommenders(
 def _regret_table(
     meta: History,
     regret: Array,
-    recommenders: Sequence[Recommender],
+    recommenders: Sequence[Ranker],
     tasks: Sequence[int] | IntArray,
     ks: Sequence[int],
 ) -> pd.DataFrame:

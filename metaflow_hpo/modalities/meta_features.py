@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError, listed
+from metaflow_hpo.metric import Metric
 from metaflow_hpo.tables import META_PREFIX
 from metaflow_hpo.task import TaskData
 
@@ -41,9 +42,11 @@ class MetaFeatureGroup:
         measure: Returns the finite values of `features` for a task, whose test rows it does not look at.
         prefix: What the names of its columns begin with; made of name and version unless given.
         chance: Returns the performance of guessing `(T,)`, in [0, 1]; the feature with that role unless given. This and
-            the next two get the columns that are there, and return None where these do not tell.
+            the next ones get the columns that are there, and return None where these do not tell.
         more_sizes: Returns sizes `(T, S)` that follow from features, to be known beside those with that role.
         finds_nothing: Tells `(T,)` whether nothing that was tried is better than guessing; unknown unless given.
+        told_by_one: Returns how much of the target one input alone tells, `(T,)` in [0, 1]; unknown unless given.
+        metric: Returns what chance and landmarks of one task are measured in, by the values of its features.
     """
 
     name: str
@@ -55,6 +58,8 @@ class MetaFeatureGroup:
     chance: Callable[[Columns], Array | None] | None = None
     more_sizes: Callable[[Columns], Array | None] | None = None
     finds_nothing: Callable[[Columns], NDArray[np.bool_] | None] | None = None
+    told_by_one: Callable[[Columns], Array | None] | None = None
+    metric: Callable[[Mapping[str, float]], Metric | None] | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.version < 1:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import InvalidTableError, listed
+from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.meta_features import Array, Columns, MetaFeatureGroup, Role
 from metaflow_hpo.modalities.registry import known_groups
 
@@ -57,6 +58,22 @@ class Roles:
         """Tell of tasks `(T, M)`, `(T,)`, whether some group finds nothing better than guessing."""
         found = self._ask(meta_features, lambda group: group.finds_nothing)
         return np.asarray(np.any([np.zeros(len(meta_features), dtype=bool), *found], axis=0))
+
+    def told_by_one(self, meta_features: Array) -> Array:
+        """Return how much of the target one input alone tells, of tasks `(T, M)`, `(T,)`; NaN where it is not known."""
+        known = np.full(len(meta_features), np.nan)
+        for found in self._ask(meta_features, lambda group: group.told_by_one):
+            known = np.fmax(known, found)
+        return known
+
+    def metric(self, meta_features: Array) -> Metric | None:
+        """Return what chance and landmarks of a task `(M,)` are measured in; None where it is not known."""
+        for group, there in self.groups:
+            values = {name: float(meta_features[at]) for name, at in there.items()}
+            found = None if group.metric is None else group.metric(values)
+            if found is not None:
+                return found
+        return None
 
     def _ask(
         self, meta_features: Array, choose: Callable[[MetaFeatureGroup], Callable[[Columns], _Answer | None] | None]

@@ -108,10 +108,11 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
 
     Tasks of which the rows were replaced are collected again; `automation` only follows those that never were.
     """
-    store = Pipeline(Settings.load()).store
+    pipeline = Pipeline(Settings.load())
+    store = pipeline.store
     pending = intake.find_pending(store)
     # Accepted on the command line, where no partition can be added.
-    known = set(context.instance.get_dynamic_partitions(TASKS))
+    known = set(context.instance.get_dynamic_partitions(TASKS)) | _of_other_learners(pipeline)
     unknown = [task_id for task_id in intake.accepted_tasks(store) if task_id not in known]
     if not pending and not unknown:
         context.update_cursor("")
@@ -129,6 +130,12 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
     context.update_cursor(json.dumps({"waited_for": waited_for, "attempts": attempts}))
     request = dg.RunRequest(job_name=catalogue_job.name, run_key=None, tags={"inbox_files": str(len(waited_for))})
     return dg.SensorResult([request])
+
+
+def _of_other_learners(pipeline: Pipeline) -> set[str]:
+    """Return the tasks of the catalogue that the learner cannot train on, which have no partition."""
+    store = pipeline.store
+    return set(store.task_ids()) - set(pipeline.task_ids()) if store.catalogue_path.is_file() else set()
 
 
 def _collect_replaced(instance: dg.DagsterInstance, store: DataStore) -> dg.SensorResult | dg.SkipReason:

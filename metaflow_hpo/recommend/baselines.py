@@ -1,13 +1,25 @@
 """What people would do otherwise: the default, random search, a portfolio, the nearest past task."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.history import Array, History
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret
-from metaflow_hpo.recommend.task_distance import StandardDistance
+from metaflow_hpo.recommend.task_distance import TaskDistance
+
+
+class Ranker(Protocol):
+    """Orders the configurations of a pool for a task that it knows only by its meta-features."""
+
+    @property
+    def name(self) -> str:
+        """Name in tables and plots."""
+
+    def select(self, meta_features: Array, count: int) -> list[int]:
+        """Return at most `count` positions in the pool, the first to try first, for a task `(M,)`."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +79,14 @@ class NearestTaskRecommender:
         performance: `(T, C)` their performances.
     """
 
-    distance: StandardDistance
+    distance: TaskDistance
     performance: Array
     name: str = "nearest_task"
 
     @classmethod
     def fit(cls, past: History) -> "NearestTaskRecommender":
         """Learn from past tasks."""
-        return cls(StandardDistance.fit(past.meta_features), past.performance)
+        return cls(TaskDistance.fit(past.meta_features, guess_scales=False), past.performance)
 
     def select(self, meta_features: Array, count: int) -> list[int]:
         """Return the nearest past task's best `count` configurations, best first."""

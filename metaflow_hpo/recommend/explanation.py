@@ -7,36 +7,41 @@ References:
     Molnar 2022, Interpretable machine learning, on ceteris-paribus profiles.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metaflow_hpo.history import Array, History
+from metaflow_hpo.history import Array
+from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.space import Configuration
-from metaflow_hpo.surrogate.predict import Surrogate
+
+if TYPE_CHECKING:
+    from metaflow_hpo.surrogate.predict import Surrogate
 
 SHOWN = 5
 """Past tasks, and meta-features, at most."""
 
 
-def find_nearest(past: History, distances: Array, default: int) -> list[dict[str, Any]]:
+def find_nearest(past: PastTasks, distances: Array, *, has_default: bool, sign: float = 1.0) -> list[dict[str, Any]]:
     """Return the nearest past tasks, nearest first, JSON-ready: what was best there, and how the default did.
 
     Args:
-        past: T past tasks on the shared core.
+        past: T past tasks on a pool.
         distances: `(T,)` of the new task to each.
-        default: Position of the learner's default in the core.
+        has_default: Whether the space's default is somebody's.
+        sign: What turns performances into the metric's own units.
     """
     found = []
     for t in np.argsort(distances, kind="stable")[:SHOWN]:
-        best = int(np.nanargmax(past.performance[t]))
+        best = int(np.argmin(past.regret[t]))
+        default = {"default_performance": float(sign * past.performance[t, past.default])} if has_default else {}
         found.append(
             {
                 "task_id": past.task_ids[t],
                 "family": past.families[t],
                 "distance": float(distances[t]),
-                "best_performance": float(past.performance[t, best]),
-                "default_performance": float(past.performance[t, default]),
+                "best_performance": float(sign * past.ends[t, 1]),
+                **default,
                 "best_configuration": dict(past.configurations[best]),
             }
         )
@@ -44,7 +49,7 @@ def find_nearest(past: History, distances: Array, default: int) -> list[dict[str
 
 
 def explain(
-    surrogate: Surrogate, meta_features: Array, typical: Array, configuration: Configuration
+    surrogate: "Surrogate", meta_features: Array, typical: Array, configuration: Configuration
 ) -> dict[str, list[dict[str, Any]]]:
     """Return what drives a recommendation, strongest first.
 
@@ -67,7 +72,7 @@ def explain(
 
 
 def _explain_hyperparameters(
-    surrogate: Surrogate, meta_features: Array, configuration: Configuration
+    surrogate: "Surrogate", meta_features: Array, configuration: Configuration
 ) -> list[dict[str, Any]]:
     space = surrogate.space
     default = space.default
@@ -85,7 +90,7 @@ def _explain_hyperparameters(
 
 
 def _explain_meta_features(
-    surrogate: Surrogate, meta_features: Array, typical: Array, configuration: Configuration
+    surrogate: "Surrogate", meta_features: Array, typical: Array, configuration: Configuration
 ) -> list[dict[str, Any]]:
     count = len(meta_features)
     tasks = np.tile(meta_features, (count + 1, 1))

@@ -1,7 +1,7 @@
 """How wide an interval must be: conformal scales over tasks, before the first trial and after some.
 
-The one thing to know: a scale multiplies a predicted standard deviation, and which prediction that is depends on
-whether there are trials: the surrogate's before the first, the mixture's after it.
+A scale multiplies a predicted standard deviation: before the first trial the surrogate's, or that of past tasks, and
+after it the mixture's.
 """
 
 from collections.abc import Mapping
@@ -16,13 +16,24 @@ from metaflow_hpo.history import Array
 _NORMAL_80 = 1.2816
 
 
-def expect_performance(mean: Array, spread: Array) -> Array:
-    """Return the expected performance, in [0, 1]: that of a normal distribution whose tails gather at 0 and 1.
+Bounds = tuple[float, float]
+"""Lowest and highest performance."""
+UNIT: Bounds = (0.0, 1.0)
+
+
+def expect_performance(mean: Array, spread: Array, bounds: Bounds | None = UNIT) -> Array:
+    """Return the expected performance: that of a normal distribution whose tails gather at the bounds.
 
     Args:
         mean: `(N,)` of the normal distribution, which knows no ends.
         spread: `(N,)` its standard deviation, >= 0.
+        bounds: Of the performance; None where there are none.
     """
+    if bounds is None:
+        return mean
+    if bounds != UNIT:
+        low, width = bounds[0], bounds[1] - bounds[0]
+        return np.asarray(low + width * expect_performance((mean - low) / width, spread / width))
     sd = np.maximum(spread, 1e-12)
 
     def exceed(z: Array) -> Array:
@@ -53,11 +64,6 @@ class IntervalScale:
             return self.scale
         counts, scales = zip(*self.observed, strict=True)
         return float(np.interp(np.log(trials), np.log(counts), scales))
-
-    def around(self, mean: float, margin: float) -> dict[str, float]:
-        """Return `mean, low, high, coverage`; metrics end at 1 and are floored at 0, so nothing leaves [0, 1]."""
-        low, high = max(mean - margin, 0.0), min(mean + margin, 1.0)
-        return {"mean": float(mean), "low": float(low), "high": float(high), "coverage": self.coverage}
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-ready values; `from_json` inverts it."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaflow_hpo.history import Array, History
+from metaflow_hpo.history import Array
 from metaflow_hpo.modalities.roles import Roles
-from metaflow_hpo.recommend.task_distance import StandardDistance, square_distances
+from metaflow_hpo.past_tasks import PastTasks
+from metaflow_hpo.recommend.task_distance import TaskDistance, square_distances
 
 THRESHOLD = 95.0
 """Percentile above which a recommendation falls back to the portfolio, the learner's default first."""
@@ -31,30 +32,38 @@ class Novelty:
         sizes: `(2, S)` least and greatest size that counts as known.
     """
 
-    distance: StandardDistance
+    distance: TaskDistance
     reference: Array
     names: tuple[str, ...]
     sizes: Array
 
     @classmethod
-    def fit(cls, meta: History) -> "Novelty":
-        """Measure past tasks against each other, leaving each one's family out."""
-        distance = StandardDistance.fit(meta.meta_features)
-        sizes = Roles.of(meta.meta_feature_names).sizes(meta.meta_features)  # (T, S)
+    def fit(cls, past: PastTasks, distance: TaskDistance, *, described: bool) -> "Novelty":
+        """Measure past tasks against each other, leaving each one's family out.
+
+        Args:
+            past: The past tasks.
+            distance: Fitted on them.
+            described: Whether the names of the meta-features say which are sizes.
+        """
+        names = past.meta_feature_names if described else ()
+        sizes = Roles.of(names).sizes(past.meta_features)  # (T, S)
         margin = _MARGIN * np.nanstd(sizes, axis=0)
         known = np.stack([np.fmin.reduce(sizes) - margin, np.fmax.reduce(sizes) + margin])
-        reference = np.sort(np.sqrt(square_to_nearest_family(distance.standardised, meta.families)))
-        return cls(distance, reference, meta.meta_feature_names, known)
+        reference = np.sort(np.sqrt(square_to_nearest_family(distance.standardised, past.families)))
+        return cls(distance, reference, names, known)
 
     def distances(self, meta_features: Array) -> Array:
         """Return the distance `(T,)` of a task `(M,)` to every past task."""
         return np.asarray(np.sqrt(self.distance.squared(meta_features)))
 
-    def percentile(self, meta_features: Array) -> float:
+    def percentile(self, meta_features: Array) -> float | None:
         """Return the share of past tasks, in percent, that are nearer to their nearest relative than this task is.
 
-        It is 100 where the task's size lies outside that of all past tasks.
+        It is 100 where the task's size lies outside that of all past tasks; None where nothing is known of it.
         """
+        if not np.isfinite(meta_features).any():
+            return None
         if self.is_outside(meta_features):
             return 100.0
         return float(100.0 * np.mean(self.reference < self.distances(meta_features).min()))

@@ -1,9 +1,4 @@
-"""How far a task is from past ones, by what its meta-features say.
-
-The one thing to know: there are two measures. `StandardDistance` is for tasks that this package has described, on the
-scale on which the surrogate's networks see them; `TaskDistance` is for anyone's tables of trials, where meta-features
-may be missing or span orders of magnitude.
-"""
+"""How far a task is from past ones, by what its meta-features say."""
 
 from dataclasses import dataclass
 
@@ -22,66 +17,44 @@ def square_distances(points: Array, point: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class StandardDistance:
-    """Distances in meta-features as the networks see them: standardised and clipped.
+class TaskDistance:
+    """Distances in meta-features as the networks see them: standardised, clipped, the median where not known.
 
     Attributes:
+        log: `(M,)` which are taken on a log scale first.
         standardiser: Fitted on past tasks.
         standardised: `(T, M)` past tasks.
     """
 
+    log: NDArray[np.bool_]
     standardiser: Standardiser
     standardised: Array
 
     @classmethod
-    def fit(cls, meta_features: Array) -> "StandardDistance":
-        """Fit on `(T, M)` finite meta-features of past tasks."""
-        standardiser = Standardiser.fit(meta_features)
-        return cls(standardiser, standardiser.transform(meta_features))
+    def fit(cls, meta_features: Array, *, guess_scales: bool = True) -> "TaskDistance":
+        """Fit on past tasks.
 
-    def transform(self, meta_features: Array) -> Array:
-        """Return the new task's `(M,)` standardised meta-features."""
-        return self.standardiser.transform(meta_features)
-
-    def squared(self, meta_features: Array) -> Array:
-        """Return squared distances `(T,)` of a new task to the past ones."""
-        return square_distances(self.standardised, self.transform(meta_features))
-
-
-@dataclass(frozen=True)
-class TaskDistance:
-    """The same in meta-features of any origin: long-tailed positive ones on a log scale, missing ones at the median.
-
-    Attributes:
-        log: `(M,)` which are taken on a log scale.
-        standard: Distances in what comes of that.
-    """
-
-    log: NDArray[np.bool_]
-    standard: StandardDistance
-
-    @classmethod
-    def fit(cls, meta_features: Array) -> "TaskDistance":
-        """Fit on `(T, M)` raw meta-features of past tasks, NaN where not known."""
+        Args:
+            meta_features: `(T, M)` raw, NaN where not known.
+            guess_scales: Take positive meta-features that span orders of magnitude on a log scale.
+        """
         known = np.isfinite(meta_features)
-        low = np.where(known, meta_features, np.inf).min(axis=0)
-        high = np.where(known, meta_features, -np.inf).max(axis=0)
-        log = (low > 0) & (high > _LONG_TAIL * low)
+        low = np.where(known, meta_features, np.inf).min(axis=0, initial=np.inf)
+        high = np.where(known, meta_features, -np.inf).max(axis=0, initial=-np.inf)
+        log = (low > 0) & (high > _LONG_TAIL * low) & guess_scales
         values = _with_logs(meta_features, log)
-        empty = ~known.any(axis=0)
-        center = np.nanmedian(np.where(empty, 0.0, values), axis=0) if values.shape[1] else np.empty(0)
-        return cls(log, StandardDistance.fit(np.where(np.isfinite(values), values, center)))
+        standardiser = Standardiser.fit(values)
+        return cls(log, standardiser, standardiser.transform(values))
 
     @property
-    def standardised(self) -> Array:
-        """`(T, M)` past tasks."""
-        return self.standard.standardised
+    def typical(self) -> Array:
+        """`(M,)` raw meta-features in the middle of past tasks."""
+        center = self.standardiser.center
+        return np.asarray(np.where(self.log, np.exp(np.where(self.log, center, 0.0)), center))
 
     def transform(self, meta_features: Array) -> Array:
         """Return the new task's `(M,)` standardised meta-features."""
-        values = _with_logs(meta_features, self.log)
-        # The median of past tasks: filling their gaps with it has not moved it.
-        return self.standard.transform(np.where(np.isfinite(values), values, self.standard.standardiser.center))
+        return self.standardiser.transform(_with_logs(meta_features, self.log))
 
     def squared(self, meta_features: Array) -> Array:
         """Return squared distances `(T,)` of a new task to the past ones."""

@@ -28,7 +28,8 @@ class Standardiser:
         """Fit on `(T, M)` meta-features of meta-train tasks, NaN where not known."""
         known = np.isfinite(meta_features)
         empty = ~known.any(axis=0)
-        center = np.nanmedian(np.where(empty, 0.0, meta_features), axis=0)
+        filled = np.where(empty, 0.0, meta_features)
+        center = np.nanmedian(filled, axis=0) if filled.shape[1] else np.empty(0)
         scale = np.where(known, meta_features, center).std(axis=0)
         return cls(center, np.where(scale > 1e-9 * np.maximum(1.0, np.abs(center)), scale, 0.0))
 

@@ -15,7 +15,7 @@ from metaflow_hpo.evaluate.gate import decide
 from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
 from metaflow_hpo.history import History
 from metaflow_hpo.learners.registry import get_learner
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.settings import Settings
 from tests.conftest import changed
 
@@ -52,7 +52,7 @@ def mix_up(meta):
 
 
 def test_a_deliberately_bad_candidate_is_refused_for_the_champion(pipeline, many_tasks, tmp_path):
-    served, meta = many_tasks, many_tasks.past
+    served, meta = many_tasks, many_tasks.history
     folder = tmp_path / "served"
     folder.mkdir()
     served.save(folder)
@@ -88,7 +88,7 @@ def shipped():
     knowledge = open_knowledge()
     assert knowledge is not None
     learner = get_learner("mlp")
-    served = ServedRecommender.load(knowledge.recommender_folder("mlp"))
+    served = Recommender.load(knowledge.recommender_folder("mlp"))
     frame = knowledge.read_meta_dataset()
     chosen = [*served.past.task_ids[:12]]
     meta = History.from_frame(

@@ -56,7 +56,7 @@ def test_fit_then_recommend_from_nothing_to_many_trials(capsys, monkeypatch, tmp
     run = surroundings.client().get_run(report["mlflow_run_id"])
     assert run.data.metrics["trials"] == 120.0
     logged = {item.path for item in surroundings.client().list_artifacts(run.info.run_id, "recommender")}
-    assert logged == {"recommender/recommender.json", "recommender/recommender.safetensors"}
+    assert logged == {"recommender/past_tasks.json", "recommender/past_tasks.safetensors"}
 
     (tmp_path / "mine.csv").write_text("mf_at\n2\n")
     known = ("recommend", "--recommender", "rec", "--task-meta-features", "mine.csv", "--json")
@@ -87,7 +87,7 @@ def test_the_same_table_in_another_order_is_the_same_recommender(capsys, monkeyp
     pd.read_csv(table).sample(frac=1.0, random_state=3).to_parquet(tmp_path / "turned.parquet")
     for source, output in ((table, "one"), ("turned.parquet", "other"), (table, "one")):
         assert call(capsys, monkeypatch, "fit", "--trials", source, "--output", output)[0] == 0
-    for name in ("recommender.json", "recommender.safetensors"):
+    for name in ("past_tasks.json", "past_tasks.safetensors"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"data", "one", "other", "trials.csv", "turned.parquet"}
 
@@ -98,7 +98,7 @@ def test_the_same_table_in_another_order_is_the_same_recommender(capsys, monkeyp
         (("recommend",), 2, "give either DATA"),
         (("recommend", "trials.csv", "--recommender", "rec"), 2, "give either DATA"),
         (("fit", "--lower-is-better"), 2, "go with --trials"),
-        (("recommend", "--recommender", "rec"), 1, "Expected recommender.safetensors"),
+        (("recommend", "--recommender", "rec"), 1, "Expected past_tasks.safetensors"),
         (("fit", "--trials", "nowhere.csv"), 1, "nowhere.csv"),
         (("fit", "--trials", "trials.csv", "--output", "taken"), 1, "it holds something else"),
         (("fit", "--trials", "one_task.csv"), 1, "at least two families"),

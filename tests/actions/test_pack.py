@@ -16,7 +16,7 @@ from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.modalities.table.meta_features import TABLE_GROUP
 from metaflow_hpo.modalities.table.preparation import prepare_task
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.trial import Trial
 
 EXACT = ["configuration_id", "strategy", "seed", "fidelity_epochs", "status", "reason", "task_sha256"]
@@ -211,7 +211,7 @@ def test_the_shipped_knowledge_is_whole_light_and_of_this_version():
 def test_a_shipped_recommender_answers_for_its_past_tasks(learner):
     shipped = open_knowledge()
     folder = shipped.recommender_folder(learner)
-    served = ServedRecommender.load(folder)
+    served = Recommender.load(folder)
     # Otherwise the knowledge was packed by another version: pack it again.
     assert set(served.meta_feature_names) == set(TABLE_GROUP.columns)
     assert served.surrogate.space == get_learner(learner).space

@@ -19,7 +19,7 @@ from metaflow_hpo.adapters.files import read_json, write_frame, write_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, UnknownTaskError
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -267,7 +267,7 @@ def test_a_fit_goes_on_from_the_champion_only_where_nothing_it_saw_has_changed(f
     assert (warm["start"], warm["reused"]) == (f"version {first}", False)
     assert "new tasks: landed (1 in all)" in warm["start_reason"]
     assert fit.fit(pipeline, incremental=True)["reused"]
-    old, new = (ServedRecommender.load(registry.download(version)) for version in (first, warm["version"]))
+    old, new = (Recommender.load(registry.download(version)) for version in (first, warm["version"]))
     assert old.surrogate.fold_of_family.items() <= new.surrogate.fold_of_family.items()
     assert set(new.past.task_ids) - set(old.past.task_ids) == {"landed"}
     tags = pipeline.tracking.client().get_run(warm["run_id"]).data.tags
@@ -283,7 +283,7 @@ def test_a_fit_goes_on_from_the_champion_only_where_nothing_it_saw_has_changed(f
     again = Pipeline(pipeline.settings.model_copy(update={"refit_from": first}))
     repeated = fit.fit(again)
     assert repeated["start"] == f"version {first}"
-    same = ServedRecommender.load(registry.download(repeated["version"])).surrogate.to_tensors()
+    same = Recommender.load(registry.download(repeated["version"])).surrogate.to_tensors()
     assert all(torch.equal(value, same[name]) for name, value in new.surrogate.to_tensors().items())
 
     path = store.search_results_path("iris")

@@ -80,11 +80,11 @@ def test_statuses_of_other_tools_are_known_and_values_of_pruned_and_failed_trial
         read_observed_trials(tmp_path / "t.csv", SPACE)
 
 
-def test_an_empty_cell_is_the_choice_none_where_there_is_one(tmp_path):
-    space = SearchSpace((Categorical("features", ("None", "sqrt"), "sqrt"), Integer("depth", 1, 4, 2)))
+def test_an_empty_cell_and_the_word_are_the_choice_none_where_there_is_one(tmp_path):
+    space = SearchSpace((Categorical("features", (None, "sqrt"), "sqrt"), Integer("depth", 1, 4, 2)))
     (tmp_path / "t.csv").write_text("hp_features,hp_depth,performance\nsqrt,1,0.5\nNone,2,0.6\n,3,0.7\n")
     found = [o.configuration["features"] for o in read_observed_trials(tmp_path / "t.csv", space)]
-    assert found == ["sqrt", "None", "None"]
+    assert found == ["sqrt", None, None]
 
 
 def test_csv_and_parquet_are_written_by_their_names_and_read_back_alike(tmp_path):

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from metaflow_hpo.recommend.recommendation import ServedRecommender
 from safetensors.numpy import load_file, save_file
 
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
-from metaflow_hpo.recommend.recommendation import ServedRecommender
 
 pytestmark = [
     pytest.mark.integration,

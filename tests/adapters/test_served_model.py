@@ -13,7 +13,7 @@ from mlflow.pyfunc.scoring_server import invocations
 
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.tracking import Tracking
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 
 pytestmark = [
     pytest.mark.integration,
@@ -23,7 +23,7 @@ pytestmark = [
 
 
 def example_for(folder: Path) -> pd.DataFrame:
-    return pd.DataFrame({name: [1.0] for name in ServedRecommender.load(folder).meta_feature_names})
+    return pd.DataFrame({name: [1.0] for name in Recommender.load(folder).meta_feature_names})
 
 
 def promote(tracking: Tracking, folder: Path, cache: Path) -> Registry:
@@ -69,7 +69,7 @@ def test_the_served_champion_recommends_and_answers_400_to_what_it_cannot(
         "no task": (json.dumps({"dataframe_split": {"columns": list(row), "data": []}}).encode(), "1 to 1000 tasks"),
     }
     answer = post(body(row, params={"k": 2}))
-    assert answer["predictions"] == [ServedRecommender.load(registry.download("champion")).recommend(row, 2)]
+    assert answer["predictions"] == [Recommender.load(registry.download("champion")).recommend(row, 2)]
     assert [item["rank"] for item in answer["predictions"][0]["recommendations"]] == [1, 2]
     answer = post(json.dumps({"dataframe_records": [row, row]}).encode())
     assert [len(item["recommendations"]) for item in answer["predictions"]] == [5, 5]

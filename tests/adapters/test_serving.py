@@ -25,7 +25,7 @@ import metaflow_hpo
 from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.tracking import Tracking
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 from tests.live import free_ports
 
 pytestmark = [
@@ -75,12 +75,12 @@ class Client:
 
 
 def example_for(folder: Path) -> pd.DataFrame:
-    return pd.DataFrame({name: [1.0] for name in ServedRecommender.load(folder).meta_feature_names})
+    return pd.DataFrame({name: [1.0] for name in Recommender.load(folder).meta_feature_names})
 
 
 @pytest.fixture(scope="module")
 def registry(
-    tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path, served: ServedRecommender, served_folder: Path
+    tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path, served: Recommender, served_folder: Path
 ) -> Registry:
     """Versions 1 and 2, which answer differently; the first is the champion."""
     data = tmp_path_factory.mktemp("project") / "data"
@@ -295,7 +295,7 @@ def test_numbers_that_no_table_has_are_refused_by_the_surrogate_that_ships(clien
     registry.promote(version, "the shipped one")
     try:
         client.wait_for_version(version)
-        shipped = ServedRecommender.load(folder)
+        shipped = Recommender.load(folder)
         row = dict(zip(shipped.meta_feature_names, map(float, shipped.past.meta_features[0]), strict=True))
         for value in (1e308, -1e308):
             status, _, answer = client.post({"dataframe_records": [row, {**row, "mf_log_rows": value}]})

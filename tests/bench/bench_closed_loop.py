@@ -27,17 +27,15 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
-from metaflow_hpo.evaluate.calibration import measure_adaptive, summarise_coverage
+from metaflow_hpo.evaluate.calibration import measure_replayed, summarise_coverage
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import read_curves
 from metaflow_hpo.learners.mlp.learner import MLP
-from metaflow_hpo.recommend.adaptive import OWN, AdaptiveRecommender
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_evidence
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.stopping import StoppingRule
 from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
-from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 
 KS = (1, 3, 5, 10, 25)
 SEEDS = (1,)
@@ -52,7 +50,7 @@ def half_of(family: str) -> str:
     return ("choose", "report")[int(hashlib.sha256(f"half{family}".encode()).hexdigest(), 16) % 2]
 
 
-def blind_to(served: ServedRecommender, family: str) -> ServedRecommender:
+def blind_to(served: Recommender, family: str) -> Recommender:
     """Return the recommender without a family's trials and with the one network that never saw them."""
     surrogate, past = served.surrogate, served.past
     (j,) = surrogate.networks_blind_to(family)
@@ -63,35 +61,28 @@ def blind_to(served: ServedRecommender, family: str) -> ServedRecommender:
     return replace(served, surrogate=one, past=past.subset(others), forest=None)
 
 
-def make_pickers(served: ServedRecommender, row: np.ndarray) -> dict[str, Replay]:
+def make_pickers(served: Recommender, row: np.ndarray) -> dict[str, Replay]:
     """Return who picks the next configuration of the shared core for a task."""
-    static = SurrogateRecommender.fit(served.surrogate, served.past, served.trust)
-    order = static.select(row, max(KS))
-    served_order = served.select(row, max(KS))[0]
-    task = AdaptiveRecommender.fit(served.past.past_tasks(), OWN).begin(
-        row,
-        believe=lambda encoded: served.surrogate.predict(row[None], encoded).positions[:, 0, :].mean(axis=0),
-        trust=served.trust,
-        weights=static.learned_similarity(row),
-    )
+    order = served.order(row, max(KS))
+    fallback = served.begin(row, is_novel=served.falls_back(row)[1]).choose(Observed.nothing(), max(KS))
+    task = served.begin(row)
 
     def evidence(observed: Observed) -> int:
         if not len(observed.positions):
             return order[0]
         tried = observed.positions.tolist()
-        regret, weights = static.scenarios(row)
-        shares = weights * weigh_by_evidence(regret[:, tried], observed.performance)
-        return select_greedily(regret, shares, 1, tried)[0]
+        shares = task.weights * weigh_by_evidence(task.past.regret[:, tried], observed.performance)
+        return select_greedily(task.past.regret, shares, 1, tried)[0]
 
     return {
         "static": lambda observed: order[len(observed.positions)],
-        "static_with_fallback": lambda observed: served_order[len(observed.positions)],
+        "static_with_fallback": lambda observed: fallback[len(observed.positions)],
         "evidence": evidence,
         "adaptive": lambda observed: task.choose(observed, 1)[0],
     }
 
 
-def measure_lookup(served: ServedRecommender) -> dict[str, Any]:
+def measure_lookup(served: Recommender) -> dict[str, Any]:
     """Replay every task of the shared core and compare the pickers, paired over tasks."""
     past = served.past
     regret = task_regret(past.performance)
@@ -130,9 +121,9 @@ def describe(gain: np.ndarray) -> dict[str, Any]:
     return {"mean": interval.mean, "low": interval.low, "high": interval.high, **counts}
 
 
-def measure_coverage_by_half(served: ServedRecommender) -> dict[str, Any]:
+def measure_coverage_by_half(served: Recommender) -> dict[str, Any]:
     """Fit the intervals on one half of the families and measure them on the other, both ways."""
-    scores = measure_adaptive(served.past, served.surrogate, served.trust, max_tasks=len(served.past.task_ids))
+    scores = measure_replayed(served, max_tasks=len(served.past.task_ids))
     half = {task: half_of(family) for task, family in zip(served.past.task_ids, served.past.families, strict=True)}
     return {
         f"fitted on {fitted}": summarise_coverage(
@@ -143,7 +134,7 @@ def measure_coverage_by_half(served: ServedRecommender) -> dict[str, Any]:
     }
 
 
-def choose_tasks(knowledge: Knowledge, served: ServedRecommender, count: int) -> list[str]:
+def choose_tasks(knowledge: Knowledge, served: Recommender, count: int) -> list[str]:
     """Return tasks of the half `report`, one a family: those quick to train, the first by a hash of their names."""
     trials = knowledge.read_trials()
     core = trials.loc[(trials["learner"] == served.surrogate.learner) & (trials["strategy"] == "sobol")]
@@ -167,7 +158,7 @@ def learn_stopping(trials: pd.DataFrame, family: str) -> StoppingRule:
 
 
 def train_task(
-    knowledge: Knowledge, served: ServedRecommender, task_id: str, seed: int, trials: int, kept: dict[str, Any]
+    knowledge: Knowledge, served: Recommender, task_id: str, seed: int, trials: int, kept: dict[str, Any]
 ) -> dict[str, Any]:
     """Search one held-out task in every way that is not kept; return the paths of best and test performance."""
     from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
@@ -231,7 +222,7 @@ def train_task(
 
 
 def measure_training(
-    knowledge: Knowledge, served: ServedRecommender, task_ids: Sequence[str], output: Path
+    knowledge: Knowledge, served: Recommender, task_ids: Sequence[str], output: Path
 ) -> dict[str, Any]:
     """Train on every task, with every seed; what is done already is read from `output`."""
     done: dict[str, Any] = json.loads(output.read_text())["paths"] if output.is_file() else {}
@@ -291,7 +282,7 @@ def main() -> None:
     folder = None if knowledge is None else knowledge.recommender_folder(options.learner)
     if knowledge is None or folder is None:
         raise SystemExit(f"This package ships no knowledge of {options.learner}.")
-    served = ServedRecommender.load(folder)
+    served = Recommender.load(folder)
     if options.what == "lookup":
         answer = {**measure_lookup(served), "coverage": measure_coverage_by_half(served)}
     else:

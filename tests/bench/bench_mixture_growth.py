@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from metaflow_hpo.history import History, TaskTrials
-from metaflow_hpo.recommend.adaptive import AdaptiveRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.space import Float, SearchSpace
 
@@ -35,7 +35,7 @@ def make_table(tasks: int, *, shared: bool, seed: int = 0) -> History:
         found.append(TaskTrials(f"task_{t:05d}", f"task_{t:05d}", features, positions, performance, missing, missing))
     configurations = tuple(space.decode(points))
     names = tuple(f"mf_{m}" for m in range(META_FEATURES))
-    return History(space, configurations, points, names, tuple(found), ())
+    return History(space, configurations, names, tuple(found))
 
 
 def measure(tasks: int, *, shared: bool) -> dict[str, float]:
@@ -45,11 +45,11 @@ def measure(tasks: int, *, shared: bool) -> dict[str, float]:
     started = time.process_time()
     past = table.past_tasks(np.arange(tasks), new.positions)
     seen = time.process_time()
-    pick = AdaptiveRecommender.fit(past).start(new.meta_features, 0)
+    task = Recommender(past).begin(new.meta_features)
     fitted = time.process_time()
     observed = Observed.nothing()
     for _ in range(PICKS):
-        position = pick(observed)
+        (position,) = task.choose(observed, 1)
         observed = observed.with_trial(position, float(new.performance[position]))
     picked = time.process_time()
     return {

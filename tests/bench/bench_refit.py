@@ -25,7 +25,7 @@ from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.task_files import write_task
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.settings import Settings
 
 
@@ -38,7 +38,7 @@ def open_shipped(data: Path) -> Pipeline:
     settings = {"core_trials": 193, "random_trials": 0, "tpe_trials": 64, "repeat_every": 10, "accelerator": "cpu"}
     pipeline = Pipeline(Settings(data=data, **settings))
     folder = knowledge.recommender_folder("mlp")
-    served = ServedRecommender.load(folder)
+    served = Recommender.load(folder)
     with pipeline.tracking.parent_run("surrogate", "shipped", {}) as run:
         log_inputs(pipeline, run)
         example = pd.DataFrame([served.past.meta_features[0]], columns=list(served.meta_feature_names))

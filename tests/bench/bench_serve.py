@@ -25,17 +25,17 @@ import pandas as pd
 
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.registry import Registry
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.settings import Settings
 
 
-def prepare(data: Path) -> tuple[Registry, ServedRecommender]:
+def prepare(data: Path) -> tuple[Registry, Recommender]:
     """Register the shipped surrogate twice and promote the first."""
     pipeline = Pipeline(Settings(data=data, tracking_uri=None))
     folder = None if pipeline.knowledge is None else pipeline.knowledge.recommender_folder("mlp")
     if folder is None:
         raise SystemExit("Expected the knowledge of the mlp in the package; it was built without.")
-    served = ServedRecommender.load(folder)
+    served = Recommender.load(folder)
     example = pd.DataFrame([served.past.meta_features[0]], columns=list(served.meta_feature_names))
     for _ in range(2):
         with pipeline.tracking.parent_run("surrogate", "shipped", {}) as run:
@@ -44,7 +44,7 @@ def prepare(data: Path) -> tuple[Registry, ServedRecommender]:
     return pipeline.registry, served
 
 
-def write_request(path: Path, served: ServedRecommender, tasks: int) -> Path:
+def write_request(path: Path, served: Recommender, tasks: int) -> Path:
     """Write a request for so many past tasks."""
     rows = served.past.meta_features[np.arange(tasks) % len(served.past.task_ids)]
     table = {"columns": list(served.meta_feature_names), "data": rows.tolist()}
@@ -70,7 +70,7 @@ def load(url: str, body: Path, *arguments: str) -> dict[str, float]:
     }
 
 
-def measure(url: str, folder: Path, registry: Registry, served: ServedRecommender) -> dict[str, dict[str, float]]:
+def measure(url: str, folder: Path, registry: Registry, served: Recommender) -> dict[str, dict[str, float]]:
     """Return what each kind of load gave."""
     one, batch = write_request(folder / "one.json", served, 1), write_request(folder / "batch.json", served, 100)
     load(url, one, "-n", "50", "-c", "1")  # warms up

@@ -5,18 +5,19 @@ import pandas as pd
 
 from metaflow_hpo.evaluate import calibration
 from metaflow_hpo.evaluate.calibration import (
+    calibrate,
     fit_interval,
-    fit_table_interval,
-    measure_adaptive,
     measure_coverage,
+    measure_replayed,
     nonconformity,
     summarise_coverage,
     with_observed,
 )
+from metaflow_hpo.evaluate.fitting import fit_recommender
 from metaflow_hpo.history import History
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
-from metaflow_hpo.recommend.table_recommender import TableRecommender
-from tests.conftest import changed
+from metaflow_hpo.recommend.recommender import Recommender
+from tests.conftest import changed, serve
 
 
 def test_the_scale_is_the_raised_quantile_over_tasks():
@@ -75,8 +76,9 @@ def test_replayed_scores_do_not_depend_on_what_others_of_the_family_are_worth(me
     twins = replace(surrogate, fold_of_family=fold)
     performance = meta.performance.copy()
     performance[1] = performance[1, ::-1]
-    one = measure_adaptive(changed(meta, families=families), twins, 0.5, counts=(0, 3))
-    other = measure_adaptive(changed(meta, families=families, performance=performance), twins, 0.5, counts=(0, 3))
+    one = measure_replayed(serve(twins, changed(meta, families=families)), counts=(0, 3))
+    spoiled = changed(meta, families=families, performance=performance)
+    other = measure_replayed(serve(twins, spoiled), counts=(0, 3))
     for n in (0, 3):
         assert one[n]["task_00"].shape == (5,)
         np.testing.assert_array_equal(one[n]["task_00"], other[n]["task_00"])
@@ -84,7 +86,7 @@ def test_replayed_scores_do_not_depend_on_what_others_of_the_family_are_worth(me
 
 
 def test_intervals_after_trials_cover_what_they_promise_on_tasks_of_the_same_kind(forty_tasks, surrogate):
-    scores = measure_adaptive(forty_tasks, surrogate, 0.5, counts=(1, 3, 10))
+    scores = measure_replayed(serve(surrogate, forty_tasks), counts=(1, 3, 10))
     halves = [{n: dict(list(by.items())[part::2]) for n, by in scores.items()} for part in (0, 1)]
     interval = with_observed(IntervalScale(), halves[0])
     assert [n for n, _ in interval.observed] == [1, 3, 10]
@@ -102,9 +104,9 @@ def test_intervals_of_a_long_table_are_fitted_on_a_part_of_it(monkeypatch):
     ]
     table = pd.DataFrame(lines)
     monkeypatch.setattr(calibration, "MAX_PAST", 8)
-    found = fit_table_interval(TableRecommender.fit(History.from_frame(table)))
+    found = fit_recommender(History.from_frame(table)).interval
     part = table.loc[table["task_id"].isin([f"t{t:02d}" for t in np.linspace(0, 23, 8).round().astype(int)])]
-    assert found == fit_table_interval(TableRecommender.fit(History.from_frame(part)))
+    assert found == fit_recommender(History.from_frame(part)).interval
 
 
 def test_the_interval_of_a_table_is_not_fitted_on_what_relatives_of_a_task_gave(forty_tasks):
@@ -117,13 +119,15 @@ def test_the_interval_of_a_table_is_not_fitted_on_what_relatives_of_a_task_gave(
         frame = pd.DataFrame(lines)
         # The first task alone is replayed; the second one is its twin, the third is not.
         frame.loc[frame["task_id"] == spoiled, "performance"] *= -1.0
-        return fit_table_interval(TableRecommender.fit(History.from_frame(frame)), max_tasks=1)
+        return calibrate(Recommender(History.from_frame(frame).past_tasks()), max_tasks=1)
 
     assert fit("task_01") == fit("nothing")
     assert fit("task_02") != fit("nothing")
 
 
-def test_a_table_of_too_few_configurations_keeps_the_plain_interval():
+def test_too_few_configurations_or_families_calibrate_nothing():
     lines = [{"task_id": f"t{t}", "hp_x": x, "performance": abs(x - t / 3)} for t in range(3) for x in (0.0, 0.5, 1.0)]
-    recommender = TableRecommender.fit(History.from_frame(pd.DataFrame(lines)))
-    assert fit_table_interval(recommender) == IntervalScale()
+    frame = pd.DataFrame(lines)
+    assert fit_recommender(History.from_frame(frame)).interval is None
+    alike = pd.concat([frame.assign(hp_y=y, family="one") for y in range(9)])
+    assert fit_recommender(History.from_frame(alike)).interval is None

@@ -5,11 +5,16 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import DegenerateTaskError
-from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, incumbent_regret, regret_of, summarise
+from metaflow_hpo.evaluate.protocol import (
+    Recommended,
+    evaluate_leave_family_out,
+    incumbent_regret,
+    regret_of,
+    summarise,
+)
 from metaflow_hpo.learners.threads import one_thread
 from metaflow_hpo.recommend.baselines import DefaultRecommender, RandomRecommender
 from metaflow_hpo.recommend.portfolio import task_regret
-from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 from metaflow_hpo.surrogate.splits import assign_folds, split_families
 from tests.conftest import changed
 
@@ -141,7 +146,7 @@ def test_what_is_reported_goes_by_the_trust_of_its_fold_and_the_gate_by_the_one_
             ("test", 0.0, train, split.test),
             ("validation", 0.9, split.train, split.validation),
         ):
-            recommender = SurrogateRecommender.fit(surrogate, meta.subset(past), trust, networks=[j])
+            recommender = Recommended.on(meta, past, surrogate, trust, [j])
             expected = regret_of(meta, recommender, tasks, KS)["regret"]
             found = rows.loc[(rows["part"] == part) & rows["task_id"].isin([meta.task_ids[t] for t in tasks]), "regret"]
             np.testing.assert_allclose(found, expected)

@@ -103,6 +103,17 @@ def test_a_task_without_a_group_has_nan_there_and_the_next_group_tells(shapes):
     np.testing.assert_array_equal(found.best_landmark(tasks), [0.8, math.nan])
 
 
+def test_a_table_tells_its_metric_and_how_much_one_column_tells():
+    names = ("mf_is_regression", "mf_target_correlation_max", "mf_landmark_stump")
+    tasks = np.array([[0.0, 0.9, 0.7], [1.0, 0.9, 0.7], [math.nan, math.nan, math.nan]])
+    np.testing.assert_array_equal(Roles.of(names).told_by_one(tasks), [0.7, 0.9, math.nan])
+    assert [Roles.of(names).metric(row) for row in tasks] == [
+        KNOWN_METRICS["balanced_accuracy"],
+        KNOWN_METRICS["r2"],
+        None,
+    ]
+
+
 def test_columns_that_no_group_knows_say_nothing(shapes):
     found = Roles.of(("mf_a", "mf_b"))
     tasks = np.ones((3, 2))
@@ -110,6 +121,8 @@ def test_columns_that_no_group_knows_say_nothing(shapes):
     assert np.isnan(found.chance(tasks)).all()
     assert np.isnan(found.best_landmark(tasks)).all()
     assert not found.finds_nothing(tasks).any()
+    assert np.isnan(found.told_by_one(tasks)).all()
+    assert found.metric(tasks[0]) is None
 
 
 def test_what_was_learned_with_is_picked_out_of_what_is_given(shapes):

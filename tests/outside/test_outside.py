@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from metaflow_hpo.actions.collect import build_catalogue, describe_tasks, join_tasks, search_tasks
 from metaflow_hpo.actions.intake import find_pending, take_in
 from metaflow_hpo.adapters import landed
+from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.collect.search import find_best, search
 from metaflow_hpo.history import History
 from metaflow_hpo.modalities import registry, roles
 from metaflow_hpo.modalities.registry import describe, read_source
 from metaflow_hpo.modalities.roles import Roles
+from metaflow_hpo.settings import Settings
 from metaflow_hpo.testing import check_modality
 
 HERE = Path(__file__).parent
@@ -108,3 +111,19 @@ def test_a_learner_from_outside_is_searched_and_its_trials_are_a_history(tmp_pat
     history = History.from_frame(frame, space=learner.space)
     assert history.task_ids == tuple(f"task_{t}" for t in range(4))
     assert set(history.meta_feature_names) == {*GROUPS, OUTLINE}
+
+
+def test_a_step_works_on_the_tasks_that_its_learner_can_train_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(landed, "SETTLED_S", 0.0)
+    settings = {"data": tmp_path / "data", "tasks": ("iris",), "core_trials": 8, "random_trials": 0}
+    (tmp_path / "data" / "inbox").mkdir(parents=True)
+    write_points(tmp_path / "data" / "inbox" / "task_0.points", 0)
+    tables = Pipeline(Settings(**settings))
+    assert build_catalogue(tables)["modalities"] == {"table": 1, "points": 1}
+    assert tables.task_ids() == ["iris"]
+    points = Pipeline(Settings(**settings, learner="nearest_centre"))
+    assert points.task_ids() == ["task_0"]
+    [report] = search_tasks(points, points.task_ids()).values()
+    assert (report["trials"], report["failed_fraction"]) == (8, 0.0)
+    assert describe_tasks(points, points.task_ids())["task_0"]["groups"] == "shape version 1, outline version 2"
+    assert join_tasks(points)["trials"] == 8

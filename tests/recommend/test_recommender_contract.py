@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from metaflow_hpo.evaluate.protocol import Recommended
 from metaflow_hpo.recommend.baselines import (
     DefaultRecommender,
     NearestTaskRecommender,
@@ -8,7 +9,6 @@ from metaflow_hpo.recommend.baselines import (
     RandomRecommender,
     find_default,
 )
-from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
 
 RECOMMENDERS = ["recommended", "recommended alone", "portfolio", "nearest_task", "default", "random"]
 
@@ -17,8 +17,8 @@ RECOMMENDERS = ["recommended", "recommended alone", "portfolio", "nearest_task",
 def make(request, meta, surrogate):
     """Return a function that fits the recommender on some past tasks."""
     makers = {
-        "recommended": lambda past: SurrogateRecommender.fit(surrogate, past, 0.5),
-        "recommended alone": lambda past: SurrogateRecommender.fit(surrogate, past, 1.0, networks=[2]),
+        "recommended": lambda past: Recommended.on(past, None, surrogate, 0.5),
+        "recommended alone": lambda past: Recommended.on(past, None, surrogate, 1.0, [2]),
         "portfolio": PortfolioRecommender.fit,
         "nearest_task": NearestTaskRecommender.fit,
         "default": lambda past: DefaultRecommender(find_default(past)),

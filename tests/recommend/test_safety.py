@@ -8,13 +8,13 @@ from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.table.meta_features import describe
 from metaflow_hpo.modalities.table.preparation import prepare_task
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.sequential import ObservedTrial
 
 
 @pytest.fixture(scope="module")
 def shipped():
-    return ServedRecommender.load(open_knowledge().recommender_folder("mlp"))
+    return Recommender.load(open_knowledge().recommender_folder("mlp"))
 
 
 def prepare(frame, kind=None):
@@ -67,7 +67,7 @@ FAR = [
 def test_far_from_all_past_tasks_the_default_is_first_and_the_set_is_no_worse(shipped, frame):
     answer = shipped.recommend(describe(prepare(frame)), 5)
     assert answer["novelty"]["fallback"]
-    assert answer["recommendations"][0]["configuration"] == dict(shipped.surrogate.space.default)
+    assert answer["recommendations"][0]["configuration"] == dict(shipped.space.default)
     assert max(r["expected_gain_over_default"] for r in answer["recommendations"]) >= 0.0
 
 

@@ -17,7 +17,7 @@ from metaflow_hpo.adapters.versioning import file_md5, recorded_md5
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.gate import KS, MAX_HARM
 from metaflow_hpo.evaluate.statistics import probability_of_harm
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.tables import validate_catalogue, validate_meta_features, validate_trials
 
 KEY = ["learner", "configuration_id", "strategy", "seed", "fidelity_epochs"]
@@ -108,7 +108,7 @@ def _gate_value(pipeline: Pipeline, version: int) -> pd.Series:
     from metaflow_hpo.actions.fit import read_core
 
     meta = read_core(pipeline)
-    served = ServedRecommender.load(pipeline.registry.download(version))
+    served = Recommender.load(pipeline.registry.download(version))
     table = judge(served, meta, meta, dict(zip(meta.task_ids, meta.families, strict=True)))
     return table.loc[table["k"].isin(KS)].groupby("task_id")["regret"].mean()
 

@@ -18,13 +18,12 @@ from metaflow_hpo.adapters.past_trials.source import (
     Wanted,
     ask_once,
 )
-from metaflow_hpo.adapters.past_trials.spaces import as_choice
 from metaflow_hpo.adapters.past_trials.tables import read_texts
 from metaflow_hpo.adapters.past_trials.values import flatten
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, listed
 from metaflow_hpo.modalities.table.files.file_names import PARQUET, TEXT
 from metaflow_hpo.modalities.table.files.tables import read_table
-from metaflow_hpo.space import Categorical, SearchSpace
+from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.tables import HP_PREFIX
 
 
@@ -145,8 +144,6 @@ def _to_frame(found: Found, space: SearchSpace) -> pd.DataFrame:
             "learning_curve": trial.curve,
         }
         for hp in space.hyperparameters:
-            value = values.get(hp.name)
-            is_choice = isinstance(hp, Categorical) and hp.name in values
-            row[HP_PREFIX + hp.name] = as_choice(value) if is_choice else value
+            row[HP_PREFIX + hp.name] = values.get(hp.name)
         rows.append(row)
     return pd.DataFrame(rows)

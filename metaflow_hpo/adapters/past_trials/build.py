@@ -12,14 +12,14 @@ import pandas as pd
 
 from metaflow_hpo.adapters.past_trials.left_out import why_not
 from metaflow_hpo.adapters.past_trials.source import FROM_NAME, Direction, Found, PastTrial, Wanted
-from metaflow_hpo.adapters.past_trials.spaces import as_choice, build_space, holds, united, varies, with_nothing_chosen
+from metaflow_hpo.adapters.past_trials.spaces import build_space, united, varies, with_nothing_chosen
 from metaflow_hpo.adapters.past_trials.values import flatten, is_finite, to_number
 from metaflow_hpo.errors import InvalidTableError, listed
 from metaflow_hpo.history import History
 from metaflow_hpo.history_files import write_trials
-from metaflow_hpo.hyperparameter import Categorical, Hyperparameter
+from metaflow_hpo.hyperparameter import Categorical, Hyperparameter, is_number
 from metaflow_hpo.space import SearchSpace
-from metaflow_hpo.tables import HP_PREFIX
+from metaflow_hpo.tables import HP_PREFIX, write_choice
 
 META_PREFIX = "mf_"
 
@@ -240,16 +240,17 @@ def _assume(
     """Fill in what trials lack that are older than a hyperparameter."""
     for name, value in wanted.assume.items():
         condition = known[name].condition if name in known else None
-        lacking = [c for c in configurations if name not in c and (condition is None or holds(condition, c))]
+        lacking = [c for c in configurations if name not in c and (condition is None or condition.holds(c))]
         for configuration in lacking:
             configuration[name] = value
         notes.append(f"{name} = {value} was assumed in {len(lacking)} trials that lack it.")
 
 
 def _column(hp: Hyperparameter, configurations: Sequence[Mapping[str, Any]]) -> "pd.Series[Any]":
-    if isinstance(hp, Categorical):
-        return pd.Series([as_choice(c[hp.name]) if hp.name in c else None for c in configurations], dtype="str")
-    return pd.Series([math.nan if c.get(hp.name) is None else float(c[hp.name]) for c in configurations])
+    if isinstance(hp, Categorical) and not all(is_number(choice) for choice in hp.choices):
+        # A chosen None is written out, since an empty cell says that there is no value.
+        return pd.Series([write_choice(c[hp.name]) if hp.name in c else None for c in configurations], dtype="str")
+    return pd.Series([float(c.get(hp.name, math.nan)) for c in configurations])
 
 
 def _fidelity(trials: Sequence[PastTrial], unit: str) -> dict[str, list[float]]:

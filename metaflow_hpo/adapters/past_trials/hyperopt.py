@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metaflow_hpo.adapters.past_trials.source import FROM_NAME, Found, PastTrial, Status, Wanted, existing
-from metaflow_hpo.adapters.past_trials.values import to_number
+from metaflow_hpo.adapters.past_trials.values import from_text, to_number
 from metaflow_hpo.errors import InvalidTableError
 
 _EXPORT = (
@@ -98,7 +98,7 @@ def _read_document(document: Mapping[str, Any], name: str, status: Status, reaso
     result = document.get("result", {})
     started, ended = document.get("book_time"), document.get("refresh_time")
     return PastTrial(
-        configuration={label: found[0] for label, found in document["misc"]["vals"].items() if len(found)},
+        configuration={label: from_text(found[0]) for label, found in document["misc"]["vals"].items() if len(found)},
         value=to_number(result.get("loss")),
         status=status,
         reason=reason,

@@ -7,7 +7,7 @@ from typing import Any
 
 from metaflow_hpo.adapters.past_trials.folders import EXPERIMENT, find_experiments, read_json_file
 from metaflow_hpo.adapters.past_trials.source import Direction, Found, PastTrial, Wanted, choose_metric
-from metaflow_hpo.adapters.past_trials.spaces import as_choice, make_choices, make_range
+from metaflow_hpo.adapters.past_trials.spaces import make_choices, make_range
 from metaflow_hpo.adapters.past_trials.values import pick, plain, to_number, to_status
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.hyperparameter import Categorical, Condition, Hyperparameter
@@ -124,7 +124,7 @@ def _read_condition(conditions: Sequence[Mapping[str, Any]], made: Mapping[str, 
     for condition in reversed(conditions):
         config = condition["config"]
         parent = made.get(config["name"])
-        values = tuple(as_choice(value) for value in config["values"])
+        values = tuple(config["values"])
         if isinstance(parent, Categorical):
             return Condition(parent.name, tuple(v for v in values if v in parent.choices) or values)
     return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from metaflow_hpo.adapters.past_trials.folders import find_experiments, read_json_file
 from metaflow_hpo.adapters.past_trials.source import Found, PastTrial, Status, Wanted
-from metaflow_hpo.adapters.past_trials.spaces import as_choice, make_choices, make_range
+from metaflow_hpo.adapters.past_trials.spaces import make_choices, make_range
 from metaflow_hpo.adapters.past_trials.values import is_finite, plain, to_number
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.hyperparameter import Categorical, Condition, Hyperparameter
@@ -125,5 +125,5 @@ def _read_space(content: Mapping[str, Any]) -> list[Hyperparameter]:
         values = condition.get("values", [condition["value"]] if "value" in condition else [])
         if name in made and isinstance(parent, Categorical) and values:
             hp = made[name]
-            made[name] = type(hp)(**{**hp.__dict__, "condition": Condition(parent.name, tuple(map(as_choice, values)))})
+            made[name] = type(hp)(**{**hp.__dict__, "condition": Condition(parent.name, tuple(values))})
     return list(made.values())

@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from metaflow_hpo.hyperparameter import Categorical, Condition, Float, Hyperparameter, Integer
+from metaflow_hpo.hyperparameter import (
+    Categorical,
+    Condition,
+    Float,
+    Hyperparameter,
+    Integer,
+    Value,
+    find_value,
+    is_number,
+)
 from metaflow_hpo.infer_space import is_log_scale
 from metaflow_hpo.space import SearchSpace
 
@@ -35,15 +44,29 @@ class Column:
         return len(self.numbers) == len(self.values) and bool(np.isfinite(self.numbers).all())
 
 
-def as_choice(value: Any) -> str:
-    """Return how a choice is written in a table of trials."""
-    return value if isinstance(value, str) else str(value)
+def distinct(values: Iterable[Value]) -> tuple[Value, ...]:
+    """Return each value once, in the order in which they come first: 1 is 1.0, but not true."""
+    found: dict[tuple[bool, Value], Value] = {}
+    for value in values:
+        found.setdefault(_key(value), value)
+    return tuple(found.values())
+
+
+def _key(value: Value) -> tuple[bool, Value]:
+    return isinstance(value, bool), value
+
+
+def _order(value: Value) -> tuple[int, Any]:
+    """Sort numbers by size, then truth values, text and None."""
+    if is_number(value):
+        return 0, value
+    return (1, value) if isinstance(value, bool) else (2, value) if isinstance(value, str) else (3, 0)
 
 
 def make_range(name: str, low: float, high: float, *, log: bool = False, default: Any = None) -> Hyperparameter:
     """Return a range of whole numbers where both ends are `int`, else of numbers; one choice where it has no width."""
     if low == high:
-        return Categorical(name, (as_choice(low),), as_choice(low))
+        return Categorical(name, (low,), low)
     log = log and low > 0
     middle = math.sqrt(low * high) if log else (low + high) / 2
     if isinstance(low, int) and isinstance(high, int):
@@ -56,8 +79,8 @@ def make_range(name: str, low: float, high: float, *, log: bool = False, default
 
 def make_choices(name: str, choices: Sequence[Any], *, default: Any = None) -> Hyperparameter:
     """Return a choice among values, in their order; the first is the default unless another one is."""
-    texts = tuple(dict.fromkeys(as_choice(choice) for choice in choices))
-    return Categorical(name, texts, as_choice(default) if as_choice(default) in texts else texts[0])
+    found = distinct(choices)
+    return Categorical(name, found, default if find_value(found, default) is not None else found[0])
 
 
 def united(studies: Iterable[Sequence[Hyperparameter]]) -> dict[str, Hyperparameter]:
@@ -80,30 +103,22 @@ def varies(hp: Hyperparameter) -> bool:
 def _unite(first: Hyperparameter, second: Hyperparameter) -> Hyperparameter:
     condition = first.condition if first.condition == second.condition else None
     if isinstance(first, Categorical) and isinstance(second, Categorical):
-        return Categorical(first.name, tuple(dict.fromkeys(first.choices + second.choices)), first.default, condition)
-    if isinstance(first, Categorical) or isinstance(second, Categorical):
-        numbers, other = (first, second) if isinstance(first, Categorical) else (second, first)
-        return _widened(other, [_as_number(choice) for choice in getattr(numbers, "choices", ())], condition)
+        return Categorical(first.name, distinct(first.choices + second.choices), first.default, condition)
+    if isinstance(first, Categorical):
+        return _widened(second, first.choices, condition)
+    if isinstance(second, Categorical):
+        return _widened(first, second.choices, condition)
     numeric = Integer if isinstance(first, Integer) and isinstance(second, Integer) else Float
     low, high = min(first.low, second.low), max(first.high, second.high)
     return numeric(first.name, low, high, first.default, (first.log or second.log) and low > 0, condition)  # type: ignore[arg-type]
 
 
-def _as_number(choice: Any) -> float | None:
-    try:
-        return float(choice)
-    except (TypeError, ValueError):
-        return None
-
-
-def _widened(hp: Hyperparameter, values: Sequence[float | None], condition: Condition | None) -> Hyperparameter:
+def _widened(hp: Hyperparameter, values: Sequence[Value], condition: Condition | None) -> Hyperparameter:
     """Return a hyperparameter that holds more values; choices where they are not all numbers."""
-    numbers = [value for value in values if value is not None]
+    numbers = [float(value) for value in values if is_number(value) and value is not None]
     if isinstance(hp, Categorical) or len(numbers) < len(values):
-        ends = hp.choices if isinstance(hp, Categorical) else (as_choice(hp.low), as_choice(hp.high))
-        more = tuple(as_choice(value) for value in values)
-        choices = tuple(dict.fromkeys(ends + more))
-        return Categorical(hp.name, choices, choices[0], condition)
+        known: tuple[Value, ...] = hp.choices if isinstance(hp, Categorical) else (hp.low, hp.high)
+        return Categorical(hp.name, distinct((*known, *values)), known[0], condition)
     low, high = min([hp.low, *numbers]), max([hp.high, *numbers])
     whole = isinstance(hp, Integer) and all(float(number).is_integer() for number in numbers)
     if whole:
@@ -151,13 +166,8 @@ def build_space(
 
 def _allow_gaps(hp: Hyperparameter, configurations: Configurations) -> Hyperparameter:
     """Return a hyperparameter as optional where a trial lacks it for no reason that the space tells."""
-    lacks = any(hp.name not in c and (hp.condition is None or holds(hp.condition, c)) for c in configurations)
+    lacks = any(hp.name not in c and (hp.condition is None or hp.condition.holds(c)) for c in configurations)
     return replace(hp, optional=lacks)
-
-
-def holds(condition: Condition, configuration: Mapping[str, Any]) -> bool:
-    """Tell whether a condition holds in a configuration whose values are not yet written as choices."""
-    return condition.parent in configuration and as_choice(configuration[condition.parent]) in condition.values
 
 
 def _parents_first(space: Sequence[Hyperparameter]) -> list[Hyperparameter]:
@@ -172,11 +182,8 @@ def _parents_first(space: Sequence[Hyperparameter]) -> list[Hyperparameter]:
 
 
 def _hold(hp: Hyperparameter, column: Column) -> Hyperparameter:
-    """Widen a known range by what was tried outside of it, as enqueued trials may."""
-    if isinstance(hp, Categorical):
-        choices = tuple(dict.fromkeys((*hp.choices, *map(as_choice, column.values))))
-        return replace(hp, choices=choices)
-    return _widened(hp, [v if column.is_numeric else _as_number(v) for v in column.values], hp.condition)
+    """Widen a known range by what was tried outside of it, as enqueued trials may be."""
+    return _widened(hp, column.values, hp.condition)
 
 
 def infer(column: Column) -> Hyperparameter:
@@ -186,9 +193,9 @@ def infer(column: Column) -> Hyperparameter:
     logarithm. The default is the middle of the range, or the most frequent choice.
     """
     if not column.is_numeric:
-        counts = Counter(map(as_choice, column.values))
-        choices = tuple(sorted(counts))
-        return Categorical(column.name, choices, max(choices, key=lambda c: (counts[c], c)))
+        counts = Counter(map(_key, column.values))
+        choices = tuple(sorted(distinct(column.values), key=_order))
+        return Categorical(column.name, choices, max(choices, key=lambda choice: counts[_key(choice)]))
     numbers = np.unique(np.array(column.numbers, dtype=np.float64))
     low, high, log = float(numbers[0]), float(numbers[-1]), is_log_scale(numbers)
     middle = float(np.sqrt(low * high)) if log else 0.5 * (low + high)
@@ -204,17 +211,17 @@ def _find_condition(
     for parent in parents:
         if any(parent.name not in c for c in configurations if name in c):
             continue
-        on = {as_choice(c[parent.name]) for c in configurations if name in c}
-        off = {as_choice(c[parent.name]) for c in configurations if name not in c and parent.name in c}
+        on = {_key(c[parent.name]) for c in configurations if name in c}
+        off = {_key(c[parent.name]) for c in configurations if name not in c and parent.name in c}
         if on & off:
             continue
+        used = Condition(parent.name, tuple(sorted((value for _, value in on), key=_order)))
         if isinstance(parent, Categorical):
-            return parent, Condition(parent.name, tuple(sorted(on)))
+            return parent, used
         if isinstance(parent, Integer) and len(on | off) <= _FEW:
-            choices: tuple[str, ...] = tuple(sorted(on | off, key=float))
-            used: tuple[str, ...] = tuple(sorted(on, key=float))
-            default = min(choices, key=lambda c: abs(float(c) - parent.default))
-            return Categorical(parent.name, choices, default, parent.condition), Condition(parent.name, used)
+            choices = tuple(sorted((value for _, value in on | off), key=_order))
+            default = min(choices, key=lambda choice: abs(float(choice or 0) - parent.default))
+            return Categorical(parent.name, choices, default, parent.condition), used
     return None
 
 

@@ -12,7 +12,7 @@ from metaflow_hpo.adapters.clock import now
 from metaflow_hpo.adapters.registry import CHAMPION, Registry
 from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.errors import NoChampionError
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from metaflow_hpo.recommend.recommender import Recommender
 
 logger = logging.getLogger("metaflow_hpo")
 
@@ -28,7 +28,7 @@ class Served:
         loaded_at: When, ISO 8601 in UTC.
     """
 
-    recommender: ServedRecommender
+    recommender: Recommender
     name: str
     version: int
     loaded_at: str

@@ -7,6 +7,8 @@ References:
     Vanschoren 2018, Meta-learning: a survey, arXiv:1810.03548, section 3.1.
 """
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
+from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.meta_features import Columns, MetaFeature, MetaFeatureGroup, Role
 from metaflow_hpo.modalities.table.canonical_order import put_in_canonical_order
 from metaflow_hpo.modalities.table.landmark_names import EPOCHS, LANDMARKS, LEARNING_RATES
 from metaflow_hpo.modalities.table.landmarks import MAX_ROWS as LANDMARK_ROWS
 from metaflow_hpo.modalities.table.landmarks import measure_landmarks
+from metaflow_hpo.modalities.table.metrics import curve_metric
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Array
@@ -174,6 +178,19 @@ def _find_nothing(columns: Columns) -> NDArray[np.bool_] | None:
     return np.asarray(best < np.where(columns["is_regression"] == 1.0, _R2_ROWS / rows, highest))
 
 
+def _tell_by_one(columns: Columns) -> Array | None:
+    """Return the best correlation with a number; for classes the stump: what follows from a class does not tell it."""
+    if not {"is_regression", "target_correlation_max", "landmark_stump"} <= set(columns):
+        return None
+    return np.where(columns["is_regression"] > 0.5, columns["target_correlation_max"], columns["landmark_stump"])
+
+
+def _choose_metric(values: Mapping[str, float]) -> Metric | None:
+    if not math.isfinite(values.get("is_regression", math.nan)):
+        return None
+    return curve_metric("regression" if values["is_regression"] > 0.5 else "multiclass")
+
+
 TABLE_GROUP = MetaFeatureGroup(
     name="table",
     version=1,
@@ -184,6 +201,8 @@ TABLE_GROUP = MetaFeatureGroup(
     chance=_guess,
     more_sizes=_count_rows_of_class,
     finds_nothing=_find_nothing,
+    told_by_one=_tell_by_one,
+    metric=_choose_metric,
 )
 """Every number that describes a table, landmarks last; what ships has columns without the name of a group."""
 

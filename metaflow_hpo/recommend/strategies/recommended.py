@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from metaflow_hpo.collect.strategies.fresh import fresh_configurations
 from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext, performances_with_failures
 from metaflow_hpo.past_tasks import PastTasks
-from metaflow_hpo.recommend.adaptive import TABLE, AdaptiveRecommender, AdaptiveSettings
-from metaflow_hpo.recommend.novelty import is_beyond
+from metaflow_hpo.recommend.new_task import RecommenderSettings
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
 from metaflow_hpo.recommend.strategies.past import PoolStrategy, features_of, past_of
 from metaflow_hpo.space import Configuration, SearchSpace
@@ -18,8 +18,9 @@ Choose = Callable[[Sequence[ObservedTrial], Sequence[Configuration], int], Seque
 
 FRESH_FROM = 15
 """Trials from which new configurations are considered: before, the pool holds enough that is better than the best."""
-_FULL = TABLE.mixture
-_NO_PORTFOLIO = replace(TABLE, portfolio_trials=0, mixture_trials=0)
+_TABLE = RecommenderSettings()
+_FULL = _TABLE.mixture
+_NO_PORTFOLIO = replace(_TABLE, portfolio_trials=0, mixture_trials=0)
 
 
 class RecommendedStrategy(Strategy):
@@ -67,10 +68,10 @@ class RecommendedStrategy(Strategy):
 class _Fit:
     """What is learned from past tasks with some settings; equal settings are learned once."""
 
-    settings: AdaptiveSettings
+    settings: RecommenderSettings
 
-    def __call__(self, past: PastTasks) -> AdaptiveRecommender:
-        return AdaptiveRecommender.fit(past, self.settings)
+    def __call__(self, past: PastTasks) -> Recommender:
+        return Recommender(past, self.settings)
 
 
 class AdaptiveStrategy(PoolStrategy):
@@ -81,11 +82,11 @@ class AdaptiveStrategy(PoolStrategy):
         settings: How the parts work together.
     """
 
-    def __init__(self, context: StrategyContext, settings: AdaptiveSettings = TABLE) -> None:
+    def __init__(self, context: StrategyContext, settings: RecommenderSettings = _TABLE) -> None:
         super().__init__(context, context.parallel)
         recommender = past_of(context).learn(_Fit(settings))
         features = features_of(context)
-        self._task = recommender.begin(features, is_novel=is_beyond(recommender.percentile(features)))
+        self._task = recommender.begin(features, is_novel=recommender.falls_back(features)[1])
 
     def choose(self, observed: Observed, pending: Sequence[int]) -> int | None:
         """Return the next position."""
@@ -110,29 +111,29 @@ def make_no_portfolio(context: StrategyContext) -> AdaptiveStrategy:
 
 def make_no_task_forest(context: StrategyContext) -> AdaptiveStrategy:
     """Make `recommended` with past tasks weighed by distance alone."""
-    return AdaptiveStrategy(context, replace(TABLE, task_forest=False))
+    return AdaptiveStrategy(context, replace(_TABLE, task_forest=False))
 
 
 def make_no_task_experts(context: StrategyContext) -> AdaptiveStrategy:
     """Make `recommended` with the mean of past tasks as the only expert."""
-    return AdaptiveStrategy(context, replace(TABLE, mixture=replace(_FULL, task_experts=False)))
+    return AdaptiveStrategy(context, replace(_TABLE, mixture=replace(_FULL, task_experts=False)))
 
 
 def make_no_scale(context: StrategyContext) -> AdaptiveStrategy:
     """Make `recommended` with the scale of past tasks' median."""
-    return AdaptiveStrategy(context, replace(TABLE, mixture=replace(_FULL, scale="fixed")))
+    return AdaptiveStrategy(context, replace(_TABLE, mixture=replace(_FULL, scale="fixed")))
 
 
 def make_no_similarity(context: StrategyContext) -> AdaptiveStrategy:
     """Make `recommended` with equal weights of past tasks."""
-    return AdaptiveStrategy(context, replace(TABLE, similarity=False))
+    return AdaptiveStrategy(context, replace(_TABLE, similarity=False))
 
 
 def make_no_past_covariance(context: StrategyContext) -> AdaptiveStrategy:
     """Make `recommended` without the covariance over past tasks."""
-    return AdaptiveStrategy(context, replace(TABLE, mixture=replace(_FULL, past_share=0.0)))
+    return AdaptiveStrategy(context, replace(_TABLE, mixture=replace(_FULL, past_share=0.0)))
 
 
 def make_no_smooth_kernel(context: StrategyContext) -> AdaptiveStrategy:
     """Make `recommended` without the smooth kernel over configurations."""
-    return AdaptiveStrategy(context, replace(TABLE, mixture=replace(_FULL, smooth_share=0.0)))
+    return AdaptiveStrategy(context, replace(_TABLE, mixture=replace(_FULL, smooth_share=0.0)))

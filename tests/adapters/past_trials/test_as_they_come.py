@@ -12,7 +12,7 @@ from metaflow_hpo.cli import app
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.space import Categorical, Float, SearchSpace
 
-SPACE = SearchSpace((Float("lr", 1e-4, 1.0, 0.1, log=True), Categorical("features", ("None", "log2", "sqrt"), "sqrt")))
+SPACE = SearchSpace((Float("lr", 1e-4, 1.0, 0.1, log=True), Categorical("features", (None, "log2", "sqrt"), "sqrt")))
 
 
 def optuna_lines(study):
@@ -69,7 +69,7 @@ def test_one_study_is_read_as_observed_trials(studies):
     assert found["status"].value_counts().to_dict() == {"ok": 8, "stopped": 1, "failed": 1}
     assert found["hp_features"].tolist()[1:3] == ["log2", "sqrt"]
     observed = read_observed_trials(studies, SPACE)
-    assert [o.configuration["features"] for o in observed][:3] == ["None", "log2", "sqrt"]
+    assert [o.configuration["features"] for o in observed][:3] == [None, "log2", "sqrt"]
     assert [o.performance for o in observed][-2:] == [0.5, 0.6]  # the last value of the pruned one; the worst
     assert found["learning_curve"][8] == (0.5,)
     assert found["performance"].isna().sum() == 2

@@ -49,7 +49,7 @@ def test_prefixes_of_tools_are_known(csv, read, spaces, prefix):
     text = f"task,{prefix}lr,{prefix}opt,value,note\na,0.1,sgd,1,x\na,0.2,None,2,y\nb,0.3,adam,3,z\n"
     found = read("csv", csv(text), mode="max")
     assert set(spaces(found)) == {"lr", "opt"}
-    assert spaces(found)["opt"]["choices"] == ["None", "adam", "sgd"]
+    assert spaces(found)["opt"]["choices"] == ["adam", "sgd", None]
 
 
 def test_one_line_an_epoch_is_a_learning_curve_and_no_repetition(csv, read):
@@ -76,7 +76,7 @@ def test_lines_without_a_trials_name_are_told_apart_by_their_configuration(csv, 
 def test_a_number_or_none_is_a_choice_where_the_gap_is_not_explained(csv, read, spaces):
     text = "task,max_depth,min_leaf,score\na,3,1,0.5\na,,2,0.6\na,5,1,0.7\na,None,2,0.8\na,3,2,0.8\n"
     found = read("csv", csv(text), mode="max")
-    assert spaces(found)["max_depth"]["choices"] == ["3", "5", "None"]
+    assert spaces(found)["max_depth"]["choices"] == [3, 5, None]
     assert found.notes == ["Empty cells of 'max_depth' were read as the choice None."]
 
 

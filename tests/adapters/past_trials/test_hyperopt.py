@@ -42,7 +42,7 @@ def test_documents_as_json_are_trials_with_choices_by_number(tmp_path, trials, r
     assert found.frame["performance"][0] == trials.trials[0]["result"]["loss"]
     space = spaces(found)
     assert space["lr"]["log"]
-    assert space["momentum"]["condition"] == {"parent": "opt", "values": ["1"]}
+    assert space["momentum"]["condition"] == {"parent": "opt", "values": [1]}
     assert (found.frame["duration_s"] >= 0).all()
 
 

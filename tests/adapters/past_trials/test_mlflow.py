@@ -73,8 +73,8 @@ def test_text_becomes_what_it_stands_for_and_what_is_no_hyperparameter_is_named(
     space = spaces(found)
     assert (space["lr"]["type"], space["lr"]["log"]) == ("float", True)
     assert space["layers"]["choices"] == ["[64, 32]", "[64]"]
-    assert space["nesterov"]["choices"] == ["False", "True"]
-    assert space["clip"]["choices"] == ["0.5", "None"]
+    assert space["nesterov"]["choices"] == [False, True]
+    assert space["clip"]["choices"] == [0.5, None]
     assert space["model.width/first"]["type"] == "int"
     assert found.left_out == {
         "seed": "a seed",
@@ -158,7 +158,7 @@ def test_runs_of_optunas_callback_tell_the_truth_in_their_tags(tmp_path, read, s
     assert found.direction == "min"
     assert found.kept == {"ok": 2, "failed": 1, "stopped": 1}
     assert (spaces(found)["lr"]["low"], spaces(found)["lr"]["high"], spaces(found)["lr"]["log"]) == (1e-5, 0.1, True)
-    assert spaces(found)["opt"]["choices"] == ["sgd", "adam", "None"]
+    assert spaces(found)["opt"]["choices"] == ["sgd", "adam", None]
 
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path, read):

@@ -7,6 +7,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.history import History
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -62,11 +63,11 @@ def test_a_storage_gives_ranges_conditions_curves_and_what_became_of_each_trial(
     assert len(frame["learning_curve"][4]) == 2
     space = spaces(found)
     assert (space["lr"]["low"], space["lr"]["high"], space["lr"]["log"]) == (1e-5, 1e-1, True)
-    assert space["opt"]["choices"] == ["sgd", "adam", "None"]
+    assert space["opt"]["choices"] == ["sgd", "adam", None]
     assert space["momentum"]["condition"] == {"parent": "opt", "values": ["sgd"]}
     assert (space["width"]["type"], space["width"]["low"], space["width"]["high"]) == ("int", 16, 256)
-    assert space["units_2"]["condition"] == {"parent": "layers", "values": ["3"]}
-    assert space["units_1"]["condition"] == {"parent": "layers", "values": ["2", "3"]}
+    assert space["units_2"]["condition"] == {"parent": "layers", "values": [3]}
+    assert space["units_1"]["condition"] == {"parent": "layers", "values": [2, 3]}
     assert space["units_0"]["condition"] is None
 
 
@@ -90,7 +91,7 @@ def test_a_csv_of_trials_dataframe_asks_for_the_direction_and_the_task_in_one_me
     assert found.frame["performance"].equals(expected["performance"])
     assert found.frame["duration_s"].round(5).equals(expected["duration_s"].round(5))
     assert spaces(found)["momentum"]["condition"] == {"parent": "opt", "values": ["sgd"]}
-    assert spaces(found)["units_2"]["condition"] == {"parent": "layers", "values": ["3"]}
+    assert spaces(found)["units_2"]["condition"] == {"parent": "layers", "values": [3]}
     with pytest.raises(InvalidTableError, match="No trial has 'attr:color'"):
         read("optuna", tmp_path / "study.csv", mode="max", task="attr:color")
     assert read("optuna", tmp_path / "study.csv", mode="max", task="attr:rows").dropped == {
@@ -115,7 +116,7 @@ def test_studies_whose_spaces_differ_are_on_one_axis_by_value(storage, read, spa
     found = read("optuna", storage)
     space = spaces(found)
     assert (space["lr"]["low"], space["lr"]["high"], space["lr"]["log"]) == (0.0, 0.1, False)
-    assert space["batch"]["choices"] == ["64", "128", "256"]
+    assert space["batch"]["choices"] == [64, 128, 256]
     assert space["dropout"]["condition"] is None
     old = found.frame["task_id"] == "old"
     assert found.frame.loc[old, "hp_dropout"].isna().all()
@@ -177,3 +178,23 @@ def test_a_storage_that_is_not_there_is_not_made(tmp_path, read):
     (tmp_path / "other.db").write_bytes(b"SQLite format 3\x00" + bytes(100))
     with pytest.raises(InvalidTableError, match="Expected"):
         read("optuna", tmp_path / "other.db")
+
+
+def test_a_study_without_a_hyperparameter_did_not_choose_none(tmp_path, storage, read):
+    for name in ("old", "new"):
+        study = optuna.create_study(storage=storage, study_name=name, sampler=optuna.samplers.RandomSampler(seed=1))
+        study.optimize(
+            lambda trial, name=name: (
+                trial.suggest_float("x", 0, 1)
+                + (trial.suggest_categorical("depth", [None, 2, 3]) or 1 if name == "new" else 0)
+            ),
+            n_trials=12,
+        )
+    found = read("optuna", storage)
+    found.write(tmp_path / "past.parquet")
+    History.read(tmp_path / "past.parquet").write(tmp_path / "again.parquet")
+    for name in ("past.parquet", "again.parquet"):
+        history = History.read(tmp_path / name)
+        depths = {t.task_id: {history.configurations[p].get("depth", "no") for p in t.positions} for t in history.tasks}
+        assert depths == {"old": {"no"}, "new": {None, 2, 3}}
+        assert any("depth is missing in 12 of 24 trials" in note for note in history.notes)

@@ -29,7 +29,7 @@ def test_results_are_trials_whose_parameters_come_from_params(search, read, spac
     assert found.kept == {"ok": 10, "failed": 1}  # a fit that raised is NaN
     space = spaces(found)
     assert space["gamma"]["condition"] == {"parent": "kernel", "values": ["rbf"]}
-    assert space["class_weight"]["choices"] == ["None", "balanced"]
+    assert space["class_weight"]["choices"] == ["balanced", None]
     assert space["class_weight"]["condition"] == {"parent": "kernel", "values": ["linear"]}
     assert found.frame["performance"].tolist()[:10] == pytest.approx(
         search.cv_results_["mean_test_accuracy"][:10].tolist()

@@ -11,7 +11,7 @@ def test_runs_with_hyperparameters_are_trials_with_the_curves_of_their_scalars(e
     assert found.kept == {"ok": 6}
     assert found.frame["hp_lr"].tolist() == pytest.approx([10 ** (-1 - i / 2) for i in range(6)])
     assert found.frame["hp_opt"].tolist() == ["sgd", "adam"] * 3
-    assert spaces(found)["bn"]["choices"] == ["False", "True"]
+    assert spaces(found)["bn"]["choices"] == [False, True]
     assert found.frame["learning_curve"][0].tolist() == pytest.approx(
         [0.316060, 0.432332, 0.475106, 0.490842], abs=1e-6
     )

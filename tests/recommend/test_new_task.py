@@ -5,16 +5,27 @@ import pytest
 
 from metaflow_hpo.collect.strategies.registry import make_strategy
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
-from metaflow_hpo.recommend.adaptive import OWN, TABLE, AdaptiveRecommender
+from metaflow_hpo.recommend.new_task import DESCRIBED, RecommenderSettings
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.sequential import Observed, place
+from metaflow_hpo.recommend.task_forest import TaskForest
 from tests.conftest import changed
 
+TABLE = RecommenderSettings()
 
-def begin(meta, t, **options):
+
+def begin(meta, t, *, trust=0.0, **options):
     """Begin task t with a recommender that does not know it."""
     others = [other for other in range(len(meta.task_ids)) if other != t]
-    return AdaptiveRecommender.fit(meta.subset(others).past_tasks(), OWN).begin(meta.meta_features[t], **options)
+    forest = TaskForest.without_say(len(others))
+    recommender = Recommender(meta.past_tasks(others), DESCRIBED, trust=trust, forest=forest)
+    return recommender.begin(meta.meta_features[t], **options)
+
+
+def with_weights(task, weights):
+    """Return the task with other weights of past tasks."""
+    return replace(task, weights=weights)
 
 
 def search(task, performance, count):
@@ -62,8 +73,8 @@ def test_several_are_distinct_and_none_is_tried_or_pending(meta, trials):
 def test_the_order_of_past_tasks_changes_nothing(meta):
     order = np.random.default_rng(0).permutation(11)
     observed = search(begin(meta, 11), meta.performance[11], 6)
-    one = AdaptiveRecommender.fit(meta.subset(range(11)).past_tasks()).begin(meta.meta_features[11])
-    other = AdaptiveRecommender.fit(meta.subset(order).past_tasks()).begin(meta.meta_features[11])
+    one = Recommender(meta.subset(range(11)).past_tasks()).begin(meta.meta_features[11])
+    other = Recommender(meta.subset(order).past_tasks()).begin(meta.meta_features[11])
     assert one.choose(observed, 5) == other.choose(observed, 5)
     np.testing.assert_allclose(one.predict(observed)[0], other.predict(observed)[0], rtol=1e-9)
 
@@ -138,7 +149,7 @@ def test_the_default_is_added_only_where_all_others_are_expected_to_do_worse():
 def test_given_weights_are_those_of_the_portfolio_and_of_the_experts(meta):
     weights = np.full(11, 0.001)
     weights[8] = 0.99
-    task = begin(meta, 2, weights=weights)
+    task = with_weights(begin(meta, 2), weights)
     np.testing.assert_array_equal(task.weights, weights)
     best_there = int(np.argmax(task.past.scores[8]))
     assert task.choose(Observed.nothing(), 1) == [best_there]
@@ -153,7 +164,7 @@ def test_given_weights_are_those_of_the_portfolio_and_of_the_experts(meta):
 def test_given_weights_count_behind_the_default_on_a_task_unlike_all_others(meta):
     weights = np.full(11, 0.001)
     weights[8] = 0.99
-    task = begin(meta, 2, weights=weights, is_novel=True)
+    task = with_weights(begin(meta, 2, is_novel=True), weights)
     best_there = int(np.argmax(task.past.scores[8]))
     observed = Observed(np.array([task.past.default]), np.array([0.5]))
     assert task.choose(Observed.nothing(), 1) == [task.past.default]
@@ -175,7 +186,7 @@ def test_past_tasks_are_weighed_by_a_forest_where_it_has_proved_itself(two_kinds
     row = np.zeros(two_kinds.meta_features.shape[1])
     row[0] = 1.5 * sign
     alike = two_kinds.meta_features[:, 0] * sign > 0
-    forest, distance = (AdaptiveRecommender.fit(two_kinds, replace(TABLE, task_forest=on)) for on in (True, False))
+    forest, distance = (Recommender(two_kinds, replace(TABLE, task_forest=on)) for on in (True, False))
     np.testing.assert_allclose(forest.weigh(row).sum(), 1.0)
     assert forest.weigh(row)[alike].sum() > 0.8
     assert distance.weigh(row)[alike].sum() < 0.8
@@ -184,29 +195,29 @@ def test_past_tasks_are_weighed_by_a_forest_where_it_has_proved_itself(two_kinds
 
 
 def test_nothing_is_learned_from_meta_features_that_are_not_known(two_kinds):
-    recommender = AdaptiveRecommender.fit(two_kinds)
+    recommender = Recommender(two_kinds)
     blank = np.full(two_kinds.meta_features.shape[1], np.nan)
     np.testing.assert_allclose(recommender.weigh(blank), 1 / 40)
     np.testing.assert_allclose(recommender.begin(np.ones_like(blank), is_novel=True).weights, 1 / 40)
 
 
 def test_a_table_hands_over_to_the_experts_after_two_trials(two_kinds):
-    task = AdaptiveRecommender.fit(two_kinds, TABLE).begin(two_kinds.meta_features[3])
+    task = Recommender(two_kinds, TABLE).begin(two_kinds.meta_features[3])
     assert task.choose(Observed.nothing(), 2) == select_greedily(two_kinds.regret, task.weights, 2)
     two = Observed(np.array([5, 9]), np.array([0.4, 0.5]))
     improvement = task.belief.improvement(two)
     improvement[two.positions] = -np.inf
     assert task.choose(two, 1) == [int(np.argmax(improvement))]
-    without = AdaptiveRecommender.fit(two_kinds, replace(TABLE, portfolio_trials=0, mixture_trials=0))
+    without = Recommender(two_kinds, replace(TABLE, portfolio_trials=0, mixture_trials=0))
     begun = without.begin(two_kinds.meta_features[3])
     assert begun.choose(Observed.nothing(), 2) == np.argsort(-begun.belief.means[0], kind="stable")[:2].tolist()
 
 
 def test_past_tasks_that_are_near_and_alike_weigh_more_than_those_that_are_only_one_of_both(two_kinds):
-    recommender = AdaptiveRecommender.fit(two_kinds)
+    recommender = Recommender(two_kinds)
     row = two_kinds.meta_features[3] + 0.1
     weights = recommender.weigh(row)
-    alone = recommender.forest.weigh(recommender.distance.transform(row))
+    alone = recommender.fitted_forest.weigh(recommender.distance.transform(row))
     squared = recommender.distance.squared(row)
     np.testing.assert_allclose(weights.sum(), 1.0)
     # To the forest many tasks of the same kind are alike; the nearest of them come first.
@@ -217,18 +228,18 @@ def test_past_tasks_that_are_near_and_alike_weigh_more_than_those_that_are_only_
 
 def test_a_table_of_losses_in_the_thousands_is_searched_as_one_of_scores(two_kinds):
     """The level of the performances is not evidence about their scale."""
-    task = AdaptiveRecommender.fit(two_kinds, TABLE).begin(two_kinds.meta_features[3])
+    task = Recommender(two_kinds, TABLE).begin(two_kinds.meta_features[3])
     performance = 1.0 - two_kinds.regret[3]
     paths = [search(task, level + performance, 10).positions for level in (0.0, 5000.0)]
     np.testing.assert_array_equal(*paths)
 
 
 def test_what_a_benchmark_replays_falls_back_on_a_task_unlike_all_others_too(two_kinds):
-    recommender = AdaptiveRecommender.fit(two_kinds)
+    recommender = Recommender(two_kinds)
     near, strange = two_kinds.meta_features[3] + 0.01, two_kinds.meta_features[3] + 1e3
-    assert recommender.percentile(near) < 95
-    assert recommender.percentile(strange) == 100
-    assert recommender.percentile(np.full_like(near, np.nan)) is None
+    assert recommender.novelty.percentile(near) < 95
+    assert recommender.novelty.percentile(strange) == 100
+    assert recommender.novelty.percentile(np.full_like(near, np.nan)) is None
 
     def first(row):
         context = StrategyContext(two_kinds.space, past=two_kinds, meta_features=row)

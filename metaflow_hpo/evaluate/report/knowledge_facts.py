@@ -82,7 +82,7 @@ def summarise_tasks(catalogue: pd.DataFrame, full: pd.DataFrame, all_trials: pd.
     metrics = [Metric.read(str(text)) for text in tasks["metric"]]
     guessing = [metric.guessing(int(classes)) for metric, classes in zip(metrics, tasks["classes"], strict=True)]
     tasks["floor"] = pd.Series(guessing, tasks.index, dtype="float64")
-    highest = pd.Series([metric.highest for metric in metrics], tasks.index, dtype="float64")
+    highest = pd.Series([metric.highest for metric in metrics], tasks.index, dtype="float64").replace(np.inf, np.nan)
     tasks["skill"] = (tasks["best"] - tasks["floor"]) / (highest - tasks["floor"])
     return tasks
 

@@ -3,11 +3,13 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
-from metaflow_hpo.evaluate.calibration import fit_table_interval
+from metaflow_hpo.evaluate.calibration import calibrate
+from metaflow_hpo.evaluate.fitting import fit_recommender
 from metaflow_hpo.history import History
+from metaflow_hpo.metric import Metric
 from metaflow_hpo.recommend.portfolio import select_greedily
+from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.sequential import ObservedTrial
-from metaflow_hpo.recommend.table_recommender import TableRecommender
 
 
 def make_frame(*, tasks=10, shared=True, meta_features=True):
@@ -27,9 +29,8 @@ def make_frame(*, tasks=10, shared=True, meta_features=True):
     return pd.DataFrame(lines)
 
 
-def fit(frame):
-    table = History.from_frame(frame, lower_is_better=True)
-    return TableRecommender.fit(table, lower_is_better=True)
+def fit(frame, **options):
+    return fit_recommender(History.from_frame(frame, lower_is_better=True), **options)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_answers_are_in_the_units_of_the_table(recommender):
 def test_a_saved_recommender_answers_with_the_same_bits(tmp_path, shared):
     recommender = fit(make_frame(shared=shared))
     recommender.save(tmp_path)
-    loaded = TableRecommender.load(tmp_path)
+    loaded = Recommender.load(tmp_path)
     seen = [ObservedTrial({"x": 0.0, "kind": "a"}, 0.7), ObservedTrial({"x": 0.55, "kind": "b"}, 0.3)]
     for observed in ([], seen):
         assert loaded.recommend(near(0.75), 5, observed) == recommender.recommend(near(0.75), 5, observed)
@@ -104,11 +105,11 @@ def test_the_order_of_the_lines_changes_nothing(shared):
 
 
 def test_intervals_are_fitted_without_the_tasks_own_family(recommender):
-    interval = fit_table_interval(recommender)
-    assert interval == fit_table_interval(recommender)
+    interval = calibrate(recommender)
+    assert interval == calibrate(recommender)
     assert [count for count, _ in interval.observed] == [1, 3, 10]
     blind = recommender.without("t3")
-    assert "t3" not in blind.task_ids
+    assert "t3" not in blind.past.task_ids
     assert blind.past.scores.shape == (9, 22)
 
 
@@ -128,9 +129,9 @@ def test_a_task_unlike_all_others_gets_the_portfolio_over_all_tasks_and_wider_in
 
 
 def test_a_task_unlike_all_others_gets_the_default_of_a_given_space_first(tmp_path):
-    fitted = TableRecommender.fit(History.from_frame(make_frame(), lower_is_better=True), has_default=True)
+    fitted = fit(make_frame(), has_default=True)
     fitted.save(tmp_path)
-    for recommender in (fitted, TableRecommender.load(tmp_path)):
+    for recommender in (fitted, Recommender.load(tmp_path)):
         first = recommender.recommend({"mf_at": 400.0, "mf_other": -900.0}, 3)["recommendations"][0]
         assert first["configuration"] == dict(recommender.past.configurations[recommender.past.default])
         assert first["expected_gain_over_default"] == 0.0
@@ -139,13 +140,13 @@ def test_a_task_unlike_all_others_gets_the_default_of_a_given_space_first(tmp_pa
 def test_without_meta_features_there_is_no_novelty_and_no_nearest_task(recommender):
     answer = recommender.recommend(None, 2)
     assert answer["novelty"] == {"percentile": None, "fallback": False}
-    assert answer["evidence"] == {"nearest_tasks": [], "observed_trials": 0}
+    assert answer["evidence"] == {"nearest_tasks": [], "trust_in_surrogate": 0.0, "observed_trials": 0}
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"mf_at": 1.0}, "missing .'mf_other'"), ({**near(0.0), "mf_z": 1.0}, "unknown .'mf_z'"),
-     ({"mf_at": float("inf"), "mf_other": 1.0}, "infinite")],
+    [({"mf_at": 1.0}, "missing 'mf_other'"),
+     ({"mf_at": float("inf"), "mf_other": 1.0}, "must be finite")],
 )  # fmt: skip
 def test_wrong_meta_features_are_named(recommender, values, message):
     with pytest.raises(InvalidTableError, match=message):
@@ -158,8 +159,8 @@ def test_k_outside_the_pool_is_refused(recommender):
 
 
 def test_a_folder_without_a_recommender_names_the_remedy(tmp_path):
-    with pytest.raises(InvalidTableError, match="run `metaflow-hpo fit --trials TABLE"):
-        TableRecommender.load(tmp_path)
+    with pytest.raises(InvalidTableError, match="run `metaflow-hpo fit`"):
+        Recommender.load(tmp_path)
 
 
 def test_an_observed_configuration_outside_the_space_is_refused(recommender):
@@ -168,8 +169,33 @@ def test_an_observed_configuration_outside_the_space_is_refused(recommender):
 
 
 def test_of_a_long_table_each_tasks_best_may_be_recommended(monkeypatch):
-    monkeypatch.setattr("metaflow_hpo.recommend.table_pool.MAX_POOL", 12)
+    monkeypatch.setattr("metaflow_hpo.recommend.pool.MAX_POOL", 12)
     recommender = fit(make_frame())
     assert len(recommender.past.configurations) == 12
     kept = {(c["x"], c["kind"]) for c in recommender.past.configurations}
     assert {(best_at, "a") for best_at in (0.0, 0.5, 1.0)} <= kept
+
+
+def test_where_nothing_calibrates_intervals_of_a_metric_without_bounds_there_are_none():
+    frame = make_frame(tasks=3).query("hp_x in (0.0, 0.5, 1.0) and hp_kind == 'a'").assign(hp_kind=None)
+    recommender = fit(frame)
+    assert recommender.interval is None
+    performance = recommender.recommend(near(0.5), 1)["recommendations"][0]["performance"]
+    assert (performance["low"], performance["high"]) == (None, None)
+    assert performance["mean"] < 0.5
+
+
+def test_a_named_metric_is_answered_in_its_own_units():
+    history = History.from_frame(make_frame(), lower_is_better=True, metric=Metric("perplexity", "min", low=0.0))
+    performance = fit_recommender(history).recommend(near(0.5), 1)["recommendations"][0]["performance"]
+    assert performance["metric"] == "perplexity"
+    assert 0.0 < performance["mean"] < 0.5
+
+
+def test_bounds_of_a_metric_are_kept():
+    frame = make_frame()
+    frame["performance"] = 1.0 - frame["performance"] / 2
+    history = History.from_frame(frame, metric=Metric.read("accuracy"))
+    for item in fit_recommender(history).recommend(near(1.0), 22)["recommendations"]:
+        performance = item["performance"]
+        assert 0.0 <= performance["low"] <= performance["mean"] <= performance["high"] <= 1.0

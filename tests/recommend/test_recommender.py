@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from metaflow_hpo.array_files import write_described
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.novelty import THRESHOLD
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret
-from metaflow_hpo.recommend.recommendation import ServedRecommender
-from metaflow_hpo.recommend.surrogate_recommender import SurrogateRecommender
+from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.predict import save_surrogate
-from tests.conftest import changed
+from tests.conftest import changed, serve
 
 
 def described(meta, row):
@@ -41,7 +42,8 @@ def test_recommendations_are_ranked_from_one_and_distinct(served, meta, known):
 
 def test_an_answer_has_every_part_of_the_contract(served, known):
     answer = served.recommend(known, 1)
-    assert set(answer) == {"recommendations", "evidence", "novelty", "lineage"}
+    assert answer["learner"] == "mlp"
+    assert set(answer) == {"learner", "recommendations", "evidence", "novelty", "lineage"}
     item = answer["recommendations"][0]
     assert set(item) == {"rank", "configuration", "performance", "expected_gain_over_default", "expected_duration_s"}
     assert set(item["performance"]) == {"metric", "mean", "low", "high", "coverage"}
@@ -60,9 +62,7 @@ def test_an_answer_is_ready_for_json(served, known, far):
 def test_the_metric_is_that_of_the_kind_of_task(served, surrogate, meta, known):
     assert served.recommend(known, 1)["recommendations"][0]["performance"]["metric"] == "balanced_accuracy"
     names = ("mf_is_regression", *meta.meta_feature_names[1:])
-    renamed = ServedRecommender(
-        replace(surrogate, meta_feature_names=names), changed(meta, meta_feature_names=names), 0.5, IntervalScale()
-    )
+    renamed = serve(replace(surrogate, meta_feature_names=names), changed(meta, meta_feature_names=names))
     for value, metric in ((1.0, "r2"), (0.0, "balanced_accuracy")):
         row = dict(zip(names, [value, *list(known.values())[1:]], strict=True))
         assert renamed.recommend(row, 1)["recommendations"][0]["performance"]["metric"] == metric
@@ -77,7 +77,7 @@ def test_an_interval_holds_its_mean_and_stays_in_the_range_of_the_metric(served,
 
 def test_an_interval_is_the_predicted_spread_times_the_conformal_scale(served, surrogate, meta, known):
     row = np.array(list(known.values()))
-    order, _ = served.select(row, 3)
+    order = served.order(row, 3)
     prediction = surrogate.predict(row[None], meta.points)
     expected = expect_performance(prediction.mean[0], prediction.spread[0])
     for c, item in zip(order, served.recommend(known, 3)["recommendations"], strict=True):
@@ -114,12 +114,13 @@ def test_a_task_unlike_all_others_gets_the_default_and_what_complements_it(serve
 
 
 def test_what_complements_the_default_is_weighed_by_the_forest(many_tasks):
-    past, row = many_tasks.past, np.full(4, 1e6)
-    order, percentile = many_tasks.select(row, 5)
+    row = np.full(4, 1e6)
+    percentile, falls_back = many_tasks.falls_back(row)
     assert percentile > THRESHOLD
-    regret = task_regret(past.performance)
-    weights = SurrogateRecommender.fit(many_tasks.surrogate, past, 0.0).similarity(row)
-    assert order == [0, *select_greedily(regret, weights, 4, [0])]
+    assert falls_back
+    order = many_tasks.begin(row, is_novel=True).choose(Observed.nothing(), 5)
+    regret = many_tasks.past.regret
+    assert order == [0, *select_greedily(regret, many_tasks.weigh(row), 4, [0])]
     assert order != [0, *select_greedily(regret, np.ones(40), 4, [0])]
 
 
@@ -129,7 +130,7 @@ def test_the_fallback_answers_as_many_as_asked(served, far):
 
 
 def test_intervals_of_a_task_unlike_all_others_are_twice_as_wide(served, surrogate, meta, far):
-    narrow = ServedRecommender(served.surrogate, served.past, 0.5, IntervalScale(0.8, 0.01))
+    narrow = replace(served, interval=IntervalScale(0.8, 0.01))
     prediction = surrogate.predict(np.full((1, 4), 1e6), meta.points)
     interval = narrow.recommend(far, 1)["recommendations"][0]["performance"]
     mean = expect_performance(prediction.mean[0, [0]], prediction.spread[0, [0]])[0]
@@ -139,7 +140,7 @@ def test_intervals_of_a_task_unlike_all_others_are_twice_as_wide(served, surroga
 
 
 def test_a_saved_recommender_answers_the_same(served, served_folder, known, far):
-    loaded = ServedRecommender.load(served_folder)
+    loaded = Recommender.load(served_folder)
     assert loaded.trust == served.trust
     assert loaded.interval == served.interval
     for values in (known, far):
@@ -147,30 +148,69 @@ def test_a_saved_recommender_answers_the_same(served, served_folder, known, far)
 
 
 def test_a_saved_forest_is_read_back_and_not_grown_again(many_tasks, tmp_path, monkeypatch):
-    assert many_tasks.has_forest
+    assert many_tasks.fitted_forest.share > 0
     many_tasks.save(tmp_path)
     monkeypatch.setattr(TaskForest, "fit", None)
-    loaded = ServedRecommender.load(tmp_path)
-    assert loaded.has_forest
+    loaded = Recommender.load(tmp_path)
+    assert loaded.fitted_forest.share > 0
     for row in many_tasks.past.meta_features:
-        assert loaded.select(row, 5) == many_tasks.select(row, 5)
+        assert loaded.order(row, 5) == many_tasks.order(row, 5)
 
 
-def test_a_recommender_saved_without_a_forest_weighs_past_tasks_by_distance(many_tasks, tmp_path):
-    """Folders of versions before the forest answer as they did."""
-    many_tasks.save(tmp_path)
+def write_first_format(recommender, folder, **other):
+    """Write what versions before the second format wrote, as it ships."""
+    past = recommender.past
+    save_surrogate(recommender.surrogate, folder)
+    arrays = {"performance": past.performance, "duration": past.duration, "meta_features": past.meta_features}
+    forest = {f"forest.{name}": a for name, a in recommender.fitted_forest.to_arrays().items()}
+    described = {
+        "task_ids": past.task_ids,
+        "families": past.families,
+        "configurations": past.configurations,
+        "trust": recommender.trust,
+        "interval": recommender.interval.to_json(),
+        "lineage": dict(recommender.lineage),
+    }
+    write_described(folder, "past_tasks", arrays | forest | other, described)
+
+
+def test_a_folder_in_the_first_format_answers_as_it_did(many_tasks, tmp_path):
+    write_first_format(many_tasks, tmp_path)
+    loaded, past = Recommender.load(tmp_path), many_tasks.past
+    seen = [ObservedTrial(past.configurations[c], 0.1 * c) for c in (3, 7, 1, 5)]
+    for row in past.meta_features[::8] + 0.01:
+        values = dict(zip(past.meta_feature_names, row.tolist(), strict=True))
+        for observed in ([], seen):
+            expected, found = many_tasks.recommend(values, 3, observed), loaded.recommend(values, 3, observed)
+            for one, other in zip(expected["recommendations"], found["recommendations"], strict=True):
+                assert one["configuration"] == other["configuration"]
+                assert one["performance"]["mean"] == pytest.approx(other["performance"]["mean"], abs=1e-9)
+
+
+def test_a_folder_from_before_the_forest_weighs_past_tasks_by_distance(many_tasks, tmp_path):
+    plain = replace(many_tasks, forest=TaskForest.without_say(40))
+    write_first_format(plain, tmp_path)
     arrays = load_file(tmp_path / "past_tasks.safetensors")
-    save_file(
-        {name: a for name, a in arrays.items() if not name.startswith("forest.")}, tmp_path / "past_tasks.safetensors"
-    )
-    loaded, past = ServedRecommender.load(tmp_path), many_tasks.past
-    assert not loaded.has_forest
-    before = SurrogateRecommender.fit(
-        loaded.surrogate, past, many_tasks.trust, forest=TaskForest.without_say(len(past.task_ids))
-    )
-    known = [row for row in past.meta_features if not loaded.falls_back(row)[1]]
-    assert len(known) > 20
-    assert [loaded.select(row, 5)[0] for row in known] == [before.select(row, 5) for row in known]
+    save_file({n: a for n, a in arrays.items() if not n.startswith("forest.")}, tmp_path / "past_tasks.safetensors")
+    loaded = Recommender.load(tmp_path)
+    assert loaded.fitted_forest.share == 0
+    for row in many_tasks.past.meta_features:
+        assert loaded.order(row, 5) == plain.order(row, 5)
+
+
+def test_a_folder_of_a_later_version_is_refused(served, tmp_path):
+    served.save(tmp_path)
+    path = tmp_path / "past_tasks.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(InvalidTableError, match=r"a format up to 2; that in .* has 99"):
+        Recommender.load(tmp_path)
+
+
+def test_without_a_family_neither_its_tasks_nor_networks_that_know_it_answer(served):
+    others = served.without("family_03")
+    assert "task_03" not in others.past.task_ids
+    assert others.networks == served.surrogate.networks_blind_to("family_03")
+    assert others.fitted_forest.count == 11
 
 
 def test_saving_twice_writes_the_same_bytes(served, served_folder, tmp_path):
@@ -183,15 +223,15 @@ def test_saving_twice_writes_the_same_bytes(served, served_folder, tmp_path):
 def test_durations_and_performances_that_are_missing_survive_saving(served, meta, known, tmp_path):
     duration = meta.duration.copy()
     duration[0, 0] = np.nan
-    sparse = ServedRecommender(served.surrogate, changed(meta, duration=duration), 0.5, IntervalScale())
+    sparse = serve(served.surrogate, changed(meta, duration=duration))
     sparse.save(tmp_path)
-    assert ServedRecommender.load(tmp_path).recommend(known) == sparse.recommend(known)
+    assert Recommender.load(tmp_path).recommend(known) == sparse.recommend(known)
 
 
 def test_a_folder_without_past_tasks_holds_no_recommender(surrogate, tmp_path):
     save_surrogate(surrogate, tmp_path)
     with pytest.raises(InvalidTableError, match=r"Expected past_tasks.safetensors and past_tasks.json in"):
-        ServedRecommender.load(tmp_path)
+        Recommender.load(tmp_path)
 
 
 def test_the_order_of_the_meta_features_does_not_matter(served, known):
@@ -214,10 +254,3 @@ def test_a_meta_feature_that_is_not_finite_is_named(served, known, value):
 def test_k_outside_the_pool_is_refused(served, known, k):
     with pytest.raises(InvalidTableError, match=f"k must be from 1 to 24; got {k}"):
         served.recommend(known, k)
-
-
-def test_a_pool_without_the_default_cannot_be_served(served, meta):
-    with pytest.raises(InvalidTableError, match="misses the learner's default"):
-        ServedRecommender(
-            served.surrogate, changed(meta, configurations=(meta.configurations[1],) * 24), 0.5, IntervalScale()
-        )

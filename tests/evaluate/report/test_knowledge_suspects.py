@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate.knowledge_suspects import FINDINGS, find_suspicious
+from metaflow_hpo.evaluate.report.knowledge_suspects import FINDINGS, find_suspicious
 
 SOUND = {
     "kind": "binary",
@@ -31,6 +31,7 @@ def test_sound_tasks_are_not_listed():
     noise = pd.DataFrame({"task_id": ["a"], "seed_correlation": [0.9]})
     prints = {"a": frozenset("xy"), "b": frozenset("z")}
     meta = pd.DataFrame({"task_id": ["a", "b"], "mf_target_correlation_max": [1.0, 0.9], "mf_landmark_stump": 0.7})
+    meta["mf_is_regression"] = [0.0, 1.0]
     table = find_suspicious(tasks, core, noise=noise, meta_features=meta, fingerprints=prints)
     assert findings(table) == []
     assert list(table.columns) == ["task_id", "finding", "value"]
@@ -62,6 +63,7 @@ def test_a_column_that_gives_the_target_away_is_found():
     meta = pd.DataFrame(
         {
             "task_id": ["copy", "split", "function_of_class", "not_searched"],
+            "mf_is_regression": [1.0, 0.0, 0.0, 0.0],
             "mf_target_correlation_max": [0.999, 0.5, 1.0, 1.0],
             "mf_landmark_stump": [0.1, 0.99, 0.6, 1.0],
         }

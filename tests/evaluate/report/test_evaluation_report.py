@@ -9,11 +9,11 @@ from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.ablation import FULL, VARIANTS, ablate, summarise_ablation
 from metaflow_hpo.evaluate.comparison import compare_with_recommended, list_tasks
 from metaflow_hpo.evaluate.effort import measure_effort, reach_over_time, summarise_effort
-from metaflow_hpo.evaluate.evaluation_report import Evaluated, render_benchmark, render_evaluation
 from metaflow_hpo.evaluate.learning_curve import measure_learning_curve, summarise_learning_curve
 from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
 from metaflow_hpo.evaluate.prediction_error import measure_prediction_error
 from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, held_out_folds, summarise
+from metaflow_hpo.evaluate.report.evaluation_report import Evaluated, render_benchmark, render_evaluation
 from tests.conftest import FIT, changed, make_history
 
 KS = (1, 5)

@@ -1,6 +1,6 @@
 """Tasks that deserve a second look before anything is learned from them.
 
-The one thing to know: a finding is a reason to look at the raw data, never a reason to drop a task by itself.
+A finding is a reason to look at the raw data, never a reason to drop a task by itself.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.history import MIN_SPAN
+from metaflow_hpo.modalities.roles import Roles
+from metaflow_hpo.tables import meta_feature_columns
 
 Finding = tuple[str, str, float]
 
@@ -95,14 +97,12 @@ def _find_by_performance(tasks: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _find_telling_columns(tasks: pd.DataFrame, meta_features: pd.DataFrame) -> Iterator[Finding]:
-    """Yield tasks that one column solves; a column that is a function of the class does not tell the class."""
-    numeric = set(tasks.loc[tasks["kind"] == "regression", "task_id"])
-    classes = set(tasks["task_id"]) - numeric
-    for name, kept in (("mf_target_correlation_max", numeric), ("mf_landmark_stump", classes)):
-        if name in meta_features.columns:
-            for task_id, value in zip(meta_features["task_id"], meta_features[name], strict=True):
-                if task_id in kept and value >= TELLING_COLUMN:
-                    yield str(task_id), "one column tells", float(value)
+    """Yield tasks that one column solves."""
+    known, names = set(tasks["task_id"]), meta_feature_columns(meta_features)
+    told = Roles.of(names).told_by_one(meta_features[names].to_numpy(dtype="float64"))
+    for task_id, value in zip(meta_features["task_id"], told, strict=True):
+        if task_id in known and value >= TELLING_COLUMN:
+            yield str(task_id), "one column tells", float(value)
 
 
 def _find_twins(tasks: pd.DataFrame, core: pd.DataFrame) -> Iterator[Finding]:
