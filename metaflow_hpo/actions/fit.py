@@ -145,7 +145,7 @@ def _train(
     pipeline: Pipeline, run: "Run", tags: dict[str, str], md5: str, *, incremental: bool
 ) -> "tuple[Recommender, dict[str, float], Start]":
     from metaflow_hpo.evaluate.calibration import fit_interval, measure_replayed, nonconformity, with_observed
-    from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
+    from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out
     from metaflow_hpo.recommend.new_task import DESCRIBED
     from metaflow_hpo.recommend.recommender import Recommender
     from metaflow_hpo.surrogate.fit import FoldReport, fit_surrogate

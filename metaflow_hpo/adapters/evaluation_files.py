@@ -25,8 +25,8 @@ from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import MetaflowHPOError
 
 if TYPE_CHECKING:
+    from metaflow_hpo.evaluate.evaluation import Evaluation
     from metaflow_hpo.evaluate.gate import Incumbent, Verdict
-    from metaflow_hpo.evaluate.protocol import Evaluation
     from metaflow_hpo.evaluate.report.evaluation_report import Evaluated
 
 REPORT_FILE = "report.html"
