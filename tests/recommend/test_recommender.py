@@ -9,9 +9,9 @@ from metaflow_hpo.array_files import write_described
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.novelty import THRESHOLD
+from metaflow_hpo.recommend.observed import Observed, ObservedTrial
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret
 from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.predict import save_surrogate
 from tests.conftest import changed, serve
