@@ -59,7 +59,13 @@ class ClosedLoop:
 
 
 def open_loop(
-    pipeline: Pipeline, data: TaskData, seed: int, *, per_time: bool = False, refit: Refit = "all"
+    pipeline: Pipeline,
+    data: TaskData,
+    seed: int,
+    *,
+    per_time: bool = False,
+    refit: Refit = "all",
+    parallel: int | None = None,
 ) -> ClosedLoop:
     """Begin a search with the champion, or with what ships.
 
@@ -69,6 +75,7 @@ def open_loop(
         seed: Seed of configurations that are proposed beside the shared core.
         per_time: Choose by expected gain per second of training instead of per trial.
         refit: Which trials the search refits.
+        parallel: How many configurations to train at once; what suits a learner of tables unless given.
 
     Raises:
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
@@ -81,7 +88,7 @@ def open_loop(
     context = StrategyContext(
         served.space,
         seed=seed,
-        parallel=choose_batch_size(members),
+        parallel=parallel or choose_batch_size(members),
         meta_features=served.read_meta_features(described.meta_features),
     )
     strategy = RecommendedStrategy(served, context, per_time=per_time)

@@ -20,13 +20,17 @@ _DPI = 150
 
 
 def read_trial_table(
-    path: Path, *, space: Path | None = None, lower_is_better: bool | None = None, task_column: str | None = None
+    path: Path,
+    *,
+    space: Path | SearchSpace | None = None,
+    lower_is_better: bool | None = None,
+    task_column: str | None = None,
 ) -> History:
     """Read a table of trials, also as other tools export it.
 
     Args:
         path: csv or parquet.
-        space: File with the search space, see `read_space`; inferred unless given.
+        space: The search space, or its file, see `read_space`; inferred unless given.
         lower_is_better: The performance is a loss; as the file says, or else not, unless given. Of another tool's
             table it must be said.
         task_column: Column that names the task, in another tool's table.
@@ -35,7 +39,7 @@ def read_trial_table(
         InvalidTableError: If the file is missing, damaged or not a table of trials.
         SearchSpaceMismatchError: If the search space is broken, or a configuration lies outside it.
     """
-    known = None if space is None else read_space(space)
+    known = read_space(space) if isinstance(space, Path) else space
     imported = read_history_table(path, task_column=task_column, lower_is_better=lower_is_better)
     if imported is None:
         history = History.read(path, space=known, lower_is_better=lower_is_better, task_column=task_column)
