@@ -49,7 +49,7 @@ def read_trial_table(
     if len(families) < 2:
         raise InvalidTableError(
             f"Expected tasks of at least two families whose trials differ in {path.name}; found {families} "
-            f"({' '.join(history.notes) or 'nothing was left out'}) Add tasks, or correct task_id and family. "
+            f"({' '.join(history.notes) or 'nothing was left out'}) Add tasks, or name their column (--task-column). "
             f"To go on with the trials of one task: metaflow-hpo recommend --recommender FOLDER --trials {path}"
         )
     return history
