@@ -46,7 +46,7 @@ def test_a_person_sees_a_table(csv):
     assert result.exit_code == 0, result.output
     shown = " ".join(result.stdout.split())
     assert "4 tasks of 4 families, 11 configurations" in shown
-    assert "Against those who learn nothing from other tasks `recommended`'s mean regret is" in shown
+    assert "Against those who learn nothing from other tasks the recommender's mean regret is" in shown
 
 
 def test_the_page_says_the_verdict_and_what_is_odd_and_how_many_tasks_were_judged(csv, tmp_path):

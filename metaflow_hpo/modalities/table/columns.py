@@ -27,8 +27,8 @@ TRUTH = dict.fromkeys(("True", "TRUE", "true"), True) | dict.fromkeys(("False", 
 _NO_NAME = re.compile(r"(unnamed: ?\d+|)", re.IGNORECASE)
 _INDEX_NAME = re.compile(r"(rownames?|row_?id|index|id|no)", re.IGNORECASE)
 _ID_NAME = re.compile(
-    r"(row|record|obs|case|sample|customer|client|user|person|patient|passenger|product|order|item|member|account)?"
-    r"[ _.-]?(id|ids|key|nr|num|number|index)|row|rownames?|nummer|lfd[ _.-]?nr\.?|uu?id|guid|pk|"
+    r"(?i:(row|record|obs|case|sample|customer|client|user|person|patient|passenger|product|order|item|member|account)?"
+    r"[ _.-]?(id|ids|key|nr|num|number|index)|row|rownames?|nummer|lfd[ _.-]*nr\.?|uu?id|guid|pk)|"
     r".*[a-z]I[dD]|.*[ _.-](id|ID|Id|key)"
 )
 """What columns are called that number the rows; case counts in the ends of names, as in `Grid` and `gridId`."""
