@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
 # Up to the last `@` before a space or the next address: a password may hold a `/` or `@` that it should have escaped,
@@ -57,17 +58,16 @@ def remember_address(address: str) -> None:
 
 def hide_in_logs() -> None:
     """Have every log record of this process hide passwords, and those of its libraries too."""
-    make = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(_make_record)
 
-    def make_hidden(*arguments: object, **options: object) -> logging.LogRecord:
-        record = make(*arguments, **options)
-        record.msg, record.args = hide_passwords(record.getMessage()), None
-        if record.exc_info:
-            record.exc_text = hide_passwords(logging.Formatter().formatException(record.exc_info))
-            record.exc_info = None  # handlers would write the original
-        return record
 
-    logging.setLogRecordFactory(make_hidden)
+def _make_record(*arguments: Any, **options: Any) -> logging.LogRecord:
+    record = logging.LogRecord(*arguments, **options)
+    record.msg, record.args = hide_passwords(record.getMessage()), None
+    if record.exc_info:
+        record.exc_text = hide_passwords(logging.Formatter().formatException(record.exc_info))
+        record.exc_info = None  # handlers would write the original
+    return record
 
 
 def _known_secrets() -> set[str]:
