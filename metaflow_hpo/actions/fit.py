@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from metaflow_hpo.actions.warm_start import Start
     from metaflow_hpo.adapters.run import Run
     from metaflow_hpo.history import History
-    from metaflow_hpo.recommend.recommender import Recommender
-    from metaflow_hpo.recommend.stopping import StoppingRule
+    from metaflow_hpo.recommender.recommender import Recommender
+    from metaflow_hpo.recommender.stopping import StoppingRule
     from metaflow_hpo.surrogate.fit import FitSettings
 
 _CANDIDATE_FILE = "candidate.json"
@@ -146,8 +146,8 @@ def _train(
 ) -> "tuple[Recommender, dict[str, float], Start]":
     from metaflow_hpo.evaluate.calibration import fit_interval, measure_replayed, nonconformity, with_observed
     from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out
-    from metaflow_hpo.recommend.new_task import DESCRIBED
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.new_task import DESCRIBED
+    from metaflow_hpo.recommender.recommender import Recommender
     from metaflow_hpo.surrogate.fit import FoldReport, fit_surrogate
 
     settings = pipeline.settings
@@ -191,7 +191,7 @@ def _train(
 def _fit_stopping(pipeline: Pipeline, frame: pd.DataFrame) -> "StoppingRule | None":
     """Learn from the learning curves of the meta-data set when to stop a training; None where it holds too few."""
     from metaflow_hpo.history import read_curves
-    from metaflow_hpo.recommend.stopping import StoppingRule
+    from metaflow_hpo.recommender.stopping import StoppingRule
 
     return StoppingRule.fit(read_curves(frame, pipeline.learner.name, pipeline.epochs))
 

@@ -1,6 +1,6 @@
 """What stopping trials by their learning curves saves and loses: recorded curves of held-out tasks, replayed.
 
-The one thing to know: the rule that stops the trials of a task was learned without its family. A replay tries one
+The rule that stops the trials of a task was learned without its family. A replay tries one
 configuration after the other; what is stopped costs its epochs up to there.
 """
 
@@ -12,7 +12,7 @@ import pandas as pd
 from metaflow_hpo.evaluate.evaluation import held_out_folds
 from metaflow_hpo.evaluate.statistics import summarise_columns
 from metaflow_hpo.history import Array, History, read_curves
-from metaflow_hpo.recommend.stopping import MIN_TRIALS, StoppingRule
+from metaflow_hpo.recommender.stopping import MIN_TRIALS, StoppingRule
 from metaflow_hpo.surrogate.predict import Surrogate
 
 PICKS = 25

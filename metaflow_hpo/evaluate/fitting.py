@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from metaflow_hpo.evaluate.calibration import calibrate
 from metaflow_hpo.history import History
-from metaflow_hpo.recommend.new_task import RecommenderSettings
-from metaflow_hpo.recommend.pool import choose_pool
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.new_task import RecommenderSettings
+from metaflow_hpo.recommender.pool import choose_pool
+from metaflow_hpo.recommender.recommender import Recommender
 
 
 def fit_recommender(history: History, *, has_default: bool = False) -> Recommender:

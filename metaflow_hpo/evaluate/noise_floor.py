@@ -1,6 +1,6 @@
 """What luck leaves to win: the regret of whoever knows how each configuration did on the task under another seed.
 
-The one thing to know: no recommender can be expected to do better, since the seed of a training cannot be foreseen.
+No recommender can be expected to do better, since the seed of a training cannot be foreseen.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import pandas as pd
 from metaflow_hpo.evaluate.evaluation import KS
 from metaflow_hpo.evaluate.replay import incumbent_regret
 from metaflow_hpo.history import Array, History
-from metaflow_hpo.recommend.portfolio import task_regret
+from metaflow_hpo.recommender.portfolio import task_regret
 
 
 def measure_noise_floor(
