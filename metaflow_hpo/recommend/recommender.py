@@ -249,9 +249,7 @@ class Recommender:
         return percentile, is_beyond(percentile) or is_noise
 
     def expect(self, meta_features: Array | None) -> tuple[Array, Array]:
-        """Return mean and deviation `(P,)` of the performance before the first trial.
-
-        They are the networks', or those over past tasks, of which similar ones weigh more.
+        """Return mean and deviation `(P,)` of the performance over past tasks, of which similar ones weigh more.
 
         Args:
             meta_features: `(M,)` of the task; where nothing is known, all past tasks weigh the same.
@@ -284,7 +282,7 @@ class Recommender:
             seen = Observed(at, np.array([trial.performance for trial in observed], dtype=np.float64))
             task = self.begin(meta_features, more=beside, is_novel=fallback, per_time=per_time)
             mean, spread = task.predict(seen)
-        elif self.surrogate is not None:
+        elif self.surrogate is not None and self.surrogate.knows_ends:
             prediction, seen = self.predict(meta_features, self.past.points), Observed.nothing()
             positions = _positions(prediction)
             task = self.begin(meta_features, believe=lambda _: positions, is_novel=fallback, per_time=per_time)
