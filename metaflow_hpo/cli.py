@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from metaflow_hpo import __version__
-from metaflow_hpo.commands import knowledge, learning, operating, own_network, own_table, past_trials
+from metaflow_hpo.commands import knowledge, learning, operating, own_network, own_table, past_trials, searching
 from metaflow_hpo.errors import MetaflowHPOError
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Recommend hyperparameters for a new task from past searches.",
     epilog="Try: metaflow-hpo demo",
 )
-for commands in (own_table, own_network, learning, past_trials, knowledge, operating):
+for commands in (own_table, searching, own_network, learning, past_trials, knowledge, operating):
     app.add_typer(commands.app)
 
 

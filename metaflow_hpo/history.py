@@ -163,6 +163,7 @@ class History:
         space: SearchSpace | None = None,
         learner: str | None = None,
         lower_is_better: bool | None = None,
+        task_column: str | None = None,
     ) -> "History":
         """Read a file of trials, see `from_frame`; one that `write` has written says the rest itself.
 
@@ -171,12 +172,15 @@ class History:
             space: Search space; that of the file, or else inferred, unless given.
             learner: Whose trials to keep.
             lower_is_better: Whether the performance is a loss; as the file says, or else not, unless given.
+            task_column: Column that names the task; `task_id` unless given.
 
         Raises:
             InvalidTableError: If the file is missing, damaged or not a table of trials.
             SearchSpaceMismatchError: If a configuration lies outside the space.
         """
         frame, said = read_trials(Path(path))
+        if task_column is not None and task_column in frame:
+            frame = frame.drop(columns="task_id", errors="ignore").rename(columns={task_column: "task_id"})
         if space is None and "space" in said:
             space = SearchSpace.from_json(said["space"])
         is_loss = said.get("lower_is_better", False) if lower_is_better is None else lower_is_better

@@ -1,17 +1,18 @@
 """Contract tests that a plug-in can run on itself; each raises an `AssertionError` that says what was expected."""
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from metaflow_hpo.collect.strategies.pool import Pool
 from metaflow_hpo.collect.strategies.registry import load_factory
 from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext, StrategyFactory
-from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, MetaflowHPOError
 from metaflow_hpo.history import History
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.modality import ArrayModality, Fingerprinting, Modality, Sampling, Split
@@ -19,6 +20,9 @@ from metaflow_hpo.modalities.registry import groups_of
 from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
+
+if TYPE_CHECKING:
+    from metaflow_hpo.adapters.past_trials.source import Source, Wanted
 
 SPACE = SearchSpace(
     (
@@ -201,10 +205,10 @@ def check_modality(modality: Modality, source: Path, **given: Any) -> None:
         _expect(most.rows == data.task.rows, "a sample of all is all", most)
 
 
-def _refuses(call: Callable[[], object]) -> bool:
+def _refuses(call: Callable[[], object], error: type[MetaflowHPOError] = InvalidTaskError) -> bool:
     try:
         call()
-    except InvalidTaskError:
+    except error:
         return True
     return False
 
@@ -247,6 +251,53 @@ def _check_arrays(modality: ArrayModality, data: TaskData) -> None:
         _expect(bool(np.isfinite(fold.x_train).all() and np.isfinite(fold.x_valid).all()), "finite numbers", fold)
         half = modality.prepare(data, Split(split.train, split.valid[: max(len(valid) // 2, 1)]))
         _expect(np.array_equal(half.x_train, fold.x_train), "a preparation by the rows trained on alone", split)
+
+
+def check_source(source: "Source", address: Any, wanted: "Wanted | None" = None) -> None:
+    """Check that a source of past trials keeps the contract of `Source`, with trials that are at an address.
+
+    Args:
+        source: The source.
+        address: A file, folder or URL with trials of at least one task.
+        wanted: What must be said for it to be read.
+
+    Raises:
+        AssertionError: If it does not.
+    """
+    from metaflow_hpo.adapters.past_trials.build import build
+    from metaflow_hpo.adapters.past_trials.source import Wanted
+
+    wanted = wanted or Wanted()
+    before = _fingerprint(Path(str(address)))
+    found = source.read(address, wanted)
+    _expect(bool(found.trials), "there are trials", found.trials)
+    values = [trial.value for trial in found.trials if trial.status == "ok"]
+    _expect(any(value is not None and np.isfinite(value) for value in values), "some ended with a value", values)
+    curves = [trial.curve for trial in found.trials if not all(map(np.isfinite, trial.curve))]
+    _expect(not curves, "learning curves are of finite values", curves)
+    negative = [trial.duration_s for trial in found.trials if trial.duration_s is not None and trial.duration_s < 0]
+    _expect(not negative, "durations are seconds", negative)
+    imported, again = build(found, wanted), build(source.read(address, wanted), wanted)
+    _expect(imported.to_json() == again.to_json(), "it reads the same twice", again.to_json())
+    _expect(_fingerprint(Path(str(address))) == before, "it changes nothing at the address", address)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "past.parquet"
+        imported.write(path)
+        history = History.read(path)
+    _expect(history.space.names == imported.space.names, "what is written is read back", history.space.names)
+    missing = Path(str(address)).with_name("nothing-is-here")
+    _expect(
+        _refuses(lambda: source.read(str(missing), wanted), InvalidTableError),
+        "an address with nothing is refused",
+        missing,
+    )
+    _expect(not missing.exists(), "an address with nothing stays one", missing)
+
+
+def _fingerprint(path: Path) -> dict[str, bytes]:
+    """Return the content of all files at a path; nothing for a URL."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else []
+    return {str(file): hashlib.sha256(file.read_bytes()).digest() for file in files}
 
 
 def _expect(is_so: bool, what: str, found: object) -> None:

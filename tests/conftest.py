@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from metaflow_hpo.adapters.tracking import Tracking
-from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
+from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out
 from metaflow_hpo.history import History
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.new_task import DESCRIBED

@@ -13,8 +13,8 @@ from metaflow_hpo.actions.advise import describe_data, load_recommender, make_an
 from metaflow_hpo.actions.feedback import record_outcomes, remember
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.collect.search import Refit, Stopping
+from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.modalities.table.metrics import curve_metric
-from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.task import TaskData
@@ -59,7 +59,13 @@ class ClosedLoop:
 
 
 def open_loop(
-    pipeline: Pipeline, data: TaskData, seed: int, *, per_time: bool = False, refit: Refit = "all"
+    pipeline: Pipeline,
+    data: TaskData,
+    seed: int,
+    *,
+    per_time: bool = False,
+    refit: Refit = "all",
+    parallel: int | None = None,
 ) -> ClosedLoop:
     """Begin a search with the champion, or with what ships.
 
@@ -69,6 +75,7 @@ def open_loop(
         seed: Seed of configurations that are proposed beside the shared core.
         per_time: Choose by expected gain per second of training instead of per trial.
         refit: Which trials the search refits.
+        parallel: How many configurations to train at once; what suits a learner of tables unless given.
 
     Raises:
         NoChampionError: If no surrogate of the learner has been promoted, and none ships.
@@ -77,15 +84,14 @@ def open_loop(
 
     served, source = load_recommender(pipeline)
     described = describe_data(data)
-    row = served.read_meta_features(described.meta_features)
-
-    def choose(
-        observed: Sequence[ObservedTrial], fresh: Sequence[Configuration], count: int
-    ) -> tuple[Configuration, ...]:
-        return served.choose(row, count, observed, fresh, per_time=per_time).configurations
-
     members = count_folds(data.task.rows - data.task.test_rows) + (refit == "all")
-    strategy = RecommendedStrategy(choose, served.space, batch_size=choose_batch_size(members), seed=seed)
+    context = StrategyContext(
+        served.space,
+        seed=seed,
+        parallel=parallel or choose_batch_size(members),
+        meta_features=served.read_meta_features(described.meta_features),
+    )
+    strategy = RecommendedStrategy(served, context, per_time=per_time)
     # A trial can be compared with a curve where its performance is what curves are measured in.
     rule = served.stopping if curve_metric(data.task.kind) in (None, data.task.metric) else None
     stopping = None if rule is None else rule.judge

@@ -19,7 +19,7 @@ from metaflow_hpo.tables import record_to_trial, trial_to_record
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
-    from metaflow_hpo.evaluate.protocol import Evaluation
+    from metaflow_hpo.evaluate.evaluation import Evaluation
     from metaflow_hpo.history import History
     from metaflow_hpo.recommend.recommender import Recommender
 
@@ -60,10 +60,10 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
     from metaflow_hpo.evaluate.calibration import measure_reliability, nonconformity
     from metaflow_hpo.evaluate.early_stopping import measure_stopping
     from metaflow_hpo.evaluate.effort import measure_effort
+    from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out, summarise
     from metaflow_hpo.evaluate.gate import decide
     from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
     from metaflow_hpo.evaluate.prediction_error import measure_prediction_error
-    from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, summarise
     from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
 
     meta, surrogate = recommender.history, recommender.require_surrogate()

@@ -7,6 +7,7 @@ was trained on, so those are left out, and where too few are left the reason is 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -103,21 +104,26 @@ def judge(served: "Recommender", meta: "History", known: "History", families: Ma
         known: The past tasks it may lean on, on the same configurations.
         families: Family of each task of `meta`, as `served` calls it.
     """
-    from metaflow_hpo.evaluate.protocol import Recommended, regret_of
+    from metaflow_hpo.collect.strategies.registry import RECOMMENDED
+    from metaflow_hpo.evaluate.evaluation import KS, recall
+    from metaflow_hpo.evaluate.replay import Contestant
+    from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
 
     surrogate = served.require_surrogate()
     folds, count = surrogate.fold_of_family, len(surrogate.networks)
+    replayed = recall(meta, None)
     lines = []
-    recommenders: dict[tuple[tuple[int, ...], tuple[int, ...]], Recommended] = {}  # few: one a fold
+    contestants: dict[tuple[tuple[int, ...], tuple[int, ...]], Contestant] = {}  # few: one a fold
     for t, task_id in enumerate(meta.task_ids):
         family = families[task_id]
         networks = surrogate.networks_blind_to(family, validation=True)
         # As for the candidate: neither the validated fold nor the meta-test fold of the network that is asked.
         hidden = {folds[family], (folds[family] - 1) % count} if family in folds else set()
         visible = _visible(known.families, family, folds, hidden)
-        if (networks, visible) not in recommenders:
-            recommenders[networks, visible] = Recommended(_without(served, known.subset(visible), networks))
-        lines.append(regret_of(meta, recommenders[networks, visible], [t]))
+        if (networks, visible) not in contestants:
+            blind = _without(served, known.subset(visible), networks)
+            contestants[networks, visible] = Contestant(RECOMMENDED, partial(RecommendedStrategy, blind))
+        lines.append(replayed.judge(contestants[networks, visible], [t], KS))
     return pd.concat(lines, ignore_index=True)
 
 

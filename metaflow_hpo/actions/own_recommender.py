@@ -5,19 +5,16 @@ a copy with the run that fitted it.
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from metaflow_hpo.actions.past_knowledge import read_task_features
 from metaflow_hpo.adapters.files import replacing
 from metaflow_hpo.adapters.observed_trials import read_observed_trials
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.trial_files import read_trial_table
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.modalities.table.files.tables import read_table
 
 
 def fit_table(
@@ -94,35 +91,12 @@ def recommend_from_table(
 
     recommender = Recommender.load(folder)
     trials = [] if observed is None else read_observed_trials(observed, recommender.space)
-    values = None if meta_features is None else _read_meta_features(meta_features)
+    values = None if meta_features is None else read_task_features(meta_features)
     notes = []
     if recommender.meta_feature_names and values is None:
         notes.append("The table had meta-features; none are given, so all past tasks weigh the same.")
     answer = recommender.recommend(values, k, trials)
     return {"task": {"task_id": None, "notes": notes}, **answer}
-
-
-def _read_meta_features(path: Path) -> Mapping[str, float]:
-    frame = _read_line(path)
-    names = [str(name) for name in frame.columns if str(name).startswith("mf_")]
-    if len(frame) != 1 or not names:
-        raise InvalidTableError(
-            f"Expected one line with columns mf_<name> in {path}; found {len(frame)} lines and the columns "
-            f"{[str(c) for c in frame.columns][:8]}. Give the meta-features of the new task alone."
-        )
-    try:
-        return {name: float(frame[name].iloc[0]) for name in names}
-    except (TypeError, ValueError) as error:
-        raise InvalidTableError(f"Expected numbers in the columns mf_* of {path}; {error}.") from error
-
-
-def _read_line(path: Path) -> pd.DataFrame:
-    if path.suffix != ".csv":
-        return read_table(path)
-    try:
-        return pd.read_csv(path)  # `read_table` expects data, so two columns at least
-    except (OSError, ValueError) as error:
-        raise InvalidTableError(f"Expected one line of meta-features in {path}; {error}. Check the file.") from error
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -5,19 +5,21 @@ well, and goes on from them.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.actions.advise import RECOMMENDED
-from metaflow_hpo.adapters.kept_trials import KeptTrials
+from metaflow_hpo.adapters.kept_trials import KeptTrials, write_card
 from metaflow_hpo.adapters.observed_trials import write_trials_file
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
+from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
+    from metaflow_hpo.actions.past_knowledge import PastKnowledge
     from metaflow_hpo.collect.search import Refit
 
 
@@ -82,25 +84,36 @@ def search(
     output: Path | None = None,
     refit: "Refit" = "best",
     stop: bool = True,
+    workers: int | None = None,
+    past: "PastKnowledge | None" = None,
+    features: Mapping[str, float] | None = None,
 ) -> list[Trial]:
-    """Search a person's data set; the same call goes on where a killed one stopped.
+    """Search a person's task; the same call goes on where a killed one stopped.
 
     Args:
         pipeline: The surroundings.
         data: The task.
-        strategy: `recommended` (the champion, or what ships, proposes anew after each batch) or a classic strategy.
+        strategy: `recommended` (what past tasks teach, or the champion, or what ships, asked anew after each batch;
+            `tpe` where nothing is known of the learner), or another strategy.
         trials: How many configurations; with `halving` how many trainings, over all rungs.
         seconds: Time limit; None for no limit.
-        per_time: Have `recommended` choose by expected gain per second of training instead of per trial.
+        per_time: Have the champion choose by expected gain per second of training instead of per trial.
         seed: Seed of the strategy and the trainings.
         output: Where to write the table of trials (csv or parquet); kept in the data folder as well.
         refit: Whether `all` trials or only the `best` is trained on all training rows too, for its test performance.
-        stop: Have `recommended` stop trials whose learning curves will not reach the best; not where all are refitted.
+        stop: Stop trials whose learning curves will not reach the best, where that was learned from past tasks; not
+            where all are refitted.
+        workers: Trainings at once; what suits the learner unless given.
+        past: What is known of the learner from past tasks; the champion or what ships unless given.
+        features: Meta-features of the task, beside what its modality says of it; with `past`.
     """
-    from metaflow_hpo.actions.closed_loop import open_loop
+    from metaflow_hpo.actions.proposing import choose_proposer
     from metaflow_hpo.collect.search import search as search_space
 
-    store, learner = kept_searches(pipeline), pipeline.learner
+    store = kept_searches(pipeline)
+    learner = pipeline.learner if workers is None else pipeline.make_learner(workers)
+    effort = learner.fidelity.check(pipeline.settings.fidelity_epochs or learner.fidelity.maximum)
+    write_card(pipeline.settings.data / "own" / "learners", learner)
     known = store.read_trials(data.task)
     count = 0
 
@@ -111,28 +124,47 @@ def search(
         pipeline.progress("trials", count, trials)
 
     started = time.monotonic()
-    loop = open_loop(pipeline, data, seed, per_time=per_time, refit=refit) if strategy == RECOMMENDED else None
+    context = StrategyContext(
+        learner.space,
+        seed=seed,
+        budget=trials,
+        fidelity=effort,
+        parallel=workers or getattr(learner, "workers", None) or StrategyContext.parallel,
+        past=None if past is None else past.tasks,
+        meta_features=None if past is None else past.describe(data, features),
+    )
+    proposer = choose_proposer(pipeline, data, strategy, context, past=past, per_time=per_time, refit=refit)
     found = search_space(
         data,
         learner,
-        strategy=strategy,
+        strategy=proposer.name,
         trials=trials,
         seconds=seconds,
         seed=seed,
-        fidelity=pipeline.settings.fidelity_epochs,
+        fidelity=effort,
         known=known,
         on_trial=keep,
-        proposer=None if loop is None else loop.strategy,
+        proposer=proposer.strategy,
         refit=refit,
-        stopping=loop.stopping if loop is not None and stop and refit == "best" else None,
+        stopping=proposer.stopping if stop and refit == "best" else None,
     )
     if count < len(found):
-        logger.info("%d of %d trials were known from earlier searches of these rows.", len(found) - count, len(found))
-    if loop is not None:
-        loop.record(found)
+        logger.info("%d of %d trials were known from earlier searches of this task.", len(found) - count, len(found))
+    if proposer.loop is not None:
+        proposer.loop.record(found)
     store.write_trials(data.task, found)
-    _log_search(pipeline, data, found, strategy, seed, time.monotonic() - started, output)
+    if output is not None:
+        write_trials(output, data, found)
+    _log_search(pipeline, data, found, proposer.name, seed, time.monotonic() - started)
     return found
+
+
+def write_trials(path: Path, data: TaskData, trials: Sequence[Trial]) -> None:
+    """Write trials as csv or parquet, as the path ends, with the meta-features that the task itself states."""
+    from metaflow_hpo.tables import META_PREFIX, trials_to_frame
+
+    stated = {f"{META_PREFIX}given.{name}": value for name, value in getattr(data, "meta_features", {}).items()}
+    write_trials_file(path, trials_to_frame(trials).assign(**stated))
 
 
 def kept_searches(pipeline: Pipeline) -> KeptTrials:
@@ -147,15 +179,12 @@ def _log_search(
     strategy: str,
     seed: int,
     seconds: float,
-    output: Path | None,
 ) -> None:
     from metaflow_hpo.collect.search import find_best
     from metaflow_hpo.evaluate.plots import plot_learning_curves, plot_search
     from metaflow_hpo.tables import trials_to_frame
 
     frame = trials_to_frame(found)
-    if output is not None:
-        write_trials_file(output, frame)
     keys = {"task.sha256": data.task.sha256, "strategy": strategy, "seed": str(seed), "trials": str(len(found))}
     with pipeline.tracking.parent_run("search", f"{data.task.task_id} {strategy}", keys) as run:
         run.set_tags(pipeline.tags({"task": data.task.sha256}))

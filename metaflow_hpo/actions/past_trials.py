@@ -7,6 +7,7 @@ from typing import Any
 from metaflow_hpo.adapters.past_trials.build import Imported
 from metaflow_hpo.adapters.past_trials.registry import read_past_trials
 from metaflow_hpo.adapters.past_trials.source import Direction, Wanted
+from metaflow_hpo.history import History
 
 
 def import_trials(
@@ -58,3 +59,18 @@ def import_trials(
     if output is not None:
         imported.write(Path(output))
     return imported
+
+
+def import_history(source: str, address: Any, **options: Any) -> History:
+    """Read the trials of another tool as a history.
+
+    Args:
+        source: See `import_trials`.
+        address: See `import_trials`.
+        options: See `import_trials`.
+
+    Raises:
+        InvalidTableError: If there are no trials, something must be asked, or no task is left on which trials differ.
+        MetaflowHPOError: If there is no such source.
+    """
+    return import_trials(source, address, **options).to_history()

@@ -17,7 +17,7 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.evaluate.knowledge_report import KnownTables, render_report
+from metaflow_hpo.evaluate.report.knowledge_report import KnownTables, render_report
 from metaflow_hpo.modalities.modality import Fingerprinting
 from metaflow_hpo.modalities.registry import get_modality
 

@@ -24,9 +24,9 @@ from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import MetaflowHPOError
 
 if TYPE_CHECKING:
-    from metaflow_hpo.evaluate.evaluation_report import Evaluated
+    from metaflow_hpo.evaluate.evaluation import Evaluation
     from metaflow_hpo.evaluate.gate import Incumbent, Verdict
-    from metaflow_hpo.evaluate.protocol import Evaluation
+    from metaflow_hpo.evaluate.report.evaluation_report import Evaluated
 
 REPORT_FILE = "report.html"
 _RESULTS_FILE = "results.json"
@@ -80,7 +80,7 @@ def write_findings(store: DataStore, findings: Findings, candidate: dict[str, An
         findings: What was found.
         candidate: What was evaluated: `version, run_id, meta_dataset_md5`.
     """
-    from metaflow_hpo.evaluate.evaluation_report import render_evaluation
+    from metaflow_hpo.evaluate.report.evaluation_report import render_evaluation
 
     folder = store.evaluation_folder
     _write_tables(folder, findings)
@@ -156,8 +156,8 @@ def _mean(covered: dict[str, float]) -> float:
 def _describe(folder: Path, findings: Findings, candidate: dict[str, Any]) -> "Evaluated":
     from metaflow_hpo.evaluate.ablation import summarise_ablation
     from metaflow_hpo.evaluate.effort import summarise_effort
-    from metaflow_hpo.evaluate.evaluation_report import Evaluated
     from metaflow_hpo.evaluate.learning_curve import summarise_learning_curve
+    from metaflow_hpo.evaluate.report.evaluation_report import Evaluated
 
     per_task = findings.evaluation.per_task
     curve = _learning_curve_path(folder, candidate["meta_dataset_md5"])

@@ -8,12 +8,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.files import locked, read_frame, write_frame
+from metaflow_hpo.adapters.files import locked, read_frame, read_json, write_frame, write_json
 from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.tables import (
     CONFIGURATION,
@@ -60,7 +62,8 @@ class KeptTrials:
 
     def append_trial(self, task: Task, trial: Trial) -> None:
         """Keep a finished trial before the search goes on."""
-        self._journal(task).append({**trial_to_record(trial), SHA256: task.sha256})
+        with locked(self.folder):  # or a table that is written meanwhile would drop the journal with it
+            self._journal(task).append({**trial_to_record(trial), SHA256: task.sha256})
 
     def has_journal(self, task: Task) -> bool:
         """Tell whether trials of a task wait to become part of its table."""
@@ -86,6 +89,15 @@ class KeptTrials:
 
     def _journal(self, task: Task) -> Journal:
         return Journal(self.folder / f".{task.sha256[:_DIGITS]}.journal.jsonl")
+
+
+def write_card(folder: Path, learner: Learner) -> None:
+    """Keep what a learner is: its trials outlive its code."""
+    path, fidelity = folder / f"{learner.name}.json", learner.fidelity
+    card: dict[str, Any] = {"name": learner.name, "modalities": list(learner.modalities)}
+    card |= {"fidelity": {"unit": fidelity.unit, "maximum": fidelity.maximum}, "space": learner.space.to_json()}
+    if not path.is_file() or read_json(path) != card:
+        write_json(path, card)
 
 
 def read_table(path: Path, task: Task) -> list[Trial]:

@@ -40,12 +40,14 @@ class Pipeline:
     Attributes:
         settings: Program settings.
         progress: Called with (what, done, total) while a step works.
+        own_learner: What is tuned, in place of the learner that the settings name.
         dagster_run_id: Set where Dagster runs the step; a retry of that run then resumes its MLflow run.
     """
 
     settings: Settings
     progress: Progress = field(default=show_nothing)
     dagster_run_id: str | None = None
+    own_learner: "Learner | None" = None
 
     @cached_property
     def learner(self) -> "Learner":
@@ -55,10 +57,12 @@ class Pipeline:
     def make_learner(self, workers: int | None = None) -> "Learner":
         """Return what is tuned, training on so many processors; all of this machine unless given."""
         from metaflow_hpo.learners.limits import Limits
-        from metaflow_hpo.learners.registry import get_learner
+        from metaflow_hpo.learners.registry import get_learner, limit_learner
 
         settings = self.settings
         limits = Limits(settings.trial_seconds, settings.trial_memory_mb)
+        if self.own_learner is not None:
+            return limit_learner(self.own_learner, limits, settings.isolation, workers)
         return get_learner(settings.learner, limits, settings.isolation, workers)
 
     def task_ids(self, max_rows: int | None = None) -> list[str]:

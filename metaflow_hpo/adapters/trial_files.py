@@ -11,8 +11,8 @@ from metaflow_hpo.adapters.files import write_csv, write_figure, write_json, wri
 from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
-from metaflow_hpo.evaluate.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
+from metaflow_hpo.evaluate.report.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.evaluate.verdict import say_verdict
 from metaflow_hpo.history import History
@@ -22,13 +22,17 @@ _DPI = 150
 
 
 def read_trial_table(
-    path: Path, *, space: Path | None = None, lower_is_better: bool | None = None, task_column: str | None = None
+    path: Path,
+    *,
+    space: Path | SearchSpace | None = None,
+    lower_is_better: bool | None = None,
+    task_column: str | None = None,
 ) -> History:
     """Read a table of trials, also as other tools export it.
 
     Args:
         path: csv or parquet.
-        space: File with the search space, see `read_space`; inferred unless given.
+        space: The search space, or its file, see `read_space`; inferred unless given.
         lower_is_better: The performance is a loss; as the file says, or else not, unless given. Of another tool's
             table it must be said.
         task_column: Column that names the task, in another tool's table.
@@ -37,10 +41,10 @@ def read_trial_table(
         InvalidTableError: If the file is missing, damaged or not a table of trials.
         SearchSpaceMismatchError: If the search space is broken, or a configuration lies outside it.
     """
-    known = None if space is None else read_space(space)
+    known = read_space(space) if isinstance(space, Path) else space
     imported = read_history_table(path, task_column=task_column, lower_is_better=lower_is_better)
     if imported is None:
-        history = History.read(path, space=known, lower_is_better=lower_is_better)
+        history = History.read(path, space=known, lower_is_better=lower_is_better, task_column=task_column)
     else:
         history = imported.to_history(known)
     families = sorted(set(history.families))

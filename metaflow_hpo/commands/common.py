@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
+    from metaflow_hpo.learners.learner import Learner as LearnerObject
     from metaflow_hpo.space import Configuration
     from metaflow_hpo.task import TaskData
     from metaflow_hpo.trial import Trial
@@ -94,12 +95,15 @@ def check_seconds(seconds: float | None) -> float | None:
 
 
 @contextmanager
-def opened(learner: str | None = None, *, quiet: bool = False) -> "Iterator[Pipeline]":
+def opened(
+    learner: str | None = None, *, quiet: bool = False, own_learner: "LearnerObject | None" = None
+) -> "Iterator[Pipeline]":
     """Open the surroundings that the settings describe, and show progress on standard error.
 
     Args:
         learner: Learner in place of the setting's.
         quiet: Show no progress.
+        own_learner: A learner that has no name in the settings.
 
     Raises:
         MetaflowHPOError: If a setting is wrong.
@@ -110,7 +114,7 @@ def opened(learner: str | None = None, *, quiet: bool = False) -> "Iterator[Pipe
 
     settings = Settings.load(**({} if learner is None else {"learner": learner}))
     with nullcontext(show_nothing) if quiet else show_progress() as progress:
-        yield Pipeline(settings, progress)
+        yield Pipeline(settings, progress, own_learner=own_learner)
 
 
 def write_script(

@@ -1,8 +1,7 @@
 """Commands on a person's table: describe, recommend, search, train, and say what came of it."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,15 +17,12 @@ from metaflow_hpo.commands.common import (
     Script,
     Target,
     check_script,
-    check_seconds,
-    check_trials_output,
-    describe_trial,
     opened,
     write_script,
 )
 
 if TYPE_CHECKING:
-    from metaflow_hpo.trial import Trial
+    pass
 
 app = typer.Typer()
 _PANEL = "Your table"
@@ -92,98 +88,6 @@ def _recommend_from_folder(
     printing.show_notes(answer["task"]["notes"])
     printing.warn_if_novel(answer["novelty"], "what complements each other over all past tasks is")
     printing.print_recommendations(f"{folder}, {answer['evidence']['observed_trials']} observed trials", answer)
-
-
-@app.command(
-    rich_help_panel=_PANEL,
-    epilog="Try: metaflow-hpo search my.csv --target y --trials 20 --strategy tpe --output trials.parquet",
-)
-def search(
-    data: Data,
-    target: Target = None,
-    kind: Kind = None,
-    modality: Modality = None,
-    trials: Annotated[int, typer.Option(min=1, help="How many trainings; with halving over all rungs.")] = 20,
-    strategy: Annotated[
-        Literal["recommended", "sobol", "random", "grid", "tpe", "hyperopt", "halving"],
-        typer.Option(help="Who proposes; halving begins with short trainings."),
-    ] = "recommended",
-    seconds: Annotated[float | None, typer.Option(help="Time limit.", callback=check_seconds)] = None,
-    per_time: Annotated[
-        bool | None,
-        typer.Option(
-            "--per-time/--per-trial",
-            help="What recommended counts: seconds of training, or trials. Seconds where there is a time limit.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of strategy and trainings.")] = 0,
-    refit: Annotated[
-        Literal["best", "all"],
-        typer.Option(help="Which trials are trained on all training rows too and scored on the test rows."),
-    ] = "best",
-    stop: Annotated[
-        bool,
-        typer.Option(
-            "--stop/--no-stop",
-            help="Whether recommended stops trials whose learning curve will not reach the best; not with --refit all.",
-        ),
-    ] = True,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Write the trials here, .csv or .parquet.", dir_okay=False, callback=check_trials_output),
-    ] = None,
-    learner: Learner = None,
-    as_json: Json = False,
-) -> None:
-    """Search your table; the same command goes on where a killed one stopped."""
-    from metaflow_hpo.actions import advise, own_trials
-    from metaflow_hpo.collect.search import find_best
-    from metaflow_hpo.modalities.registry import read_source
-
-    if per_time is not None and strategy != advise.RECOMMENDED:
-        raise typer.BadParameter(f"--per-time and --per-trial are for --strategy recommended; got {strategy!r}.")
-    counts_time = seconds is not None if per_time is None else per_time
-    with opened(learner) as pipeline:
-        rows = read_source(data, target, kind=kind, modality=modality)
-        printing.show_notes(rows.task.notes)
-        try:
-            found = own_trials.search(
-                pipeline,
-                rows,
-                strategy=strategy,
-                trials=trials,
-                seconds=seconds,
-                per_time=counts_time,
-                seed=seed,
-                output=output,
-                refit=refit,
-                stop=stop,
-            )
-        except KeyboardInterrupt:
-            typer.echo("stopped; finished trials are kept, and the same command goes on from them", err=True)
-            raise
-    best = find_best(found)
-    if as_json:
-        described = None if best is None else describe_trial(best, rows.task.metric.name)
-        summary = {"task": advise.describe_task(rows), "strategy": strategy, "trials": len(found), **_count(found)}
-        printing.print_json({**summary, "best": described, "output": None if output is None else str(output)})
-    elif best is None:
-        print(f"All {len(found)} trials failed; the first reason: {found[0].reason}")
-    else:
-        _show_best(f"{rows.task.task_id}: {len(found)} trials by {strategy}", rows.task.metric.name, best, found)
-
-
-def _count(found: "list[Trial]") -> dict[str, int]:
-    return {status: sum(trial.status == status for trial in found) for status in ("failed", "stopped")}
-
-
-def _show_best(title: str, metric: str, best: "Trial", found: "list[Trial]") -> None:
-    lines: list[list[Any]] = [["best performance", best.performance], ["its test performance", best.test_performance]]
-    if len({trial.fidelity for trial in found}) > 1:
-        lines.append([f"its {best.fidelity_unit}", best.fidelity])
-    lines += [[f"{status} trials", count] for status, count in _count(found).items() if count]
-    printing.print_table(title, ["", metric], lines)
-    print("configuration: " + json.dumps(dict(best.configuration)))
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo describe my.csv --target y > request.json")

@@ -1,19 +1,23 @@
 """What each part of the recommender is worth: every part removed in turn, on the meta-test families.
 
-The one thing to know: nothing is chosen from these numbers. They are reported beside the recommender that is served.
+Nothing is chosen from these numbers; they are reported beside the recommender that is served.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate.protocol import DEFAULT_TRUST, KS, Recommended, held_out_folds, regret_of
+from metaflow_hpo.collect.strategies.strategy import StrategyContext
+from metaflow_hpo.evaluate.evaluation import DEFAULT_TRUST, KS, WithNetworks, held_out_folds
+from metaflow_hpo.evaluate.replay import Contestant
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
-from metaflow_hpo.history import Array, History
-from metaflow_hpo.recommend.baselines import Ranker
+from metaflow_hpo.history import History
 from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommend.strategies.past import past_of
+from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.predict import Surrogate
 
@@ -47,18 +51,6 @@ VARIANTS: dict[str, Callable[[Recommender], Recommender]] = {
 BLIND = "without meta-features"
 
 
-@dataclass(frozen=True)
-class _Blind:
-    """Told of a task in the middle of all past ones, whichever it is; all past tasks weigh the same."""
-
-    recommender: Recommender
-    name: str = BLIND
-
-    def select(self, meta_features: Array, count: int) -> list[int]:
-        """Return positions in the pool, best first."""
-        return self.recommender.order(self.recommender.distance.typical, count)
-
-
 def ablate(meta: History, surrogate: Surrogate, trusts: Sequence[float], ks: Sequence[int] = KS) -> pd.DataFrame:
     """Return the regret of each variant on every meta-test task: `task_id, family, recommender, k, regret`.
 
@@ -70,12 +62,19 @@ def ablate(meta: History, surrogate: Surrogate, trusts: Sequence[float], ks: Seq
     """
     parts = []
     for fold in held_out_folds(meta, surrogate, trusts):
-        full = Recommended.on(meta, fold.past, surrogate, fold.trust, [fold.network]).recommender
-        full = replace(full, forest=full.fitted_forest)
-        variants: list[Ranker] = [Recommended(make(full), name) for name, make in VARIANTS.items()]
-        variants.append(_Blind(_without_similarity(full)))
-        parts += [regret_of(meta, variant, fold.tasks, ks) for variant in variants]
-    return pd.concat(parts, ignore_index=True)
+        for name, change in VARIANTS.items():
+            variant = replace(fold.served, change=change).contestant(name)
+            parts.append(fold.known.judge(variant, fold.tasks, ks))
+        even = replace(fold.served, change=_without_similarity)
+        parts.append(fold.known.judge(Contestant(BLIND, partial(_blindfold, even)), fold.tasks, ks))
+    columns = ["task_id", "family", "recommender", "k", "regret"]
+    return pd.concat(parts, ignore_index=True)[columns]
+
+
+def _blindfold(even: WithNetworks, context: StrategyContext) -> RecommendedStrategy:
+    """Tell of a task in the middle of all past ones, whichever it is; all past tasks weigh the same."""
+    typical = past_of(context).learn(even.fit).distance.typical
+    return even(replace(context, meta_features=typical))
 
 
 def summarise_ablation(per_task: pd.DataFrame) -> pd.DataFrame:

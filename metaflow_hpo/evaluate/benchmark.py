@@ -1,8 +1,4 @@
-"""The benchmark: every strategy replays every task of a trial table, having learned from other families only.
-
-A strategy asks for one of the task's own recorded configurations after the other; only what it asked for is revealed to
-it, by `replay`. The unit of every mean and interval is the task.
-"""
+"""The benchmark: does learning from past tasks help on a history, and do simpler ways do as well?"""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,17 +13,13 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from metaflow_hpo.collect.strategies.pool import Pool
 from metaflow_hpo.collect.strategies.registry import ABLATIONS, RECOMMENDED, load_factory
-from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.evaluate.replay import Contestant, HeldOut
 from metaflow_hpo.evaluate.statistics import bootstrap_mean, count_wins
-from metaflow_hpo.history import Array, History, IntArray, TaskTrials
-from metaflow_hpo.past_tasks import PastTasks
+from metaflow_hpo.history import History, IntArray
 from metaflow_hpo.recommend.strategies.peers import check_installed
-from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.surrogate.splits import assign_folds
-from metaflow_hpo.trial import Trial
 
 BASELINES = (
     "random",
@@ -139,41 +131,6 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def replay(strategy: Strategy, pool: Pool, performance: Array, count: int) -> IntArray:
-    """Let a strategy ask, revealing the performance of what it asks for and of nothing else.
-
-    Args:
-        strategy: Confined to the pool.
-        pool: The task's recorded configurations.
-        performance: `(P,)` what they gave.
-        count: How many at most.
-
-    Returns:
-        The positions it asked for, in order; fewer where it stops or the pool is used up.
-    """
-    positions: list[int] = []
-    while len(positions) < min(count, len(pool)) and (asked := strategy.ask(1)):
-        position = pool.positions[configuration_id(asked[0])]
-        positions.append(position)
-        strategy.tell([_reveal(asked[0], float(performance[position]))])
-    return np.array(positions, dtype=np.int64)
-
-
-def _reveal(configuration: Configuration, performance: float) -> Trial:
-    return Trial(
-        task_id="replayed",
-        family="replayed",
-        learner="replayed",
-        configuration=configuration,
-        strategy="replayed",
-        seed=0,
-        fidelity=1,
-        performance=performance,
-        test_performance=np.nan,
-        duration_s=0.0,
-    )
-
-
 def run_benchmark(
     table: History, plan: Plan, *, workers: int = 1, on_done: Callable[[int, int], None] = lambda done, total: None
 ) -> BenchmarkResult:
@@ -252,69 +209,20 @@ def _run_in_worker(plan: Plan, name: str, fold: IntArray, judged: IntArray) -> t
 
 def _run_unit(history: History, plan: Plan, name: str, fold: IntArray, judged: IntArray) -> tuple[pd.DataFrame, float]:
     """Run one recommender on the judged tasks of one fold; return their lines and the processor seconds."""
-    tasks = history.tasks
-    past_tasks = np.setdiff1d(np.arange(len(tasks)), fold)
-    seen: dict[bytes, tuple[Pool, PastTasks]] = {}
-    factory = load_factory(name)
-    parts = []
+    held_out = HeldOut(history, np.setdiff1d(np.arange(len(history.tasks)), fold))
+    contestant = Contestant.called(name, 1 if name in SEEDLESS else plan.seeds)
     _load_thread_pools(name)
     with threadpool_limits(1):
         started = process_time()
-        for t in fold[np.isin(fold, judged)]:
-            positions = tasks[t].positions
-            key = positions.tobytes()
-            if key not in seen:
-                past = history.past_tasks(past_tasks, positions)
-                seen[key] = Pool(past.space, past.configurations), past
-            pool, past = seen[key]
-            runs = []
-            for seed in range(1 if name in SEEDLESS else plan.seeds):
-                context = StrategyContext(
-                    space=history.space,
-                    seed=_seed(seed, tasks[t].task_id),
-                    budget=max(plan.ks),
-                    pool=pool,
-                    past=past,
-                    meta_features=tasks[t].meta_features,
-                )
-                runs.append(replay(factory(context), pool, tasks[t].performance, max(plan.ks)))
-            parts.append(_lines(tasks[t], name, runs, plan.ks))
+        lines = held_out.judge(contestant, fold[np.isin(fold, judged)], plan.ks)
         spent = process_time() - started
-    return pd.concat(parts, ignore_index=True), spent
+    return lines, spent
 
 
 def _load_thread_pools(name: str) -> None:
     """Import what computes in threads: a limit reaches only pools that are loaded when it is set."""
     for module in ("sklearn.ensemble", *_THREADED.get(name, ())):
         import_module(module)
-
-
-def _seed(seed: int, task_id: str) -> int:
-    """Another draw for each task: one shared random order would make all tasks lucky together."""
-    return seed + 1_000 * (int.from_bytes(task_id.encode(), "little") % 1_000_003)
-
-
-def _lines(task: TaskTrials, name: str, runs: Sequence[IntArray], ks: Sequence[int]) -> pd.DataFrame:
-    """Return one line a k, averaged over runs."""
-    best, worst = task.performance.max(), task.performance.min()
-    values = np.empty((len(runs), len(ks), 2))
-    for i, order in enumerate(runs):
-        performance = task.performance[order]
-        for j, k in enumerate(ks):
-            incumbent = int(np.argmax(performance[:k]))
-            values[i, j] = performance[incumbent], task.test_performance[order[incumbent]]
-    performance, test = values.mean(axis=0).T
-    return pd.DataFrame(
-        {
-            "task_id": task.task_id,
-            "family": task.family,
-            "recommender": name,
-            "k": np.array(ks, dtype=np.int64),
-            "regret": (best - performance) / (best - worst),
-            "performance": performance,
-            "test_performance": test,
-        }
-    )
 
 
 def summarise(per_task: pd.DataFrame) -> pd.DataFrame:

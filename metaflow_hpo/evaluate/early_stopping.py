@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate.protocol import Recommended, held_out_folds
+from metaflow_hpo.evaluate.evaluation import held_out_folds
 from metaflow_hpo.evaluate.statistics import summarise_columns
 from metaflow_hpo.history import Array, History, read_curves
 from metaflow_hpo.recommend.stopping import MIN_TRIALS, StoppingRule
@@ -43,21 +43,20 @@ def measure_stopping(
         rule = StoppingRule.fit(read_curves(own.loc[past], learner, epochs)) if epochs else None
         if rule is None:
             continue
-        recommender = Recommended.on(meta, fold.past, surrogate, fold.trust, [fold.network])
         for t in fold.tasks:
             task_id = meta.task_ids[t]
-            order = np.array(recommender.select(meta.meta_features[t], PICKS))
+            order = np.array(fold.order(t, PICKS))
             rows = own.loc[own["task_id"] == task_id].sort_values("seed", kind="stable")
             rows = rows.drop_duplicates("configuration_id").set_index("configuration_id")
             order = order[[meta.configuration_ids[c] in rows.index for c in order]]
             curves = read_curves(rows.loc[[meta.configuration_ids[c] for c in order]], learner, epochs)
             duration = meta.duration[t, order]
             if len(curves) == len(order) > 0 and np.isfinite(duration).all():
-                lines.append({"task_id": task_id, **replay(rule, curves, duration)})
+                lines.append({"task_id": task_id, **replay_curves(rule, curves, duration)})
     return pd.DataFrame(lines, columns=["task_id", "stopped_fraction", "saved_fraction", "lost"])
 
 
-def replay(rule: StoppingRule, curves: Array, duration: Array) -> dict[str, float]:
+def replay_curves(rule: StoppingRule, curves: Array, duration: Array) -> dict[str, float]:
     """Return `stopped_fraction, saved_fraction, lost` of one task.
 
     Args:

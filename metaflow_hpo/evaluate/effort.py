@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate.protocol import Recommended, held_out_folds, make_recommenders
+from metaflow_hpo.evaluate.evaluation import held_out_folds, rivals
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import Array, History
 from metaflow_hpo.recommend.portfolio import task_regret
@@ -48,16 +48,13 @@ def measure_effort(
     duration = _relative_durations(meta.duration)
     lines = []
     for fold in held_out_folds(meta, surrogate, trusts):
-        rivals = make_recommenders(meta, surrogate, fold.past, fold.trust, fold.network, _REPETITIONS)
-        recommended = Recommended.on(meta, fold.past, surrogate, fold.trust, [fold.network])
-        hurried = replace(recommended, name="recommended_per_time", per_time=True)
-        for t in fold.tasks:
-            if not np.isfinite(duration[t]).all():
-                continue
-            for recommender in (rivals[0], hurried, *rivals[1:]):
-                order = recommender.select(meta.meta_features[t], _PICKS)
-                for time, value in zip(times, reach_over_time(regret[t], duration[t], order, times), strict=True):
-                    lines.append((meta.task_ids[t], recommender.name, time, value))
+        hurried = replace(fold.served, per_time=True).contestant("recommended_per_time")
+        for contestant in (fold.served.contestant(), hurried, *rivals(_REPETITIONS)):
+            for t in fold.tasks[np.isfinite(duration[fold.tasks]).all(axis=1)]:
+                for seed in range(contestant.seeds):
+                    order = fold.order(t, _PICKS, contestant, seed=seed)
+                    for time, value in zip(times, reach_over_time(regret[t], duration[t], order, times), strict=True):
+                        lines.append((meta.task_ids[t], contestant.name, time, value))
     table = pd.DataFrame(lines, columns=["task_id", "recommender", "time", "regret"])
     return table.groupby(["task_id", "recommender", "time"], sort=False)["regret"].mean().reset_index()
 

@@ -15,7 +15,7 @@ from metaflow_hpo.evaluate.calibration import (
     nonconformity,
     with_observed,
 )
-from metaflow_hpo.evaluate.protocol import DEFAULT_TRUST, evaluate_leave_family_out
+from metaflow_hpo.evaluate.evaluation import DEFAULT_TRUST, evaluate_leave_family_out
 from metaflow_hpo.history import History
 from metaflow_hpo.recommend.interval import UNIT
 from metaflow_hpo.recommend.new_task import RecommenderSettings

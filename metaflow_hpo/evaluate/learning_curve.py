@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.evaluate.protocol import KS, Recommended, evaluate_leave_family_out, regret_of
+from metaflow_hpo.evaluate.evaluation import KS, WithNetworks, evaluate_leave_family_out, recall
+from metaflow_hpo.evaluate.replay import Contestant
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import History, IntArray
-from metaflow_hpo.recommend.baselines import NearestTaskRecommender, PortfolioRecommender
 from metaflow_hpo.surrogate.fit import FitSettings, fit_surrogate
 
 SIZES: tuple[int, ...] = (10, 20, 40, 80, 160)
@@ -67,14 +67,11 @@ def measure_learning_curve(
             surrogate, _ = fit_surrogate(trials.subset(past), learner, settings, Path(folder))
         known = meta.subset(past)
         trust = evaluate_leave_family_out(known, surrogate, ks).trust
-        for recommender in (
-            Recommended.on(known, None, surrogate, trust),
-            PortfolioRecommender.fit(known),
-            NearestTaskRecommender.fit(known),
-        ):
-            parts.append(regret_of(meta, recommender, held_out, ks).assign(past_tasks=count))
+        served = WithNetworks(surrogate, None, trust).contestant()
+        for contestant in (served, Contestant.called("portfolio"), Contestant.called("nearest_task")):
+            parts.append(recall(meta, past).judge(contestant, held_out, ks).assign(past_tasks=count))
         on_fit(done, len(counts))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True).drop(columns=["performance", "test_performance"])
 
 
 def _deal(meta: History, seed: int) -> tuple[IntArray, IntArray]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate.protocol import KS, incumbent_regret
+from metaflow_hpo.evaluate.evaluation import KS
+from metaflow_hpo.evaluate.replay import incumbent_regret
 from metaflow_hpo.history import Array, History
 from metaflow_hpo.recommend.portfolio import task_regret
 

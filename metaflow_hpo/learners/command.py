@@ -35,7 +35,7 @@ _SCRIPT = re.compile(r"\.[A-Za-z]\w*$")
 _NUMBER = re.compile(r"-[\d.]")
 _CHUNK = 65_536
 _MAX_LINE = 65_536
-_QUOTED_LINES = 5
+_QUOTED_LINES = 4
 _QUOTED_LENGTH = 200
 
 
@@ -204,7 +204,7 @@ class _Output:
 
     def __init__(self, process: "subprocess.Popen[bytes]", metric: Metric, reports: Reports) -> None:
         self._metric, self._reports = metric, reports
-        self._lines: deque[str] = deque(maxlen=_QUOTED_LINES)
+        self._lines: dict[bool, deque[str]] = {key: deque(maxlen=_QUOTED_LINES) for key in (True, False)}
         self._lock = threading.Lock()
         self.result: Any = None
         self.has_result = False
@@ -220,9 +220,9 @@ class _Output:
             thread.join(seconds)
 
     def quote(self) -> str:
-        """Return the last lines, for a reason."""
-        with self._lock:
-            lines = [line for line in self._lines if line]
+        """Return the last lines, for a reason: of standard output, then of standard error."""
+        with self._lock:  # as they came would be another order each time
+            lines = [line for key in (True, False) for line in self._lines[key] if line]
         return f"its last lines: {' | '.join(lines)}" if lines else "it printed nothing"
 
     def _read(self, stream: IO[bytes], is_output: bool) -> None:
@@ -239,7 +239,7 @@ class _Output:
     def _take(self, line: bytes, is_output: bool) -> None:
         text = line.decode(errors="replace").strip()
         with self._lock:
-            self._lines.append("".join(c if c.isprintable() else " " for c in text[:_QUOTED_LENGTH]))
+            self._lines[is_output].append("".join(c if c.isprintable() else " " for c in text[:_QUOTED_LENGTH]))
             message = _parse(text) if is_output else None
             if message is None:
                 logger.debug("%s", text[:_MAX_LINE])

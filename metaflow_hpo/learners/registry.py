@@ -40,11 +40,20 @@ def get_learner(
         raise SearchSpaceMismatchError(
             f"The learner at {name!r} calls itself {learner.name!r}, as a built-in one does. Give it another name."
         )
+    return limit_learner(learner, limits, isolation, workers)
+
+
+def limit_learner(learner: Learner, limits: Limits, isolation: Isolation, workers: int | None) -> Learner:
+    """Return a learner within limits, see `Limited.within`.
+
+    Raises:
+        SearchSpaceMismatchError: If it keeps to none, and there are some.
+    """
     if isinstance(learner, Limited):
         return learner.within(limits, isolation=isolation, workers=workers)
     if limits != NO_LIMITS or isolation == "process":
         raise SearchSpaceMismatchError(
-            f"The learner {name!r} has no method `within` and keeps to no limits. Unset trial_seconds, "
+            f"The learner {learner.name!r} has no method `within` and keeps to no limits. Unset trial_seconds, "
             "trial_memory_mb and isolation, or make it with learner_from_function or learner_from_command."
         )
     return learner

@@ -95,12 +95,18 @@ def start_group(arguments: Sequence[str], **options: Any) -> "subprocess.Popen[b
     Raises:
         OSError: If it cannot be started.
     """
-    # Python that writes into a pipe would keep its lines back; ours is found where no other is.
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **options.pop("env", {}), "PATH": path}
+    # Python that writes into a pipe would keep its lines back.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **options.pop("env", {}), "PATH": _find_path()}
     return subprocess.Popen(  # noqa: S603 - what a person wants to be run, without a shell
         arguments, stdin=subprocess.DEVNULL, start_new_session=True, env=environment, **options
     )
+
+
+def _find_path() -> str:
+    """Return where programs are looked for: `python` is that of the active environment, or else this one."""
+    ours, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
+    is_active = any(os.environ.get(name) for name in ("VIRTUAL_ENV", "CONDA_PREFIX"))
+    return os.pathsep.join([path, ours] if is_active else [ours, path])
 
 
 def end_group(process: "subprocess.Popen[bytes]", grace_s: float) -> None:

@@ -94,7 +94,7 @@ def _make(values: Any, where: str, file_name: str) -> OpaqueData:
         metric = Metric.read(values["metric"])
     except InvalidTaskError as error:
         raise InvalidTaskError(f"{where}: {error}") from error
-    task_id = _read_text(values, "task_id", where) or _task_id_of(file_name)
+    task_id = _read_text(values, "task_id", where) or name_task(file_name)
     address = _read_text(values, "data", where)
     meta_features = _read_meta_features(values.get("meta_features"), where)
     content = {"task_id": task_id, "metric": metric.to_json(), "data": address, "meta_features": meta_features}
@@ -110,7 +110,12 @@ def _make(values: Any, where: str, file_name: str) -> OpaqueData:
     return OpaqueData(task, address, meta_features)
 
 
-def _task_id_of(file_name: str) -> str:
+def name_task(file_name: str) -> str:
+    """Return the id of a task that is called like its file.
+
+    Raises:
+        InvalidTaskError: If the name has neither letters nor digits.
+    """
     task_id = re.sub(r"[^a-z0-9]+", "_", Path(file_name).stem.lower()).strip("_")[:80]
     if not task_id:
         raise InvalidTaskError("Expected task_id, a lower-case name, in the description of a task; found none.")

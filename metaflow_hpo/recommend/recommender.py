@@ -28,7 +28,7 @@ from metaflow_hpo.recommend.signal import lacks_signal
 from metaflow_hpo.recommend.stopping import StoppingRule
 from metaflow_hpo.recommend.task_distance import TaskDistance
 from metaflow_hpo.recommend.task_forest import TaskForest
-from metaflow_hpo.space import Configuration, SearchSpace
+from metaflow_hpo.space import Configuration, SearchSpace, configuration_id
 
 if TYPE_CHECKING:
     from metaflow_hpo.surrogate.predict import Prediction, Surrogate
@@ -111,6 +111,11 @@ class Recommender:
         if self.metric is not None:
             return self.metric.bounds
         return UNIT if self.settings.described else None
+
+    @cached_property
+    def positions(self) -> Mapping[str, int]:
+        """Positions in the pool by the names of configurations."""
+        return {configuration_id(configuration): p for p, configuration in enumerate(self.past.configurations)}
 
     @property
     def history(self) -> History:
@@ -265,6 +270,7 @@ class Recommender:
         observed: Sequence[ObservedTrial] = (),
         more: Sequence[Configuration] = (),
         *,
+        pending: Sequence[Configuration] = (),
         per_time: bool = False,
     ) -> Chosen:
         """Choose the next configurations to try.
@@ -274,27 +280,29 @@ class Recommender:
             count: How many; fewer where every configuration of the pool was tried.
             observed: Trials of this task, of any configurations, higher is better.
             more: Configurations to consider beside the pool, once there are trials.
+            pending: Configurations that are being tried; each is taken to come out as expected.
             per_time: Choose by expected gain per second of training instead of per trial.
         """
         percentile, fallback = self.falls_back(meta_features)
+        known = [*(trial.configuration for trial in observed), *pending]
+        beside, at = place(self.positions, known, more)
+        seen = Observed(at[: len(observed)], np.array([trial.performance for trial in observed], dtype=np.float64))
         if observed:
-            beside, at = place(self.past.configurations, [trial.configuration for trial in observed], more)
-            seen = Observed(at, np.array([trial.performance for trial in observed], dtype=np.float64))
             task = self.begin(meta_features, more=beside, is_novel=fallback, per_time=per_time)
             mean, spread = task.predict(seen)
         elif self.surrogate is not None and self.surrogate.knows_ends:
-            prediction, seen = self.predict(meta_features, self.past.points), Observed.nothing()
+            prediction = self.predict(meta_features, self.past.points)
             positions = _positions(prediction)
             task = self.begin(meta_features, believe=lambda _: positions, is_novel=fallback, per_time=per_time)
             mean, spread = prediction.mean[0], prediction.spread[0]
         else:
-            seen = Observed.nothing()
             task = self.begin(meta_features, is_novel=fallback, per_time=per_time)
             mean, spread = self.expect(None if fallback else meta_features)
         mean, default = expect_performance(mean, spread, self.bounds), self.past.default
-        order = task.choose(seen, count)
+        waiting = [p for p in at[len(observed) :].tolist() if p < len(task.past.configurations)]
+        order = task.choose(seen, count, waiting)
         # The next trial alone may be a step into the unknown, or a cheap one; a set is what a person relies on.
-        if default not in seen.positions and (count > 1 or not (observed or per_time)):
+        if default not in at and (count > 1 or not (known or per_time)):
             order = with_default(order, mean, default)
         chosen = tuple(task.past.configurations[c] for c in order)
         return Chosen(chosen, mean[order], spread[order], float(mean[default]), percentile, fallback)

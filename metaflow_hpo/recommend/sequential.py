@@ -1,6 +1,6 @@
 """What was tried on a new task: as configurations, and by position in a pool."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,26 +40,27 @@ class Observed:
 
 
 def place(
-    pool: Sequence[Configuration], observed: Sequence[Configuration], more: Sequence[Configuration] = ()
+    pool: Mapping[str, int], observed: Sequence[Configuration], more: Sequence[Configuration] = ()
 ) -> tuple[list[Configuration], IntArray]:
     """Return what of `observed` and `more` lies beside a pool, and the positions of `observed` on both together.
 
     Args:
-        pool: `(P,)` configurations.
+        pool: `(P,)` positions of configurations by name.
         observed: `(N,)` configurations, repetitions allowed.
         more: Other configurations.
 
     Returns:
         The distinct configurations beside the pool, those of `observed` first; positions `(N,)`.
     """
-    positions = {configuration_id(configuration): p for p, configuration in enumerate(pool)}
-    beside: list[Configuration] = []
+    beside: dict[str, Configuration] = {}
     for configuration in (*observed, *more):
         name = configuration_id(configuration)
-        if name not in positions:
-            positions[name] = len(pool) + len(beside)
-            beside.append(configuration)
-    return beside, np.array([positions[configuration_id(c)] for c in observed], dtype=np.int64)
+        if name not in pool:
+            beside.setdefault(name, configuration)
+    behind = {name: len(pool) + n for n, name in enumerate(beside)}
+    names = [configuration_id(configuration) for configuration in observed]
+    positions = [pool[name] if name in pool else behind[name] for name in names]
+    return list(beside.values()), np.array(positions, dtype=np.int64)
 
 
 def best_free(score: Array, tried: IntArray | Sequence[int]) -> int | None:

@@ -11,8 +11,8 @@ import torch
 from metaflow_hpo.actions.incumbent import find_incumbent
 from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out
 from metaflow_hpo.evaluate.gate import decide
-from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
 from metaflow_hpo.history import History
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.recommend.recommender import Recommender

@@ -172,20 +172,18 @@ def train_task(
     blind = blind_to(served, data.task.family)
     row = blind.read_meta_features(describe_task(data))
 
-    def choose(observed: Sequence[Any], fresh: Sequence[Any], count: int) -> Sequence[Any]:
-        return blind.choose(row, count, observed, fresh).configurations
-
-    learner, space = MLP(), served.surrogate.space
+    context = StrategyContext(served.space, seed=seed, parallel=1, meta_features=row)
+    learner = MLP()
     table = knowledge.read_trials()
     table["family"] = table["task_id"].map(dict(zip(served.past.task_ids, served.past.families, strict=True)))
     rule = learn_stopping(table, data.task.family)
     ways: dict[str, tuple[Any, int]] = {
-        "loop": (RecommendedStrategy(choose, space, seed=seed), 25),
-        "loop_pool_only": (RecommendedStrategy(choose, space, seed=seed, fresh_from=sys.maxsize), 25),
-        "tpe": (make_strategy("tpe", StrategyContext(space, seed=seed, parallel=1)), trials),
+        "loop": (RecommendedStrategy(blind, context), 25),
+        "loop_pool_only": (RecommendedStrategy(blind, context, fresh_from=sys.maxsize), 25),
+        "tpe": (make_strategy("tpe", context), trials),
         "random": (None, trials),
-        "loop_whole": (RecommendedStrategy(choose, space, seed=seed), 25),
-        "loop_stopping": (RecommendedStrategy(choose, space, seed=seed), 25),
+        "loop_whole": (RecommendedStrategy(blind, context), 25),
+        "loop_stopping": (RecommendedStrategy(blind, context), 25),
     }
     paths = dict(kept)
     known: list[Any] = []

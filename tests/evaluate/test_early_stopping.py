@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.evaluate.early_stopping import measure_stopping, replay, summarise_stopping
-from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out
+from metaflow_hpo.evaluate.early_stopping import measure_stopping, replay_curves, summarise_stopping
+from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out
 from metaflow_hpo.recommend.stopping import StoppingRule
 
 EPOCHS = 50
@@ -34,7 +34,7 @@ def test_a_replay_stops_what_will_not_win_and_pays_for_the_epochs_until_then():
     curves = ends[:, None] * start
     rule = StoppingRule.fit(np.linspace(0.1, 1.0, 300)[:, None] * start)
     duration = np.array([1.0, 1.0, 1.0, 10.0, 1.0, 1.0])
-    found = replay(rule, curves, duration)
+    found = replay_curves(rule, curves, duration)
     assert found["stopped_fraction"] == pytest.approx(1 / 6)
     assert found["saved_fraction"] == pytest.approx(10 * (1 - rule.checkpoints[0] / EPOCHS) / 15)
     assert found["lost"] == 0.0
@@ -45,7 +45,7 @@ def test_what_is_stopped_wrongly_is_lost():
     curves = np.array([0.5, 0.5, 0.5, 0.5])[:, None] * start
     late = np.where(np.arange(EPOCHS) < 40, 0.1, 0.8)
     rule = StoppingRule.fit(np.linspace(0.1, 1.0, 300)[:, None] * start)
-    found = replay(rule, np.vstack([curves[:3], late]), np.ones(4))
+    found = replay_curves(rule, np.vstack([curves[:3], late]), np.ones(4))
     assert found["lost"] == pytest.approx(0.3)
 
 

@@ -321,7 +321,13 @@ def test_a_learner_is_named_after_its_script_or_program(command, name):
     assert learner_from_command(command, X, name="own").name == "own"
 
 
-def test_python_is_found_where_no_other_is(monkeypatch, script):
-    monkeypatch.setenv("PATH", "/nowhere")
-    arguments = script("say(score=0.5)")
-    assert run([Path(sys.executable).name, *arguments[1:]]).performance == 0.5
+@pytest.mark.parametrize("active", [True, False])
+def test_python_is_that_of_the_active_environment_or_else_ours(monkeypatch, script, tmp_path, active):
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\necho '{\"score\": 0.25}'\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CONDA_PREFIX", raising=False)
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path) if active else "")
+    _, *rest = script("say(score=0.5)")
+    assert run(["python", *rest]).performance == (0.25 if active else 0.5)

@@ -10,6 +10,7 @@ from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.recommender import Recommender
 from metaflow_hpo.recommend.sequential import Observed, place
 from metaflow_hpo.recommend.task_forest import TaskForest
+from metaflow_hpo.space import configuration_id
 from tests.conftest import changed
 
 TABLE = RecommenderSettings()
@@ -132,7 +133,8 @@ def test_configurations_beside_the_pool_are_learned_from_and_may_be_chosen(meta)
 
 def test_places_are_those_of_the_pool_and_new_ones_behind_it(meta):
     pool, fresh = meta.configurations[:3], list(meta.configurations[3:6])
-    beside, at = place(pool, [fresh[0], pool[2], fresh[0], fresh[1]], [pool[0], fresh[2], fresh[1]])
+    positions = {configuration_id(configuration): p for p, configuration in enumerate(pool)}
+    beside, at = place(positions, [fresh[0], pool[2], fresh[0], fresh[1]], [pool[0], fresh[2], fresh[1]])
     assert beside == fresh
     assert at.tolist() == [3, 2, 3, 4]
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from metaflow_hpo.recommend.baselines import PortfolioRecommender
 from metaflow_hpo.recommend.new_task import DESCRIBED
-from metaflow_hpo.recommend.portfolio import weigh_by_distance
+from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_distance
 from metaflow_hpo.recommend.recommender import NEARNESS_WIDTH, Recommender
 from metaflow_hpo.recommend.task_forest import TaskForest
 from tests.conftest import changed, serve
@@ -26,7 +25,7 @@ def believed_regret(recommender, row):
 def test_without_trust_and_with_equal_meta_features_it_is_the_portfolio(meta, surrogate):
     alike = changed(meta, meta_features=np.ones_like(meta.meta_features))
     recommender = serve(surrogate, alike, 0.0)
-    assert recommender.order(np.ones(4), 24) == PortfolioRecommender.fit(alike).select(np.ones(4), 24)
+    assert recommender.order(np.ones(4), 24) == select_greedily(task_regret(alike.performance), np.ones(12), 24)
 
 
 def test_with_full_trust_only_the_prediction_counts(meta, surrogate):

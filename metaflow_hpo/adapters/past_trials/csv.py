@@ -7,6 +7,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.past_trials.source import Found, Wanted, choose_metric, existing
 from metaflow_hpo.adapters.past_trials.tables import (
+    TASKS,
     TableForm,
     find_measured,
     find_steps,
@@ -38,7 +39,6 @@ _DURATION = ("duration_s", "duration", "runtime", "time_total_s", "elapsed", "se
 _TRIAL = ("trial_id", "trial", "run_id", "run", "trial_index", "number", "arm_name")
 _GENERATED = ("arm_name", "generation_method", "generation_node")
 """What Ax says of who proposed a trial."""
-_TASK = ("task_id", "task", "dataset", "data_set", "study", "experiment", "project", "problem")
 _METRIC = ("performance", "value", "score", "metric", "objective")
 
 
@@ -71,7 +71,7 @@ class CsvSource:
             raise InvalidTableError("Expected every column once. Rename or drop those that are there twice.")
         prefixes = tuple(p for p in PREFIXES if any(c.startswith(p) for c in columns))
         metric, direction = choose_metric(wanted, _candidates(table, columns, prefixes, wanted))
-        task = wanted.task or next((c for c in _TASK if c in columns), None)
+        task = wanted.task or next((c for c in TASKS if c in columns), None)
         trial = next((c for c in _TRIAL if c in columns), None)
         key = [c for c in (task, trial) if c in columns]
         if trial is None and prefixes:

@@ -2,8 +2,10 @@
 
 import ast
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _PAGE = 1000
+_FOLDERS = "MLFLOW_ALLOW_FILE_STORE"
 _INFINITE = 1.797e308
 """From here on MLflow means infinity, which its databases cannot hold."""
 _OPTUNA_DIRECTIONS: Mapping[str, Direction] = {"MAXIMIZE": "max", "MINIMIZE": "min"}
@@ -80,15 +83,30 @@ class MlflowSource:
         except ImportError as error:
             raise missing_package("MLflow", "mlflow") from error
         try:
-            client = MlflowClient(tracking_uri=_to_uri(text))
-            runs = list(_list_runs(client, wanted))
-            return _read_runs(client, runs, wanted)
+            with _allowing_folders():
+                client = MlflowClient(tracking_uri=_to_uri(text))
+                runs = list(_list_runs(client, wanted))
+                return _read_runs(client, runs, wanted)
         except MlflowException as error:
             first = str(error).splitlines()[0]
             raise InvalidTableError(
                 f"Expected MLflow's runs; they cannot be read ({first}). Check the address; an older database is "
                 "brought up to date by: mlflow db upgrade URL."
             ) from error
+
+
+@contextmanager
+def _allowing_folders() -> Iterator[None]:
+    """Let MLflow 3.17 and later read folders, which it otherwise refuses to open: nothing is written into them."""
+    before = os.environ.get(_FOLDERS)
+    os.environ[_FOLDERS] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FOLDERS]
+        else:
+            os.environ[_FOLDERS] = before
 
 
 def _to_uri(address: str) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,10 @@ from metaflow_hpo.tables import HP_PREFIX
 
 STEPS = ("epoch", "epochs_done", "step", "_step", "training_iteration", "iteration", "iter")
 """Names of columns that count reports of one trial."""
+TASKS = ("task_id", "task", "dataset", "data_set", "study", "study_name", "experiment", "project", "problem")
+"""Usual names of columns that name the task."""
 _SEPARATORS = ",;\t|"
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 Row = Mapping[Hashable, Any]
 
 
@@ -87,7 +91,14 @@ def read_texts(path: Path) -> pd.DataFrame:
             f"Expected {len(lines[0])} fields on every line of {path}; line {uneven} has {len(lines[uneven - 1])}. "
             "Correct it; if it is the last, the file may be cut short: export it again."
         )
+    if separator == ";":
+        lines = [lines[0], *([_with_point(cell) for cell in line] for line in lines[1:])]
     return pd.DataFrame(lines[1:], columns=lines[0], dtype=object)
+
+
+def _with_point(cell: str) -> str:
+    """Write a number with a decimal comma with a point, as files whose separator is `;` have them."""
+    return cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell.strip()) else cell
 
 
 def read_any_table(path: Path) -> pd.DataFrame:
@@ -190,8 +201,10 @@ def read_rows(
 def _task_column(form: TableForm, columns: Sequence[str], wanted: Wanted) -> str | None:
     if wanted.task is not None:
         return wanted.task.removeprefix("column:")
-    if form.task in columns:
-        return form.task
+    names = [name for name in (form.task, *TASKS) if name is not None and not name.startswith(form.prefixes or "\0")]
+    usual = next((name for name in names if name in columns), None)
+    if usual is not None:
+        return usual
     free = [
         c
         for c in columns

@@ -125,3 +125,14 @@ def test_benchmark_takes_the_export_with_the_direction(studies):
     result = CliRunner().invoke(app, [*arguments, "--higher-is-better", "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["table"]["tasks"] == 3
+
+
+def test_the_column_that_names_the_task_may_be_called_otherwise(studies, tmp_path):
+    frame = pd.read_csv(studies, keep_default_na=False).rename(columns={"study": "dataset"})
+    frame.to_csv(studies, index=False)
+    assert read_trial_table(studies, lower_is_better=False).task_ids == ("digits", "iris", "wine")
+    own = pd.DataFrame({"data": list("aabb"), "hp_x": [1, 2, 1, 2], "performance": [0.1, 0.2, 0.3, 0.1]})
+    own.to_csv(tmp_path / "own.csv", index=False)
+    assert read_trial_table(tmp_path / "own.csv", task_column="data").task_ids == ("a", "b")
+    with pytest.raises(InvalidTableError, match="task_id"):
+        read_trial_table(tmp_path / "own.csv")

@@ -138,3 +138,10 @@ def test_json_lines_excel_and_packed_tables_are_read_too(tmp_path, csv, read):
     frame.to_parquet(tmp_path / "t.parquet")
     for name in ("t.jsonl", "t.xlsx", "t.csv.gz", "t.parquet"):
         assert read("csv", tmp_path / name, mode="max").frame.equals(expected.frame), name
+
+
+def test_decimal_commas_are_read_where_the_separator_is_a_semicolon(csv, read):
+    found = read("csv", csv("task;lr;opt;score\na;0,1;x,y;0,5\na;1e-3;z;0,6\nb;0,3;z;7\n"), mode="max").frame
+    assert found["performance"].tolist() == [0.5, 0.6, 7.0]
+    assert found["hp_lr"].tolist() == [0.1, 0.001, 0.3]
+    assert found["hp_opt"].tolist() == ["x,y", "z", "z"]

@@ -1,4 +1,5 @@
 import math
+import os
 
 import pytest
 
@@ -159,6 +160,21 @@ def test_runs_of_optunas_callback_tell_the_truth_in_their_tags(tmp_path, read, s
     assert found.kept == {"ok": 2, "failed": 1, "stopped": 1}
     assert (spaces(found)["lr"]["low"], spaces(found)["lr"]["high"], spaces(found)["lr"]["log"]) == (1e-5, 0.1, True)
     assert spaces(found)["opt"]["choices"] == ["sgd", "adam", None]
+
+
+def test_a_folder_is_read_though_mlflow_keeps_them_for_old_data_only(tmp_path, monkeypatch, read):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    client = mlflow.MlflowClient(tracking_uri=(tmp_path / "mlruns").as_uri())
+    experiment = client.create_experiment("iris")
+    for i in range(3):
+        run = client.create_run(experiment).info.run_id
+        client.log_param(run, "lr", 10.0**-i)
+        client.log_metric(run, "acc", i / 4)
+        client.set_terminated(run)
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
+    found = read("mlflow", tmp_path / "mlruns", mode="max")
+    assert sorted(found.frame["performance"]) == [0.0, 0.25, 0.5]
+    assert "MLFLOW_ALLOW_FILE_STORE" not in os.environ
 
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path, read):

@@ -3,12 +3,13 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from metaflow_hpo.actions.past_trials import import_trials
+from metaflow_hpo.actions.past_trials import import_history, import_trials
 from metaflow_hpo.adapters.past_trials.registry import SOURCES, get_source
-from metaflow_hpo.adapters.past_trials.source import Source
+from metaflow_hpo.adapters.past_trials.source import Found, Wanted
 from metaflow_hpo.cli import app
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.history import History
+from metaflow_hpo.testing import check_source
 
 
 @pytest.fixture
@@ -30,7 +31,32 @@ def test_a_source_of_ones_own_is_found_by_its_address():
     assert get_source("metaflow_hpo.adapters.past_trials.csv:CsvSource").name == "csv"
     with pytest.raises(MetaflowHPOError, match="The source must be one of optuna, mlflow"):
         get_source("magic")
-    assert issubclass(Source, object)
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "wanted"),
+    [
+        ("ray", "ray", Wanted(metric="val_acc", mode="max")),
+        ("keras-tuner", "keras_tuner", Wanted()),
+        ("syne-tune", "syne_tune", Wanted()),
+        ("tensorboard", "tensorboard", Wanted(metric="val_acc", mode="max")),
+        ("dvc", "dvc.csv", Wanted(metric="val_acc", mode="max")),
+        ("csv", "ray_iris.csv", Wanted(metric="val_acc", mode="max", task="name:iris")),
+    ],
+)
+def test_sources_keep_the_contract_that_others_can_check(exports, name, address, wanted):
+    check_source(get_source(name), exports / address, wanted)
+
+
+def test_a_source_that_reads_nothing_does_not_keep_it(table):
+    class Lazy:
+        name = "lazy"
+
+        def read(self, address, wanted):
+            return Found([], "score", "max", "name:x")
+
+    with pytest.raises(AssertionError, match="there are trials"):
+        check_source(Lazy(), table)
 
 
 def run(*arguments):
@@ -77,4 +103,5 @@ def test_what_is_written_is_read_back_with_its_space_and_direction(table, tmp_pa
     assert history.task_ids == ("iris", "wine")
     assert history.performance.max() == -0.51
     assert history.space.to_json() == import_trials("csv", table, mode="min").space.to_json()
+    assert import_history("csv", str(table), mode="min").configurations == history.configurations
     assert "No hyperparameters: seed (a seed)." in history.notes

@@ -8,7 +8,8 @@ from metaflow_hpo.collect.strategies.pool import Pool
 from metaflow_hpo.collect.strategies.registry import LEARNING, STRATEGY_NAMES, make_strategy
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.evaluate.benchmark import DEFAULT_NAMES, SEEDLESS, replay
+from metaflow_hpo.evaluate.benchmark import DEFAULT_NAMES, SEEDLESS
+from metaflow_hpo.evaluate.replay import replay
 from metaflow_hpo.history import History
 from metaflow_hpo.recommend.strategies.peers import PACKAGES
 from metaflow_hpo.trial import Trial

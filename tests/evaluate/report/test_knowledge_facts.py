@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.evaluate import knowledge_facts as facts
+from metaflow_hpo.evaluate.report import knowledge_facts as facts
 from metaflow_hpo.space import Categorical, Condition, Float, SearchSpace, configuration_id
 from metaflow_hpo.tables import trials_to_frame
 from metaflow_hpo.trial import Trial

@@ -5,15 +5,14 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import DegenerateTaskError
-from metaflow_hpo.evaluate.protocol import (
-    Recommended,
+from metaflow_hpo.evaluate.evaluation import (
+    WithNetworks,
     evaluate_leave_family_out,
-    incumbent_regret,
-    regret_of,
+    recall,
     summarise,
 )
+from metaflow_hpo.evaluate.replay import Contestant
 from metaflow_hpo.learners.threads import one_thread
-from metaflow_hpo.recommend.baselines import DefaultRecommender, RandomRecommender
 from metaflow_hpo.recommend.portfolio import task_regret
 from metaflow_hpo.surrogate.splits import assign_folds, split_families
 from tests.conftest import changed
@@ -36,15 +35,6 @@ def mean_regret(evaluation, recommender, k, part="test"):
     rows = evaluation.per_task
     chosen = rows.loc[(rows["part"] == part) & (rows["recommender"] == recommender) & (rows["k"] == k)]
     return chosen["regret"].mean()
-
-
-def test_the_regret_of_an_order_is_that_of_the_best_so_far():
-    regret = np.array([0.9, 0.2, np.nan, 0.0])
-    assert incumbent_regret(regret, [2, 0, 1, 3], (1, 2, 3, 4)) == [1.0, 0.9, 0.2, 0.0]
-
-
-def test_a_short_order_stays_at_its_last_incumbent():
-    assert incumbent_regret(np.array([0.9, 0.2]), [1], (1, 5, 10)) == [0.2, 0.2, 0.2]
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
@@ -121,7 +111,7 @@ def test_outcomes_of_meta_test_families_do_not_choose_their_trust(evaluation, me
 def test_outcomes_of_meta_test_families_do_not_change_their_order_at_a_given_trust(
     evaluation, meta, surrogate, monkeypatch, how
 ):
-    monkeypatch.setattr("metaflow_hpo.evaluate.protocol.TRUSTS", (0.5,))
+    monkeypatch.setattr("metaflow_hpo.evaluate.evaluation.TRUSTS", (0.5,))
     plain = evaluate_leave_family_out(meta, surrogate, KS)
     split = split_families(meta.families, surrogate.fold_of_family)[1]
     other = evaluate_leave_family_out(spoil(meta, split.test, how), surrogate, KS)
@@ -136,7 +126,7 @@ def test_what_is_reported_goes_by_the_trust_of_its_fold_and_the_gate_by_the_one_
     def choose(validation):  # over all tasks, or over those of one fold
         return 0.9 if validation["task"].nunique() == len(meta.task_ids) else 0.0
 
-    monkeypatch.setattr("metaflow_hpo.evaluate.protocol._choose_trust", choose)
+    monkeypatch.setattr("metaflow_hpo.evaluate.evaluation._choose_trust", choose)
     evaluation = evaluate_leave_family_out(meta, surrogate, KS)
     assert (evaluation.trusts, evaluation.trust) == ((0.0, 0.0, 0.0), 0.9)
     rows = evaluation.per_task.loc[evaluation.per_task["recommender"] == "recommended"]
@@ -146,8 +136,8 @@ def test_what_is_reported_goes_by_the_trust_of_its_fold_and_the_gate_by_the_one_
             ("test", 0.0, train, split.test),
             ("validation", 0.9, split.train, split.validation),
         ):
-            recommender = Recommended.on(meta, past, surrogate, trust, [j])
-            expected = regret_of(meta, recommender, tasks, KS)["regret"]
+            contestant = WithNetworks(surrogate, (j,), trust).contestant()
+            expected = recall(meta, past).judge(contestant, tasks, KS)["regret"]
             found = rows.loc[(rows["part"] == part) & rows["task_id"].isin([meta.task_ids[t] for t in tasks]), "regret"]
             np.testing.assert_allclose(found, expected)
 
@@ -206,7 +196,7 @@ def test_a_summary_holds_mean_interval_and_rank():
 
 
 def test_the_regret_of_one_recommender_on_some_tasks(meta):
-    table = regret_of(meta, DefaultRecommender(0), [3, 1], (1, 5))
+    table = recall(meta, None).judge(Contestant.called("default"), [3, 1], (1, 5))
     assert list(zip(table["task_id"], table["k"], strict=True)) == [
         ("task_03", 1),
         ("task_03", 5),
@@ -218,5 +208,5 @@ def test_the_regret_of_one_recommender_on_some_tasks(meta):
 
 
 def test_random_search_through_the_whole_pool_has_no_regret(meta):
-    table = regret_of(meta, RandomRecommender(24), range(12), (24,))
+    table = recall(meta, None).judge(Contestant.called("random"), range(12), (24,))
     assert (table["regret"] == 0.0).all()

@@ -14,9 +14,9 @@ from metaflow_hpo.collect.strategies.registry import RECOMMENDED
 from metaflow_hpo.evaluate import evaluation_plots, plots
 from metaflow_hpo.evaluate.comparison import compare_with_recommended, list_tasks
 from metaflow_hpo.evaluate.early_stopping import summarise_stopping
-from metaflow_hpo.evaluate.page import Picture, format_number, render_page
 from metaflow_hpo.evaluate.prediction_error import summarise_prediction_error
 from metaflow_hpo.evaluate.realised import RIVALS
+from metaflow_hpo.evaluate.report.page import Picture, format_number, render_page
 from metaflow_hpo.evaluate.significance import compare
 
 SHOWN_KS = (1, 5)

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.evaluate.knowledge_plots import plot_performances, plot_winners
-from metaflow_hpo.evaluate.knowledge_report import KnownTables, derive, render_report
+from metaflow_hpo.evaluate.report.knowledge_plots import plot_performances, plot_winners
+from metaflow_hpo.evaluate.report.knowledge_report import KnownTables, derive, render_report
 from metaflow_hpo.learners.mlp.recipe import SPACE
 from metaflow_hpo.modalities.table.meta_features import TABLE_GROUP
 from metaflow_hpo.tables import trials_to_frame

@@ -1,7 +1,4 @@
-"""Self-contained HTML pages: plots inside as SVG, a few lines of script that only sort and filter tables.
-
-The one thing to know: templates are filled with escaping on and fail on a name they were not given.
-"""
+"""Self-contained HTML pages: plots inside as SVG, a few lines of script that only sort and filter tables."""
 
 import base64
 import io
@@ -37,7 +34,10 @@ def render_page(template: str, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("metaflow_hpo.evaluate", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("metaflow_hpo.evaluate.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     environment.filters["number"] = format_number
     return environment.get_template(template).render(**values)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate.knowledge_suspects import FINDINGS, find_suspicious
+from metaflow_hpo.evaluate.report.knowledge_suspects import FINDINGS, find_suspicious
 
 SOUND = {
     "kind": "binary",

@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
-from metaflow_hpo.evaluate.knowledge_importance import explain_variance, measure_importance
+from metaflow_hpo.evaluate.report.knowledge_importance import explain_variance, measure_importance
 
 
 def test_shares_equal_those_of_optuna():

@@ -6,14 +6,14 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.evaluate.ablation import FULL, VARIANTS, ablate, summarise_ablation
+from metaflow_hpo.evaluate.ablation import BLIND, FULL, VARIANTS, ablate, summarise_ablation
 from metaflow_hpo.evaluate.comparison import compare_with_recommended, list_tasks
 from metaflow_hpo.evaluate.effort import measure_effort, reach_over_time, summarise_effort
-from metaflow_hpo.evaluate.evaluation_report import Evaluated, render_benchmark, render_evaluation
+from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out, held_out_folds, summarise
 from metaflow_hpo.evaluate.learning_curve import measure_learning_curve, summarise_learning_curve
 from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
 from metaflow_hpo.evaluate.prediction_error import measure_prediction_error
-from metaflow_hpo.evaluate.protocol import evaluate_leave_family_out, held_out_folds, summarise
+from metaflow_hpo.evaluate.report.evaluation_report import Evaluated, render_benchmark, render_evaluation
 from tests.conftest import FIT, changed, make_history
 
 KS = (1, 5)
@@ -147,7 +147,7 @@ def test_counting_time_reaches_more_in_less_of_it(meta, surrogate, evaluation):
 
 def test_every_part_is_removed_and_everything_is_what_was_reported(meta, surrogate, evaluation):
     found = ablate(meta, surrogate, evaluation.trusts, KS)
-    assert set(found["recommender"]) == set(VARIANTS)
+    assert set(found["recommender"]) == {*VARIANTS, BLIND}
     rows = evaluation.per_task
     reported = rows.loc[(rows["part"] == "test") & (rows["recommender"] == "recommended")]
     full = found.loc[found["recommender"] == FULL]

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate import knowledge_facts as facts
-from metaflow_hpo.evaluate import knowledge_plots as plots
-from metaflow_hpo.evaluate.knowledge_importance import TREES, measure_importance
-from metaflow_hpo.evaluate.knowledge_suspects import FINDINGS, find_suspicious
-from metaflow_hpo.evaluate.page import Picture, render_page
+from metaflow_hpo.evaluate.report import knowledge_facts as facts
+from metaflow_hpo.evaluate.report import knowledge_plots as plots
+from metaflow_hpo.evaluate.report.knowledge_importance import TREES, measure_importance
+from metaflow_hpo.evaluate.report.knowledge_suspects import FINDINGS, find_suspicious
+from metaflow_hpo.evaluate.report.page import Picture, render_page
 from metaflow_hpo.space import Float, Integer, SearchSpace
 
 _LOW_NOISE = 0.5

@@ -1,0 +1,1 @@
+"""The pages that are written: what is known, and what was evaluated."""
