@@ -153,6 +153,13 @@ def evaluate_leave_family_out(
     )
 
 
+def choose_trust(
+    history: History, surrogate: Surrogate, settings: RecommenderSettings, default: float, ks: Sequence[int] = KS
+) -> float:
+    """Return the trust that does best on meta-validation families, `default` where that is not clear."""
+    return _choose_trust(_trust_regret(history, surrogate, _split(history, surrogate), ks, settings), default)
+
+
 def recall(history: History, past: IntArray | None) -> HeldOut:
     """Return what may be learned from some tasks, where everyone is asked for all before the first trial."""
     return HeldOut(history, past, "at once")

@@ -15,7 +15,7 @@ from metaflow_hpo.evaluate.calibration import (
     nonconformity,
     with_observed,
 )
-from metaflow_hpo.evaluate.evaluation import DEFAULT_TRUST, evaluate_leave_family_out
+from metaflow_hpo.evaluate.evaluation import DEFAULT_TRUST, choose_trust, evaluate_leave_family_out
 from metaflow_hpo.history import History
 from metaflow_hpo.recommend.interval import UNIT
 from metaflow_hpo.recommend.new_task import RecommenderSettings
@@ -111,11 +111,11 @@ def fit_networks(
             make_logger=make_logger,
             on_fold=on_fold,
         )
+    recommender = Recommender(pool.past_tasks(), settings, surrogate, learner=pool.learner, metric=pool.metric)
+    if not surrogate.knows_ends:
+        recommender = replace(recommender, trust=choose_trust(pool, surrogate, settings, default_trust))
+        return replace(recommender, interval=calibrate(recommender)), reports
     evaluation = evaluate_leave_family_out(pool, surrogate, settings=settings, default_trust=default_trust)
-    recommender = Recommender(
-        pool.past_tasks(), settings, surrogate, trust=evaluation.trust, learner=pool.learner, metric=pool.metric
-    )
-    scores = measure_replayed(recommender)
-    first = nonconformity(pool, surrogate, evaluation.orders) if surrogate.knows_ends else scores.get(0)
-    interval = with_observed(fit_interval(first), scores) if first else None
-    return replace(recommender, interval=interval), reports
+    recommender = replace(recommender, trust=evaluation.trust)
+    interval = fit_interval(nonconformity(pool, surrogate, evaluation.orders))
+    return replace(recommender, interval=with_observed(interval, measure_replayed(recommender))), reports
