@@ -1,9 +1,11 @@
 """Contract tests that a plug-in can run on itself; each raises an `AssertionError` that says what was expected."""
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,8 +14,10 @@ import numpy as np
 from metaflow_hpo.collect.strategies.pool import Pool
 from metaflow_hpo.collect.strategies.registry import load_factory
 from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext, StrategyFactory
-from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, MetaflowHPOError
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, MetaflowHPOError, SearchSpaceMismatchError
 from metaflow_hpo.history import History
+from metaflow_hpo.learners.learner import Learner, Outcome, Refitting, ending
+from metaflow_hpo.learners.registry import check_learner as expect_learner
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.modality import ArrayModality, Fingerprinting, Modality, Sampling, Split
 from metaflow_hpo.modalities.registry import groups_of
@@ -292,6 +296,74 @@ def check_source(source: "Source", address: Any, wanted: "Wanted | None" = None)
         missing,
     )
     _expect(not missing.exists(), "an address with nothing stays one", missing)
+
+
+def check_learner(learner: Learner, data: TaskData, *, configurations: int = 3, fidelity: int | None = None) -> None:
+    """Check that a learner keeps the contract of `Learner` on a task.
+
+    Args:
+        learner: The learner.
+        data: A task that it trains on, small enough to be trained on some ten times.
+        configurations: How many are trained at once.
+        fidelity: Training effort; the full one unless given.
+
+    Raises:
+        AssertionError: If it does not.
+    """
+    expect_learner(learner, learner.name)
+    fits = not learner.modalities or data.task.modality in learner.modalities
+    _expect(fits, f"a task of one of its modalities {learner.modalities}", data.task.modality)
+    space, effort = learner.space, fidelity or learner.fidelity.maximum
+    units = np.random.default_rng(0).random((configurations - 1, len(space.names)))
+    tried = [space.validate(c) for c in (space.default, *space.from_unit(units))]
+
+    def train(some: Sequence[Configuration], **options: Any) -> dict[int, Outcome]:
+        finished = list(learner.train(data, some, **{"fidelity": effort, "seed": 3, **options}))
+        _expect(sorted(i for i, _ in finished) == list(range(len(some))), "each configuration once", finished)
+        return dict(finished)
+
+    together = train(tried)
+    for outcome in together.values():
+        _check_outcome(outcome, data)
+    _expect(any(not outcome.reason for outcome in together.values()), "a training that works", together)
+    again, alone = train(tried[::-1]), train(tried[-1:])
+    turned = [again[configurations - 1 - i].performance for i in range(configurations)]
+    told = [together[i].performance for i in range(configurations)]
+    _expect(turned == told, "the same outcome for the same seed, in whatever order", (told, turned))
+    _expect(alone[0].performance == together[configurations - 1].performance, "the same outcome without others", alone)
+    _expect(train([]) == {}, "nothing for no configurations", None)
+    refused = SearchSpaceMismatchError
+    wrong: list[tuple[Sequence[Configuration], int]] = [([{"no_such": 1}], effort), (tried, 0), (tried, 10**9)]
+    for some, asked in wrong:
+        call = partial(learner.train, data, some, fidelity=asked, seed=0)
+        _expect(_refuses(call, refused), "a wrong request is refused with SearchSpaceMismatchError", (some, asked))
+    with ending(learner.train(data, tried, fidelity=effort, seed=3)) as trained:
+        next(trained)
+    for outcome in train(tried, judge=_StopAll()).values():
+        _check_outcome(outcome, data)
+    if isinstance(learner, Refitting):
+        refitted = learner.refit(data, tried[0], fidelity=effort, seed=3)
+        _expect(bool(refitted.reason) or refitted.test_performance is not None, "a refit measures test rows", refitted)
+
+
+class _StopAll:
+    """A judge that stops everything after the first unit of fidelity."""
+
+    checkpoints = (1,)
+
+    def __call__(self, curve: Any) -> str:
+        return "stopped: by the check"
+
+
+def _check_outcome(outcome: Outcome, data: TaskData) -> None:
+    performance = outcome.performance
+    _expect(outcome.duration_s >= 0, "seconds of 0 or more", outcome)
+    if outcome.reason:
+        _expect(performance is None, "no performance where it failed or was stopped", outcome)
+        return
+    _expect(performance is not None and math.isfinite(performance), "a finite performance, or a reason", outcome)
+    _expect(data.task.metric.admits(performance or 0.0), "a performance within the bounds of the metric", outcome)
+    _expect(not outcome.stopped, "a reason why it was stopped", outcome)
 
 
 def _fingerprint(path: Path) -> dict[str, bytes]:

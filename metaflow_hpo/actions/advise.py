@@ -19,8 +19,8 @@ from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
     from metaflow_hpo.modalities.hints import AskedKind
+    from metaflow_hpo.recommend.observed import ObservedTrial
     from metaflow_hpo.recommend.recommender import Recommender
-    from metaflow_hpo.recommend.sequential import ObservedTrial
 
 RECOMMENDED = "recommended"
 """Strategy of trials whose configurations a recommender chose."""

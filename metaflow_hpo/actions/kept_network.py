@@ -3,10 +3,12 @@
 It is registered under the name of the task, one version a training.
 """
 
+import hashlib
+import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -18,10 +20,16 @@ from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_PATH_TAG = "source_path"
 _ADDRESS = re.compile(r"(?:models:/)?([^/]+)/(\d+)")
 
 
-def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) -> dict[str, Any] | None:
+def keep_network(
+    pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str, path: Path | None = None
+) -> dict[str, Any] | None:
     """Register the refit of a trial on all training rows, whose test performance the trial reports.
 
     Args:
@@ -29,6 +37,7 @@ def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) 
         data: The task.
         trial: A trial of the `mlp`.
         run_id: The MLflow run of the trial.
+        path: Where the table lies: the network of another file of the same name gets another name.
 
     Returns:
         `name, version, uri` of the registered model; None where there is no network: the trial failed, or another
@@ -41,7 +50,8 @@ def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) 
     network = fit_network(data, trial.configuration, seed=trial.seed, epochs=trial.fidelity)
     if network is None:
         return None
-    name, client = f"{pipeline.settings.model_name}_{data.task.task_id}", pipeline.tracking.client()
+    client = pipeline.tracking.client()
+    name = _choose_name(client, f"{pipeline.settings.model_name}_{data.task.task_id}", path)
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
         network.save(Path(temporary))
         example = data.train_features[network.preprocessor.column_names].head(2)
@@ -49,11 +59,33 @@ def keep_network(pipeline: Pipeline, data: TaskData, trial: Trial, run_id: str) 
         files = tag_files(Path(temporary))
         model = log_network(client, Path(temporary), run_id=run_id, name=name, example=example, outputs=outputs)
     pipeline.tracking.ensure_registered(name, f"Predicts {data.task.target!r} of {data.task.source}.")
+    if path is not None:
+        client.set_registered_model_tag(name, _PATH_TAG, _show_path(path))
     tags = {"task_sha256": data.task.sha256, "configuration_id": trial.configuration_id, **files}
     created = client.create_model_version(
         name, source=model.artifact_location, run_id=run_id, model_id=model.model_id, tags=tags
     )
     return {"name": name, "version": int(created.version), "uri": f"models:/{name}/{created.version}"}
+
+
+def _choose_name(client: "MlflowClient", name: str, path: Path | None) -> str:
+    """Return the name of the registered model; with a digest of the path where another file has the name."""
+    from mlflow.exceptions import MlflowException
+
+    if path is None:
+        return name
+    try:
+        owner = client.get_registered_model(name).tags.get(_PATH_TAG)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return name
+    shown = _show_path(path)
+    return name if owner in (None, shown) else f"{name}_{hashlib.sha256(shown.encode()).hexdigest()[:8]}"
+
+
+def _show_path(path: Path) -> str:
+    return os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
 
 
 class Predicted(NamedTuple):

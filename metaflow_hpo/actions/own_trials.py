@@ -32,13 +32,13 @@ def train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configura
 
 
 def train_and_keep(
-    pipeline: Pipeline, data: TaskData, configuration: Configuration, *, seed: int = 0
+    pipeline: Pipeline, data: TaskData, configuration: Configuration, *, seed: int = 0, path: Path | None = None
 ) -> tuple[Trial, dict[str, Any] | None]:
-    """Train one configuration and register the network, see `keep_network`."""
+    """Train one configuration and register the network of a table, which lies at `path`; see `keep_network`."""
     from metaflow_hpo.actions.kept_network import keep_network
 
     trial = _train(pipeline, data, [configuration], seed)[0]
-    return trial, keep_network(pipeline, data, trial, _log_training(pipeline, data, trial))
+    return trial, keep_network(pipeline, data, trial, _log_training(pipeline, data, trial), path)
 
 
 def _train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], seed: int) -> list[Trial]:

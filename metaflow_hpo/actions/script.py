@@ -13,8 +13,8 @@ from pandas.api import types
 
 from metaflow_hpo.adapters.files import write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
-from metaflow_hpo.errors import InvalidTaskError, listed
-from metaflow_hpo.learners.script import ScriptTable, render_script
+from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError, listed
+from metaflow_hpo.learners.script import SCRIPTED, ScriptTable, render_script
 from metaflow_hpo.modalities.table.columns import as_text
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.table_data import TableData, expect_table
@@ -41,9 +41,23 @@ def write_script(
         InvalidTaskError: If it is no table, or one that plain pandas does not read, or a column holds what a script
             cannot prepare.
     """
+    learner = check_scripted(pipeline.learner.name)
     table = describe_table(path, expect_table(data))
-    learner, epochs = pipeline.settings.learner, pipeline.epochs
-    write_text(output, render_script(table, learner, configuration, epochs=epochs, seed=seed))
+    write_text(output, render_script(table, learner, configuration, epochs=pipeline.epochs, seed=seed))
+
+
+def check_scripted(learner: str) -> str:
+    """Return the name of a learner that can be written down as a script.
+
+    Raises:
+        MetaflowHPOError: If it cannot: a person's own learner is code of theirs already.
+    """
+    if learner not in SCRIPTED:
+        raise MetaflowHPOError(
+            f"Expected a learner that ships for --script, {' or '.join(SCRIPTED)}; {learner} is code of your own. "
+            "Leave --script out."
+        )
+    return learner
 
 
 def describe_table(path: Path, data: TableData) -> ScriptTable:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from metaflow_hpo.adapters.files import write_csv, write_figure, write_json, write_text
@@ -14,7 +13,6 @@ from metaflow_hpo.evaluate.benchmark import BenchmarkResult
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
 from metaflow_hpo.evaluate.report.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.significance import compare
-from metaflow_hpo.evaluate.verdict import say_verdict
 from metaflow_hpo.history import History
 from metaflow_hpo.space import SearchSpace
 
@@ -51,7 +49,7 @@ def read_trial_table(
     if len(families) < 2:
         raise InvalidTableError(
             f"Expected tasks of at least two families whose trials differ in {path.name}; found {families} "
-            f"({' '.join(history.notes) or 'nothing was left out'}) Add tasks, or correct task_id and family. "
+            f"({' '.join(history.notes) or 'nothing was left out'}) Add tasks, or name their column (--task-column). "
             f"To go on with the trials of one task: metaflow-hpo recommend --recommender FOLDER --trials {path}"
         )
     return history
@@ -79,24 +77,6 @@ def _parse(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return yaml.safe_load(text)
-
-
-def describe_benchmark(table: History, result: BenchmarkResult, protocol: dict[str, Any]) -> dict[str, Any]:
-    """Return the benchmark's JSON: the verdict, the contract's keys, the protocol, what was understood of the table."""
-    ends = np.array([[task.performance.min(), task.performance.max()] for task in table.tasks])
-    described = {
-        "tasks": len(table.tasks),
-        "families": len(set(table.families)),
-        "configurations": len(table.configurations),
-        "trials": sum(len(task.positions) for task in table.tasks),
-        "shared": table.is_shared,
-        "meta_features": list(table.meta_feature_names),
-        "space": table.space.to_json(),
-        "worst": float(ends[:, 0].min()),
-        "best": float(ends[:, 1].max()),
-        "notes": list(table.notes),
-    }
-    return {"verdict": say_verdict(result.per_task), "table": described, "protocol": protocol, **result.to_json()}
 
 
 def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResult) -> list[Path]:

@@ -110,35 +110,25 @@ def benchmark(
     as_json: Json = False,
 ) -> None:
     """Say whether meta-learning helps on a table of past trials, against every baseline."""
+    from metaflow_hpo.actions.benchmark import benchmark as benchmark_step
     from metaflow_hpo.adapters.terminal import show_progress
-    from metaflow_hpo.adapters.trial_files import describe_benchmark, read_trial_table, write_benchmark
-    from metaflow_hpo.evaluate.benchmark import Plan, choose_names, run_benchmark
+    from metaflow_hpo.adapters.trial_files import read_trial_table
+    from metaflow_hpo.evaluate.benchmark import Plan, choose_names
 
     chosen = None if recommenders is None else [n.strip() for n in recommenders.split(",") if n.strip()]
     names = choose_names(chosen, ablation=ablation, peers=peers)
-    plan = Plan(names=names, ks=_read_ks(k), seeds=seeds, folds=folds, max_tasks=tasks)
+    plan = Plan(names, _read_ks(k), seeds, folds, max_tasks=tasks, has_default=space is not None)
     if output is not None and output.is_file():
         raise typer.BadParameter(f"--output must be a folder; {output} is a file.")
-    trials = read_trial_table(table, space=space, lower_is_better=lower_is_better, task_column=task_column)
-    for note in trials.notes:
-        typer.echo(f"note: {note}", err=True)
-    smallest = min(len(task.positions) for task in trials.tasks)
-    if max(plan.ks) >= smallest:
-        typer.echo(
-            f"note: with k = {max(plan.ks)} all configurations of the smallest task ({smallest}) are tried.", err=True
-        )
-    if len(trials.tasks) > tasks:
-        typer.echo(f"note: {tasks} of {len(trials.tasks)} tasks are judged (--tasks).", err=True)
     with show_progress() as progress:
-        result = run_benchmark(
-            trials, plan, workers=workers, on_done=lambda done, total: progress("benchmark", done, total)
+        answer = benchmark_step(
+            read_trial_table(table, space=space, lower_is_better=lower_is_better, task_column=task_column),
+            plan,
+            workers=workers,
+            output=output,
+            progress=progress,
+            say=lambda sentence: typer.echo(sentence, err=True),
         )
-    judged = result.per_task["task_id"].nunique()
-    protocol = {"folds": folds or len(set(trials.families)), "k": list(plan.ks), "seeds": seeds, "tasks": judged}
-    answer = describe_benchmark(trials, result, protocol)
-    if output is not None:
-        written = write_benchmark(output, answer, result)
-        typer.echo(f"wrote {len(written)} files to {output}", err=True)
     if as_json:
         printing.print_json(answer)
     else:

@@ -65,7 +65,7 @@ def train(
             chosen = advise.read_configuration(configuration, pipeline.settings.learner)
             rows = read_source(data, target, kind=kind, modality=modality)
         printing.show_notes(rows.task.notes)
-        trial, model = own_trials.train_and_keep(pipeline, rows, chosen, seed=seed)
+        trial, model = own_trials.train_and_keep(pipeline, rows, chosen, seed=seed, path=data)
         recommendation = _record_training(pipeline, rows, trial)
         if script is not None:
             write_script(pipeline, script, data, rows, trial.configuration, seed)
@@ -118,6 +118,8 @@ def predict(
 def _explain_no_model(trial: "Trial", script: Path | None) -> str:
     if trial.status == "failed" or trial.learner == "mlp":
         return "No model was kept: the training failed."
+    if trial.learner != "svm":
+        return f"No model was kept: {trial.learner} is code of your own, which may keep its model itself."
     again = "run the script" if script is not None else "--script FILE writes a script that does"
     return (
         f"No model was kept, and there is nothing to predict with: a trained {trial.learner} could only be stored as a "

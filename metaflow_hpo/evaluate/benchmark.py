@@ -17,8 +17,11 @@ from metaflow_hpo.collect.strategies.registry import ABLATIONS, RECOMMENDED, loa
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.replay import Contestant, HeldOut
 from metaflow_hpo.evaluate.statistics import bootstrap_mean, count_wins
+from metaflow_hpo.evaluate.verdict import say_verdict
 from metaflow_hpo.history import History, IntArray
+from metaflow_hpo.recommend.new_task import RecommenderSettings
 from metaflow_hpo.recommend.strategies.peers import check_installed
+from metaflow_hpo.recommend.strategies.recommended import FitRecommender
 from metaflow_hpo.surrogate.splits import assign_folds
 
 BASELINES = (
@@ -60,6 +63,7 @@ class Plan:
         seeds: Repetitions of strategies that draw; the others run once.
         folds: Folds of families; leave-one-family-out where None.
         max_tasks: Tasks that are judged at most, drawn by a hash of their names; all are learned from.
+        has_default: Whether the default of the search space is somebody's; the middle of an inferred space is not.
     """
 
     names: tuple[str, ...] = DEFAULT_NAMES
@@ -67,6 +71,13 @@ class Plan:
     seeds: int = 3
     folds: int | None = None
     max_tasks: int = MAX_JUDGED
+    has_default: bool = False
+
+    def contestant(self, name: str) -> Contestant:
+        """Return a strategy; `recommended` is what `fit` would make of the past tasks."""
+        if name == RECOMMENDED:
+            return Contestant(name, FitRecommender(RecommenderSettings(default_first=self.has_default)).make)
+        return Contestant.called(name, 1 if name in SEEDLESS else self.seeds)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", check_names(self.names))
@@ -210,11 +221,10 @@ def _run_in_worker(plan: Plan, name: str, fold: IntArray, judged: IntArray) -> t
 def _run_unit(history: History, plan: Plan, name: str, fold: IntArray, judged: IntArray) -> tuple[pd.DataFrame, float]:
     """Run one recommender on the judged tasks of one fold; return their lines and the processor seconds."""
     held_out = HeldOut(history, np.setdiff1d(np.arange(len(history.tasks)), fold))
-    contestant = Contestant.called(name, 1 if name in SEEDLESS else plan.seeds)
     _load_thread_pools(name)
     with threadpool_limits(1):
         started = process_time()
-        lines = held_out.judge(contestant, fold[np.isin(fold, judged)], plan.ks)
+        lines = held_out.judge(plan.contestant(name), fold[np.isin(fold, judged)], plan.ks)
         spent = process_time() - started
     return lines, spent
 
@@ -223,6 +233,40 @@ def _load_thread_pools(name: str) -> None:
     """Import what computes in threads: a limit reaches only pools that are loaded when it is set."""
     for module in ("sklearn.ensemble", *_THREADED.get(name, ())):
         import_module(module)
+
+
+def note_plan(history: History, plan: Plan) -> list[str]:
+    """Return what a person should know before the benchmark runs, sentences."""
+    notes = list(history.notes)
+    smallest = min(len(task.positions) for task in history.tasks)
+    if max(plan.ks) >= smallest:
+        notes.append(f"with k = {max(plan.ks)} all configurations of the smallest task ({smallest}) are tried.")
+    if len(history.tasks) > plan.max_tasks:
+        notes.append(f"{plan.max_tasks} of {len(history.tasks)} tasks are judged (--tasks).")
+    return notes
+
+
+def describe_benchmark(history: History, plan: Plan, result: BenchmarkResult) -> dict[str, Any]:
+    """Return the JSON: the verdict, what was understood of the trials, the protocol, and what was found."""
+    described = {
+        "tasks": len(history.tasks),
+        "families": len(set(history.families)),
+        "configurations": len(history.configurations),
+        "trials": sum(len(task.positions) for task in history.tasks),
+        "shared": history.is_shared,
+        "meta_features": list(history.meta_feature_names),
+        "space": history.space.to_json(),
+        "worst": float(history.worst.min()),
+        "best": float(history.best.max()),
+        "notes": list(history.notes),
+    }
+    protocol = {
+        "folds": plan.folds or len(set(history.families)),
+        "k": list(plan.ks),
+        "seeds": plan.seeds,
+        "tasks": result.per_task["task_id"].nunique(),
+    }
+    return {"verdict": say_verdict(result.per_task), "table": described, "protocol": protocol, **result.to_json()}
 
 
 def summarise(per_task: pd.DataFrame) -> pd.DataFrame:

@@ -14,8 +14,8 @@ import numpy as np
 
 from metaflow_hpo.history import Array, History, IntArray
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
+from metaflow_hpo.recommend.observed import Observed
 from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.surrogate.predict import Surrogate
 
 COVERAGE = 0.8

@@ -1,6 +1,6 @@
 """What stopping trials by their learning curves saves and loses: recorded curves of held-out tasks, replayed.
 
-The one thing to know: the rule that stops the trials of a task was learned without its family. A replay tries one
+The rule that stops the trials of a task was learned without its family. A replay tries one
 configuration after the other; what is stopped costs its epochs up to there.
 """
 

@@ -1,6 +1,6 @@
 """Regret over time: what has been reached when a recommender's configurations are trained one after the other.
 
-The one thing to know: time is counted in the task's median trial, so that all tasks weigh the same; until the first
+Time is counted in the task's median trial, so that all tasks weigh the same; until the first
 training ends nothing is known, which counts as the task's worst.
 """
 

@@ -1,6 +1,6 @@
 """The gate: a candidate is promoted only if it is not worse than the incumbent and the named baselines.
 
-The one thing to know: it is decided on meta-validation families, paired over tasks; meta-test ones are only reported.
+It is decided on meta-validation families, paired over tasks; meta-test ones are only reported.
 One veto comes from really training: all else is judged by the meta-data set, and a damaged one agrees with itself.
 """
 

@@ -1,6 +1,6 @@
 """How regret falls with the number of past tasks: surrogates fitted afresh on fewer of them.
 
-The one thing to know: the families that are judged are held out of every fit, whatever its size, and their number
+The families that are judged are held out of every fit, whatever its size, and their number
 stays the same; only what may be learned from grows.
 """
 

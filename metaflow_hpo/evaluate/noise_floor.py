@@ -1,6 +1,6 @@
 """What luck leaves to win: the regret of whoever knows how each configuration did on the task under another seed.
 
-The one thing to know: no recommender can be expected to do better, since the seed of a training cannot be foreseen.
+No recommender can be expected to do better, since the seed of a training cannot be foreseen.
 """
 
 from collections.abc import Mapping, Sequence

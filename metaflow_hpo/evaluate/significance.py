@@ -1,6 +1,6 @@
 """Which recommenders differ: Wilcoxon's signed-rank test on every pair, corrected by Holm; mean ranks beside it.
 
-The one thing to know: tests are paired over tasks; two recommenders that are joined in the diagram were not told apart,
+Tests are paired over tasks; two recommenders that are joined in the diagram were not told apart,
 which does not say that they are equal.
 """
 

@@ -75,7 +75,7 @@ def _say_help(means: Means, verdicts: Verdicts) -> list[str]:
         answer = "Yes." if found[lower] else "Not shown."
     parts = "; ".join(f"{finding} {_at(ks)}" for finding, ks in found.items() if ks)
     return [
-        f"{answer} Against those who learn nothing from other tasks `recommended`'s mean regret is {parts}.",
+        f"{answer} Against those who learn nothing from other tasks the recommender's mean regret is {parts}.",
         f"Against the best of them: {'; '.join(numbers)}.",
     ]
 

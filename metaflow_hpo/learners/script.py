@@ -15,6 +15,9 @@ from metaflow_hpo.space import Configuration
 
 _LINE = 100
 _WHAT = {"mlp": "a multi-layer perceptron", "svm": "a support vector machine"}
+SCRIPTED = tuple(_WHAT)
+"""Learners that can be written down as a script."""
+
 _NEEDS = {"mlp": "torch, numpy, pandas and scikit-learn", "svm": "numpy, pandas and scikit-learn"}
 
 
@@ -84,6 +87,6 @@ def to_literal(value: Any) -> str:
         entries = [to_literal(one) for one in value]
         line = f"[{', '.join(entries)}]"
         return line if len(line) <= _LINE else "[\n" + "".join(f"    {entry},\n" for entry in entries) + "]"
-    if not isinstance(value, str) or ('"' in value and "'" not in value):
+    if not isinstance(value, str) or not value.isprintable() or ('"' in value and "'" not in value):
         return repr(value)
     return json.dumps(value, ensure_ascii=False)  # Python's as well: in double quotes, which nothing in it can end

@@ -1,6 +1,9 @@
 """Hints: what a person says of a file or folder that it cannot say itself, in the call or in a sidecar."""
 
+import hashlib
+import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +21,8 @@ OWN_LICENCE = "unspecified (own data)"
 _SOURCE = "inbox/"
 MAX_SIDECAR_BYTES = 256 * 1024
 MAX_SIDECAR_DEPTH = 4
+_MAX_ID = 80
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9 _.()-]+")
 
 
 class Hints(BaseModel):
@@ -61,7 +66,7 @@ class Hints(BaseModel):
         return {
             "task_id": task_id,
             "family": self.family or task_id,
-            "source": f"{_SOURCE}{source.name}",
+            "source": f"{_SOURCE}{show_name(source)}",
             "licence": self.licence or OWN_LICENCE,
             "simulated": self.simulated,
         }
@@ -107,13 +112,23 @@ def read_sidecar(path: Path) -> Hints:
 
 
 def task_id_of(path: Path) -> str:
-    """Return a task id made from a file's name: lower case, anything but letters and digits becomes `_`."""
-    slug = re.sub(r"[^a-z0-9]+", "_", stem_of(path).lower()).strip("_")[:80]
-    if not slug:
-        raise InvalidTaskError(
-            f"Expected letters or digits in the name of {path.name}; found none. Rename it or give task_id."
-        )
-    return slug
+    """Return a task id made from a file's name: lower case, anything but letters and digits becomes `_`.
+
+    Where that loses more than blanks, dots, dashes and brackets, a digest of the name follows, as two names must not
+    become one: `数据1` and `训练1`, `a#b` and `a%b`.
+    """
+    stem = stem_of(path)
+    slug = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
+    if slug and len(slug) <= _MAX_ID and _PLAIN_NAME.fullmatch(stem):
+        return slug
+    latin = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "_", latin).strip("_")[: _MAX_ID - 9].strip("_")
+    return f"{slug or 'task'}_{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}"
+
+
+def show_name(path: Path) -> str:
+    """Return a file's name as text that can be written anywhere, also where some of its bytes are no text."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
 def _check_yaml(path: Path, text: str) -> None:

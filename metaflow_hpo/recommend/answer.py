@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metaflow_hpo.history import LOSS, Array
+from metaflow_hpo.modalities.roles import Roles
 from metaflow_hpo.recommend.explanation import explain, find_nearest
 from metaflow_hpo.recommend.interval import IntervalScale
 from metaflow_hpo.recommend.novelty import is_beyond
@@ -94,9 +95,9 @@ def name_metric(recommender: "Recommender", row: Array) -> str:
         return f"{recommender.metric}, lower is better" if is_unnamed_loss else recommender.metric.name
     if not recommender.settings.described:
         return "performance"
-    # Of this package's tables: what the networks have learned to predict differs by the kind of task.
-    named = dict(zip(recommender.meta_feature_names, row.tolist(), strict=True))
-    return "r2" if named.get("mf_is_regression", 0.0) == 1.0 else "balanced_accuracy"
+    # What was learned to predict differs by the kind of task.
+    metric = Roles.of(recommender.meta_feature_names).metric(row)
+    return "performance" if metric is None else metric.name
 
 
 def _find_nearest(recommender: "Recommender", row: Array) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from metaflow_hpo.history import Array
+from metaflow_hpo.modalities.roles import Roles
 from metaflow_hpo.past_tasks import PastTasks
 
-_SIZES = ("rows", "columns", "classes")
 _PENALTY = 1.0
 
 
@@ -30,7 +30,7 @@ class DurationModel:
     @classmethod
     def fit(cls, past: PastTasks) -> "DurationModel":
         """Fit on all trials with a known duration."""
-        columns = tuple(i for i, name in enumerate(past.meta_feature_names) if any(word in name for word in _SIZES))
+        columns = tuple(Roles.of(past.meta_feature_names).positions("size"))
         tasks, configurations = np.nonzero(np.isfinite(past.duration))
         seconds = np.maximum(past.duration[tasks, configurations], 1e-4)
         inputs = _inputs(past.meta_features[:, columns][tasks], past.points[configurations])

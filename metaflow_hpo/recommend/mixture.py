@@ -18,7 +18,7 @@ from scipy.linalg import solve_triangular
 from metaflow_hpo.gaussian_process import expected_improvement, matern, squared_distances
 from metaflow_hpo.history import Array, IntArray
 from metaflow_hpo.past_tasks import PastTasks
-from metaflow_hpo.recommend.sequential import Observed
+from metaflow_hpo.recommend.observed import Observed
 
 _FLAT = 100.0
 """Variance of the offset in units of the score: flat, and still well conditioned."""

@@ -19,9 +19,9 @@ import numpy as np
 from metaflow_hpo.history import Array
 from metaflow_hpo.past_tasks import PastTasks, rank_scores
 from metaflow_hpo.recommend.mixture import Belief, MixtureSettings
+from metaflow_hpo.recommend.observed import Observed, best_free
 from metaflow_hpo.recommend.pool_kernel import carry_over
 from metaflow_hpo.recommend.portfolio import select_greedily, weigh_by_evidence
-from metaflow_hpo.recommend.sequential import Observed, best_free
 
 Believe = Callable[[Array], Array]
 """Returns where the surrogate expects encoded configurations `(P, D)` between the task's worst (0) and best (1)."""

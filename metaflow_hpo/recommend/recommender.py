@@ -20,10 +20,10 @@ from metaflow_hpo.recommend.duration import DurationModel, MedianDurations, fit_
 from metaflow_hpo.recommend.interval import UNIT, Bounds, IntervalScale, expect_performance
 from metaflow_hpo.recommend.new_task import Believe, NewTask, RecommenderSettings, with_prediction
 from metaflow_hpo.recommend.novelty import Novelty, is_beyond
+from metaflow_hpo.recommend.observed import Observed, ObservedTrial, place
 from metaflow_hpo.recommend.pool_kernel import PoolKernel
 from metaflow_hpo.recommend.portfolio import weigh_by_distance, with_default
 from metaflow_hpo.recommend.recommender_files import describe, read_parts, save, to_arrays
-from metaflow_hpo.recommend.sequential import Observed, ObservedTrial, place
 from metaflow_hpo.recommend.signal import lacks_signal
 from metaflow_hpo.recommend.stopping import StoppingRule
 from metaflow_hpo.recommend.task_distance import TaskDistance

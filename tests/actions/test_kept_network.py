@@ -88,3 +88,20 @@ def test_a_single_row_is_read_as_the_training_rows_were(tmp_path: Path, tracking
         alone, notes = predict_file(pipeline, rows, kept["uri"])
         pd.testing.assert_frame_equal(alone, together.iloc[[position]].reset_index(drop=True))
         assert notes == ()
+
+
+def test_files_of_one_name_in_different_folders_get_models_of_their_own(tmp_path: Path, tracking: Tracking) -> None:
+    pipeline = Pipeline(Settings(data=tmp_path / "data", fidelity_epochs=2))
+    pipeline.__dict__["tracking"] = tracking
+    names = []
+    for folder in ("a", "b", "a", "b"):
+        path = tmp_path / folder / "train.csv"
+        path.parent.mkdir(exist_ok=True)
+        own_frame().to_csv(path, index=False)
+        _, kept = train_and_keep(pipeline, read_source(path, "y"), get_learner("mlp").space.default, path=path)
+        assert kept is not None
+        names.append((kept["name"], kept["version"]))
+    assert names[0] == ("metaflow_hpo_surrogate_train", 1)
+    assert names[2] == ("metaflow_hpo_surrogate_train", 2)
+    assert names[1][0] == names[3][0] != names[0][0]
+    assert (names[1][1], names[3][1]) == (1, 2)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import InvalidTaskError
-from metaflow_hpo.modalities.hints import read_sidecar, task_id_of
+from metaflow_hpo.modalities.hints import read_sidecar
 from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.files.tables import read_table
 
@@ -212,9 +212,3 @@ def test_a_wrong_sidecar_names_the_key(csv_file: Path, text: str, match: str) ->
 def test_an_empty_sidecar_is_none(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text("# nothing yet\n")
     assert read_sidecar(tmp_path / "t.yaml") == read_sidecar(tmp_path / "no.yaml")
-
-
-def test_a_file_name_without_letters_needs_a_task_id() -> None:
-    assert task_id_of(Path("Über Data (1).csv")) == "ber_data_1"
-    with pytest.raises(InvalidTaskError, match="letters or digits"):
-        task_id_of(Path("---.csv"))

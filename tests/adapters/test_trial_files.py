@@ -25,11 +25,11 @@ def csv(tmp_path):
 
 def test_the_command_answers_with_json_alone_and_writes_tables_and_plots(csv, tmp_path):
     output = tmp_path / "report"
-    arguments = ["benchmark", str(csv), "--k", "1,3", "--recommenders", "surrogate,portfolio,random", "--json"]
+    arguments = ["benchmark", str(csv), "--k", "1,3", "--recommenders", "recommended,portfolio,random", "--json"]
     result = CliRunner().invoke(app, [*arguments, "--lower-is-better", "--workers", "1", "--output", str(output)])
     assert result.exit_code == 0, result.output
     answer = json.loads(result.stdout)
-    assert set(answer["recommenders"]) == {"surrogate", "portfolio", "random"}
+    assert set(answer["recommenders"]) == {"recommended", "portfolio", "random"}
     assert answer["table"]["tasks"] == 4
     assert answer["table"]["shared"]
     best = [p["performance"] for p in answer["per_task"] if p["recommender"] == "random" and p["k"] == 3]
@@ -41,18 +41,18 @@ def test_the_command_answers_with_json_alone_and_writes_tables_and_plots(csv, tm
 
 def test_a_person_sees_a_table(csv):
     result = CliRunner().invoke(
-        app, ["benchmark", str(csv), "--k", "1", "--recommenders", "surrogate,random", "--workers", "1"]
+        app, ["benchmark", str(csv), "--k", "1", "--recommenders", "recommended,random", "--workers", "1"]
     )
     assert result.exit_code == 0, result.output
     shown = " ".join(result.stdout.split())
     assert "4 tasks of 4 families, 11 configurations" in shown
-    assert "Against those who learn nothing from other tasks the surrogate's mean regret is" in shown
+    assert "Against those who learn nothing from other tasks the recommender's mean regret is" in shown
 
 
 def test_the_page_says_the_verdict_and_what_is_odd_and_how_many_tasks_were_judged(csv, tmp_path):
     frame = pd.read_csv(csv)
     pd.concat([frame, frame.iloc[:3]]).to_csv(csv, index=False)
-    arguments = ["benchmark", str(csv), "--k", "1", "--recommenders", "surrogate,random", "--workers", "1"]
+    arguments = ["benchmark", str(csv), "--k", "1", "--recommenders", "recommended,random", "--workers", "1"]
     result = CliRunner().invoke(app, [*arguments, "--tasks", "3", "--output", str(tmp_path / "report")])
     assert result.exit_code == 0, result.output
     assert "note: 3 of 4 tasks are judged" in result.stderr

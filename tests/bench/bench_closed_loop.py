@@ -31,9 +31,9 @@ from metaflow_hpo.evaluate.calibration import measure_replayed, summarise_covera
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import read_curves
 from metaflow_hpo.learners.mlp.learner import MLP
+from metaflow_hpo.recommend.observed import Observed
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_evidence
 from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.sequential import Observed
 from metaflow_hpo.recommend.stopping import StoppingRule
 from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
 

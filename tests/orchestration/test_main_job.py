@@ -70,7 +70,7 @@ def test_the_main_job_writes_every_table_plot_and_version(project):
     assert tasks == ["glass", "iris", "servo", "wine", "yacht", "zoo"]
     assert sorted(p.stem for p in (data / "search_results").glob("*.parquet")) == tasks
     results = evaluation_files.read_results(pipeline.store)
-    assert set(results["summary"]["recommender"]) == {"surrogate", "portfolio", "nearest_task", "default", "random"}
+    assert set(results["summary"]["recommender"]) == {"recommended", "portfolio", "nearest_task", "default", "random"}
     for name in ("regret.png", "realised.png", "calibration.png", "regret_per_task.csv", "realised_per_task.csv"):
         assert (data / "evaluation" / name).stat().st_size > 0
     champion = json.loads((data / "champion.json").read_text())
@@ -104,7 +104,7 @@ def test_the_surrogate_run_holds_learning_curves_and_the_evaluation(project):
     assert run.data.tags["data.meta_dataset.md5"] == candidate["meta_dataset_md5"]
     assert run.info.run_name == f"version {candidate['version']}"
     assert run.data.params["learner"] == "mlp"
-    assert "regret/surrogate_k1" in run.data.metrics
+    assert "regret/recommended_k1" in run.data.metrics
     curves = [name for name in run.data.metrics if name.endswith("validation_loss") and name.startswith("fit/fold-")]
     assert len(curves) == 3
     assert len(client.get_metric_history(candidate["run_id"], curves[0])) > 1

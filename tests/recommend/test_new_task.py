@@ -6,9 +6,9 @@ import pytest
 from metaflow_hpo.collect.strategies.registry import make_strategy
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.recommend.new_task import DESCRIBED, RecommenderSettings
+from metaflow_hpo.recommend.observed import Observed, place
 from metaflow_hpo.recommend.portfolio import select_greedily, with_default
 from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.sequential import Observed, place
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.space import configuration_id
 from tests.conftest import changed

@@ -9,9 +9,9 @@ from metaflow_hpo.array_files import write_described
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
 from metaflow_hpo.recommend.novelty import THRESHOLD
+from metaflow_hpo.recommend.observed import Observed, ObservedTrial
 from metaflow_hpo.recommend.portfolio import select_greedily, task_regret
 from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.sequential import Observed, ObservedTrial
 from metaflow_hpo.recommend.task_forest import TaskForest
 from metaflow_hpo.surrogate.predict import save_surrogate
 from tests.conftest import changed, serve
@@ -60,7 +60,7 @@ def test_an_answer_is_ready_for_json(served, known, far):
 
 
 def test_the_metric_is_that_of_the_kind_of_task(served, surrogate, meta, known):
-    assert served.recommend(known, 1)["recommendations"][0]["performance"]["metric"] == "balanced_accuracy"
+    assert served.recommend(known, 1)["recommendations"][0]["performance"]["metric"] == "performance"
     names = ("mf_is_regression", *meta.meta_feature_names[1:])
     renamed = serve(replace(surrogate, meta_feature_names=names), changed(meta, meta_feature_names=names))
     for value, metric in ((1.0, "r2"), (0.0, "balanced_accuracy")):

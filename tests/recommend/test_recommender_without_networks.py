@@ -7,9 +7,9 @@ from metaflow_hpo.evaluate.calibration import calibrate
 from metaflow_hpo.evaluate.fitting import fit_recommender
 from metaflow_hpo.history import History
 from metaflow_hpo.metric import Metric
+from metaflow_hpo.recommend.observed import ObservedTrial
 from metaflow_hpo.recommend.portfolio import select_greedily
 from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.sequential import ObservedTrial
 
 
 def make_frame(*, tasks=10, shared=True, meta_features=True):

@@ -212,7 +212,8 @@ def _task_column(form: TableForm, columns: Sequence[str], wanted: Wanted) -> str
         and not c.startswith(form.prefixes or "\0")
         and not _is_ignored(c, form)
     ]
-    columns_left = f"one of {listed(free, 12)}, " if free else ""
+    choices = free or [c for c in columns if form.prefixes and c.startswith(form.prefixes)]
+    columns_left = f"one of {listed(choices, 12)}, " if choices else ""
     raise UnansweredError(
         {"task": f"which names the task, {columns_left}or {FROM_NAME}:NAME where all trials are of one"}, form.metric
     )

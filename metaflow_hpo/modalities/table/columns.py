@@ -27,8 +27,8 @@ TRUTH = dict.fromkeys(("True", "TRUE", "true"), True) | dict.fromkeys(("False", 
 _NO_NAME = re.compile(r"(unnamed: ?\d+|)", re.IGNORECASE)
 _INDEX_NAME = re.compile(r"(rownames?|row_?id|index|id|no)", re.IGNORECASE)
 _ID_NAME = re.compile(
-    r"(row|record|obs|case|sample|customer|client|user|person|patient|passenger|product|order|item|member|account)?"
-    r"[ _.-]?(id|ids|key|nr|num|number|index)|row|rownames?|nummer|lfd[ _.-]?nr\.?|uu?id|guid|pk|"
+    r"(?i:(row|record|obs|case|sample|customer|client|user|person|patient|passenger|product|order|item|member|account)?"
+    r"[ _.-]?(id|ids|key|nr|num|number|index)|row|rownames?|nummer|lfd[ _.-]*nr\.?|uu?id|guid|pk)|"
     r".*[a-z]I[dD]|.*[ _.-](id|ID|Id|key)"
 )
 """What columns are called that number the rows; case counts in the ends of names, as in `Grid` and `gridId`."""
@@ -206,6 +206,7 @@ def _text(  # noqa: PLR0911 - one line an outcome
         text = column.astype("str").str.strip()
     else:  # 1, 1.0 and True are equal, so that their text must be made before they are compared
         values = column.astype(object)
+        _check_flat(values)
         text = pd.Series(values.map(as_text, na_action="ignore").where(values.notna(), None), name=name, dtype="str")
     text = _blank_to_missing(text)
     codes, categories = pd.factorize(text)
@@ -244,6 +245,15 @@ def _text(  # noqa: PLR0911 - one line an outcome
         what = "dates" if "write dates" in doubt else "numbers"
         return Cleaned(text, f"Column {name!r}: left as text although it looks like {what}: {doubt}.", None, doubt)
     return Cleaned(text, f"Column {name!r}: values of several types became text." if mixed else "")
+
+
+def _check_flat(column: pd.Series) -> None:
+    for value in column.dropna():
+        if isinstance(value, list | tuple | dict | set | bytes | np.ndarray):
+            raise InvalidTaskError(
+                f"Expected numbers, text, truth values or dates; the column {str(column.name)!r} holds values of the "
+                f"type {type(value).__name__}. Give each of their parts a column of its own, or leave it out."
+            )
 
 
 def _dates(

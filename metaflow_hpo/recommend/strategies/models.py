@@ -15,7 +15,7 @@ from metaflow_hpo.collect.strategies.pool import Pool
 from metaflow_hpo.collect.strategies.strategy import OneByOneStrategy, Record, StrategyContext
 from metaflow_hpo.gaussian_process import GaussianProcess, expected_improvement
 from metaflow_hpo.past_tasks import PastTasks
-from metaflow_hpo.recommend.sequential import Observed, best_free
+from metaflow_hpo.recommend.observed import Observed, best_free
 from metaflow_hpo.recommend.strategies.orders import make_portfolio
 from metaflow_hpo.recommend.strategies.past import PoolStrategy, past_of, pool_of, trials_of
 from metaflow_hpo.space import Array, Configuration

@@ -8,7 +8,7 @@ from metaflow_hpo.collect.strategies.pool import Pool
 from metaflow_hpo.collect.strategies.strategy import UNLIMITED, OneByOneStrategy, StrategyContext
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.past_tasks import PastTasks
-from metaflow_hpo.recommend.sequential import Observed
+from metaflow_hpo.recommend.observed import Observed
 from metaflow_hpo.space import Array, Configuration
 
 

@@ -9,8 +9,8 @@ from metaflow_hpo.collect.strategies.fresh import fresh_configurations
 from metaflow_hpo.collect.strategies.strategy import Record, Strategy, StrategyContext
 from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommend.new_task import RecommenderSettings
+from metaflow_hpo.recommend.observed import ObservedTrial
 from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.recommend.strategies.past import past_of
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.trial import Trial

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -244,6 +245,93 @@ def test_a_recoding_of_the_target_is_pointed_out() -> None:
     values = np.random.default_rng(0).normal(size=2000)
     frame = pd.DataFrame({"a": values * 2 + 1, "b": values**3, "y": values})
     assert "'a' is the target in another coding" in prepare(frame).task.notes[-1]
+
+
+def independent(rows: int = 200) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(rows, 3)), columns=["a", "b", "c"])
+    return frame.assign(y=frame["a"] + 2 * frame["b"] + 3 * frame["c"] + rng.normal(size=rows))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table,
+        lambda table: pd.concat([table, table.head(20)], ignore_index=True),  # rows that repeat
+        lambda table: table.assign(y=range(len(table))),
+        lambda table: table.assign(y=table["y"] > 0),
+        lambda table: table.assign(a=table["y"] + np.random.default_rng(1).normal(size=len(table)) / 10),
+    ],
+)
+def test_independent_features_are_no_leak(change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    assert not any("leak" in note for note in prepare(change(independent())).task.notes)
+
+
+@pytest.mark.parametrize("rows", [60, 200, 3000])
+@pytest.mark.parametrize(
+    ("leak", "what"),
+    [
+        (lambda y: y * 1000 + 3, "is the target in another coding"),
+        (lambda y: -y, "is the target in another coding"),
+        (lambda y: y.where(y.index % 7 > 0) * 2, "is the target in another coding"),  # with gaps
+        (lambda y: (y / 2).round(6), "is the target in another coding"),
+        (np.exp, "grows or falls with the target without exception"),
+        (lambda y: -(y**3), "grows or falls with the target without exception"),
+        (lambda y: y.rank(), "grows or falls with the target without exception"),
+    ],
+)
+def test_leaks_of_a_number_are_named_at_any_number_of_rows(
+    rows: int, leak: Callable[[pd.Series], pd.Series], what: str
+) -> None:
+    frame = independent(rows)
+    notes = prepare(frame.assign(c=leak(frame["y"]))).task.notes
+    assert f"Possible leak: 'c' {what}." in notes
+
+
+def test_different_numbers_along_which_the_classes_are_sorted_are_named() -> None:
+    frame = independent(150).assign(place=range(150), y=["u"] * 50 + ["v"] * 50 + ["w"] * 50)
+    assert any("'place' holds different whole numbers along which" in note for note in prepare(frame).task.notes)
+    mixed = frame.assign(y=["u", "v", "w"] * 50)
+    assert not any("leak" in note for note in prepare(mixed).task.notes)
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        (["007", "010"], ("007", "010")),
+        (["1.0", "2.0"], ("1.0", "2.0")),
+        (["True", "False"], ("False", "True")),
+        ([True, False], ("False", "True")),
+        (["TRUE", "FALSE"], ("FALSE", "TRUE")),
+        ([1.0, 2.0], ("1", "2")),
+        (["1", "1.0", "2", "2"], ("1", "2")),  # spelt in two ways
+        (["10", "9"], ("9", "10")),
+        ([" yes", "no "], ("no", "yes")),
+    ],
+)
+def test_classes_are_called_as_they_are_written(target: list[object], names: tuple[str, ...]) -> None:
+    frame = independent(200).assign(y=target * (200 // len(target)))
+    assert prepare(frame).class_names == names
+
+
+def test_how_a_class_is_spelt_does_not_change_the_task() -> None:
+    digests = {
+        prepare(independent(200).assign(y=pair * 100)).task.sha256
+        for pair in ([1, 2], [1.0, 2.0], ["1", "2"], ["1.0", "2.0"], ["001", "002"])
+    }
+    truths = {
+        prepare(independent(200).assign(y=pair * 100)).task.sha256
+        for pair in ([True, False], ["True", "False"], ["true", "false"])
+    }
+    assert (len(digests), len(truths)) == (1, 1)
+
+
+def test_many_rare_classes_are_left_out_loudly_as_long_as_two_can_be_learned() -> None:
+    target = ["a"] * 60 + ["b"] * 60 + [f"c{number // 2}" for number in range(80)]
+    data = prepare(independent(200).assign(y=target))
+    assert (data.task.rows, data.class_names) == (120, ("a", "b"))
+    assert "Dropped 80 rows of 40 classes with fewer than 5 rows." in data.task.notes
+    assert any("Warning: that is 40% of the rows" in note for note in data.task.notes)
 
 
 def test_rows_without_a_target_and_rare_classes_are_dropped() -> None:

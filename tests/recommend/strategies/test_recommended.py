@@ -6,8 +6,8 @@ import pytest
 from metaflow_hpo.collect.strategies.pool import Pool
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.recommend.new_task import DESCRIBED
+from metaflow_hpo.recommend.observed import ObservedTrial
 from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.sequential import ObservedTrial
 from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
 from metaflow_hpo.space import configuration_id
 from metaflow_hpo.trial import Trial

@@ -151,12 +151,11 @@ def _find_layout(path: Path, text: str, expected: Expected) -> _Layout:
     if has_row_names:
         fields[0] = ["", *fields[0]]
     header = find_header(fields, width, expected.names)
-    last, first_row = rows[header.last], rows[0]
+    last = rows[header.last]
     notes = []
-    if header.last or (commented and commented.line > 1):
+    if header.last or (last.line > 1 and any(map(_is_comment, found[:1]))):
         notes.append(f"Took line {last.line}{' and the one above' if header.joined else ''} as names of the columns.")
-    is_plain = last is first_row and not has_row_names and not commented
-    # A file without a line break at the end of the names has no rows.
+    is_plain = last is found[0] and not told and not has_row_names
     return _Layout(separator, header.names, last.end, last.last_line, notes, is_plain)
 
 

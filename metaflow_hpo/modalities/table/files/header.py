@@ -92,12 +92,12 @@ def _below_a_title(rows: Sequence[Row], position: int, width: int) -> Header:
     above = rows[position - 1] if position else ()
     repeats = len(set(names)) < len(names)
     if repeats and sum(not is_empty(cell) for cell in above) > 1:
-        return Header(position, _join(above, rows[position], width), joined=True)
+        return _joined(position, above, rows[position], width)
     return Header(position, names)
 
 
 def _with_groups(rows: Sequence[Row], width: int, used: Collection[int]) -> Header | None:
-    """Return joined names where the first row has gaps that the second fills with names, as merged cells leave them."""
+    """Return names where the first row has gaps that the second fills with names, as merged cells leave them."""
     if len(rows) < 3:
         return None
     first, second = ([*row, *[None] * (width - len(row))] for row in rows[:2])
@@ -106,7 +106,11 @@ def _with_groups(rows: Sequence[Row], width: int, used: Collection[int]) -> Head
     below = [row[column] for row in rows[2:] for column in gaps if column < len(row) and not is_empty(row[column])]
     if not is_named or not any(map(is_number, below)):
         return None
-    return Header(1, _join(first, second, width), joined=True)
+    return Header(1, name_columns(second, width)) if _fills(second, used) else _joined(1, first, second, width)
+
+
+def _joined(position: int, groups: Row, row: Row, width: int) -> Header:
+    return Header(position, _join(groups, row, width), joined=True)
 
 
 def _join(groups: Row, row: Row, width: int) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ WORDS = ("NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None")
 """Missing, unless a column of text shows that they are what people chose."""
 MISSING = (*SIGNS, *WORDS)
 
+_NEEDS_QUOTES = frozenset(',;|\t"\r\n ')
+_LOOKED_AT = 20
 _Quoted = Callable[[str], bool]
 
 
@@ -50,8 +52,8 @@ def settle_words(
     """Make missing what stands for a missing value, and keep a word that is a value.
 
     A word is a mark of missing values where it stands among numbers or dates, beside another such word, or unquoted in
-    a file that quotes its text (as R writes it); and if it is that in one column, it is in all. In any other column of
-    text it is a category like the others, as an empty cell is what is missing.
+    a file that quotes all its text (as R writes it); and if it is that in one column, it is in all. In any other column
+    of text it is a category like the others, as an empty cell is what is missing.
 
     Args:
         frame: A table as it was read, text included.
@@ -111,7 +113,8 @@ def _is_value(column: pd.Series, counts: Collection[str], is_quoted: _Quoted | N
         return False
     if types.is_float_dtype(clean_column(pd.Series(others, name=column.name, dtype="str")).column.dtype):
         return False
-    return is_quoted is None or is_quoted(marks[0]) or not any(map(is_quoted, others))
+    plain = [text for text in others if not _NEEDS_QUOTES & set(text)][:_LOOKED_AT]
+    return is_quoted is None or is_quoted(marks[0]) or not plain or not all(map(is_quoted, plain))
 
 
 def _with_type(column: pd.Series) -> pd.Series:

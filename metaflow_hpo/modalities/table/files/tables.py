@@ -6,6 +6,7 @@ become a smaller data set.
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -94,7 +95,8 @@ def _read(path: Path, expected: Expected) -> tuple[pd.DataFrame, Callable[[str],
         table, text = read_delimited(path, content, expected)
 
         def is_quoted(value: str) -> bool:
-            return f'"{value}"' in text
+            plain = rf"(?:^|[,;|\t]) *{re.escape(value)} *(?:[,;|\t\r]|$)"
+            return f'"{value}"' in text and not re.search(plain, text, re.MULTILINE)
 
     if path.suffix.lower() == ".zip" and not holds_one_file(path):
         table.attrs["read"] = ""
