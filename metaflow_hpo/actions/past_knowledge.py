@@ -71,14 +71,17 @@ def read_past(path: Path, learner: Learner) -> PastKnowledge:
     """Read what is known of a learner.
 
     Args:
-        path: A table of trials in the learner's search space, or a folder that `fit --trials` wrote.
+        path: A table of trials in the learner's search space, a folder of such, or one that `fit --trials` wrote.
         learner: The learner.
 
     Raises:
         InvalidTableError: If it is neither.
         SearchSpaceMismatchError: If it is of another search space.
     """
-    return _read_folder(path, learner) if path.is_dir() else _read_table(path, learner)
+    from metaflow_hpo.recommend.recommender_files import DESCRIPTION_FILE
+
+    is_fitted = (path / DESCRIPTION_FILE).is_file()
+    return _read_folder(path, learner) if is_fitted else _read_table(path, learner)
 
 
 def _read_folder(path: Path, learner: Learner) -> PastKnowledge:
@@ -109,6 +112,8 @@ def _learn_stopping(path: Path, learner: Learner) -> "StoppingRule | None":
     from metaflow_hpo.modalities.table.files.tables import read_table
     from metaflow_hpo.recommend.stopping import StoppingRule
 
+    if path.is_dir():
+        return None
     frame = read_table(path)
     if learner.fidelity.maximum == 1 or not {"learner", "status", "learning_curve"} <= set(frame.columns):
         return None

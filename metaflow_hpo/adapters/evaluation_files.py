@@ -12,6 +12,7 @@ import pandas as pd
 
 from metaflow_hpo import __version__
 from metaflow_hpo.adapters.files import (
+    neutralise,
     read_frame,
     read_json,
     write_csv,
@@ -116,7 +117,7 @@ def _write_tables(folder: Path, findings: Findings) -> None:
     }
     for name, table in tables.items():
         write_frame(folder / f"{name}.parquet", table)
-        write_csv(folder / f"{name}.csv", table, float_format="%.6g")
+        write_csv(folder / f"{name}.csv", neutralise(table), float_format="%.6g")
 
 
 def _write_plots(folder: Path, findings: Findings) -> None:

@@ -4,16 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
-from metaflow_hpo.adapters.files import write_csv, write_figure, write_json, write_text
+from metaflow_hpo.adapters.files import neutralise, write_csv, write_figure, write_json, write_text
 from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table
-from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, SearchSpaceMismatchError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
 from metaflow_hpo.evaluate.report.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.history import History
+from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.space import SearchSpace
 
 _DPI = 150
@@ -29,7 +31,7 @@ def read_trial_table(
     """Read a table of trials, also as other tools export it.
 
     Args:
-        path: csv or parquet.
+        path: csv or parquet; or a folder of them, as several searches write them.
         space: The search space, or its file, see `read_space`; inferred unless given.
         lower_is_better: The performance is a loss; as the file says, or else not, unless given. Of another tool's
             table it must be said.
@@ -40,8 +42,11 @@ def read_trial_table(
         SearchSpaceMismatchError: If the search space is broken, or a configuration lies outside it.
     """
     known = read_space(space) if isinstance(space, Path) else space
-    imported = read_history_table(path, task_column=task_column, lower_is_better=lower_is_better)
-    if imported is None:
+    is_folder = path.is_dir()
+    imported = None if is_folder else read_history_table(path, task_column=task_column, lower_is_better=lower_is_better)
+    if is_folder:
+        history = History.from_frame(_read_folder(path), space=known, lower_is_better=bool(lower_is_better))
+    elif imported is None:
         history = History.read(path, space=known, lower_is_better=lower_is_better, task_column=task_column)
     else:
         history = imported.to_history(known)
@@ -53,6 +58,17 @@ def read_trial_table(
             f"To go on with the trials of one task: metaflow-hpo recommend --recommender FOLDER --trials {path}"
         )
     return history
+
+
+def _read_folder(folder: Path) -> pd.DataFrame:
+    """Return the tables of a folder as one."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix in (".csv", ".parquet"))
+    if not paths:
+        raise InvalidTableError(f"Expected tables of trials, .csv or .parquet, in {folder}; found none.")
+    try:
+        return pd.concat([read_table(path) for path in paths], ignore_index=True)
+    except InvalidTaskError as error:
+        raise InvalidTableError(str(error)) from error
 
 
 def read_space(path: Path) -> SearchSpace:
@@ -89,7 +105,7 @@ def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResul
     paths = [folder / "benchmark.json"]
     for name, frame in (("per_task", result.per_task), ("summary", result.summary)):
         paths.append(folder / f"{name}.csv")
-        write_csv(paths[-1], frame)
+        write_csv(paths[-1], neutralise(frame))
     paths.append(folder / "report.html")
     page = render_benchmark(
         result.per_task, result.summary, _count(answer), result.seconds, answer["verdict"], answer["table"]["notes"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.array_files import read_described, write_described
+from metaflow_hpo.array_files import md5_of, read_described, write_described
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.history import History
 from metaflow_hpo.metric import Metric
@@ -28,6 +28,8 @@ _FILES = "past_tasks"
 DESCRIPTION_FILE = f"{_FILES}.json"
 """Tells a folder with a recommender from others."""
 _SURROGATE_FILE = "surrogate.json"
+_NETWORKS = "surrogate_md5"
+"""Key of the md5 of the networks' description, which has that of their weights; None where there are no networks."""
 _FOREST = "forest."
 """What the names of the forest's arrays begin with."""
 _ARRAYS = ("scores", "deviation", "regret", "scale", "meta_features", "ends", "duration")
@@ -60,12 +62,14 @@ def to_arrays(recommender: "Recommender") -> dict[str, NDArray[Any]]:
 
 def save(recommender: "Recommender", folder: Path) -> None:
     """Write everything into an existing folder."""
+    networks = None
     if recommender.surrogate is not None:
         from metaflow_hpo.surrogate.predict import save_surrogate
 
         save_surrogate(recommender.surrogate, folder)
+        networks = md5_of((folder / _SURROGATE_FILE).read_bytes())
     forest = {_FOREST + name: value for name, value in recommender.fitted_forest.to_arrays().items()}
-    kept = {"format": FORMAT, "lineage": dict(recommender.lineage)}
+    kept = {"format": FORMAT, "lineage": dict(recommender.lineage), _NETWORKS: networks}
     write_described(folder, _FILES, {**to_arrays(recommender), **forest}, {**describe(recommender), **kept})
 
 
@@ -82,11 +86,11 @@ def read_parts(folder: Path) -> dict[str, Any]:
             f"Expected a recommender in a format up to {FORMAT}; that in {folder} has {version}. "
             "A later version of metaflow_hpo wrote it: install that."
         )
-    surrogate = _read_surrogate(folder)
+    surrogate = _read_surrogate(folder, values.get(_NETWORKS))
     forest = {name.removeprefix(_FOREST): value for name, value in arrays.items() if name.startswith(_FOREST)}
     common = {
         "surrogate": surrogate,
-        "trust": values["trust"],
+        "trust": _check_trust(values["trust"], folder),
         "interval": None if values["interval"] is None else IntervalScale.from_json(values["interval"]),
         "stopping": StoppingRule.from_json(values["stopping"]) if values.get("stopping") else None,
         "lineage": values["lineage"],
@@ -107,8 +111,22 @@ def read_parts(folder: Path) -> dict[str, Any]:
     }
 
 
-def _read_surrogate(folder: Path) -> "Surrogate | None":
-    if not (folder / _SURROGATE_FILE).is_file():
+def _check_trust(trust: float, folder: Path) -> float:
+    if not 0.0 <= trust <= 1.0:
+        raise InvalidTableError(
+            f"Expected a trust from 0 to 1 in {folder / DESCRIPTION_FILE}; found {trust}; {_REMEDY}"
+        )
+    return trust
+
+
+def _read_surrogate(folder: Path, md5: str | None) -> "Surrogate | None":
+    """Return the networks, if there are any, which are those that were written with the past tasks."""
+    path = folder / _SURROGATE_FILE
+    if md5 is not None and not (path.is_file() and md5_of(path.read_bytes()) == md5):
+        raise InvalidTableError(
+            f"Expected {path} as it was written with {DESCRIPTION_FILE}; it is missing or another; {_REMEDY}"
+        )
+    if not path.is_file():
         return None
     from metaflow_hpo.surrogate.predict import load_surrogate
 

@@ -188,4 +188,9 @@ def load_surrogate(folder: Path) -> Surrogate:
         InvalidTableError: If the folder does not hold one.
     """
     arrays, description = read_described(folder, _FILES, "run `metaflow-hpo fit` first.")
+    broken = sorted(name for name, array in arrays.items() if not np.isfinite(array).all())
+    if broken:
+        raise InvalidTableError(
+            f"Expected finite weights in {folder / _FILES}.safetensors; {broken[:3]} are not. Run `metaflow-hpo fit`."
+        )
     return Surrogate.from_parts(description, {name: torch.from_numpy(array) for name, array in arrays.items()})

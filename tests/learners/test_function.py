@@ -298,6 +298,24 @@ def test_all_strategies_search_with_a_function_and_resume():
         assert [replace(t, duration_s=0) for t in resumed] == [replace(t, duration_s=0) for t in whole]
 
 
+@pytest.mark.parametrize("strategy", ["sobol", "random", "grid", "tpe", "optuna_gp", "hyperopt", "halving"])
+def test_choices_of_any_type_are_searched_by_every_strategy(strategy):
+    space = {
+        "mode": [1, True, "1", None, 0.5],
+        "x": {"type": "float", "low": 0, "high": 1, "when": {"mode": [True, None]}},
+    }
+    seen = []
+
+    def train(configuration, task, report):
+        seen.append(repr(configuration["mode"]))
+        assert ("x" in configuration) == (configuration["mode"] is True or configuration["mode"] is None)
+        return configuration.get("x", 0.1)
+
+    trials = search(TASK, learner_from_function(train, space, fidelity=9), strategy=strategy, trials=16)
+    assert {trial.status for trial in trials} == {"ok"}
+    assert {"1", "True", "'1'"} <= set(seen) or strategy not in ("random", "grid")
+
+
 def test_a_bad_request_is_refused_before_anything_is_called():
     learner = make(report_all)
     with pytest.raises(SearchSpaceMismatchError, match="misses 'flip'"):

@@ -8,6 +8,7 @@ import numpy as np
 
 from metaflow_hpo.collect.strategies.proposing import ProposingStrategy
 from metaflow_hpo.collect.strategies.strategy import Record, StrategyContext
+from metaflow_hpo.hyperparameter import find_value
 from metaflow_hpo.space import Categorical, Configuration, Float, Hyperparameter, SearchSpace, Value
 
 RANDOM_STARTS = 20
@@ -95,7 +96,9 @@ def _node(hp: Hyperparameter, space: SearchSpace, nodes: Mapping[str, Any]) -> A
     if isinstance(hp, Categorical):
         conditions = [(child.name, child.condition) for child in space.hyperparameters if child.condition is not None]
         switched = [(name, c.values) for name, c in conditions if c.parent == hp.name]
-        branches = [{n: nodes[n] for n, values in switched if choice in values} for choice in hp.choices]
+        branches = [
+            {n: nodes[n] for n, values in switched if find_value(values, choice) is not None} for choice in hp.choices
+        ]
         return dimension.choice(hp.name, branches)
     if isinstance(hp, Float):
         if hp.log:

@@ -61,7 +61,9 @@ def _propose(
         state = optuna.trial.TrialState.RUNNING if value is None else optuna.trial.TrialState.COMPLETE
         active = {name: distributions[name] for name in configuration}
         trials.append(
-            optuna.trial.create_trial(state=state, params=dict(configuration), distributions=active, value=value)
+            optuna.trial.create_trial(
+                state=state, params=_to_params(space, configuration), distributions=active, value=value
+            )
         )
     with _quiet():
         study = optuna.create_study(direction="maximize", sampler=sampler(n_startup_trials=0, seed=seed))
@@ -74,10 +76,16 @@ def _to_distribution(hp: Hyperparameter) -> "optuna.distributions.BaseDistributi
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(hp, Categorical):
-        return CategoricalDistribution(hp.choices)
+        return CategoricalDistribution(range(len(hp.choices)))  # Optuna takes 1 and True for one choice
     if isinstance(hp, Float):
         return FloatDistribution(hp.low, hp.high, log=hp.log)
     return IntDistribution(hp.low, hp.high, log=hp.log)
+
+
+def _to_params(space: SearchSpace, configuration: Configuration) -> dict[str, Value]:
+    """Return a configuration with the places of its choices, as Optuna knows them."""
+    chosen = {hp.name: hp for hp in space.hyperparameters if isinstance(hp, Categorical)}
+    return {n: chosen[n].place(value) if n in chosen else value for n, value in configuration.items()}
 
 
 def _suggest(trial: "optuna.Trial", space: SearchSpace) -> Configuration:
@@ -87,7 +95,7 @@ def _suggest(trial: "optuna.Trial", space: SearchSpace) -> Configuration:
         if not space.is_active(hp.name, values):
             continue
         if isinstance(hp, Categorical):
-            values[hp.name] = trial.suggest_categorical(hp.name, hp.choices)
+            values[hp.name] = hp.choices[trial.suggest_categorical(hp.name, range(len(hp.choices)))]
         elif isinstance(hp, Float):
             values[hp.name] = trial.suggest_float(hp.name, hp.low, hp.high, log=hp.log)
         else:
