@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from metaflow_hpo import __version__
 from metaflow_hpo.adapters.secrets import hide_in_logs, hide_passwords
 from metaflow_hpo.commands import knowledge, learning, operating, own_network, own_table, past_trials, searching
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,

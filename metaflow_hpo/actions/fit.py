@@ -17,7 +17,7 @@ from metaflow_hpo.adapters.tracking import keeping_global_address
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.metric import Metric
-from metaflow_hpo.recommend.interval import UNIT
+from metaflow_hpo.recommender.interval import UNIT
 from metaflow_hpo.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from metaflow_hpo.actions.warm_start import Start
     from metaflow_hpo.adapters.run import Run
     from metaflow_hpo.history import History
-    from metaflow_hpo.recommend.new_task import RecommenderSettings
-    from metaflow_hpo.recommend.recommender import Recommender
-    from metaflow_hpo.recommend.stopping import StoppingRule
+    from metaflow_hpo.recommender.new_task import RecommenderSettings
+    from metaflow_hpo.recommender.recommender import Recommender
+    from metaflow_hpo.recommender.stopping import StoppingRule
     from metaflow_hpo.surrogate.fit import FitSettings
 
 _CANDIDATE_FILE = "candidate.json"
@@ -51,7 +51,7 @@ def read_core(pipeline: Pipeline) -> "History":
 
 
 def _find_core(pipeline: Pipeline, frame: pd.DataFrame) -> "History":
-    from metaflow_hpo.recommend.pool import choose_pool
+    from metaflow_hpo.recommender.pool import choose_pool
 
     begun = frame.loc[frame["strategy"] == "sobol"]
     core = None if begun.empty else _build(pipeline, begun).shared()
@@ -201,7 +201,7 @@ def _train(
 def choose_settings(history: "History") -> "RecommenderSettings":
     """Return how the recommender's parts work together on tasks of the pipeline."""
     from metaflow_hpo.modalities.roles import Roles
-    from metaflow_hpo.recommend.new_task import DESCRIBED, RecommenderSettings
+    from metaflow_hpo.recommender.new_task import DESCRIBED, RecommenderSettings
 
     # What a person measured of a task they opened themselves has no roles, and any scale.
     has_roles = bool(Roles.of(history.meta_feature_names).positions("size"))
@@ -211,7 +211,7 @@ def choose_settings(history: "History") -> "RecommenderSettings":
 def _fit_stopping(pipeline: Pipeline, frame: pd.DataFrame) -> "StoppingRule | None":
     """Learn from the learning curves of the meta-data set when to stop a training; None where it holds too few."""
     from metaflow_hpo.history import read_curves
-    from metaflow_hpo.recommend.stopping import StoppingRule
+    from metaflow_hpo.recommender.stopping import StoppingRule
 
     return StoppingRule.fit(read_curves(frame, pipeline.learner.name, pipeline.epochs))
 

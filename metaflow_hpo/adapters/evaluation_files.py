@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from metaflow_hpo import __version__
 from metaflow_hpo.adapters.files import (
     neutralise,
     read_frame,
@@ -23,6 +22,7 @@ from metaflow_hpo.adapters.files import (
 )
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.version import __version__
 
 if TYPE_CHECKING:
     from metaflow_hpo.evaluate.evaluation import Evaluation

@@ -61,7 +61,7 @@ def show_notes(notes: Iterable[str]) -> None:
 
 def warn_if_novel(novelty: dict[str, Any], instead: str = "the default and the portfolio are") -> None:
     """Warn of a task that is unlike all past ones, and say what is recommended instead."""
-    from metaflow_hpo.recommend.novelty import is_beyond
+    from metaflow_hpo.recommender.novelty import is_beyond
 
     if not novelty["fallback"]:
         return

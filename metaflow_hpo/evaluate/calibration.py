@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from metaflow_hpo.history import Array, History, IntArray
-from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
-from metaflow_hpo.recommend.observed import Observed
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.interval import IntervalScale, expect_performance
+from metaflow_hpo.recommender.observed import Observed
+from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.surrogate.predict import Surrogate
 
 COVERAGE = 0.8

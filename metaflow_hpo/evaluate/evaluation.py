@@ -20,11 +20,11 @@ from metaflow_hpo.evaluate.replay import Contestant, HeldOut
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import History, IntArray
 from metaflow_hpo.past_tasks import PastTasks
-from metaflow_hpo.recommend.new_task import DESCRIBED, RecommenderSettings
-from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.strategies.past import past_of
-from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
-from metaflow_hpo.recommend.task_forest import TaskForest
+from metaflow_hpo.recommender.new_task import DESCRIBED, RecommenderSettings
+from metaflow_hpo.recommender.recommender import Recommender
+from metaflow_hpo.recommender.strategies.past import past_of
+from metaflow_hpo.recommender.strategies.recommended import RecommendedStrategy
+from metaflow_hpo.recommender.task_forest import TaskForest
 from metaflow_hpo.surrogate.predict import Surrogate
 from metaflow_hpo.surrogate.splits import FamilySplit, split_families
 

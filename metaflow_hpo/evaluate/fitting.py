@@ -17,10 +17,10 @@ from metaflow_hpo.evaluate.calibration import (
 )
 from metaflow_hpo.evaluate.evaluation import DEFAULT_TRUST, choose_trust, evaluate_leave_family_out
 from metaflow_hpo.history import History
-from metaflow_hpo.recommend.interval import UNIT
-from metaflow_hpo.recommend.new_task import RecommenderSettings
-from metaflow_hpo.recommend.pool import choose_pool
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.interval import UNIT
+from metaflow_hpo.recommender.new_task import RecommenderSettings
+from metaflow_hpo.recommender.pool import choose_pool
+from metaflow_hpo.recommender.recommender import Recommender
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger

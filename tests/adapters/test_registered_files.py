@@ -17,7 +17,7 @@ from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.array_files import md5_of, read_described, write_described
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.recommender import Recommender
 
 pytestmark = [
     pytest.mark.integration,

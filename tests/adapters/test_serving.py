@@ -25,7 +25,7 @@ import metaflow_hpo
 from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.tracking import Tracking
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.recommender import Recommender
 from tests.live import free_ports
 
 pytestmark = [

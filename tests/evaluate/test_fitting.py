@@ -7,8 +7,8 @@ from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.fitting import MIN_FAMILIES, can_have_networks, fit_recommender
 from metaflow_hpo.history import History
 from metaflow_hpo.metric import Metric
-from metaflow_hpo.recommend.observed import ObservedTrial
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.observed import ObservedTrial
+from metaflow_hpo.recommender.recommender import Recommender
 from tests.conftest import FIT, changed, make_history
 
 LOSS = Metric("perplexity", "min", low=0.0)
