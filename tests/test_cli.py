@@ -141,8 +141,7 @@ def test_packing_a_folder_without_a_meta_data_set_names_the_step(capsys, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("recommend", "--learner", "forest"), "'svm'"),
-        (("search", "--strategy", "guess"), "'recommended'"),
+        (("search", "--strategy", "guess"), "module:attribute; got 'guess'"),
         (("search", "--seconds", "0"), "more than 0 seconds; got 0.0"),
         (("recommend", "--kind", "ranking"), "'regression'"),
     ],
