@@ -279,7 +279,7 @@ def check_meta_features(group: MetaFeatureGroup, data: TaskData) -> None:
     _expect(bool(values), "at least one meta-feature", values)
     columns = {name.removeprefix(group.prefix): np.array([value]) for name, value in values.items()}
     chance = None if group.chance is None else group.chance(columns)
-    _expect(chance is None or bool((0 <= chance).all() and (chance <= 1).all()), "a chance in [0, 1]", chance)
+    _expect(chance is None or bool((chance >= 0).all() and (chance <= 1).all()), "a chance in [0, 1]", chance)
 
 
 def _measure(group: MetaFeatureGroup, data: TaskData) -> dict[str, float]:
