@@ -18,6 +18,7 @@ PROMISED = {
     "05_benchmark": "recommended",
     "06_own_strategy": "HillClimbing:",
     "07_optuna_sampler": "MetaSampler: first",
+    "08_sklearn_search": "best:",
 }
 
 
