@@ -25,11 +25,11 @@ def main() -> None:
     """Search four tasks at random, then a fifth in view of them."""
     past = []
     for number, rate in enumerate((5e-4, 1e-3, 2e-3, 3e-3)):
-        sampler = optuna.samplers.RandomSampler(seed=number)
-        study = optuna.create_study(study_name=f"task {number}", sampler=sampler)
+        random = optuna.samplers.RandomSampler(seed=number)
+        study = optuna.create_study(study_name=f"task {number}", sampler=random)
         study.optimize(make_objective(rate), n_trials=20)
         past.append(study)
-    samplers = {"TPE": optuna.samplers.TPESampler(seed=0), "MetaSampler": MetaSampler(past=past, seed=0)}
+    samplers = {"TPE": optuna.samplers.TPESampler(seed=1), "MetaSampler": MetaSampler(past=past, seed=1)}
     for name, sampler in samplers.items():
         study = optuna.create_study(sampler=sampler)
         study.optimize(make_objective(1.5e-3), n_trials=5)

@@ -78,14 +78,30 @@ class MetaSearchCV(BaseSearchCV):  # type: ignore[misc]
         sampler = MetaSampler(self.past, task=self.task, search_space=space, seed=seed)
         with quiet():
             study = optuna.create_study(direction="maximize", sampler=sampler)
-        column = f"mean_test_{self.refit if isinstance(self.refit, str) else 'score'}"
+        failure: ValueError | None = None
+        scores: list[float] = []
         for _ in range(self.n_trials):
             trial = study.ask(space)
             objects = {n: self.space[n][choices[n].index(trial.params[n])] for n in choices}
-            results = evaluate_candidates([{**trial.params, **objects}])
-            score = float(results[column][-1]) if column in results else np.nan
-            is_known = np.isfinite(score)
-            study.tell(trial, score if is_known else None, state=None if is_known else optuna.trial.TrialState.FAIL)
+            try:
+                scores.append(self._score(evaluate_candidates([{**trial.params, **objects}])))
+            except ValueError as error:
+                # A candidate none of whose folds could be fitted is a failed trial, not the end of the search.
+                if self.error_score == "raise":
+                    raise
+                failure = error
+                scores.append(np.nan)
+            if np.isfinite(scores[-1]):
+                study.tell(trial, scores[-1])
+            else:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        if failure is not None and not np.isfinite(scores).any():
+            raise failure
+
+    def _score(self, results: Mapping[str, Any]) -> float:
+        """Return the score of the last candidate by the metric that counts."""
+        column = f"mean_test_{self.refit if isinstance(self.refit, str) else 'score'}"
+        return float(results[column][-1]) if column in results else np.nan
 
 
 def read_distributions(space: Mapping[str, Any]) -> dict[str, BaseDistribution]:
