@@ -202,7 +202,7 @@ def test_trials_of_other_rows_are_not_used(project):
     pipeline = project.pipeline()
     task = pipeline.store.read_task("iris").task
     assert len(pipeline.store.read_trials(task)) == 14
-    changed = type(task)(**{**task.to_dict(), "notes": (), "sha256": "0" * 64})
+    changed = replace(task, sha256="0" * 64)
     assert pipeline.store.read_trials(changed) == []
 
 
