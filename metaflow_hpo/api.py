@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -292,11 +292,15 @@ class Recommender:
         return cls(FittedRecommender.load(Path(folder)))
 
 
-def fit(history: "History | pd.DataFrame | str | Path", *, seed: int = 0) -> Recommender:
+def fit(
+    history: "History | pd.DataFrame | str | Path", *, networks: bool | Literal["auto"] = False, seed: int = 0
+) -> Recommender:
     """Learn from past trials of a learner.
 
     Args:
         history: The trials: a history, a frame of the same form, or its file.
+        networks: Whether networks are trained too, minutes for hundreds of tasks; `auto` keeps them only where they are
+            of use on families that they have not seen.
         seed: Seed of the first task's proposals.
 
     Raises:
@@ -304,7 +308,7 @@ def fit(history: "History | pd.DataFrame | str | Path", *, seed: int = 0) -> Rec
     """
     from metaflow_hpo.evaluate.fitting import fit_recommender
 
-    return Recommender(fit_recommender(_as_history(history)), seed=seed)
+    return Recommender(fit_recommender(_as_history(history), networks=networks), seed=seed)
 
 
 def benchmark(
