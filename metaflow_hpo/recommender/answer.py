@@ -39,8 +39,9 @@ def make_answer(
         "trust_in_surrogate": recommender.trust if recommender.surrogate is not None else 0.0,
         "observed_trials": observed,
     }
-    if explained and recommender.surrogate is not None and chosen.configurations:
-        evidence |= explain(recommender.surrogate, row, recommender.distance.typical, chosen.configurations[0])
+    surrogate = recommender.surrogate
+    if explained and surrogate is not None and surrogate.knows_ends and chosen.configurations:
+        evidence |= explain(surrogate, row, recommender.distance.typical, chosen.configurations[0])
     is_named = recommender.surrogate is not None
     return {
         "learner": recommender.learner,

@@ -254,9 +254,7 @@ class Recommender:
         return percentile, is_beyond(percentile) or is_noise
 
     def expect(self, meta_features: Array | None) -> tuple[Array, Array]:
-        """Return mean and deviation `(P,)` of the performance before the first trial.
-
-        They are the networks', or those over past tasks, of which similar ones weigh more.
+        """Return mean and deviation `(P,)` of the performance over past tasks, of which similar ones weigh more.
 
         Args:
             meta_features: `(M,)` of the task; where nothing is known, all past tasks weigh the same.
@@ -292,7 +290,7 @@ class Recommender:
         if observed:
             task = self.begin(meta_features, more=beside, is_novel=fallback, per_time=per_time)
             mean, spread = task.predict(seen)
-        elif self.surrogate is not None:
+        elif self.surrogate is not None and self.surrogate.knows_ends:
             prediction = self.predict(meta_features, self.past.points)
             positions = _positions(prediction)
             task = self.begin(meta_features, believe=lambda _: positions, is_novel=fallback, per_time=per_time)

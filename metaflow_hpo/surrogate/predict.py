@@ -51,6 +51,8 @@ class Surrogate:
         networks: One ensemble a fold.
         standardisers: One a fold, fitted on that fold's meta-train tasks.
         fold_of_family: The fold in which a family is meta-test; network `j` was stopped early on fold `j + 1`.
+        knows_ends: Whether worst and best performance of a task were learned; otherwise means and spreads of a
+            prediction say nothing, only scores and positions do.
     """
 
     learner: str
@@ -59,6 +61,7 @@ class Surrogate:
     networks: tuple[TrainedNetwork, ...]
     standardisers: tuple[Standardiser, ...]
     fold_of_family: dict[str, int]
+    knows_ends: bool = True
 
     def networks_blind_to(self, family: str, *, validation: bool = False) -> tuple[int, ...]:
         """Return the networks that may be asked about a family.
@@ -118,6 +121,8 @@ class Surrogate:
             arrays.update({f"network.{j}.{name}": value for name, value in network.weights.items()})
             arrays[f"standardiser.{j}.center"] = standardiser.center
             arrays[f"standardiser.{j}.scale"] = standardiser.scale
+            if len(standardiser.indicated):
+                arrays[f"standardiser.{j}.indicated"] = standardiser.indicated
         return arrays
 
     def to_json(self) -> dict[str, Any]:
@@ -129,6 +134,7 @@ class Surrogate:
             "shape": asdict(self.networks[0].shape),
             "folds": len(self.networks),
             "fold_of_family": self.fold_of_family,
+            **({} if self.knows_ends else {"knows_ends": False}),
         }
 
     @classmethod
@@ -149,7 +155,8 @@ class Surrogate:
             prefix = f"network.{j}."
             weights = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
             networks.append(TrainedNetwork(shape, weights))
-            standardisers.append(Standardiser(arrays[f"standardiser.{j}.center"], arrays[f"standardiser.{j}.scale"]))
+            names = [name for name in ("center", "scale", "indicated") if f"standardiser.{j}.{name}" in arrays]
+            standardisers.append(Standardiser(**{name: arrays[f"standardiser.{j}.{name}"] for name in names}))
         return cls(
             learner=description["learner"],
             space=SearchSpace.from_json(description["space"]),
@@ -157,6 +164,7 @@ class Surrogate:
             networks=tuple(networks),
             standardisers=tuple(standardisers),
             fold_of_family=dict(description["fold_of_family"]),
+            knows_ends=bool(description.get("knows_ends", True)),
         )
 
 

@@ -103,7 +103,8 @@ class TrainedNetwork:
 
 def _sigmoid(x: Single) -> Single:
     # By tanh, which does not overflow.
-    return np.float32(0.5) * (np.float32(1.0) + np.tanh(np.float32(0.5) * x))
+    half: Single = np.tanh(0.5 * x)
+    return 0.5 * half + 0.5
 
 
 def _silu(x: Single) -> Single:

@@ -6,7 +6,7 @@ import pytest
 
 from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.errors import InvalidTaskError
-from metaflow_hpo.modalities.table.meta_features import describe
+from metaflow_hpo.modalities.registry import describe
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.recommender.observed import ObservedTrial
 from metaflow_hpo.recommender.recommender import Recommender
