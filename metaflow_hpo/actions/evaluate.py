@@ -62,7 +62,7 @@ def _evaluate(pipeline: Pipeline, *, learning_curve: bool) -> Metadata:
 
 def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findings:
     from metaflow_hpo.evaluate.ablation import ablate
-    from metaflow_hpo.evaluate.calibration import measure_reliability, nonconformity
+    from metaflow_hpo.evaluate.calibration import measure_reliability, measure_replayed, nonconformity
     from metaflow_hpo.evaluate.early_stopping import measure_stopping
     from metaflow_hpo.evaluate.effort import measure_effort
     from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out, summarise
@@ -74,7 +74,10 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
     meta, surrogate = recommender.history, recommender.require_surrogate()
     evaluation = evaluate_leave_family_out(meta, surrogate)
     fold_of_task = {t: surrogate.fold_of_family[f] for t, f in zip(meta.task_ids, meta.families, strict=True)}
-    scores = nonconformity(meta, surrogate, evaluation.orders)
+    if surrogate.knows_ends:
+        scores = nonconformity(meta, surrogate, evaluation.orders)
+    else:  # the networks tell places; what is expected comes from past tasks
+        scores = measure_replayed(recommender, counts=(0,)).get(0, {})
     trained = _train_recommended(pipeline, meta, evaluation)
     trials = pipeline.store.read_meta_dataset()
     random = choose_random_trials(trials, surrogate.learner, configuration_id(surrogate.space.default))
