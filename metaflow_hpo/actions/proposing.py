@@ -91,11 +91,11 @@ def measures_curves_by_metric(pipeline: Pipeline, data: TaskData) -> bool:
 
 def _inform(pipeline: Pipeline, data: TaskData, context: StrategyContext) -> StrategyContext:
     """Return a context with the past tasks of the champion, or of what ships; as it is where there are none."""
-    from metaflow_hpo.actions.advise import describe_data, load_recommender
+    from metaflow_hpo.actions.advise import complete, describe_data, load_recommender
 
     try:
         served, _ = load_recommender(pipeline)
     except NoChampionError:
         return context
-    features = served.read_meta_features(describe_data(data).meta_features)
+    features = served.read_meta_features(complete(served, describe_data(data).meta_features))
     return replace(context, past=served.past, meta_features=features)
