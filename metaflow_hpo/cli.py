@@ -5,13 +5,16 @@ Exit codes: 0 done, 1 an error with a remedy (a `MetaflowHPOError`), 2 wrong usa
 
 import logging
 import sys
+import traceback
+from types import TracebackType
 from typing import Annotated
 
 import typer
 
-from metaflow_hpo import __version__
+from metaflow_hpo.adapters.secrets import hide_in_logs, hide_passwords
 from metaflow_hpo.commands import knowledge, learning, operating, own_network, own_table, past_trials, searching
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,6 +41,7 @@ Version = Annotated[
 @app.callback()
 def configure(debug: Debug = False, version: Version = False) -> None:
     """Recommend hyperparameters for a new task from past searches."""
+    hide_in_logs()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
     logging.getLogger("metaflow_hpo").setLevel(logging.DEBUG if debug else logging.INFO)
 
@@ -46,19 +50,37 @@ def main() -> None:
     """Run the command line and turn errors with a remedy into exit code 1."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
+    sys.excepthook = _show_hidden
     try:
         app(["--debug", *(one for one in arguments if one != "--debug")] if debug else arguments)
-    except (MetaflowHPOError, OSError) as error:
-        if debug:
-            raise
-        typer.echo(f"error: {_describe(error)}", err=True)
-        raise SystemExit(1) from error
+    except _explained() as error:
+        told = "".join(traceback.format_exception(error)) if debug else f"error: {_describe(error)}\n"
+        sys.stderr.write(hide_passwords(told))
+        raise SystemExit(1) from None  # a traceback of the cause would show what is hidden
 
 
-def _describe(error: MetaflowHPOError | OSError) -> str:
-    """Return the message; the system's own (a full disk, a folder that cannot be written) lacks a remedy."""
+def _explained() -> tuple[type[Exception], ...]:
+    """Return the errors that are told in a sentence: ours, the system's, and MLflow's where it is in use."""
+    mlflow, sqlalchemy = (sys.modules.get(name) for name in ("mlflow.exceptions", "sqlalchemy.exc"))
+    theirs = [getattr(mlflow, "MlflowException", None), getattr(sqlalchemy, "SQLAlchemyError", None)]
+    return MetaflowHPOError, OSError, *(kind for kind in theirs if kind is not None)
+
+
+def _show_hidden(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what nobody expected, which is for whoever mends it, without passwords."""
+    sys.stderr.write(hide_passwords("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _describe(error: Exception) -> str:
+    """Return the message; those of the system (a full disk, no right to write) and of MLflow lack a remedy."""
     if isinstance(error, MetaflowHPOError):
         return str(error)
+    if not isinstance(error, OSError) or type(error).__module__.startswith("requests"):
+        first = " ".join(str(error).strip().splitlines()[:1])[:500] or type(error).__name__
+        return (
+            f"MLflow could not do its part: {first}. Check with `metaflow-hpo status` that its server or database "
+            "answers and is whole, and that METAFLOW_HPO_TRACKING_URI names it; --debug shows more."
+        )
     return f"{error}. Check that it exists, may be written and has space; METAFLOW_HPO_DATA moves what is kept."
 
 

@@ -260,6 +260,15 @@ class History:
         """`(T, M)` raw, NaN where not known."""
         return np.stack([task.meta_features for task in self.tasks]) if self.tasks else np.empty((0, 0))
 
+    def __repr__(self) -> str:
+        """Say how much there is."""
+        trials = sum(len(task.positions) for task in self.tasks)
+        name = "" if self.learner is None else f" of {self.learner}"
+        return (
+            f"History({trials} trials{name} on {len(self.tasks)} tasks of {len(set(self.families))} families, "
+            f"{len(self.configurations)} configurations of {', '.join(self.space.names)})"
+        )
+
     @property
     def is_shared(self) -> bool:
         """Whether every task has every configuration."""

@@ -16,9 +16,9 @@ import torch
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out
 from metaflow_hpo.history import History
-from metaflow_hpo.recommend.interval import IntervalScale
-from metaflow_hpo.recommend.new_task import DESCRIBED
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.interval import IntervalScale
+from metaflow_hpo.recommender.new_task import DESCRIBED
+from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
 from metaflow_hpo.surrogate.fit import FitSettings, fit_surrogate
 from metaflow_hpo.surrogate.predict import Surrogate

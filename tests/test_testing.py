@@ -2,7 +2,7 @@ import pytest
 
 from metaflow_hpo.collect.strategies.listed import ListedStrategy, make_random
 from metaflow_hpo.collect.strategies.registry import STRATEGY_NAMES
-from metaflow_hpo.recommend.strategies.peers import PACKAGES
+from metaflow_hpo.recommender.strategies.peers import PACKAGES
 from metaflow_hpo.testing import check_strategy
 
 

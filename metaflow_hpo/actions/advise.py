@@ -22,8 +22,8 @@ from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
     from metaflow_hpo.modalities.hints import AskedKind
-    from metaflow_hpo.recommend.observed import ObservedTrial
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.observed import ObservedTrial
+    from metaflow_hpo.recommender.recommender import Recommender
 
 RECOMMENDED = "recommended"
 """Strategy of trials whose configurations a recommender chose."""
@@ -135,7 +135,7 @@ def load_recommender(pipeline: Pipeline) -> "tuple[Recommender, dict[str, Any]]"
     Raises:
         NoChampionError: If nothing of the learner has been promoted or fitted, and nothing ships.
     """
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
 
     learner, champion = pipeline.learner_name, pipeline.registry.champion()
     if champion is not None:

@@ -14,7 +14,7 @@ from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
 
 WARM_TRIALS = 5
 """Recommendations of the champion with which the search of a landed task starts."""

@@ -15,7 +15,7 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.collect.search import Refit, Stopping
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.modalities.table.metrics import curve_metric
-from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
+from metaflow_hpo.recommender.strategies.recommended import RecommendedStrategy
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial

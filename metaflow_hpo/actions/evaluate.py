@@ -23,7 +23,7 @@ from metaflow_hpo.trial import Trial
 if TYPE_CHECKING:
     from metaflow_hpo.evaluate.evaluation import Evaluation
     from metaflow_hpo.history import History
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
 
 _SHA256 = "task_sha256"
 TRAINED = 5
@@ -37,7 +37,7 @@ def evaluate(pipeline: Pipeline, *, learning_curve: bool = False) -> Metadata:
         pipeline: The surroundings.
         learning_curve: Fit surrogates on fewer past tasks as well, which takes about twice as long as a fit.
     """
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
 
     candidate = read_candidate(pipeline)
     recommender = Recommender.load(pipeline.store.surrogate_folder)

@@ -26,7 +26,7 @@ from metaflow_hpo.space import Configuration, configuration_id
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from metaflow_hpo.recommend.observed import ObservedTrial
+    from metaflow_hpo.recommender.observed import ObservedTrial
 
 _ID = re.compile(r"[0-9a-f]{16}")
 OUTCOME_COLUMNS = (

@@ -3,10 +3,8 @@
 The one thing to know: the fit and the evaluation share one MLflow run, the one the registered version points to.
 """
 
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -21,6 +19,8 @@ from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.tracking import keeping_global_address
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.metric import Metric
+from metaflow_hpo.recommender.interval import UNIT
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.task import TABLE
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     from metaflow_hpo.adapters.run import Run
     from metaflow_hpo.history import History
-    from metaflow_hpo.recommend.recommender import Recommender
-    from metaflow_hpo.recommend.stopping import StoppingRule
+    from metaflow_hpo.recommender.new_task import RecommenderSettings
+    from metaflow_hpo.recommender.recommender import Recommender
+    from metaflow_hpo.recommender.stopping import StoppingRule
     from metaflow_hpo.surrogate.fit import FitSettings
 
 NO_META_FEATURES = "mf_none"
@@ -40,24 +41,31 @@ _FIT_PARAMETERS = ("learner", "seed", "folds")
 """Settings that a fit depends on, beside the meta-data set."""
 
 
-def read_core(pipeline: Pipeline) -> "History":
-    """Return the shared core: configurations tried on every task, by the learner of the settings.
+MIN_CORE = 4
+"""Configurations that all tasks have tried; with fewer, those that did best somewhere are recommended from."""
 
-    Tasks on which all configurations perform alike are left out, with a warning: their order is noise.
+
+def read_core(pipeline: Pipeline) -> "History":
+    """Return the tasks on the configurations that are recommended from, by the learner of the settings.
+
+    They are the shared core, tried on every task, or where there is none those that did best somewhere. Tasks on which
+    all configurations perform alike are left out, with a warning: their order is noise.
     """
     return _find_core(pipeline, pipeline.store.read_meta_dataset())
 
 
 def _find_core(pipeline: Pipeline, frame: pd.DataFrame) -> "History":
-    tried = _build(pipeline, frame.loc[_is_collected(frame) & (frame["strategy"] == "sobol")])
-    for note in tried.notes:
+    from metaflow_hpo.recommender.pool import choose_pool
+
+    begun = frame.loc[_is_collected(frame) & (frame["strategy"] == "sobol")]
+    core = None if begun.empty else _build(pipeline, begun).shared()
+    if core is None or len(core.configurations) < MIN_CORE:
+        tried = _build(pipeline, frame)
+        core = tried.on(choose_pool(tried))
+        logger.info("Few configurations were tried on every task: recommended from %d.", len(core.configurations))
+    for note in core.notes:
         logger.warning("%s", note)
-    core = tried.shared()
-    if not core.configurations:
-        raise MetaflowHPOError(
-            "No configuration was tried on every task. Search all tasks with the same settings first."
-        )
-    kept = core.subset(core.informative)
+    kept = core if core.metric is not None and core.metric.bounds != UNIT else core.subset(core.informative)
     left_out = sorted(set(core.task_ids) - set(kept.task_ids))
     if left_out:
         logger.warning("Left out, as all configurations perform alike on them: %s", ", ".join(left_out))
@@ -67,10 +75,20 @@ def _find_core(pipeline: Pipeline, frame: pd.DataFrame) -> "History":
 def _build(pipeline: Pipeline, rows: pd.DataFrame) -> "History":
     from metaflow_hpo.history import History
 
-    history = History.from_frame(rows, space=pipeline.learner.space, learner=pipeline.learner.name)
+    learner, metric = pipeline.learner, _find_metric(pipeline, rows)
+    history = History.from_frame(rows, space=learner.space, learner=learner.name, metric=metric)
     position = {name: p for p, name in enumerate(history.configuration_ids)}
     # In the order in which they were first tried: the default leads, and a search that goes on moves none.
     return history.on([position[name] for name in dict.fromkeys(rows["configuration_id"]) if name in position])
+
+
+def _find_metric(pipeline: Pipeline, rows: pd.DataFrame) -> Metric | None:
+    """Return the metric of all tasks, None where they have several or where it is not known."""
+    if not pipeline.store.catalogue_path.is_file():
+        return None
+    catalogue = pipeline.store.read_catalogue()
+    metrics = set(catalogue.loc[catalogue["task_id"].isin(rows["task_id"].unique()), "metric"])
+    return Metric.read(str(metrics.pop())) if len(metrics) == 1 else None
 
 
 def read_core_and_trials(pipeline: Pipeline) -> "tuple[History, History]":
@@ -96,10 +114,13 @@ def _uninformative(history: "History") -> list[str]:
 
 
 def has_networks(pipeline: Pipeline, frame: pd.DataFrame) -> bool:
-    """Tell whether networks can be trained: on tables, all of them described, that share a core of configurations."""
-    rows = frame.loc[(frame["learner"] == pipeline.learner_name) & _is_collected(frame)]
-    is_for_tables = set(pipeline.learner.modalities) == {TABLE}
-    return is_for_tables and describes(frame) and bool((rows["strategy"] == "sobol").any())
+    """Tell whether networks are trained: on tables, all of them described, with a shared core or many families."""
+    from metaflow_hpo.evaluate.fitting import MIN_FAMILIES
+
+    rows = frame.loc[frame["learner"] == pipeline.learner_name]
+    if set(pipeline.learner.modalities) != {TABLE} or not describes(rows):
+        return False
+    return bool((rows["strategy"] == "sobol").any()) or rows["family"].nunique() >= MIN_FAMILIES
 
 
 def make_fit_settings(settings: Settings) -> "FitSettings":
@@ -181,11 +202,8 @@ def _is_trained(pipeline: Pipeline, known: dict[str, Any], inputs: str, *, incre
 def _train(
     pipeline: Pipeline, run: "Run", tags: dict[str, str], md5: str, *, incremental: bool
 ) -> "tuple[Recommender, dict[str, float], Start]":
-    from metaflow_hpo.evaluate.calibration import fit_interval, measure_replayed, nonconformity, with_observed
-    from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out
-    from metaflow_hpo.recommend.new_task import DESCRIBED
-    from metaflow_hpo.recommend.recommender import Recommender
-    from metaflow_hpo.surrogate.fit import FoldReport, fit_surrogate
+    from metaflow_hpo.evaluate.fitting import fit_networks
+    from metaflow_hpo.surrogate.fit import FoldReport
 
     settings = pipeline.settings
     frame = pipeline.store.read_meta_dataset()
@@ -200,16 +218,17 @@ def _train(
     def make_logger(fold: int) -> "Logger":
         return _lightning_logger(pipeline, run.run_id, fold)
 
-    with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as folder, keeping_global_address():
-        surrogate, reports = fit_surrogate(
+    with keeping_global_address():
+        recommender, reports = fit_networks(
+            meta,
             trials,
-            pipeline.learner.name,
+            choose_settings(meta),
             make_fit_settings(settings),
-            Path(folder),
             start=start.warm,
             make_logger=make_logger,
             on_fold=show,
         )
+<<<<<<< HEAD
     stopping = _fit_stopping(pipeline, frame)
     evaluation = evaluate_leave_family_out(meta, surrogate)
     interval = fit_interval(nonconformity(meta, surrogate, evaluation.orders))
@@ -222,18 +241,32 @@ def _train(
         stopping=stopping,
     )
     interval = with_observed(interval, measure_replayed(recommender))
+=======
+>>>>>>> main
     lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run.run_id}
     names = sorted({name for report in reports for name in report.metrics})
     metrics = {name: sum(r.metrics[name] for r in reports) / len(reports) for name in names}
-    metrics |= {"trust": evaluation.trust, "interval_scale": interval.scale, "tasks": float(len(meta.task_ids))}
+    metrics |= {"trust": recommender.trust, "tasks": float(len(meta.task_ids))}
+    if recommender.interval is not None:
+        metrics["interval_scale"] = recommender.interval.scale
     metrics["networks_trained"] = float(sum(report.epochs > 0 for report in reports))
-    return replace(recommender, interval=interval, lineage=lineage), metrics, start
+    return replace(recommender, stopping=_fit_stopping(pipeline, frame), lineage=lineage), metrics, start
+
+
+def choose_settings(history: "History") -> "RecommenderSettings":
+    """Return how the recommender's parts work together on tasks of the pipeline."""
+    from metaflow_hpo.modalities.roles import Roles
+    from metaflow_hpo.recommender.new_task import DESCRIBED, RecommenderSettings
+
+    # What a person measured of a task they opened themselves has no roles, and any scale.
+    has_roles = bool(Roles.of(history.meta_feature_names).positions("size"))
+    return DESCRIBED if has_roles else RecommenderSettings(default_first=True)
 
 
 def _fit_stopping(pipeline: Pipeline, frame: pd.DataFrame) -> "StoppingRule | None":
     """Learn from the learning curves of the meta-data set when to stop a training; None where it holds too few."""
     from metaflow_hpo.history import read_curves
-    from metaflow_hpo.recommend.stopping import StoppingRule
+    from metaflow_hpo.recommender.stopping import StoppingRule
 
     return StoppingRule.fit(read_curves(frame, pipeline.learner.name, pipeline.epochs))
 

@@ -17,7 +17,7 @@ from metaflow_hpo.evaluate.gate import CHAMPION, SHIPPED, Incumbent
 
 if TYPE_CHECKING:
     from metaflow_hpo.history import History
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
 
 MIN_TASKS = 5
 """Fewer tasks of both cannot tell two recommenders apart."""
@@ -57,7 +57,7 @@ def find_mismatch(pipeline: Pipeline, served: "Recommender", meta: "History") ->
 
 
 def _judge_shipped(pipeline: Pipeline, meta: "History") -> Incumbent:
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
 
     knowledge, learner = pipeline.knowledge, pipeline.learner
     folder = None if knowledge is None else knowledge.recommender_folder(learner.name)
@@ -107,7 +107,7 @@ def judge(served: "Recommender", meta: "History", known: "History", families: Ma
     from metaflow_hpo.collect.strategies.registry import RECOMMENDED
     from metaflow_hpo.evaluate.evaluation import KS, recall
     from metaflow_hpo.evaluate.replay import Contestant
-    from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
+    from metaflow_hpo.recommender.strategies.recommended import RecommendedStrategy
 
     surrogate = served.require_surrogate()
     folds, count = surrogate.fold_of_family, len(surrogate.networks)
@@ -129,7 +129,7 @@ def judge(served: "Recommender", meta: "History", known: "History", families: Ma
 
 def _without(served: "Recommender", known: "History", networks: tuple[int, ...]) -> "Recommender":
     """Return the recommender that leans on fewer past tasks; one that was fitted without a forest gets none."""
-    from metaflow_hpo.recommend.task_forest import TaskForest
+    from metaflow_hpo.recommender.task_forest import TaskForest
 
     has_forest = served.fitted_forest.share > 0
     forest = None if has_forest else TaskForest.without_say(len(known.task_ids))

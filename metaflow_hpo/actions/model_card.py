@@ -8,7 +8,7 @@ from metaflow_hpo.adapters.files import write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
 
 CARD_FILE = "model_card.md"
 

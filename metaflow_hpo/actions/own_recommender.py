@@ -87,7 +87,7 @@ def recommend_from_table(
         InvalidTableError: If a file is missing or wrong, or k is out of range.
         SearchSpaceMismatchError: If an observed configuration lies outside the table's search space.
     """
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
 
     recommender = Recommender.load(folder)
     trials = [] if observed is None else read_observed_trials(observed, recommender.space)
@@ -100,7 +100,7 @@ def recommend_from_table(
 
 
 def _check_replaceable(folder: Path) -> None:
-    from metaflow_hpo.recommend.recommender_files import DESCRIPTION_FILE
+    from metaflow_hpo.recommender.recommender_files import DESCRIPTION_FILE
 
     is_other = folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION_FILE).is_file()
     if is_other or folder.is_file():

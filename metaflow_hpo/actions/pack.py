@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo import __version__
 from metaflow_hpo.adapters.files import read_frame, replacing, write_frame, write_json
 from metaflow_hpo.adapters.knowledge import (
     CONFIGURATIONS_FILE,
@@ -30,6 +29,7 @@ from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5, git_revision
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.tables import SCORE_NAMES, TRIAL_COLUMNS
+from metaflow_hpo.version import __version__
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -132,7 +132,7 @@ def _check_recommenders(folders: Sequence[Path], md5: str) -> dict[str, Path]:
 
 
 def _describe_recommender(folder: Path) -> dict[str, Any]:
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
 
     served = Recommender.load(folder)
     return {

@@ -17,7 +17,7 @@ from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
     from metaflow_hpo.past_tasks import PastTasks
-    from metaflow_hpo.recommend.stopping import StoppingRule
+    from metaflow_hpo.recommender.stopping import StoppingRule
     from metaflow_hpo.space import Array
 
 
@@ -78,14 +78,14 @@ def read_past(path: Path, learner: Learner) -> PastKnowledge:
         InvalidTableError: If it is neither.
         SearchSpaceMismatchError: If it is of another search space.
     """
-    from metaflow_hpo.recommend.recommender_files import DESCRIPTION_FILE
+    from metaflow_hpo.recommender.recommender_files import DESCRIPTION_FILE
 
     is_fitted = (path / DESCRIPTION_FILE).is_file()
     return _read_folder(path, learner) if is_fitted else _read_table(path, learner)
 
 
 def _read_folder(path: Path, learner: Learner) -> PastKnowledge:
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
 
     recommender = Recommender.load(path)
     if [dict(i, optional=None) for i in recommender.space.to_json()] != [
@@ -110,7 +110,7 @@ def _learn_stopping(path: Path, learner: Learner) -> "StoppingRule | None":
     """Learn from the learning curves of a table when to stop a training; None where it holds too few whole ones."""
     from metaflow_hpo.history import read_curves
     from metaflow_hpo.modalities.table.files.tables import read_table
-    from metaflow_hpo.recommend.stopping import StoppingRule
+    from metaflow_hpo.recommender.stopping import StoppingRule
 
     if path.is_dir():
         return None

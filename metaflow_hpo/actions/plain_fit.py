@@ -13,7 +13,7 @@ from metaflow_hpo.metric import Metric
 from metaflow_hpo.tables import HP_PREFIX, META_PREFIX
 
 if TYPE_CHECKING:
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
 
 MIN_FAMILIES = 2
 
@@ -60,7 +60,7 @@ def fit_plain(pipeline: Pipeline, frame: pd.DataFrame) -> "tuple[Recommender, di
         InvalidTableError: If the history holds tasks of fewer than two families.
     """
     from metaflow_hpo.evaluate.fitting import fit_recommender
-    from metaflow_hpo.recommend.stopping import StoppingRule
+    from metaflow_hpo.recommender.stopping import StoppingRule
 
     history = read_history(pipeline, frame)
     pipeline.progress("calibrating", 0, 0)

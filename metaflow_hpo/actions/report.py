@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from metaflow_hpo import __version__
 from metaflow_hpo.adapters.files import read_frame, read_json, write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.store import DataStore
@@ -20,6 +19,7 @@ from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.report.knowledge_report import KnownTables, render_report
 from metaflow_hpo.modalities.modality import Fingerprinting
 from metaflow_hpo.modalities.registry import get_modality
+from metaflow_hpo.version import __version__
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.knowledge import Knowledge

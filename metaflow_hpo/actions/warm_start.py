@@ -14,7 +14,7 @@ from metaflow_hpo.adapters.versioning import file_md5
 
 if TYPE_CHECKING:
     from metaflow_hpo.history import History
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
     from metaflow_hpo.surrogate.fit import WarmStart
 
 SCRATCH = "scratch"

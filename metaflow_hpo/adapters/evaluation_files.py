@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from metaflow_hpo import __version__
 from metaflow_hpo.adapters.files import (
+    neutralise,
     read_frame,
     read_json,
     write_csv,
@@ -23,6 +23,7 @@ from metaflow_hpo.adapters.files import (
 )
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.version import __version__
 
 if TYPE_CHECKING:
     from metaflow_hpo.evaluate.evaluation import Evaluation
@@ -158,7 +159,7 @@ def _write_tables(folder: Path, findings: Findings) -> None:
     }
     for name, table in tables.items():
         write_frame(folder / f"{name}.parquet", table)
-        write_csv(folder / f"{name}.csv", table, float_format="%.6g")
+        write_csv(folder / f"{name}.csv", neutralise(table), float_format="%.6g")
 
 
 def _write_plots(folder: Path, findings: Findings) -> None:

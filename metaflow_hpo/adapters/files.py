@@ -116,8 +116,27 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, frame: pd.DataFrame, float_format: str | None = None) -> None:
-    """Write a table as csv without its index, atomically."""
+    """Write a table as csv without its index, atomically; one for people goes through `neutralise` before."""
     write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False, float_format=float_format))
+
+
+def neutralise(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts no spreadsheet takes for formulas: `'` stands before those that begin like one."""
+    shown = frame.rename(columns=_neutralise)
+    for position, dtype in enumerate(shown.dtypes):
+        if dtype.kind == "O":  # texts and categories as well
+            shown.isetitem(position, [_neutralise(value) for value in shown.iloc[:, position]])
+    return shown
+
+
+def _neutralise(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def write_figure(path: Path, figure: "Figure", dpi: int) -> None:

@@ -12,7 +12,7 @@ from metaflow_hpo.adapters.past_trials.as_they_come import read_observed_table
 from metaflow_hpo.adapters.past_trials.values import UNFINISHED
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.modalities.table.files.tables import read_table
-from metaflow_hpo.recommend.observed import ObservedTrial
+from metaflow_hpo.recommender.observed import ObservedTrial
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.tables import HP_PREFIX, read_configuration
 from metaflow_hpo.trial_rows import read_statuses

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
-from metaflow_hpo import __version__
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.collect.plans import Plan, count_trials, run_plan
 from metaflow_hpo.errors import MetaflowHPOError
@@ -22,6 +21,7 @@ from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.task import Task, TaskData
 from metaflow_hpo.trial import Trial
+from metaflow_hpo.version import __version__
 
 MAX_DEATHS = 3
 """A search is given up when its worker died so often in a row without finishing a trial."""

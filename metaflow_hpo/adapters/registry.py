@@ -23,7 +23,7 @@ from metaflow_hpo.errors import MetaflowHPOError, NoChampionError
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from metaflow_hpo.recommend.recommender import Recommender
+    from metaflow_hpo.recommender.recommender import Recommender
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
@@ -259,7 +259,7 @@ class Registry:
             NoChampionError: If the alias is not set.
             MetaflowHPOError: If there is no such version, or it cannot be loaded.
         """
-        from metaflow_hpo.recommend.recommender import Recommender
+        from metaflow_hpo.recommender.recommender import Recommender
 
         return Recommender.load(self.download(version))
 

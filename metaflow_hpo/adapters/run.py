@@ -1,6 +1,6 @@
 """A handle on one MLflow run: what a step may record there.
 
-The one thing to know: a value that is not finite is left out and named in a tag, as MLflow draws it as a number.
+A value that is not finite is left out and named in a tag, as MLflow draws it as a number.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from metaflow_hpo.adapters.files import write_frame
+from metaflow_hpo.adapters.files import neutralise, write_frame
 from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.errors import MetaflowHPOError
 
@@ -80,7 +80,7 @@ class Run:
         """Store a table as `<path>.csv` for people and `<path>.parquet` for programs, and other files beside it."""
         folder, _, name = path.rpartition("/")
         with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
-            frame.to_csv(Path(temporary, f"{name}.csv"), index=False)
+            neutralise(frame).to_csv(Path(temporary, f"{name}.csv"), index=False)
             write_frame(Path(temporary, f"{name}.parquet"), frame)
             for other, content in (beside or {}).items():
                 Path(temporary, other).write_bytes(content)

@@ -1,13 +1,16 @@
 """Passwords in addresses and connection strings: they come from the environment and are shown nowhere.
 
-The one thing to know: libraries quote the address they were given in their errors. So an MLflow server's user and
-password are taken out of its address and handed to MLflow in its own variables, and whatever is shown or recorded goes
-through `hide_passwords`.
+Libraries quote the address they were given in their errors, whole or in parts. So an MLflow server's user and password
+are taken out of its address and handed to MLflow in its own variables; and whatever is shown or recorded goes through
+`hide_passwords`, which knows what a password looks like, and the very values that the environment holds.
 """
 
+import logging
 import os
 import re
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
 # Up to the last `@` before a space or the next address: a password may hold a `/` or `@` that it should have escaped,
 # and a slash may be missing after the scheme. Digits and a slash are a port.
@@ -15,17 +18,87 @@ _PASSWORD = re.compile(
     r"(?P<start>[a-z][a-z0-9+.-]*://?[^\s/:@]*):(?!\d+[/?#])(?:(?!://)\S)*@",
     re.IGNORECASE,
 )
+_TOKEN = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://)[^\s/:@?#]{16,}@", re.IGNORECASE)
 # `password=...` of a connection string or of an address's query, `AccountKey=...` of a storage's, in any spelling.
 _NAMED = re.compile(
     r"(?P<name>[\w-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|credential|signature|(?:access|account|api|secret)[_-]?key)"
     r"[\"']?\s*[=:]\s*)(?P<value>\"[^\"]*\"|'[^']*'|[^\s&;,)\]}\"']+)",
     re.IGNORECASE,
 )
+_SECRET_NAME = re.compile(r"passw(or)?d|passphrase|pwd|secret|token|credential|signature|key$", re.IGNORECASE)
+_ADDRESSES = (
+    "METAFLOW_HPO_TRACKING_URI",
+    "METAFLOW_HPO_RAY_ADDRESS",
+    "METAFLOW_HPO_DVC_REMOTE",
+    "METAFLOW_HPO_POSTGRES_URL",
+    "METAFLOW_HPO_DAGSTER_DATABASE",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_BACKEND_STORE_URI",
+    "MLFLOW_ARTIFACTS_DESTINATION",
+)
+"""Variables with addresses that may hold a password."""
+_SHORTEST = 4
+"""Shorter values are not looked for by themselves: they would be found in everything."""
+_remembered: set[str] = set()
 
 
 def hide_passwords(text: str) -> str:
-    """Return `text` with every password replaced by `***`: those of addresses, and what stands behind such a name."""
-    return _NAMED.sub(r"\g<name>***", _PASSWORD.sub(r"\g<start>:***@", text))
+    """Return `text` with every password replaced by `***`: those of addresses, of names, and those that are known."""
+    shown = _NAMED.sub(r"\g<name>***", _PASSWORD.sub(r"\g<start>:***@", text))
+    shown = _TOKEN.sub(r"\g<start>***@", shown)
+    for secret in sorted(_known_secrets(), key=len, reverse=True):
+        shown = shown.replace(secret, "***")
+    return shown
+
+
+def remember_address(address: str) -> None:
+    """Hide from now on what is secret in an address that is not in the environment, such as one of pyproject.toml."""
+    _remembered.update(_secrets_in(address))
+
+
+def hide_in_logs() -> None:
+    """Have every log record of this process hide passwords, and those of its libraries too."""
+    logging.setLogRecordFactory(_make_record)
+
+
+def _make_record(*arguments: Any, **options: Any) -> logging.LogRecord:
+    record = logging.LogRecord(*arguments, **options)
+    record.msg, record.args = hide_passwords(record.getMessage()), None
+    if record.exc_info:
+        record.exc_text = hide_passwords(logging.Formatter().formatException(record.exc_info))
+        record.exc_info = None  # handlers would write the original
+    return record
+
+
+def _known_secrets() -> set[str]:
+    """Return the secrets of the environment as they are and as addresses spell them."""
+    found = set(_remembered)
+    for name, value in os.environ.items():
+        if name in _ADDRESSES:
+            found |= set(_secrets_in(value))
+        elif _SECRET_NAME.search(name) and name.startswith(("METAFLOW_HPO_", "MLFLOW_", "AWS_", "AZURE_", "PG")):
+            found |= _spellings(value)
+    return {secret for secret in found if len(secret) >= _SHORTEST}
+
+
+def _secrets_in(address: str) -> Iterator[str]:
+    """Yield what may be secret in an address: what stands before its last `@`, and the values of its query."""
+    _, _, rest = address.partition("://")
+    before, at, _ = rest.rpartition("@")
+    if at:
+        user, _, password = before.partition(":")
+        yield from _spellings(password or user)
+        for part in (password or user).split():
+            yield from _spellings(part)
+    _, _, query = address.partition("?")
+    for name, value in parse_qsl(query.rpartition("@")[2]):
+        if _SECRET_NAME.search(name):
+            yield from _spellings(value)
+
+
+def _spellings(secret: str) -> set[str]:
+    plain = unquote(secret)
+    return {secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain), repr(plain)[1:-1]}
 
 
 def keep_credentials_apart(tracking_uri: str) -> str:
@@ -34,9 +107,12 @@ def keep_credentials_apart(tracking_uri: str) -> str:
     Args:
         tracking_uri: `http(s)://user:password@host`; any other address is returned as it is.
     """
-    parts = urlsplit(tracking_uri)
-    if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
+    remember_address(tracking_uri)
+    scheme, separator, rest = tracking_uri.partition("://")
+    before, at, host = rest.rpartition("@")
+    if scheme not in {"http", "https"} or not at:
         return tracking_uri
-    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username or "")
-    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    user, _, password = before.partition(":")
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(user)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(password)
+    return f"{scheme}{separator}{host}"

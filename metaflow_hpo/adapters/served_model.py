@@ -17,7 +17,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from metaflow_hpo.adapters.serving.request import MAX_K, MAX_TASKS
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.recommender import Recommender
 
 
 class ServedModel(PythonModel):

@@ -19,6 +19,7 @@ from metaflow_hpo.adapters.kept_trials import SHA256, KeptTrials, join, read_tab
 from metaflow_hpo.errors import UnknownTaskError
 from metaflow_hpo.modalities.registry import get_modality
 from metaflow_hpo.tables import (
+    CONFIGURATION,
     complete_catalogue,
     join_meta_dataset,
     tasks_to_frame,
@@ -251,7 +252,9 @@ class DataStore:
         trials = [read_frame(self.search_results_path(t), remedy=f"Search the task {t!r} first.") for t in task_ids]
         described = [read_frame(self.meta_features_path(t), remedy=f"Describe the task {t!r} first.") for t in task_ids]
         meta = pd.concat(described, ignore_index=True).drop(columns=["duration_s", SHA256])
-        frame = join_meta_dataset(pd.concat(trials, ignore_index=True), meta)
+        # What the configurations are stands in the columns of hyperparameters.
+        joined = pd.concat(trials, ignore_index=True).drop(columns=[CONFIGURATION], errors="ignore")
+        frame = join_meta_dataset(joined, meta)
         if self.catalogue_path.is_file():
             families = self.read_catalogue().set_index("task_id")["family"]
             frame["family"] = frame["task_id"].map(families).fillna(frame["family"]).astype(frame["family"].dtype)

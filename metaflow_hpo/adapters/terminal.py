@@ -1,6 +1,6 @@
 """Progress and tables for people: a bar on a terminal, plain lines elsewhere, always on standard error.
 
-The one thing to know: standard output belongs to results (`--json`), so nothing here ever writes to it.
+Standard output belongs to results (`--json`), so nothing here ever writes to it.
 """
 
 import time
@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -42,7 +41,7 @@ def show_progress() -> Iterator[pipeline.Progress]:
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         _Count(),
         TimeElapsedColumn(),
@@ -55,7 +54,7 @@ def show_progress() -> Iterator[pipeline.Progress]:
             while unknown:
                 progress.remove_task(unknown.pop())
             if total == 0:
-                unknown.append(progress.add_task(escape(what), total=None))
+                unknown.append(progress.add_task(what, total=None))
                 return
             if what not in bars:
                 bars[what] = progress.add_task(what, total=total)
@@ -71,6 +70,7 @@ def _plain_lines(console: Console) -> pipeline.Progress:
         now = time.monotonic()
         if (done == total and total > 0) or now - last["time"] >= _PLAIN_EVERY_S:
             last["time"] = now
-            console.print(f"{what}: {done}/{total}" if total else f"{what} ...", highlight=False)
+            text = f"{what}: {done}/{total}" if total else f"{what} ..."
+            console.print(text, highlight=False, markup=False, emoji=False)
 
     return show

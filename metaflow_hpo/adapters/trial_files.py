@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from metaflow_hpo.adapters.files import write_csv, write_figure, write_json, write_text
+from metaflow_hpo.adapters.files import neutralise, write_csv, write_figure, write_json, write_text
 from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, SearchSpaceMismatchError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
@@ -105,7 +105,7 @@ def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResul
     paths = [folder / "benchmark.json"]
     for name, frame in (("per_task", result.per_task), ("summary", result.summary)):
         paths.append(folder / f"{name}.csv")
-        write_csv(paths[-1], frame)
+        write_csv(paths[-1], neutralise(frame))
     paths.append(folder / "report.html")
     page = render_benchmark(
         result.per_task, result.summary, _count(answer), result.seconds, answer["verdict"], answer["table"]["notes"]

@@ -7,6 +7,7 @@ needed, and only when a table is drawn: `--help` stays fast.
 import json
 import math
 import sys
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
 
 _DRIVERS = 3
+_CONTROLS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Categories of characters that are not seen but do something; half of a pair cannot even be written."""
 SAME_TABLE = 1e-9
 """Distance in meta-features below which two tables are taken to be one."""
 
@@ -31,16 +34,23 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, header: list[str], rows: list[list[Any]]) -> None:
-    """Print a table, numbers with four digits."""
+    """Print a table, numbers with four digits, texts as they are: what is in brackets is no markup."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(show_controls(title)), title_justify="left")
     for position, name in enumerate(header):
-        table.add_column(name, justify="left" if position == 0 else "right")
+        table.add_column(Text(show_controls(name)), justify="left" if position == 0 else "right")
     for row in rows:
-        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row))
+        cells = (f"{cell:.4f}" if isinstance(cell, float) else show_controls(str(cell)) for cell in row)
+        table.add_row(*map(Text, cells))
     Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def show_controls(text: str) -> str:
+    """Return a text with control characters written out: a terminal would obey them, or drop them."""
+    return "".join(repr(one)[1:-1] if unicodedata.category(one) in _CONTROLS else one for one in text)
 
 
 def show_notes(notes: Iterable[str]) -> None:
@@ -51,7 +61,7 @@ def show_notes(notes: Iterable[str]) -> None:
 
 def warn_if_novel(novelty: dict[str, Any], instead: str = "the default and the portfolio are") -> None:
     """Warn of a task that is unlike all past ones, and say what is recommended instead."""
-    from metaflow_hpo.recommend.novelty import is_beyond
+    from metaflow_hpo.recommender.novelty import is_beyond
 
     if not novelty["fallback"]:
         return

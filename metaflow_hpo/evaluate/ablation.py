@@ -15,10 +15,10 @@ from metaflow_hpo.evaluate.evaluation import DEFAULT_TRUST, KS, WithNetworks, he
 from metaflow_hpo.evaluate.replay import Contestant
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import History
-from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.strategies.past import past_of
-from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
-from metaflow_hpo.recommend.task_forest import TaskForest
+from metaflow_hpo.recommender.recommender import Recommender
+from metaflow_hpo.recommender.strategies.past import past_of
+from metaflow_hpo.recommender.strategies.recommended import RecommendedStrategy
+from metaflow_hpo.recommender.task_forest import TaskForest
 from metaflow_hpo.surrogate.predict import Surrogate
 
 FULL = "everything"

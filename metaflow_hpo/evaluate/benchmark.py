@@ -19,9 +19,9 @@ from metaflow_hpo.evaluate.replay import Contestant, HeldOut
 from metaflow_hpo.evaluate.statistics import bootstrap_mean, count_wins
 from metaflow_hpo.evaluate.verdict import say_verdict
 from metaflow_hpo.history import History, IntArray
-from metaflow_hpo.recommend.new_task import RecommenderSettings
-from metaflow_hpo.recommend.strategies.peers import check_installed
-from metaflow_hpo.recommend.strategies.recommended import FitRecommender
+from metaflow_hpo.recommender.new_task import RecommenderSettings
+from metaflow_hpo.recommender.strategies.peers import check_installed
+from metaflow_hpo.recommender.strategies.recommended import FitRecommender
 from metaflow_hpo.surrogate.splits import assign_folds
 
 BASELINES = (

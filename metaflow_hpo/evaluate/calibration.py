@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from metaflow_hpo.history import Array, History, IntArray
-from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
-from metaflow_hpo.recommend.observed import Observed
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.interval import IntervalScale, expect_performance
+from metaflow_hpo.recommender.observed import Observed
+from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.surrogate.predict import Surrogate
 
 COVERAGE = 0.8
@@ -93,7 +93,7 @@ def measure_reliability(scores: Mapping[str, Array], fold_of_task: Mapping[str, 
 
 
 def calibrate(recommender: Recommender, *, max_tasks: int = MAX_REPLAYED) -> IntervalScale | None:
-    """Fit the intervals of a recommender without networks by replaying its tasks, each without its family.
+    """Fit the intervals of a recommender by replaying its tasks, each without its family.
 
     Args:
         recommender: The recommender.
@@ -170,7 +170,10 @@ def _expect(recommender: Recommender, row: Array) -> _Expected:
     if recommender.surrogate is None:
         return _Expected(*recommender.expect(row), None)
     prediction = recommender.predict(row, recommender.past.points)
-    return _Expected(prediction.mean[0], prediction.spread[0], prediction.positions[:, 0, :].mean(axis=0))
+    positions = prediction.positions[:, 0, :].mean(axis=0)
+    if not recommender.surrogate.knows_ends:
+        return _Expected(*recommender.expect(row), positions)
+    return _Expected(prediction.mean[0], prediction.spread[0], positions)
 
 
 def _spread(count: int, limit: int) -> IntArray:

@@ -12,7 +12,7 @@ import pandas as pd
 from metaflow_hpo.evaluate.evaluation import held_out_folds
 from metaflow_hpo.evaluate.statistics import summarise_columns
 from metaflow_hpo.history import Array, History, read_curves
-from metaflow_hpo.recommend.stopping import MIN_TRIALS, StoppingRule
+from metaflow_hpo.recommender.stopping import MIN_TRIALS, StoppingRule
 from metaflow_hpo.surrogate.predict import Surrogate
 
 PICKS = 25

@@ -13,7 +13,7 @@ import pandas as pd
 from metaflow_hpo.evaluate.evaluation import held_out_folds, rivals
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import Array, History
-from metaflow_hpo.recommend.portfolio import task_regret
+from metaflow_hpo.recommender.portfolio import task_regret
 from metaflow_hpo.surrogate.predict import Surrogate
 
 TIMES: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)

@@ -20,11 +20,11 @@ from metaflow_hpo.evaluate.replay import Contestant, HeldOut
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import History, IntArray
 from metaflow_hpo.past_tasks import PastTasks
-from metaflow_hpo.recommend.new_task import DESCRIBED
-from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.strategies.past import past_of
-from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
-from metaflow_hpo.recommend.task_forest import TaskForest
+from metaflow_hpo.recommender.new_task import DESCRIBED, RecommenderSettings
+from metaflow_hpo.recommender.recommender import Recommender
+from metaflow_hpo.recommender.strategies.past import past_of
+from metaflow_hpo.recommender.strategies.recommended import RecommendedStrategy
+from metaflow_hpo.recommender.task_forest import TaskForest
 from metaflow_hpo.surrogate.predict import Surrogate
 from metaflow_hpo.surrogate.splits import FamilySplit, split_families
 
@@ -49,6 +49,7 @@ class WithNetworks:
         trust: Weight of their prediction.
         per_time: Whether seconds of training are counted instead of trials.
         change: Returns a variant of the recommender.
+        settings: How the recommender's parts work together.
     """
 
     surrogate: Surrogate
@@ -56,11 +57,12 @@ class WithNetworks:
     trust: float
     per_time: bool = False
     change: Callable[[Recommender], Recommender] = lambda full: full
+    settings: RecommenderSettings = DESCRIBED
 
     def fit(self, past: PastTasks) -> Recommender:
         """Return the recommender on past tasks; a forest is grown once for all variants."""
-        full = Recommender(past, DESCRIBED, self.surrogate, self.networks, self.trust)
-        return self.change(replace(full, forest=past.learn(_grow_forest)))
+        full = Recommender(past, self.settings, self.surrogate, self.networks, self.trust)
+        return self.change(replace(full, forest=past.learn(_Forest(self.settings))))
 
     def __call__(self, context: StrategyContext) -> RecommendedStrategy:
         """Make its strategy."""
@@ -71,8 +73,14 @@ class WithNetworks:
         return Contestant(name, self)
 
 
-def _grow_forest(past: PastTasks) -> TaskForest:
-    return Recommender(past, DESCRIBED).fitted_forest
+@dataclass(frozen=True)
+class _Forest:
+    """The forest on past tasks; equal settings grow it once."""
+
+    settings: RecommenderSettings
+
+    def __call__(self, past: PastTasks) -> TaskForest:
+        return Recommender(past, self.settings).fitted_forest
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,13 @@ class Evaluation:
 
 
 def evaluate_leave_family_out(
-    history: History, surrogate: Surrogate, ks: Sequence[int] = KS, on_fold: Callable[[int], None] = lambda _: None
+    history: History,
+    surrogate: Surrogate,
+    ks: Sequence[int] = KS,
+    on_fold: Callable[[int], None] = lambda _: None,
+    *,
+    settings: RecommenderSettings = DESCRIBED,
+    default_trust: float = DEFAULT_TRUST,
 ) -> Evaluation:
     """Evaluate the recommender with networks and every baseline, each asked for all before the first trial.
 
@@ -104,6 +118,8 @@ def evaluate_leave_family_out(
         surrogate: A surrogate cross-fitted on these families.
         ks: Numbers of trials at which regret is reported.
         on_fold: Called with the fold's number when it is done.
+        settings: How the recommender's parts work together.
+        default_trust: The trust where no other one is clearly better on meta-validation families.
 
     Raises:
         DegenerateTaskError: If no task is left on which configurations differ.
@@ -112,17 +128,18 @@ def evaluate_leave_family_out(
     if len(degenerate) == len(history.task_ids):
         raise DegenerateTaskError("On every task all configurations perform the same; there is nothing to compare.")
     splits = _split(history, surrogate)
-    validation = _trust_regret(history, surrogate, splits, ks)
+    validation = _trust_regret(history, surrogate, splits, ks, settings)
     # Only network j's own validation tasks: the other networks were trained on the families that fold j reports.
-    trusts = tuple(_choose_trust(validation.loc[validation["task"].isin(split.validation)]) for split in splits)
-    served_trust = _choose_trust(validation)
+    judged = [validation.loc[validation["task"].isin(split.validation)] for split in splits]
+    trusts = tuple(_choose_trust(part, default_trust) for part in judged)
+    served_trust = _choose_trust(validation, default_trust)
     lines: list[pd.DataFrame] = []
     orders: dict[str, list[int]] = {}
     for j, split in enumerate(splits):
         # The gate compares what would be served; what is reported was chosen without the reported families.
-        served = WithNetworks(surrogate, (j,), served_trust)
+        served = WithNetworks(surrogate, (j,), served_trust, settings=settings)
         lines.append(judge_all(recall(history, split.train), served, split.validation, ks).assign(part="validation"))
-        fold = HeldOutFold(history, surrogate, j, split, trusts[j])
+        fold = HeldOutFold(history, surrogate, j, split, trusts[j], settings)
         lines.append(judge_all(fold.known, fold.served, split.test, ks).assign(part="test"))
         for t in split.test:
             orders[history.task_ids[t]] = fold.order(t, max(ks))
@@ -134,6 +151,13 @@ def evaluate_leave_family_out(
         trust=served_trust,
         degenerate=tuple(history.task_ids[t] for t in degenerate),
     )
+
+
+def choose_trust(
+    history: History, surrogate: Surrogate, settings: RecommenderSettings, default: float, ks: Sequence[int] = KS
+) -> float:
+    """Return the trust that does best on meta-validation families, `default` where that is not clear."""
+    return _choose_trust(_trust_regret(history, surrogate, _split(history, surrogate), ks, settings), default)
 
 
 def recall(history: History, past: IntArray | None) -> HeldOut:
@@ -162,6 +186,7 @@ class HeldOutFold:
         network: The one that never saw these families.
         split: The tasks: `test` is reported, the others may be learned from.
         trust: Chosen without any outcome of these families.
+        settings: How the recommender's parts work together.
     """
 
     history: History
@@ -169,6 +194,7 @@ class HeldOutFold:
     network: int
     split: FamilySplit
     trust: float
+    settings: RecommenderSettings = DESCRIBED
 
     @property
     def tasks(self) -> IntArray:
@@ -188,7 +214,7 @@ class HeldOutFold:
     @cached_property
     def served(self) -> WithNetworks:
         """The recommender."""
-        return WithNetworks(self.surrogate, (self.network,), self.trust)
+        return WithNetworks(self.surrogate, (self.network,), self.trust, settings=self.settings)
 
     def order(self, t: int, count: int, contestant: Contestant | None = None, *, seed: int = 0) -> list[int]:
         """Return what the recommender, or another one, recommends for a task: positions in the history."""
@@ -235,27 +261,31 @@ def _split(history: History, surrogate: Surrogate) -> list[FamilySplit]:
 
 
 def _trust_regret(
-    history: History, surrogate: Surrogate, splits: Sequence[FamilySplit], ks: Sequence[int]
+    history: History,
+    surrogate: Surrogate,
+    splits: Sequence[FamilySplit],
+    ks: Sequence[int],
+    settings: RecommenderSettings,
 ) -> pd.DataFrame:
     """Regret of each candidate trust on meta-validation tasks, averaged over k: one line a (task, trust)."""
     lines = []
     for j, split in enumerate(splits):
         known = recall(history, split.train)
         for trust in TRUSTS:
-            served = WithNetworks(surrogate, (j,), trust).contestant()
+            served = WithNetworks(surrogate, (j,), trust, settings=settings).contestant()
             for t in split.validation:
                 regret = known.judge(served, [int(t)], ks)["regret"]
                 lines.append({"task": int(t), "trust": trust, "regret": float(regret.mean())})
     return pd.DataFrame(lines)
 
 
-def _choose_trust(validation: pd.DataFrame) -> float:
-    """Return the trust of least regret, if that is clear: by a standard error over tasks against the middle one."""
+def _choose_trust(validation: pd.DataFrame, default: float) -> float:
+    """Return the trust of least regret, if that is clear: by a standard error over tasks against the default."""
     regret = validation.pivot_table(index="task", columns="trust", values="regret")
     if len(regret) < MIN_TASKS_FOR_TRUST:
-        return DEFAULT_TRUST
+        return default
     means = regret[list(TRUSTS)].to_numpy(dtype=np.float64).mean(axis=0)
     best = TRUSTS[int(means.argmin())]
-    gain = (regret[DEFAULT_TRUST] - regret[best]).to_numpy(dtype=np.float64)
+    gain = (regret[default] - regret[best]).to_numpy(dtype=np.float64)
     is_clear = gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain))
-    return best if is_clear else DEFAULT_TRUST
+    return best if is_clear else default

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.evaluate.plots import new_figure
-from metaflow_hpo.recommend.novelty import THRESHOLD
+from metaflow_hpo.recommender.novelty import THRESHOLD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ import pandas as pd
 from metaflow_hpo.evaluate.evaluation import KS
 from metaflow_hpo.evaluate.replay import incumbent_regret
 from metaflow_hpo.history import Array, History
-from metaflow_hpo.recommend.portfolio import task_regret
+from metaflow_hpo.recommender.portfolio import task_regret
 
 
 def measure_noise_floor(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from metaflow_hpo.evaluate.statistics import summarise_columns
 from metaflow_hpo.history import History
-from metaflow_hpo.recommend.interval import expect_performance
+from metaflow_hpo.recommender.interval import expect_performance
 from metaflow_hpo.surrogate.anchors import find_anchors
 from metaflow_hpo.surrogate.predict import Surrogate
 

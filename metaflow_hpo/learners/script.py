@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metaflow_hpo import __version__
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 from metaflow_hpo.space import Configuration
+from metaflow_hpo.version import __version__
 
 _LINE = 100
 _WHAT = {"mlp": "a multi-layer perceptron", "svm": "a support vector machine"}

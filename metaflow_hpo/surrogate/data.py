@@ -44,7 +44,8 @@ class MetaDataModule(pl.LightningDataModule):
         """
         super().__init__()
         train = meta.subset(split.train)
-        self.standardiser = Standardiser.fit(train.meta_features) if standardiser is None else standardiser
+        gaps = np.flatnonzero(np.isnan(meta.meta_features).any(axis=0))
+        self.standardiser = Standardiser.fit(train.meta_features, gaps) if standardiser is None else standardiser
         train_rows = make_rows(train, self.standardiser)
         self.train_rows = _to_tensors(train_rows)
         self.validation_rows = _to_tensors(make_rows(meta.subset(split.validation), self.standardiser))

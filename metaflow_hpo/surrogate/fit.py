@@ -35,7 +35,8 @@ class FitSettings:
         accelerator: Lightning's accelerator: `auto` takes a GPU where there is one.
         members: Networks in the ensemble of a fold.
         learning_rate: Where the cosine schedule starts.
-        ends_epochs: Upper limit of epochs of the network of the ends, whose rows are tasks, not trials.
+        ends_epochs: Upper limit of epochs of the network of the ends, whose rows are tasks, not trials; 0 where
+            performances have no bounds, or others than 0 and 1: then worst and best are not learned.
         ends_patience: Epochs without a better validation loss before it stops.
         refit_epochs: Upper limit of epochs a fold of an incremental fit.
         refit_learning_rate: Where its schedule starts: low, as the networks know all tasks but the new ones.
@@ -126,6 +127,7 @@ def fit_surrogate(
         networks=tuple(networks),
         standardisers=tuple(standardisers),
         fold_of_family=assignment,
+        knows_ends=settings.ends_epochs > 0,
     )
     return surrogate, reports
 
@@ -140,17 +142,18 @@ def _fit_fold(
     *,
     logger: Logger | None,
 ) -> tuple[SurrogateNetwork, FoldReport]:
-    shape = NetworkShape(
-        encoded=meta.points.shape[1], meta_features=len(meta.meta_feature_names), members=settings.members
-    )
+    inputs = len(meta.meta_feature_names) + len(data.standardiser.indicated)
+    shape = NetworkShape(encoded=meta.points.shape[1], meta_features=inputs, members=settings.members)
     with reproducible(settings.seed, j):
         module = SurrogateModule(SurrogateNetwork(shape), learning_rate=settings.learning_rate)
         trainer = make_trainer(settings.max_epochs, settings.patience, settings.accelerator, folder, logger)
         metrics = train_to_best(trainer, module, data)
     tasks = TaskDataModule(meta, split, data.standardiser, seed=settings.seed + j)
     network = module.network
-    network.ends, ends_metrics = _fit_ends(shape, tasks, j, settings, folder)
-    return network.cpu().eval(), FoldReport(j, trainer.current_epoch, metrics | ends_metrics)
+    if settings.ends_epochs:
+        network.ends, ends_metrics = _fit_ends(shape, tasks, j, settings, folder)
+        metrics |= ends_metrics
+    return network.cpu().eval(), FoldReport(j, trainer.current_epoch, metrics)
 
 
 def _fit_ends(
@@ -197,8 +200,10 @@ def _refit_fold(
         after = train_to_best(trainer, module, data)
     is_better = after["validation_loss"] < before["validation_loss"]
     network = module.network if is_better else copy.deepcopy(known)
-    network.ends, after_ends = _fit_ends(known.shape, tasks, j, settings, folder)
-    if after_ends["validation_ends_loss"] >= before_ends["validation_ends_loss"]:
-        network.ends, after_ends = copy.deepcopy(known.ends), before_ends
+    network.ends, after_ends = copy.deepcopy(known.ends), before_ends
+    if settings.ends_epochs:
+        ends, found = _fit_ends(known.shape, tasks, j, settings, folder)
+        if found["validation_ends_loss"] < before_ends["validation_ends_loss"]:
+            network.ends, after_ends = ends, found
     epochs, metrics = (trainer.current_epoch, after) if is_better else (0, before)
     return network.cpu().eval(), data, FoldReport(j, epochs, metrics | after_ends)

@@ -51,6 +51,8 @@ class Surrogate:
         networks: One ensemble a fold.
         standardisers: One a fold, fitted on that fold's meta-train tasks.
         fold_of_family: The fold in which a family is meta-test; network `j` was stopped early on fold `j + 1`.
+        knows_ends: Whether worst and best performance of a task were learned; otherwise means and spreads of a
+            prediction say nothing, only scores and positions do.
     """
 
     learner: str
@@ -59,6 +61,7 @@ class Surrogate:
     networks: tuple[SurrogateNetwork, ...]
     standardisers: tuple[Standardiser, ...]
     fold_of_family: dict[str, int]
+    knows_ends: bool = True
 
     def networks_blind_to(self, family: str, *, validation: bool = False) -> tuple[int, ...]:
         """Return the networks that may be asked about a family.
@@ -125,6 +128,8 @@ class Surrogate:
             )
             tensors[f"standardiser.{j}.center"] = torch.from_numpy(standardiser.center)
             tensors[f"standardiser.{j}.scale"] = torch.from_numpy(standardiser.scale)
+            if len(standardiser.indicated):
+                tensors[f"standardiser.{j}.indicated"] = torch.from_numpy(standardiser.indicated)
         return tensors
 
     def to_json(self) -> dict[str, Any]:
@@ -136,6 +141,7 @@ class Surrogate:
             "shape": asdict(self.networks[0].shape),
             "folds": len(self.networks),
             "fold_of_family": self.fold_of_family,
+            **({} if self.knows_ends else {"knows_ends": False}),
         }
 
     @classmethod
@@ -156,8 +162,8 @@ class Surrogate:
             prefix = f"network.{j}."
             network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
             networks.append(network.eval())
-            center, scale = tensors[f"standardiser.{j}.center"], tensors[f"standardiser.{j}.scale"]
-            standardisers.append(Standardiser(center.numpy(), scale.numpy()))
+            names = [n for n in ("center", "scale", "indicated") if f"standardiser.{j}.{n}" in tensors]
+            standardisers.append(Standardiser(**{n: tensors[f"standardiser.{j}.{n}"].numpy() for n in names}))
         return cls(
             learner=description["learner"],
             space=SearchSpace.from_json(description["space"]),
@@ -165,6 +171,7 @@ class Surrogate:
             networks=tuple(networks),
             standardisers=tuple(standardisers),
             fold_of_family=dict(description["fold_of_family"]),
+            knows_ends=bool(description.get("knows_ends", True)),
         )
 
 
@@ -181,4 +188,9 @@ def load_surrogate(folder: Path) -> Surrogate:
         InvalidTableError: If the folder does not hold one.
     """
     arrays, description = read_described(folder, _FILES, "run `metaflow-hpo fit` first.")
+    broken = sorted(name for name, array in arrays.items() if not np.isfinite(array).all())
+    if broken:
+        raise InvalidTableError(
+            f"Expected finite weights in {folder / _FILES}.safetensors; {broken[:3]} are not. Run `metaflow-hpo fit`."
+        )
     return Surrogate.from_parts(description, {name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -1,10 +1,10 @@
 """Standardisation and targets: what the network sees and what it is asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from metaflow_hpo.history import Array, History
+from metaflow_hpo.history import Array, History, IntArray
 from metaflow_hpo.past_tasks import rank_scores
 from metaflow_hpo.surrogate.anchors import find_anchors
 
@@ -18,29 +18,34 @@ class Standardiser:
     Attributes:
         center: `(M,)` medians over meta-train tasks.
         scale: `(M,)` standard deviations; 0 where a meta-feature is constant, which then reads as 0 everywhere.
+        indicated: `(I,)` positions of meta-features that are followed by whether they are missing.
     """
 
     center: Array
     scale: Array
+    indicated: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @classmethod
-    def fit(cls, meta_features: Array) -> "Standardiser":
+    def fit(cls, meta_features: Array, indicated: IntArray | None = None) -> "Standardiser":
         """Fit on `(T, M)` meta-features of meta-train tasks, NaN where not known."""
         known = np.isfinite(meta_features)
         empty = ~known.any(axis=0)
         filled = np.where(empty, 0.0, meta_features)
         center = np.nanmedian(filled, axis=0) if filled.shape[1] else np.empty(0)
         scale = np.where(known, meta_features, center).std(axis=0)
-        return cls(center, np.where(scale > 1e-9 * np.maximum(1.0, np.abs(center)), scale, 0.0))
+        scale = np.where(scale > 1e-9 * np.maximum(1.0, np.abs(center)), scale, 0.0)
+        return cls(center, scale) if indicated is None else cls(center, scale, indicated)
 
     def transform(self, meta_features: Array) -> Array:
-        """Return `(T, M)` or `(M,)` standardised, 0 where not known.
+        """Return `(T, M + I)` or `(M + I,)` standardised, 0 where not known, and indicators behind them.
 
         They are clipped to +-4: a strange task must not saturate the network.
         """
         safe = np.where(self.scale > 0, self.scale, 1.0)
         values = np.where(self.scale > 0, (meta_features - self.center) / safe, 0.0)
-        return np.asarray(np.clip(np.nan_to_num(values, nan=0.0), -CLIP, CLIP))
+        known = np.clip(np.nan_to_num(values, nan=0.0), -CLIP, CLIP)
+        missing = np.isnan(meta_features[..., self.indicated]).astype(np.float64)
+        return np.concatenate([known, missing], axis=-1) if len(self.indicated) else np.asarray(known)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class TaskRows:
     Attributes:
         meta_features: `(T, M)` standardised.
         anchors: `(T, 2)` where worst and best performance are looked for.
-        ends: `(T, 2)` worst and best performance.
+        ends: `(T, 2)` worst and best performance, between the bounds of the metric.
     """
 
     meta_features: Array
@@ -78,7 +83,7 @@ class TaskRows:
 
 
 def make_task_rows(meta: History, standardiser: Standardiser) -> TaskRows:
-    """Lay the tasks of a meta-data set out as rows."""
+    """Lay the tasks of a history out as rows."""
     return TaskRows(
         meta_features=standardiser.transform(meta.meta_features),
         anchors=find_anchors(meta.meta_features, meta.meta_feature_names),

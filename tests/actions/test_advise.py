@@ -21,7 +21,7 @@ from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, NoChampionE
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.table.preparation import prepare_task
-from metaflow_hpo.recommend.observed import ObservedTrial
+from metaflow_hpo.recommender.observed import ObservedTrial
 from metaflow_hpo.settings import Settings
 
 SPACE = get_learner("svm").space

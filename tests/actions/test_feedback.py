@@ -11,7 +11,7 @@ import pytest
 from metaflow_hpo.actions import feedback
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.recommend.observed import ObservedTrial
+from metaflow_hpo.recommender.observed import ObservedTrial
 from metaflow_hpo.settings import Settings
 
 SHA256 = "5" * 64

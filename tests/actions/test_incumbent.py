@@ -15,7 +15,7 @@ from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out
 from metaflow_hpo.evaluate.gate import decide
 from metaflow_hpo.history import History
 from metaflow_hpo.learners.registry import get_learner
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.settings import Settings
 from tests.conftest import changed
 

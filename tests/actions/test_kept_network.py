@@ -14,6 +14,7 @@ from metaflow_hpo.actions.kept_network import predict_file
 from metaflow_hpo.actions.own_trials import train_and_keep
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.tracking import Tracking
+from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.settings import Settings
@@ -105,3 +106,38 @@ def test_files_of_one_name_in_different_folders_get_models_of_their_own(tmp_path
     assert names[2] == ("metaflow_hpo_surrogate_train", 2)
     assert names[1][0] == names[3][0] != names[0][0]
     assert (names[1][1], names[3][1]) == (1, 2)
+
+
+def test_rows_that_are_written_differently_are_predicted_the_same_and_said(tmp_path: Path, tracking: Tracking) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"years": rng.uniform(1, 40, 120).round(2)}).sample(frac=1, random_state=0)
+    path, rows = tmp_path / "train.csv", tmp_path / "rows.csv"
+    frame.assign(salary=lambda table: table["years"] * 3_000 + rng.normal(size=120)).to_csv(path)  # with its index
+    pipeline = Pipeline(Settings(data=tmp_path / "data", fidelity_epochs=10))
+    pipeline.__dict__["tracking"] = tracking
+    data = read_source(path, "salary")
+    assert "Dropped the index of a saved table: 'Unnamed: 0'." in data.task.notes
+    _, kept = train_and_keep(pipeline, data, get_learner("mlp").space.default)
+    assert kept is not None
+    frame.to_csv(rows, index=False)
+    expected, notes = predict_file(pipeline, rows, kept["uri"])
+    assert (len(expected), notes) == (120, ())
+    dollars = frame["years"].map(lambda value: f"${value:,.2f}")
+    for change, note in [
+        (lambda: frame.to_csv(rows), ""),
+        (lambda: frame.to_csv(rows, sep=";", index=False), ""),
+        (lambda: frame.assign(years=dollars).to_csv(rows, index=False), "are written in another way"),
+        (lambda: frame.assign(years=frame["years"].map("{:.2f} €".format)).to_csv(rows), "are written in another way"),
+        (lambda: frame.to_csv(rows, decimal=",", sep=";"), "are written in another way"),
+    ]:
+        change()
+        found, notes = predict_file(pipeline, rows, kept["uri"])
+        pd.testing.assert_frame_equal(found, expected)
+        assert note in " ".join(notes)
+        assert bool(note) == bool(notes)
+    frame.assign(years="many").to_csv(rows, index=False)
+    with pytest.raises(InvalidTableError, match=r"numbers in the column 'years', .*; none of its 120"):
+        predict_file(pipeline, rows, kept["uri"])
+    frame.rename(columns={"years": "Years"}).to_csv(rows)
+    with pytest.raises(InvalidTableError, match="Rename 'Years' to 'years'"):
+        predict_file(pipeline, rows, kept["uri"])

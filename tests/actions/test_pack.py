@@ -16,7 +16,7 @@ from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.modalities.table.meta_features import TABLE_GROUP
 from metaflow_hpo.modalities.table.preparation import prepare_task
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.trial import Trial
 
 EXACT = ["configuration_id", "strategy", "seed", "fidelity_epochs", "status", "reason", "task_sha256"]

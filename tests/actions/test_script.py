@@ -206,3 +206,24 @@ def test_columns_that_a_script_cannot_prepare_are_named(tmp_path: Path) -> None:
     frame.to_parquet(table)
     with pytest.raises(InvalidTaskError, match="'a' holds timedelta"):
         describe_table(table, read_source(table, "y"))
+
+
+@pytest.mark.parametrize(
+    ("form", "order"), [("%d.%m.%Y", "dmy"), ("%m/%d/%Y", "mdy"), ("%d %b %Y", "ymd"), ("%Y%m%d", "digits")]
+)
+def test_dates_below_a_title_are_read_by_the_script_as_here(tmp_path: Path, form: str, order: str) -> None:
+    table = tmp_path / "t.csv"
+    days = pd.Series(pd.date_range("2021-03-14", periods=80))
+    frame = pd.DataFrame({"day": days.dt.strftime(form), "town": ["None", "a", "b", "a"] * 20, "y": ["01", "02"] * 40})
+    table.write_text("Sales report\n\n" + frame.to_csv(index=False))
+    data = read_source(table, "y")
+    described = describe_table(table, data)
+    assert described.dates == {"day": order}
+    output = tmp_path / "train.py"
+    output.write_text(render_script(described, "svm", get_learner("svm").space.default, epochs=1, seed=0))
+    script = runpy.run_path(str(output))
+    features, target = script["read_rows"]()
+    assert features["day"].tolist() == list(range(18_700, 18_780))
+    assert features["town"].tolist()[:2] == ["None", "a"]
+    assert target.tolist() == [0, 1] * 40
+    assert script["CLASSES"] == ["01", "02"]

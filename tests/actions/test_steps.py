@@ -19,7 +19,7 @@ from metaflow_hpo.adapters.files import read_json, write_frame, write_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, UnknownTaskError
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.settings import Settings
 
 pytestmark = pytest.mark.integration

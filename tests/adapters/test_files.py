@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.adapters.files import (
+    neutralise,
     read_frame,
     read_json,
     replacing,
@@ -223,3 +224,39 @@ def test_a_folder_stays_whole_where_it_cannot_be_replaced(tmp_path, monkeypatch)
         replace_it()
     monkeypatch.undo()
     assert [file.name for file in folder.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("-5", "-5"),
+        ("+3.5e-4", "+3.5e-4"),
+        ("-inf", "-inf"),
+        ("a=1", "a=1"),
+        ("'=1", "'=1"),
+        ("[relu]", "[relu]"),
+        ("", ""),
+        (None, None),
+        (1.5, 1.5),
+    ],
+)
+@pytest.mark.parametrize("kind", ["object", "category"])
+def test_no_text_of_a_csv_for_people_is_a_formula(value: object, shown: object, kind: str) -> None:
+    frame = pd.DataFrame({"a": pd.Series([value, "x"], dtype="object").astype(kind), "n": [-1.0, 2.0]})
+    written = neutralise(frame)
+    assert list(written["a"]) == [shown, "x"] or (value is None and written["a"].isna()[0])
+    assert list(written["n"]) == [-1.0, 2.0]
+    assert frame["a"][1] == "x"
+
+
+def test_no_name_of_a_column_is_a_formula_and_names_may_repeat() -> None:
+    frame = pd.DataFrame([["=x", 1.0, "y"]], columns=["=HYPERLINK(0)", "a", "a"])
+    written = neutralise(frame)
+    assert list(written.columns) == ["'=HYPERLINK(0)", "a", "a"]
+    assert written.iloc[0].tolist() == ["'=x", 1.0, "y"]

@@ -5,22 +5,28 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from metaflow_hpo.recommend.recommendation import ServedRecommender
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.tracking import Tracking
+from metaflow_hpo.array_files import md5_of, read_described, write_described
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
+from metaflow_hpo.recommender.recommender import Recommender
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning:mlflow"),
 ]
+
+
+Array = NDArray[Any]
 
 
 def scale(factor: float) -> Callable[[Path], None]:
@@ -66,7 +72,7 @@ DAMAGES: list[tuple[str, Callable[[Path], None]]] = [
 
 @pytest.fixture(scope="module")
 def registered(
-    tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path, served_folder: Path, served: ServedRecommender
+    tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path, served_folder: Path, served: Recommender
 ) -> Registry:
     data = tmp_path_factory.mktemp("registered")
     (data / "mlflow").mkdir()
@@ -78,7 +84,7 @@ def registered(
     return registry
 
 
-def answer(recommender: ServedRecommender) -> object:
+def answer(recommender: Recommender) -> object:
     row = recommender.past.meta_features[0].tolist()
     return recommender.recommend(dict(zip(recommender.meta_feature_names, row, strict=True)), 3)
 
@@ -86,7 +92,7 @@ def answer(recommender: ServedRecommender) -> object:
 @pytest.mark.parametrize(("name", "damage"), DAMAGES)
 def test_a_damaged_copy_is_fetched_again_with_a_warning(
     registered: Registry,
-    served: ServedRecommender,
+    served: Recommender,
     caplog: pytest.LogCaptureFixture,
     name: str,
     damage: Callable[[Path], None],
@@ -122,20 +128,63 @@ def test_a_damaged_folder_is_refused_when_it_is_loaded(
     shutil.copytree(served_folder, folder)
     damage(folder / name)
     with pytest.raises(InvalidTableError, match=rf"{name.partition('.')[0]}\.(json|safetensors)"):
-        ServedRecommender.load(folder)
+        Recommender.load(folder)
 
 
 def test_another_version_in_the_place_of_a_copy_is_noticed(
-    registered: Registry, many_tasks: ServedRecommender, served: ServedRecommender
+    registered: Registry, many_tasks: Recommender, served: Recommender
 ) -> None:
     many_tasks.save(registered.download(1))
     assert answer(registered.load(1)) == answer(served)
 
 
 def test_a_copy_is_fetched_for_this_process_alone_where_the_data_cannot_be_written_to(
-    registered: Registry, served: ServedRecommender, monkeypatch: pytest.MonkeyPatch
+    registered: Registry, served: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.rmtree(registered.cache, ignore_errors=True)
     monkeypatch.setattr("os.access", lambda *_: False)
     assert answer(registered.load(1)) == answer(served)
     assert not registered.cache.exists()
+
+
+def reseal(folder: Path, arrays: Callable[[Array], Array] = lambda array: array, **values: object) -> None:
+    """Tamper with a folder so that its check sums hold."""
+    packed, description = read_described(folder, "past_tasks", "")
+    write_described(folder, "past_tasks", packed, {**description, **values})
+    networks, described = read_described(folder, "surrogate", "")
+    write_described(folder, "surrogate", {name: arrays(array) for name, array in networks.items()}, described)
+    _, description = read_described(folder, "past_tasks", "")
+    md5 = md5_of((folder / "surrogate.json").read_bytes())
+    write_described(folder, "past_tasks", packed, {**description, "surrogate_md5": md5})
+
+
+@pytest.mark.parametrize("trust", [1e9, -0.1, 1.0001, float("nan"), float("inf")])
+def test_a_trust_out_of_range_is_refused_whoever_wrote_it(served_folder: Path, tmp_path: Path, trust: float) -> None:
+    shutil.copytree(served_folder, tmp_path / "copy")
+    reseal(tmp_path / "copy", trust=trust)
+    with pytest.raises(InvalidTableError, match="Expected a trust from 0 to 1"):
+        Recommender.load(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused_whoever_wrote_them(
+    served_folder: Path, tmp_path: Path, value: float
+) -> None:
+    shutil.copytree(served_folder, tmp_path / "copy")
+    reseal(tmp_path / "copy", lambda array: np.full_like(array, value))
+    with pytest.raises(InvalidTableError, match="Expected finite weights"):
+        Recommender.load(tmp_path / "copy")
+
+
+def test_networks_of_another_version_are_refused(served_folder: Path, many_tasks: Recommender, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        shutil.copytree(served_folder, tmp_path / name)
+    many_tasks.save(tmp_path / "other")
+    for name in ("surrogate.json", "surrogate.safetensors"):
+        shutil.copy(tmp_path / "other" / name, tmp_path / "one" / name)
+    with pytest.raises(InvalidTableError, match="it is missing or another"):
+        Recommender.load(tmp_path / "one")
+    for name in ("surrogate.json", "surrogate.safetensors"):
+        (tmp_path / "one" / name).unlink()
+    with pytest.raises(InvalidTableError, match="it is missing or another"):
+        Recommender.load(tmp_path / "one")

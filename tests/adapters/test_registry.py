@@ -25,7 +25,7 @@ EXAMPLE = pd.DataFrame({"mf_rows": [100], "mf_columns": [4.0]})
 @pytest.fixture(autouse=True)
 def _no_surrogate_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow runs the script of the served model when it is logged; what that imports does not matter here."""
-    stand_in = ModuleType("metaflow_hpo.recommend.recommender")
+    stand_in = ModuleType("metaflow_hpo.recommender.recommender")
     stand_in.Recommender = object  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
 

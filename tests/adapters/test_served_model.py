@@ -13,7 +13,7 @@ from mlflow.pyfunc.scoring_server import invocations
 
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.tracking import Tracking
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.recommender import Recommender
 
 pytestmark = [
     pytest.mark.integration,

@@ -25,7 +25,7 @@ import metaflow_hpo
 from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.tracking import Tracking
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.recommender import Recommender
 from tests.live import free_ports
 
 pytestmark = [
@@ -307,9 +307,9 @@ def test_numbers_that_no_table_has_are_refused_by_the_surrogate_that_ships(clien
 
 
 def test_broken_and_slow_connections_hold_nobody_up(client: Client, row: dict[str, float]) -> None:
-    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     assert b" 400 " in client.raw(b"\x16\x03\x01\x02\x00" * 50 + b"\r\n\r\n")
-    assert b" 400 " in client.raw(b"GET /ping HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000 + b"\r\n\r\n")
+    assert b" 400 " in client.raw(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 200_000 + b"\r\n\r\n")
     assert b" 400 " in client.raw(head + b"Content-Length: -5\r\n\r\n")
     assert b" 413 " in client.raw(head + b"Content-Length: 99999999999999999999\r\n\r\n")
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"

@@ -4,11 +4,15 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from metaflow_hpo.adapters.observed_trials import write_trials_file
 from metaflow_hpo.adapters.past_trials.lcbench import import_lcbench
 from metaflow_hpo.adapters.past_trials.taskset import import_taskset
 from metaflow_hpo.adapters.trial_files import read_trial_table
 from metaflow_hpo.cli import app
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.space import SearchSpace
+from metaflow_hpo.tables import trials_to_frame
+from metaflow_hpo.trial import Trial
 
 
 @pytest.fixture
@@ -119,3 +123,23 @@ def test_an_incomplete_lcbench_folder_is_named(tmp_path):
 def test_an_unknown_benchmark_is_wrong_usage(tmp_path):
     result = CliRunner().invoke(app, ["import-benchmark", "magic", "--output", str(tmp_path / "t.parquet")])
     assert result.exit_code == 2
+
+
+def test_the_tables_of_several_searches_are_read_from_their_folder(tmp_path):
+    folder = tmp_path / "found"
+    folder.mkdir()
+    for number, ending in enumerate(("csv", "parquet", "csv")):
+        trials = [
+            Trial(f"t{number}", f"t{number}", "own", {"x": x, "kind": kind}, "sobol", 0, 1, x * number + 0.1, 0.5, 1.0)
+            for x in (0.25, 0.5, 0.75)
+            for kind in (True, None)
+        ]
+        write_trials_file(folder / f"t{number}.{ending}", trials_to_frame(trials))
+    space = SearchSpace.read({"x": {"type": "float", "low": 0, "high": 1}, "kind": [True, None]})
+    history = read_trial_table(folder, space=space)
+    assert history.task_ids == ("t1", "t2")  # on t0 all trials are alike
+    assert {repr(c["kind"]) for c in history.configurations} == {"True", "None"}
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InvalidTableError, match=r"Expected tables of trials, .csv or .parquet, in .*; found none"):
+        read_trial_table(empty)

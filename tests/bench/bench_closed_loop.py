@@ -31,11 +31,11 @@ from metaflow_hpo.evaluate.calibration import measure_replayed, summarise_covera
 from metaflow_hpo.evaluate.statistics import bootstrap_mean
 from metaflow_hpo.history import read_curves
 from metaflow_hpo.learners.mlp.learner import MLP
-from metaflow_hpo.recommend.observed import Observed
-from metaflow_hpo.recommend.portfolio import select_greedily, task_regret, weigh_by_evidence
-from metaflow_hpo.recommend.recommender import Recommender
-from metaflow_hpo.recommend.stopping import StoppingRule
-from metaflow_hpo.recommend.strategies.recommended import RecommendedStrategy
+from metaflow_hpo.recommender.observed import Observed
+from metaflow_hpo.recommender.portfolio import select_greedily, task_regret, weigh_by_evidence
+from metaflow_hpo.recommender.recommender import Recommender
+from metaflow_hpo.recommender.stopping import StoppingRule
+from metaflow_hpo.recommender.strategies.recommended import RecommendedStrategy
 
 KS = (1, 3, 5, 10, 25)
 SEEDS = (1,)

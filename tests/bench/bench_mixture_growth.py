@@ -12,8 +12,8 @@ import time
 import numpy as np
 
 from metaflow_hpo.history import History, TaskTrials
-from metaflow_hpo.recommend.observed import Observed
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.observed import Observed
+from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.space import Float, SearchSpace
 
 TRIALS, DIMENSIONS, META_FEATURES, PICKS = 200, 6, 12, 25

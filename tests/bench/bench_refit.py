@@ -25,7 +25,7 @@ from metaflow_hpo.adapters.knowledge import open_knowledge
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.task_files import write_task
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.settings import Settings
 
 

@@ -25,7 +25,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.registry import Registry
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.settings import Settings
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from metaflow_hpo.commands.printing import format_seconds, say_if_known
+from metaflow_hpo.commands.printing import format_seconds, print_table, say_if_known
 
 
 def test_a_table_that_was_learned_from_is_said_to_be_known(capsys):
@@ -22,3 +22,54 @@ def test_nothing_is_said_of_a_table_that_only_resembles_one(capsys):
 )
 def test_seconds_are_shown_so_that_they_can_be_compared(seconds, shown):
     assert format_seconds(seconds) == shown
+
+
+NAMES = [
+    "[relu]",
+    "[/relu]",
+    "[/q]",
+    "[bold]x[/bold]",
+    "[red]",
+    "[link=http://x]y[/link]",
+    "\\[x]",
+    "[",
+    "]",
+    "[[a]]",
+    ":smile:",
+    "{x}",
+    "100%",
+    "销售",
+    "a'b\"c",
+    "<b>",
+    "=1+1",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_printed_as_it_is(capsys, name):
+    print_table(name, ["first", name], [[name, 0.5], [f"layers={name}, x=0.36", 1.0]])
+    out = capsys.readouterr().out
+    assert out.count(name) >= 4 if name else "layers=, x=0.36" in out
+    assert f"layers={name}, x=0.36" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\x1b[31mb", "a\\x1b[31mb"),
+        ("a\rb", "a\\rb"),
+        ("a\nb", "a\\nb"),
+        ("a\tb", "a\\tb"),
+        ("\x07", "\\x07"),
+        ("a\u202eb", "a\\u202eb"),
+        ("a\u2028b", "a\\u2028b"),
+        ("\udce9", "\\udce9"),
+        ("\x9b2J", "\\x9b2J"),
+    ],
+)
+def test_a_control_character_is_shown_and_not_obeyed(capsys, name, shown):
+    print_table(name, [name], [[name]])
+    out = capsys.readouterr().out
+    assert out.count(shown) == 3
+    assert name not in out

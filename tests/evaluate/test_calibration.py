@@ -15,8 +15,8 @@ from metaflow_hpo.evaluate.calibration import (
 )
 from metaflow_hpo.evaluate.fitting import fit_recommender
 from metaflow_hpo.history import History
-from metaflow_hpo.recommend.interval import IntervalScale, expect_performance
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.interval import IntervalScale, expect_performance
+from metaflow_hpo.recommender.recommender import Recommender
 from tests.conftest import changed, serve
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from metaflow_hpo.evaluate.early_stopping import measure_stopping, replay_curves, summarise_stopping
 from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out
-from metaflow_hpo.recommend.stopping import StoppingRule
+from metaflow_hpo.recommender.stopping import StoppingRule
 
 EPOCHS = 50
 

@@ -13,7 +13,7 @@ from metaflow_hpo.evaluate.evaluation import (
 )
 from metaflow_hpo.evaluate.replay import Contestant
 from metaflow_hpo.learners.threads import one_thread
-from metaflow_hpo.recommend.portfolio import task_regret
+from metaflow_hpo.recommender.portfolio import task_regret
 from metaflow_hpo.surrogate.splits import assign_folds, split_families
 from tests.conftest import changed
 

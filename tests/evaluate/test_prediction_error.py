@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.evaluate.prediction_error import measure_prediction_error, summarise_prediction_error
-from metaflow_hpo.recommend.interval import expect_performance
+from metaflow_hpo.recommender.interval import expect_performance
 from tests.conftest import changed
 
 

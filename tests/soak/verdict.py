@@ -17,7 +17,7 @@ from metaflow_hpo.adapters.versioning import file_md5, recorded_md5
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.gate import KS, MAX_HARM
 from metaflow_hpo.evaluate.statistics import probability_of_harm
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.tables import validate_catalogue, validate_meta_features, validate_trials
 
 KEY = ["learner", "configuration_id", "strategy", "seed", "fidelity_epochs"]

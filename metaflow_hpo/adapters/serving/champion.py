@@ -12,7 +12,7 @@ from metaflow_hpo.adapters.clock import now
 from metaflow_hpo.adapters.registry import CHAMPION, Registry
 from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.errors import NoChampionError
-from metaflow_hpo.recommend.recommender import Recommender
+from metaflow_hpo.recommender.recommender import Recommender
 
 logger = logging.getLogger("metaflow_hpo")
 

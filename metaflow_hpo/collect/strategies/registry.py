@@ -15,28 +15,28 @@ SEARCHING = {
     "tpe": "metaflow_hpo.collect.strategies.optuna_samplers:make_tpe",
     "optuna_gp": "metaflow_hpo.collect.strategies.optuna_samplers:make_gp",
     "hyperopt": "metaflow_hpo.collect.strategies.hyperopt_tpe:make_hyperopt",
-    "gp": "metaflow_hpo.recommend.strategies.models:make_gp",
+    "gp": "metaflow_hpo.recommender.strategies.models:make_gp",
 }
 """Those that know of no other task."""
 
 LEARNING = {
-    RECOMMENDED: "metaflow_hpo.recommend.strategies.recommended:make_recommended",
-    "mean_rank": "metaflow_hpo.recommend.strategies.orders:make_mean_rank",
-    "portfolio": "metaflow_hpo.recommend.strategies.orders:make_portfolio",
-    "portfolio_ranks": "metaflow_hpo.recommend.strategies.orders:make_portfolio_ranks",
-    "nearest_task": "metaflow_hpo.recommend.strategies.orders:make_nearest_task",
-    "gp_warm": "metaflow_hpo.recommend.strategies.models:make_warm_gp",
-    "cts": "metaflow_hpo.recommend.strategies.models:make_cts",
-    "rgpe": "metaflow_hpo.recommend.strategies.models:make_rgpe",
-    "meta_gp": "metaflow_hpo.recommend.strategies.recommended:make_meta_gp",
-    "syne_tune_cts": "metaflow_hpo.recommend.strategies.peers:make_syne_tune_cts",
-    "syne_tune_zero_shot": "metaflow_hpo.recommend.strategies.peers:make_syne_tune_zero_shot",
-    "flaml_zero_shot": "metaflow_hpo.recommend.strategies.peers:make_flaml_zero_shot",
+    RECOMMENDED: "metaflow_hpo.recommender.strategies.recommended:make_recommended",
+    "mean_rank": "metaflow_hpo.recommender.strategies.orders:make_mean_rank",
+    "portfolio": "metaflow_hpo.recommender.strategies.orders:make_portfolio",
+    "portfolio_ranks": "metaflow_hpo.recommender.strategies.orders:make_portfolio_ranks",
+    "nearest_task": "metaflow_hpo.recommender.strategies.orders:make_nearest_task",
+    "gp_warm": "metaflow_hpo.recommender.strategies.models:make_warm_gp",
+    "cts": "metaflow_hpo.recommender.strategies.models:make_cts",
+    "rgpe": "metaflow_hpo.recommender.strategies.models:make_rgpe",
+    "meta_gp": "metaflow_hpo.recommender.strategies.recommended:make_meta_gp",
+    "syne_tune_cts": "metaflow_hpo.recommender.strategies.peers:make_syne_tune_cts",
+    "syne_tune_zero_shot": "metaflow_hpo.recommender.strategies.peers:make_syne_tune_zero_shot",
+    "flaml_zero_shot": "metaflow_hpo.recommender.strategies.peers:make_flaml_zero_shot",
 }
 """Those that learn from past tasks."""
 
 ABLATIONS = {
-    f"{RECOMMENDED}-no-{part}": f"metaflow_hpo.recommend.strategies.recommended:make_no_{part}"
+    f"{RECOMMENDED}-no-{part}": f"metaflow_hpo.recommender.strategies.recommended:make_no_{part}"
     for part in (
         "portfolio",
         "task_forest",
