@@ -18,7 +18,6 @@ from metaflow_hpo.adapters.files import replacing, write_json
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.tracking import keeping_global_address
 from metaflow_hpo.adapters.versioning import data_md5
-from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.recommender.interval import UNIT
 from metaflow_hpo.settings import Settings
@@ -228,21 +227,6 @@ def _train(
             make_logger=make_logger,
             on_fold=show,
         )
-<<<<<<< HEAD
-    stopping = _fit_stopping(pipeline, frame)
-    evaluation = evaluate_leave_family_out(meta, surrogate)
-    interval = fit_interval(nonconformity(meta, surrogate, evaluation.orders))
-    recommender = Recommender(
-        meta.past_tasks(),
-        DESCRIBED,
-        surrogate,
-        trust=evaluation.trust,
-        learner=pipeline.learner_name,
-        stopping=stopping,
-    )
-    interval = with_observed(interval, measure_replayed(recommender))
-=======
->>>>>>> main
     lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run.run_id}
     names = sorted({name for report in reports for name in report.metrics})
     metrics = {name: sum(r.metrics[name] for r in reports) / len(reports) for name in names}
