@@ -12,7 +12,7 @@ import pandas as pd
 from metaflow_hpo.actions.candidate import find_candidate
 from metaflow_hpo.actions.lineage import log_inputs
 from metaflow_hpo.actions.own_history import COLLECTED, SOURCE, describes
-from metaflow_hpo.actions.plain_fit import fit_plain
+from metaflow_hpo.actions.plain_fit import fit_plain, read_history
 from metaflow_hpo.actions.warm_start import SCRATCH, Start, choose_start
 from metaflow_hpo.adapters.files import replacing, write_json
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
@@ -110,6 +110,13 @@ def _is_collected(frame: pd.DataFrame) -> "pd.Series[bool]":
 def _uninformative(history: "History") -> list[str]:
     told = set(history.informative.tolist())
     return [task_id for t, task_id in enumerate(history.task_ids) if t not in told]
+
+
+def read_families(pipeline: Pipeline) -> list[str]:
+    """Return the family of each task that a fit learns from."""
+    frame = pipeline.store.read_meta_dataset()
+    is_split = has_networks(pipeline, frame)
+    return list(_find_core(pipeline, frame).families if is_split else read_history(pipeline, frame).families)
 
 
 def has_networks(pipeline: Pipeline, frame: pd.DataFrame) -> bool:
