@@ -19,6 +19,7 @@ from metaflow_hpo.history import History
 from metaflow_hpo.learners.learner import Learner, Outcome, Refitting, ending
 from metaflow_hpo.learners.registry import check_learner as expect_learner
 from metaflow_hpo.modalities.hints import Hints
+from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.modality import ArrayModality, Fingerprinting, Modality, Sampling, Split
 from metaflow_hpo.modalities.registry import groups_of
 from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
@@ -199,7 +200,7 @@ def check_modality(modality: Modality, source: Path, **given: Any) -> None:
         _check_read(modality, source, data, given)
         _check_kept(modality, data, Path(folder))
     for group in groups_of(modality.name):
-        _expect(group.describe(data) == group.describe(data), "the same meta-features twice", group)
+        check_meta_features(group, data)
     if isinstance(modality, ArrayModality):
         _check_arrays(modality, data)
     if isinstance(modality, Fingerprinting):
@@ -255,6 +256,37 @@ def _check_arrays(modality: ArrayModality, data: TaskData) -> None:
         _expect(bool(np.isfinite(fold.x_train).all() and np.isfinite(fold.x_valid).all()), "finite numbers", fold)
         half = modality.prepare(data, Split(split.train, split.valid[: max(len(valid) // 2, 1)]))
         _expect(np.array_equal(half.x_train, fold.x_train), "a preparation by the rows trained on alone", split)
+
+
+def check_meta_features(group: MetaFeatureGroup, data: TaskData) -> None:
+    """Check that a group of meta-features keeps the contract of `MetaFeatureGroup` on a task.
+
+    Args:
+        group: The group.
+        data: A task of a modality that it describes.
+
+    Raises:
+        AssertionError: If it does not.
+    """
+    _expect(isinstance(group, MetaFeatureGroup), "a `MetaFeatureGroup`", group)
+    _expect(group.describes(data.task.modality), f"a task of one of its modalities {group.modalities}", data.task)
+    unnamed = [name for name, feature in group.features.items() if not feature.description.strip()]
+    _expect(not unnamed, "a description of every feature", unnamed)
+    values = _measure(group, data)
+    _expect(_measure(group, data) == values, "the same meta-features twice", values)
+    renamed = replace(cast(Any, data), task=replace(data.task, task_id="other", family="other", notes=()))
+    _expect(_measure(group, renamed) == values, "meta-features of the content, not of its name", values)
+    _expect(bool(values), "at least one meta-feature", values)
+    columns = {name.removeprefix(group.prefix): np.array([value]) for name, value in values.items()}
+    chance = None if group.chance is None else group.chance(columns)
+    _expect(chance is None or bool((chance >= 0).all() and (chance <= 1).all()), "a chance in [0, 1]", chance)
+
+
+def _measure(group: MetaFeatureGroup, data: TaskData) -> dict[str, float]:
+    try:
+        return group.describe(data)
+    except MetaflowHPOError as error:
+        raise AssertionError(f"Expected finite numbers for the group's features alone; {error}") from error
 
 
 def check_source(source: "Source", address: Any, wanted: "Wanted | None" = None) -> None:
@@ -374,4 +406,4 @@ def _fingerprint(path: Path) -> dict[str, bytes]:
 
 def _expect(is_so: bool, what: str, found: object) -> None:
     if not is_so:
-        raise AssertionError(f"Expected of a strategy that {what}; found {found}.")
+        raise AssertionError(f"Expected of a plug-in: {what}; found {found}.")

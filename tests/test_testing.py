@@ -59,5 +59,5 @@ make_unsettled.seed = 0
     ],
 )
 def test_a_strategy_that_breaks_the_contract_is_told_what_was_expected(factory, complaint):
-    with pytest.raises(AssertionError, match=f"Expected of a strategy that {complaint}"):
+    with pytest.raises(AssertionError, match=f"Expected of a plug-in: {complaint}"):
         check_strategy(factory)

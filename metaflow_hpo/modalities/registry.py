@@ -26,6 +26,9 @@ _DESCRIPTIONS = (".yaml", ".yml")
 META_FEATURES = Registry(kind="group of meta-features", group="metaflow_hpo.meta_features", built_in={})
 """Groups that come with no modality; those of a modality are its `meta_features`."""
 
+_GIVEN: dict[str, Modality] = {}
+"""Modalities that were given by their address, by name: their tasks say the name alone."""
+
 
 def get_modality(name: str) -> Modality:
     """Return a modality by its name, or by `module:attribute`.
@@ -33,12 +36,16 @@ def get_modality(name: str) -> Modality:
     Raises:
         MetaflowHPOError: If there is none, or it is not one.
     """
+    if name in _GIVEN:
+        return _GIVEN[name]
     found = MODALITIES.load(name)
     if not isinstance(found, Modality):
         raise MetaflowHPOError(
             f"Expected a modality at {name!r}, with name, meta_features, recognises, read, save and load; found "
             f"{found!r}."
         )
+    if ":" in name:
+        _GIVEN[found.name] = found
     return found
 
 
@@ -96,10 +103,15 @@ def read_source(source: Path, target: str | None = None, **given: Any) -> TaskDa
     return find_modality(source, hints.modality).read(source, hints)
 
 
-@cache
 def known_groups() -> tuple[MetaFeatureGroup, ...]:
     """Return all groups of meta-features: those of the modalities, and those that were added."""
-    of_modalities = [group for name in MODALITIES.names for group in get_modality(name).meta_features]
+    return _find_groups(tuple(_GIVEN))
+
+
+@cache
+def _find_groups(given: tuple[str, ...]) -> tuple[MetaFeatureGroup, ...]:
+    names = dict.fromkeys([*MODALITIES.names, *given])
+    of_modalities = [group for name in names for group in get_modality(name).meta_features]
     return tuple(dict.fromkeys([*of_modalities, *map(_load_group, META_FEATURES.names)]))
 
 

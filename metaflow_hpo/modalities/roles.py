@@ -31,7 +31,7 @@ class Roles:
     @classmethod
     def of(cls, names: Sequence[str]) -> "Roles":
         """Find the groups among columns."""
-        return _find(tuple(names))
+        return _find(tuple(names), known_groups())
 
     def positions(self, role: Role) -> list[int]:
         """Return the positions of the columns with a role, in order."""
@@ -92,11 +92,11 @@ def _read_chance(group: MetaFeatureGroup, columns: Columns) -> Array | None:
 
 
 @lru_cache(maxsize=64)
-def _find(names: tuple[str, ...]) -> Roles:
+def _find(names: tuple[str, ...], known: tuple[MetaFeatureGroup, ...]) -> Roles:
     at = {name: position for position, name in enumerate(names)}
     groups = [
         (group, {name: at[group.prefix + name] for name in group.features if group.prefix + name in at})
-        for group in known_groups()
+        for group in known
     ]
     return Roles(names, tuple((group, there) for group, there in groups if there))
 

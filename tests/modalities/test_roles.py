@@ -42,9 +42,7 @@ class Data:
 def shapes(monkeypatch):
     group = make_group()
     monkeypatch.setattr(roles, "known_groups", lambda: (TABLE_GROUP, group))
-    roles._find.cache_clear()
-    yield group
-    roles._find.cache_clear()
+    return group
 
 
 def test_columns_are_named_by_group_and_by_version_from_the_second_on():

@@ -1,4 +1,4 @@
-"""A package outside of metaflow_hpo adds a modality, a learner and a group of meta-features, each in one file."""
+"""A package outside of metaflow_hpo adds one of all that can be added, each in one file."""
 
 import importlib
 import time
@@ -10,15 +10,18 @@ import pytest
 from metaflow_hpo.actions.collect import build_catalogue, describe_tasks, join_tasks, search_tasks
 from metaflow_hpo.actions.intake import find_pending, take_in
 from metaflow_hpo.adapters import landed
+from metaflow_hpo.adapters.past_trials.registry import get_source
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.collect.search import find_best, search
 from metaflow_hpo.history import History
-from metaflow_hpo.modalities import registry, roles
+from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.modalities import registry
 from metaflow_hpo.modalities.registry import describe, read_source
 from metaflow_hpo.modalities.roles import Roles
 from metaflow_hpo.settings import Settings
-from metaflow_hpo.testing import check_modality
+from metaflow_hpo.testing import check_learner, check_meta_features, check_modality, check_source, check_strategy
+from tests.outside.points import DIARY, write_points
 
 HERE = Path(__file__).parent
 GROUPS = ["mf_shape.log_points", "mf_shape.chance", "mf_shape.nearest_centre", "mf_shape.spread"]
@@ -29,25 +32,31 @@ OUTLINE = "mf_outline.v2.log_items"
 def installed(monkeypatch):
     """The package beside this file, as if it was installed."""
     monkeypatch.syspath_prepend(str(HERE))
-    for cached in (registry.known_groups, roles._find):
-        cached.cache_clear()
+    registry._find_groups.cache_clear()
     yield
-    for cached in (registry.known_groups, roles._find):
-        cached.cache_clear()
-
-
-def write_points(path: Path, seed: int, count: int = 150) -> Path:
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 3, count)
-    centres = rng.normal(scale=2.0, size=(3, 2))
-    points = centres[labels] + rng.normal(size=(count, 2))
-    lines = [f"{x:.6f} {y:.6f} {label}" for (x, y), label in zip(points, labels, strict=True)]
-    path.write_text("\n".join(lines) + "\n")
-    return path
+    registry._find_groups.cache_clear()
 
 
 def test_the_modality_keeps_the_contract(tmp_path):
     check_modality(registry.get_modality("points"), write_points(tmp_path / "a.points", 0))
+
+
+def test_the_learner_keeps_the_contract(tmp_path):
+    check_learner(get_learner("nearest_centre"), read_source(write_points(tmp_path / "a.points", 0)))
+
+
+def test_the_strategy_keeps_the_contract():
+    check_strategy("near_best")
+
+
+def test_the_source_of_past_trials_keeps_the_contract(tmp_path):
+    (tmp_path / "trials.diary").write_text(DIARY)
+    check_source(get_source("diary"), tmp_path / "trials.diary")
+
+
+def test_the_group_of_meta_features_keeps_the_contract(tmp_path):
+    data = read_source(write_points(tmp_path / "a.points", 0))
+    check_meta_features(registry.META_FEATURES.load("size_on_disk"), data)
 
 
 def test_a_file_is_told_by_what_it_is_and_described_by_its_own_group_and_by_that_for_all(tmp_path):
