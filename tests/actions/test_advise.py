@@ -109,7 +109,7 @@ def test_without_champion_and_knowledge_the_remedy_is_named(pipeline, fresh, tmp
         advise.load_recommender(fresh)
     write_json(tmp_path / "provenance.json", {"recommenders": {"mlp": {}}})
     pipeline.__dict__["knowledge"] = Knowledge(tmp_path)
-    with pytest.raises(NoChampionError, match=r"'svm'.*surrogate version 7 is not, and this package ships no"):
+    with pytest.raises(NoChampionError, match=r"'svm'.*nothing was fitted, and this package ships no"):
         advise.load_recommender(pipeline)
 
 
