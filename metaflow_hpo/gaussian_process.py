@@ -98,7 +98,19 @@ class GaussianProcess:
                 options={"maxiter": _MAX_ITERATIONS},
             )
             theta = found.x
-        lengths, signal, noise = np.exp(theta[:d]), float(np.exp(theta[d])), float(np.exp(theta[d + 1]))
+        return cls._condition(points, y, np.exp(theta), center, scale)
+
+    def like(self, points: Array, targets: Array) -> "GaussianProcess":
+        """Return a process on other trials `(N, D)`, `(N,)` with the lengths, signal and noise of this one."""
+        center, scale = float(targets.mean()), float(targets.std())
+        scale = scale if scale > 1e-12 else 1.0
+        theta = np.concatenate([self.lengths, [self.signal, self.noise]])
+        return self._condition(points, (targets - center) / scale, theta, center, scale)
+
+    @classmethod
+    def _condition(cls, points: Array, y: Array, theta: Array, center: float, scale: float) -> "GaussianProcess":
+        d = points.shape[1]
+        lengths, signal, noise = theta[:d], float(theta[d]), float(theta[d + 1])
         scaled = points / lengths
         covariance = signal * matern(squared_distances(scaled, scaled)) + (noise + _JITTER) * np.eye(len(y))
         cholesky = np.linalg.cholesky(covariance)

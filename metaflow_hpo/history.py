@@ -1,6 +1,6 @@
 """The history: trials of one learner over tasks, whether they shipped, were collected or imported."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from metaflow_hpo.alignment import candidates, translate, widen
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.history_files import read_trials, write_trials
 from metaflow_hpo.metric import Metric
-from metaflow_hpo.past_tasks import IntArray, PastTasks, ScoredTrials, View, see_tasks
-from metaflow_hpo.space import Array, Categorical, Configuration, SearchSpace, configuration_id
+from metaflow_hpo.past_tasks import IntArray, PastTasks, ScoredTrials, View, see_tasks, share_lengths
+from metaflow_hpo.space import Array, Categorical, Configuration, SearchSpace, Value, configuration_id
 from metaflow_hpo.tables import HP_PREFIX, write_choice
 from metaflow_hpo.trial_rows import TaskTrials, read_rows
 
@@ -346,14 +347,71 @@ class History:
         tried = [np.empty(0, dtype=np.int64), *(task.positions for task in self.tasks)]
         return np.bincount(np.concatenate(tried), minlength=len(self.configurations))
 
+    def aligned_to(self, space: SearchSpace, *, assume: Mapping[str, Value] | None = None) -> "History":
+        """Return what these trials teach about another search space.
+
+        Shared names count by value, whatever their scale; other names are left out. The space of the result is wider
+        than the given one where older values lie outside, and a hyperparameter that a trial lacks is optional in it.
+        `candidates_in` returns what may be proposed.
+
+        Args:
+            space: The search space of today.
+            assume: Values of hyperparameters for trials that lack them.
+        """
+        values: dict[str, dict[str, Value]] = {hp.name: {} for hp in space.hyperparameters}
+        for configuration in self.configurations:
+            for name in values.keys() & configuration.keys():
+                values[name].setdefault(repr(configuration[name]), configuration[name])
+        wide = widen(space, {name: list(found.values()) for name, found in values.items()})
+        told = [translate(wide, configuration, assume or {}) for configuration in self.configurations]
+        lacking = {name for name in wide.names if any(name not in c for c in told)}
+        wide = SearchSpace(
+            tuple(replace(hp, optional=hp.optional or hp.name in lacking) for hp in wide.hyperparameters)
+        )
+        place: dict[str, int] = {}
+        merged = np.array([place.setdefault(configuration_id(c), len(place)) for c in told], dtype=np.int64)
+        distinct = {configuration_id(c): c for c in told}
+        tasks = [task.merged(merged) for task in self.tasks if any(told[p] for p in task.positions)]
+        return replace(
+            self,
+            space=wide,
+            configurations=tuple(distinct[name] for name in place),
+            tasks=tuple(task for task in tasks if not task.is_degenerate),
+        )
+
+    def candidates_in(self, space: SearchSpace, *, seed: int, count: int) -> list[Configuration]:
+        """Return configurations of a space this was aligned to: the best of each task in turn, others at random."""
+        orders = [task.positions[np.argsort(-task.performance, kind="stable")].tolist() for task in self.tasks]
+        searched = [frozenset().union(*(self.configurations[p] for p in order)) for order in orders]
+        ranked = (
+            (self.configurations[order[rank]], names)
+            for rank in range(max(map(len, orders), default=0))
+            for order, names in zip(orders, searched, strict=True)
+            if rank < len(order)
+        )
+        return candidates(space, ranked, seed=seed, count=count)
+
+    def with_configurations(self, more: Sequence[Configuration]) -> tuple["History", IntArray]:
+        """Return this and configurations that perhaps nobody tried, and the positions of these."""
+        place = {name: p for p, name in enumerate(self.configuration_ids)}
+        beside = [c for c in more if configuration_id(c) not in place]
+        wider = replace(self, configurations=(*self.configurations, *beside))
+        place |= {configuration_id(c): len(self.configurations) + n for n, c in enumerate(beside)}
+        return wider, np.array([place[configuration_id(c)] for c in more], dtype=np.int64)
+
     def past_tasks(
-        self, tasks: Sequence[int] | IntArray | None = None, pool: Sequence[int] | IntArray | None = None
+        self,
+        tasks: Sequence[int] | IntArray | None = None,
+        pool: Sequence[int] | IntArray | None = None,
+        *,
+        quick: bool = False,
     ) -> PastTasks:
         """Return tasks as seen from a pool of configurations, those that a task never tried filled in.
 
         Args:
             tasks: Positions of the past tasks; all unless given. Their order does not matter.
             pool: `(P,)` positions of the configurations; all unless given.
+            quick: Fill in what a task never tried by lengths that tasks share, rather than its own.
         """
         chosen = range(len(self.tasks)) if tasks is None else sorted(int(t) for t in tasks)
         at = np.arange(len(self.configurations)) if pool is None else np.asarray(pool, dtype=np.int64)
@@ -369,7 +427,10 @@ class History:
             meta_features=self.meta_features[list(chosen)],
             duration=self._durations_on(chosen, at),
         )
-        return see_tasks(view, [self._score(t) for t in chosen])
+        scored = [self._score(t) for t in chosen]
+        if quick:
+            share_lengths(scored)
+        return see_tasks(view, scored)
 
     def _durations_on(self, tasks: Sequence[int], pool: IntArray) -> Array:
         position = np.full(len(self.configurations), -1, dtype=np.int64)
@@ -383,7 +444,12 @@ class History:
     def _score(self, t: int) -> ScoredTrials:
         if t not in self._scored:
             task = self.tasks[t]
-            self._scored[t] = ScoredTrials.of(self.points[task.positions], task.positions, task.performance)
+            points = self.points[task.positions]
+            tried = {name for p in task.positions for name in self.configurations[p]}
+            known = self.space.columns_of(
+                hp.name for hp in self.space.hyperparameters if not hp.optional or hp.name in tried
+            )
+            self._scored[t] = ScoredTrials.of(points, task.positions, task.performance, columns=known)
         return self._scored[t]
 
 

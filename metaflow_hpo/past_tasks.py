@@ -15,6 +15,8 @@ IntArray = NDArray[np.int64]
 
 _Learned = TypeVar("_Learned")
 
+MAX_QUICK_TRIALS = 60
+"""Trials from which lengths are learned that tasks share."""
 MAX_FITTED_TRIALS = 300
 """Trials of a task that its process is conditioned on; the others of a longer task are spread evenly away."""
 
@@ -105,18 +107,20 @@ class ScoredTrials:
         positions: `(N,)` their positions in the history, ascending.
         performance: `(N,)` higher is better.
         scores: `(N,)` rank scores.
+        columns: Columns of the points that tell of hyperparameters which were searched on the task.
     """
 
     points: Array
     positions: IntArray
     performance: Array
     scores: Array
+    columns: IntArray
     _process: GaussianProcess | None = None
 
     @classmethod
-    def of(cls, points: Array, positions: IntArray, performance: Array) -> "ScoredTrials":
+    def of(cls, points: Array, positions: IntArray, performance: Array, *, columns: IntArray) -> "ScoredTrials":
         """Score the trials."""
-        return cls(points, positions, performance, rank_scores(performance[None, :])[0])
+        return cls(points, positions, performance, rank_scores(performance[None, :])[0], columns)
 
     @property
     def scale(self) -> float:
@@ -138,18 +142,43 @@ class ScoredTrials:
         tried = self.positions[at] == pool
         score, performance, deviation = self.scores[at], self.performance[at], np.zeros(len(pool))
         if not tried.all():
-            score[~tried], deviation[~tried] = self._fit().predict(points[~tried])
+            score[~tried], deviation[~tried] = self.process.predict(points[~tried][:, self.columns])
             order = np.argsort(self.scores, kind="stable")
             # A filled-in score is worth the performance that the task's own trials have at that score.
             performance[~tried] = np.interp(score[~tried], self.scores[order], self.performance[order])
         return score, deviation, performance
 
-    def _fit(self) -> GaussianProcess:
+    @property
+    def process(self) -> GaussianProcess:
+        """What the trials say of any configuration."""
         if self._process is None:
-            count = min(len(self.positions), MAX_FITTED_TRIALS)
-            kept = np.linspace(0, len(self.positions) - 1, count).round().astype(np.int64)
-            self._process = GaussianProcess.fit(self.points[kept], self.scores[kept])
+            self._process = GaussianProcess.fit(*self._thinned(MAX_FITTED_TRIALS))
         return self._process
+
+    def follow(self, lengths: GaussianProcess) -> None:
+        """Take over the lengths of another process, unless there is one already."""
+        if self._process is None:
+            self._process = lengths.like(*self._thinned(MAX_FITTED_TRIALS))
+
+    def fit_quickly(self) -> GaussianProcess:
+        """Return a process on few of the trials, for its lengths."""
+        return GaussianProcess.fit(*self._thinned(MAX_QUICK_TRIALS))
+
+    def _thinned(self, most: int) -> tuple[Array, Array]:
+        count = min(len(self.positions), most)
+        kept = np.linspace(0, len(self.positions) - 1, count).round().astype(np.int64)
+        return self.points[kept][:, self.columns], self.scores[kept]
+
+
+def share_lengths(tasks: Sequence[ScoredTrials]) -> None:
+    """Give tasks that searched the same hyperparameters the lengths of the one of them with the most trials."""
+    groups: dict[tuple[int, ...], list[ScoredTrials]] = {}
+    for task in tasks:
+        groups.setdefault(tuple(task.columns.tolist()), []).append(task)
+    for group in groups.values():
+        lengths = max(group, key=lambda task: len(task.positions)).fit_quickly()
+        for task in group:
+            task.follow(lengths)
 
 
 @dataclass(frozen=True)

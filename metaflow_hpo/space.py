@@ -149,6 +149,12 @@ class SearchSpace:
         ]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.encoded_names))
 
+    def columns_of(self, names: Iterable[str]) -> NDArray[np.int64]:
+        """Return the columns of `encode` that tell of some hyperparameters."""
+        wanted = set(names)
+        owners = [hp.name for hp in self.hyperparameters for _ in _encoded_names(hp)]
+        return np.array([column for column, owner in enumerate(owners) if owner in wanted], dtype=np.int64)
+
     def decode(self, encoded: Array) -> list[Configuration]:
         """Invert `encode`."""
         return [self._decode_row(row) for row in encoded]

@@ -66,6 +66,18 @@ class TaskTrials:
         """Whether all its configurations perform the same, so that no choice among them matters."""
         return bool(np.ptp(self.performance) <= _ROUNDING * np.abs(self.performance).max())
 
+    def merged(self, position: IntArray) -> "TaskTrials":
+        """Return the trials at new positions `(C,)`; those that become one are averaged."""
+        at, group = np.unique(position[self.positions], return_inverse=True)
+        counts = np.bincount(group)
+        return replace(
+            self,
+            positions=at,
+            performance=np.bincount(group, self.performance) / counts,
+            test_performance=np.bincount(group, self.test_performance) / counts,
+            duration_s=np.bincount(group, self.duration_s) / counts,
+        )
+
     def on(self, position: IntArray) -> "TaskTrials":
         """Return the trials of some configurations.
 

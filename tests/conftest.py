@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out
@@ -88,10 +87,10 @@ def serve(
     )
 
 
-def weights(surrogate: Surrogate, j: int) -> dict[str, torch.Tensor]:
+def weights(surrogate: Surrogate, j: int) -> dict[str, np.ndarray]:
     """Return all that network `j` has learned."""
     prefixes = (f"network.{j}.", f"standardiser.{j}.")
-    return {name: value for name, value in surrogate.to_tensors().items() if name.startswith(prefixes)}
+    return {name: value for name, value in surrogate.to_arrays().items() if name.startswith(prefixes)}
 
 
 def identical(first: Surrogate, second: Surrogate, j: int) -> bool:
@@ -99,7 +98,7 @@ def identical(first: Surrogate, second: Surrogate, j: int) -> bool:
     a, b = weights(first, j), weights(second, j)
     assert a.keys() == b.keys()
     assert len(a) > 8
-    return all(torch.equal(a[name], b[name]) for name in a)
+    return all(np.array_equal(a[name], b[name]) for name in a)
 
 
 @pytest.fixture(scope="session")

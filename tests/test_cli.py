@@ -4,6 +4,7 @@ What needs a champion is tested in orchestration/test_cli.py.
 """
 
 import json
+import subprocess
 import sys
 
 import pandas as pd
@@ -291,3 +292,18 @@ def test_a_script_is_written_and_never_over_another_file_unless_asked(capsys, mo
 def test_a_script_that_cannot_be_meant_is_wrong_usage(capsys, monkeypatch, table, data, arguments):
     assert call(capsys, monkeypatch, "recommend", table, "--target", "y", *arguments)[0] == 2
     assert not data.exists()
+
+
+_HEAVY = ("torch", "pytorch_lightning", "sklearn.ensemble", "matplotlib", "dagster", "dvc", "mlflow", "sqlalchemy")
+
+
+@pytest.mark.parametrize("learner", ["mlp", "svm"])
+def test_a_recommendation_loads_nothing_heavy(table, learner):
+    line = ["metaflow-hpo", "recommend", str(table), "--target", "y", "--learner", learner, "--json"]
+    code = (
+        f"import sys; sys.argv = {line!r}; from metaflow_hpo import cli; cli.app(standalone_mode=False); "
+        f"print([name for name in {_HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(json.loads(done.stdout)["recommendations"]) == 5
+    assert done.stderr.strip().splitlines()[-1] == "[]"

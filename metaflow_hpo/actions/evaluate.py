@@ -9,7 +9,7 @@ import pandas as pd
 
 from metaflow_hpo.actions.advise import RECOMMENDED
 from metaflow_hpo.actions.candidate import read_candidate
-from metaflow_hpo.actions.fit import make_fit_settings, read_core_and_trials
+from metaflow_hpo.actions.fit import make_fit_settings, one_learning, read_core_and_trials
 from metaflow_hpo.actions.incumbent import find_incumbent
 from metaflow_hpo.actions.model_card import describe_version, keep_card
 from metaflow_hpo.adapters.evaluation_files import Findings, write_findings, write_learning_curve
@@ -37,6 +37,11 @@ def evaluate(pipeline: Pipeline, *, learning_curve: bool = False) -> Metadata:
         pipeline: The surroundings.
         learning_curve: Fit surrogates on fewer past tasks as well, which takes about twice as long as a fit.
     """
+    with one_learning(pipeline):
+        return _evaluate(pipeline, learning_curve=learning_curve)
+
+
+def _evaluate(pipeline: Pipeline, *, learning_curve: bool) -> Metadata:
     from metaflow_hpo.recommender.recommender import Recommender
 
     candidate = read_candidate(pipeline)

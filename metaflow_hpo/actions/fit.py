@@ -4,6 +4,7 @@ The one thing to know: the fit and the evaluation share one MLflow run, the one 
 """
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from metaflow_hpo.actions.lineage import log_inputs
 from metaflow_hpo.actions.own_history import COLLECTED, SOURCE, describes
 from metaflow_hpo.actions.plain_fit import fit_plain, read_history
 from metaflow_hpo.actions.warm_start import SCRATCH, Start, choose_start
-from metaflow_hpo.adapters.files import replacing, write_json
+from metaflow_hpo.adapters.files import locked, replacing, write_json
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.tracking import keeping_global_address
 from metaflow_hpo.adapters.versioning import data_md5
@@ -143,6 +144,16 @@ def fit(pipeline: Pipeline, *, incremental: bool = False) -> Metadata:
         pipeline: The surroundings.
         incremental: Train the champion's networks on where only tasks were added; from scratch unless given.
     """
+    with one_learning(pipeline):
+        return _fit(pipeline, incremental=incremental)
+
+
+def one_learning(pipeline: Pipeline) -> AbstractContextManager[None]:
+    """Let one process at a time fit, evaluate or promote: the candidate's folder and its record belong together."""
+    return locked(pipeline.store.data / "mlflow")
+
+
+def _fit(pipeline: Pipeline, *, incremental: bool) -> Metadata:
     store, settings = pipeline.store, pipeline.settings
     md5 = data_md5(store.meta_dataset_path)
     inputs = f"{md5}/{settings.digest(*_FIT_PARAMETERS)}"

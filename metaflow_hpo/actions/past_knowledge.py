@@ -99,9 +99,9 @@ def _read_folder(path: Path, learner: Learner) -> PastKnowledge:
 
 
 def _read_table(path: Path, learner: Learner) -> PastKnowledge:
-    from metaflow_hpo.adapters.trial_files import read_trial_table
+    from metaflow_hpo.adapters.trial_files import read_history
 
-    history = read_trial_table(path, space=learner.space)
+    history = read_history(path, space=learner.space)
     logger.info("Learned from %d past tasks of %s.", len(history.tasks), path)
     return PastKnowledge(history.past_tasks(), history.meta_feature_names, _learn_stopping(path, learner))
 

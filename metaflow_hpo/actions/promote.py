@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metaflow_hpo.actions.candidate import read_candidate
+from metaflow_hpo.actions.fit import one_learning
 from metaflow_hpo.adapters.evaluation_files import read_results
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline
 from metaflow_hpo.adapters.registry import CHAMPION
@@ -18,6 +19,11 @@ GOLDEN_COUNT = 5
 
 def promote(pipeline: Pipeline) -> Metadata:
     """Move the alias `champion` to the evaluated candidate if the gate passed it; otherwise keep the champion."""
+    with one_learning(pipeline):
+        return _promote(pipeline)
+
+
+def _promote(pipeline: Pipeline) -> Metadata:
     results, candidate = read_results(pipeline.store), read_candidate(pipeline)
     if results["version"] != candidate["version"]:
         raise MetaflowHPOError(

@@ -21,14 +21,14 @@ from metaflow_hpo.space import SearchSpace
 _DPI = 150
 
 
-def read_trial_table(
+def read_history(
     path: Path,
     *,
     space: Path | SearchSpace | None = None,
     lower_is_better: bool | None = None,
     task_column: str | None = None,
 ) -> History:
-    """Read a table of trials, also as other tools export it.
+    """Read a table of trials of one task or more, also as other tools export it.
 
     Args:
         path: csv or parquet; or a folder of them, as several searches write them.
@@ -45,11 +45,26 @@ def read_trial_table(
     is_folder = path.is_dir()
     imported = None if is_folder else read_history_table(path, task_column=task_column, lower_is_better=lower_is_better)
     if is_folder:
-        history = History.from_frame(_read_folder(path), space=known, lower_is_better=bool(lower_is_better))
-    elif imported is None:
-        history = History.read(path, space=known, lower_is_better=lower_is_better, task_column=task_column)
-    else:
-        history = imported.to_history(known)
+        return History.from_frame(_read_folder(path), space=known, lower_is_better=bool(lower_is_better))
+    if imported is None:
+        return History.read(path, space=known, lower_is_better=lower_is_better, task_column=task_column)
+    return imported.to_history(known)
+
+
+def read_trial_table(
+    path: Path,
+    *,
+    space: Path | SearchSpace | None = None,
+    lower_is_better: bool | None = None,
+    task_column: str | None = None,
+) -> History:
+    """Read a table of trials that can be split by families; see `read_history`.
+
+    Raises:
+        InvalidTableError: If it is no table of trials, or fewer than two families have trials that differ.
+        SearchSpaceMismatchError: If the search space is broken, or a configuration lies outside it.
+    """
+    history = read_history(path, space=space, lower_is_better=lower_is_better, task_column=task_column)
     families = sorted(set(history.families))
     if len(families) < 2:
         raise InvalidTableError(

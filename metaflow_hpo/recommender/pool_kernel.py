@@ -34,10 +34,17 @@ class PoolKernel:
     solved: Array
 
     @classmethod
-    def fit(cls, past: PastTasks) -> "PoolKernel":
-        """Learn the lengths from the mean over tasks: it has the least noise."""
+    def fit(cls, past: PastTasks, *, most: int | None = None) -> "PoolKernel":
+        """Learn the lengths from the mean over tasks: it has the least noise.
+
+        Args:
+            past: The past tasks.
+            most: From how many configurations, where time is short; from all unless given.
+        """
         center = past.scores.mean(axis=0)
-        process = GaussianProcess.fit(past.points, center)
+        process = GaussianProcess.fit(past.points[:most], center[:most])
+        if most is not None:
+            process = process.like(past.points, center)
         scaled = past.points / process.lengths
         covariance = matern(squared_distances(scaled, scaled)) + _OWN_NOISE * np.eye(len(scaled))
         return cls(past, process, cho_solve(cho_factor(covariance), (past.scores - center).T).T)

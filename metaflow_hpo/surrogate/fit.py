@@ -16,9 +16,10 @@ from pytorch_lightning.loggers import Logger
 from metaflow_hpo.history import History
 from metaflow_hpo.surrogate.data import MetaDataModule, TaskDataModule
 from metaflow_hpo.surrogate.module import EndsModule, SurrogateModule
-from metaflow_hpo.surrogate.network import EndsNetwork, NetworkShape, SurrogateNetwork
+from metaflow_hpo.surrogate.network import EndsNetwork, SurrogateNetwork
 from metaflow_hpo.surrogate.predict import Surrogate
 from metaflow_hpo.surrogate.splits import FamilySplit, assign_folds, extend_folds, split_families
+from metaflow_hpo.surrogate.trained_network import NetworkShape, TrainedNetwork
 from metaflow_hpo.surrogate.trainer import make_trainer, reproducible, train_to_best, validate
 
 
@@ -141,7 +142,7 @@ def _fit_fold(
     folder: Path,
     *,
     logger: Logger | None,
-) -> tuple[SurrogateNetwork, FoldReport]:
+) -> tuple[TrainedNetwork, FoldReport]:
     inputs = len(meta.meta_feature_names) + len(data.standardiser.indicated)
     shape = NetworkShape(encoded=meta.points.shape[1], meta_features=inputs, members=settings.members)
     with reproducible(settings.seed, j):
@@ -153,7 +154,7 @@ def _fit_fold(
     if settings.ends_epochs:
         network.ends, ends_metrics = _fit_ends(shape, tasks, j, settings, folder)
         metrics |= ends_metrics
-    return network.cpu().eval(), FoldReport(j, trainer.current_epoch, metrics)
+    return network.trained(), FoldReport(j, trainer.current_epoch, metrics)
 
 
 def _fit_ends(
@@ -177,9 +178,10 @@ def _refit_fold(
     folder: Path,
     *,
     logger: Logger | None,
-) -> tuple[SurrogateNetwork, MetaDataModule, FoldReport]:
+) -> tuple[TrainedNetwork, MetaDataModule, FoldReport]:
     """Train network `j` on; it stays what it was where nothing is new to it or nothing is won."""
-    known, standardiser = start.surrogate.networks[j], start.surrogate.standardisers[j]
+    trained, standardiser = start.surrogate.networks[j], start.surrogate.standardisers[j]
+    known = SurrogateNetwork.of(trained).eval()
     new = np.array([t for t, task_id in enumerate(meta.task_ids) if task_id not in start.task_ids], dtype=np.int64)
     data = MetaDataModule(
         meta,
@@ -196,14 +198,14 @@ def _refit_fold(
         before = validate(trainer, module, data)
         before_ends = validate(trainer, EndsModule(copy.deepcopy(known.ends)), tasks)
         if not np.isin(new, split.train).any():
-            return known, data, FoldReport(j, 0, before | before_ends)
+            return trained, data, FoldReport(j, 0, before | before_ends)
         after = train_to_best(trainer, module, data)
     is_better = after["validation_loss"] < before["validation_loss"]
-    network = module.network if is_better else copy.deepcopy(known)
-    network.ends, after_ends = copy.deepcopy(known.ends), before_ends
+    network = module.network if is_better else known
+    network.ends, after_ends = known.ends, before_ends
     if settings.ends_epochs:
         ends, found = _fit_ends(known.shape, tasks, j, settings, folder)
         if found["validation_ends_loss"] < before_ends["validation_ends_loss"]:
             network.ends, after_ends = ends, found
     epochs, metrics = (trainer.current_epoch, after) if is_better else (0, before)
-    return network.cpu().eval(), data, FoldReport(j, epochs, metrics | after_ends)
+    return network.trained(), data, FoldReport(j, epochs, metrics | after_ends)

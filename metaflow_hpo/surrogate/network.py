@@ -1,4 +1,4 @@
-"""The surrogate's network: an ensemble of small multi-layer perceptrons, trained side by side.
+"""The surrogate's network while it is trained: an ensemble of small multi-layer perceptrons, trained side by side.
 
 Two things are predicted, by two networks that share nothing. Of a configuration on a task: how it ranks (`score`) and
 where it lies between the task's worst and best performance (`position`, with a spread). Of a task, from its
@@ -7,27 +7,11 @@ Dimensions: S members, B rows, D encoded hyperparameters, M meta-features, H hid
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-BEYOND = 0.03
-"""How far outside [0, 1] the best performance of a task may be believed."""
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """Everything needed to build the network again."""
-
-    encoded: int
-    meta_features: int
-    members: int = 5
-    hidden: int = 96
-    dropout: float = 0.1
-    feature_dropout: float = 0.25
-    ends_hidden: int = 32
-    ends_dropout: float = 0.3
+from metaflow_hpo.surrogate.trained_network import BEYOND, NetworkShape, TrainedNetwork
 
 
 class StackedLinear(nn.Module):
@@ -62,6 +46,18 @@ class SurrogateNetwork(nn.Module):
         self.score_head = StackedLinear(members, hidden, 1)
         self.position_head = StackedLinear(members, hidden, 2)
         self.ends = EndsNetwork(shape)
+
+    @classmethod
+    def of(cls, trained: TrainedNetwork) -> "SurrogateNetwork":
+        """Return a trained network as modules, to train it on."""
+        network = cls(trained.shape)
+        network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in trained.weights.items()})
+        return network
+
+    def trained(self) -> TrainedNetwork:
+        """Return a copy of what it is now, which torch is not needed for."""
+        weights = {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
+        return TrainedNetwork(self.shape, weights)
 
     def forward(self, meta_features: Tensor, encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Predict rows of (task, configuration); the ends of their tasks are for `ends` to predict.

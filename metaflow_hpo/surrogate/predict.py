@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from metaflow_hpo.array_files import read_described, write_described
+from metaflow_hpo.blas import single_threaded_blas
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.history import Array
-from metaflow_hpo.learners.threads import one_thread
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.surrogate.anchors import find_anchors
-from metaflow_hpo.surrogate.network import NetworkShape, SurrogateNetwork
 from metaflow_hpo.surrogate.targets import Standardiser
+from metaflow_hpo.surrogate.trained_network import NetworkShape, TrainedNetwork
 
 _FILES = "surrogate"
 
@@ -58,7 +58,7 @@ class Surrogate:
     learner: str
     space: SearchSpace
     meta_feature_names: tuple[str, ...]
-    networks: tuple[SurrogateNetwork, ...]
+    networks: tuple[TrainedNetwork, ...]
     standardisers: tuple[Standardiser, ...]
     fold_of_family: dict[str, int]
     knows_ends: bool = True
@@ -102,35 +102,28 @@ class Surrogate:
         self, j: int, meta_features: Array, anchors: Array, encoded: Array
     ) -> tuple[Array, Array, Array, Array]:
         """Return scores, positions, means and variances of the members of network `j`, each `(S, T, N)`."""
-        tasks, configurations = len(meta_features), len(encoded)
-        t = torch.from_numpy(self.standardisers[j].transform(meta_features).astype(np.float32))
-        a, x = (torch.from_numpy(values.astype(np.float32)) for values in (anchors, encoded))
+        t = self.standardisers[j].transform(meta_features).astype(np.float32)
         network = self.networks[j]
-        if network.training:
-            network.eval()
-        with one_thread(), torch.inference_mode():
-            score, position, log_spread = network(t.repeat_interleave(configurations, 0), x.repeat(tasks, 1))
-            ends = network.ends(t, a).double().numpy()[:, :, None, :]  # (S, T, 1, 4)
-        shape = (-1, tasks, configurations)
-        p, sd = position.double().numpy().reshape(shape), np.exp(log_spread.double().numpy()).reshape(shape)
+        with single_threaded_blas():  # bits must not depend on the number of threads
+            score, p, log_spread = network.predict(t, encoded.astype(np.float32))
+            ends = network.ends(t, anchors.astype(np.float32))[:, :, None, :]  # (S, T, 1, 4)
+        sd = np.exp(log_spread)
         worst, best, worst_sd, best_sd = ends[..., 0], ends[..., 1], np.exp(ends[..., 2]), np.exp(ends[..., 3])
         width = np.maximum(best - worst, 0.0)
         mean = worst + width * p
         variance = (width * sd) ** 2 + (worst_sd * (1 - p)) ** 2 + (best_sd * p) ** 2
-        return score.double().numpy().reshape(shape), p, mean, variance
+        return score, p, mean, variance
 
-    def to_tensors(self) -> dict[str, torch.Tensor]:
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return weights and standardisers by name, for safetensors."""
-        tensors: dict[str, torch.Tensor] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for j, (network, standardiser) in enumerate(zip(self.networks, self.standardisers, strict=True)):
-            tensors.update(
-                {f"network.{j}.{name}": value.cpu().contiguous() for name, value in network.state_dict().items()}
-            )
-            tensors[f"standardiser.{j}.center"] = torch.from_numpy(standardiser.center)
-            tensors[f"standardiser.{j}.scale"] = torch.from_numpy(standardiser.scale)
+            arrays.update({f"network.{j}.{name}": value for name, value in network.weights.items()})
+            arrays[f"standardiser.{j}.center"] = standardiser.center
+            arrays[f"standardiser.{j}.scale"] = standardiser.scale
             if len(standardiser.indicated):
-                tensors[f"standardiser.{j}.indicated"] = torch.from_numpy(standardiser.indicated)
-        return tensors
+                arrays[f"standardiser.{j}.indicated"] = standardiser.indicated
+        return arrays
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the weights as JSON-ready values."""
@@ -145,8 +138,8 @@ class Surrogate:
         }
 
     @classmethod
-    def from_parts(cls, description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> "Surrogate":
-        """Build a surrogate from what `to_json` and `to_tensors` returned.
+    def from_parts(cls, description: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "Surrogate":
+        """Build a surrogate from what `to_json` and `to_arrays` returned.
 
         Raises:
             InvalidTableError: If its networks have another form than those of this version.
@@ -157,13 +150,13 @@ class Surrogate:
                 f"{sorted(description['shape'])}: another version of metaflow_hpo made them. Run `metaflow-hpo fit`."
             )
         networks, standardisers = [], []
+        shape = NetworkShape(**description["shape"])
         for j in range(description["folds"]):
-            network = SurrogateNetwork(NetworkShape(**description["shape"]))
             prefix = f"network.{j}."
-            network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-            networks.append(network.eval())
-            names = [n for n in ("center", "scale", "indicated") if f"standardiser.{j}.{n}" in tensors]
-            standardisers.append(Standardiser(**{n: tensors[f"standardiser.{j}.{n}"].numpy() for n in names}))
+            weights = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            networks.append(TrainedNetwork(shape, weights))
+            names = [name for name in ("center", "scale", "indicated") if f"standardiser.{j}.{name}" in arrays]
+            standardisers.append(Standardiser(**{name: arrays[f"standardiser.{j}.{name}"] for name in names}))
         return cls(
             learner=description["learner"],
             space=SearchSpace.from_json(description["space"]),
@@ -177,8 +170,7 @@ class Surrogate:
 
 def save_surrogate(surrogate: Surrogate, folder: Path) -> None:
     """Write weights (safetensors) and description (JSON) into an existing folder."""
-    arrays = {name: tensor.numpy() for name, tensor in surrogate.to_tensors().items()}
-    write_described(folder, _FILES, arrays, surrogate.to_json())
+    write_described(folder, _FILES, surrogate.to_arrays(), surrogate.to_json())
 
 
 def load_surrogate(folder: Path) -> Surrogate:
@@ -193,4 +185,4 @@ def load_surrogate(folder: Path) -> Surrogate:
         raise InvalidTableError(
             f"Expected finite weights in {folder / _FILES}.safetensors; {broken[:3]} are not. Run `metaflow-hpo fit`."
         )
-    return Surrogate.from_parts(description, {name: torch.from_numpy(array) for name, array in arrays.items()})
+    return Surrogate.from_parts(description, arrays)

@@ -1,12 +1,10 @@
 """The gate with a champion and with what ships, on real registries: a bad candidate is refused and says why."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from metaflow_hpo.actions.incumbent import find_incumbent
 from metaflow_hpo.adapters.knowledge import open_knowledge
@@ -37,13 +35,11 @@ def register(pipeline, folder, names):
 
 def invert(surrogate):
     """Return networks that believe the opposite."""
-    networks = copy.deepcopy(surrogate.networks)
-    with torch.no_grad():
-        for network in networks:
-            for head in (network.score_head, network.position_head):
-                head.weight.neg_()
-                head.bias.neg_()
-    return replace(surrogate, networks=networks)
+    networks = [
+        replace(n, weights={name: -w if name.startswith(("score", "position")) else w for name, w in n.weights.items()})
+        for n in surrogate.networks
+    ]
+    return replace(surrogate, networks=tuple(networks))
 
 
 def mix_up(meta):

@@ -17,6 +17,8 @@ PROMISED = {
     "04_past_trials": "next:",
     "05_benchmark": "recommended",
     "06_own_strategy": "HillClimbing:",
+    "07_optuna_sampler": "MetaSampler: first",
+    "08_sklearn_search": "best:",
 }
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from metaflow_hpo.errors import InvalidTableError
-from metaflow_hpo.surrogate.network import BEYOND
 from metaflow_hpo.surrogate.predict import Surrogate, load_surrogate, save_surrogate
+from metaflow_hpo.surrogate.trained_network import BEYOND
 
 
 def test_a_prediction_has_a_score_of_each_member_and_one_distribution(meta, surrogate):
@@ -56,7 +56,7 @@ def test_a_saved_surrogate_predicts_the_same_bits(meta, surrogate, tmp_path):
 
 def test_the_description_survives_json(meta, surrogate):
     description = json.loads(json.dumps(surrogate.to_json()))
-    rebuilt = Surrogate.from_parts(description, surrogate.to_tensors())
+    rebuilt = Surrogate.from_parts(description, surrogate.to_arrays())
     assert rebuilt.meta_feature_names == meta.meta_feature_names
     assert rebuilt.fold_of_family == surrogate.fold_of_family
 
@@ -65,7 +65,7 @@ def test_networks_of_another_form_are_refused_with_what_to_do(surrogate):
     description = surrogate.to_json()
     description["shape"] = {name: value for name, value in description["shape"].items() if name != "ends_hidden"}
     with pytest.raises(InvalidTableError, match=r"another version of metaflow_hpo made them. Run `metaflow-hpo fit`"):
-        Surrogate.from_parts(description, surrogate.to_tensors())
+        Surrogate.from_parts(description, surrogate.to_arrays())
 
 
 def test_nothing_much_better_than_perfect_is_expected(meta, surrogate):

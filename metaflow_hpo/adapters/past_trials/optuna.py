@@ -69,7 +69,7 @@ class OptunaSource:
         """Read all studies of a storage or of a file.
 
         Args:
-            address: A study, `sqlite:///trials.db` or another storage's URL, a journal or SQLite file, or a csv.
+            address: A study or several, `sqlite:///trials.db` or another storage's URL, a journal, SQLite file or csv.
             wanted: `task` is `study` (the default), `attr:NAME` or `param:NAME`; `only` a glob of studies.
         """
         if isinstance(address, pd.DataFrame):
@@ -80,6 +80,8 @@ class OptunaSource:
             raise missing_package("Optuna", "optuna") from error
         if isinstance(address, optuna.Study):
             return _read_studies([address], wanted)
+        if isinstance(address, list | tuple) and all(isinstance(study, optuna.Study) for study in address):
+            return _read_studies(address, wanted)
         text = str(address)
         if "://" not in text and not self.knows_file(existing(text, "an Optuna storage, journal or csv")):
             return read_other_table(self, Path(text).expanduser(), wanted)

@@ -156,7 +156,7 @@ def build_space(
         condition = hp.condition if knows_conditions and name in known else None
         if condition is None and missing[name] and not (knows_conditions and name in known):
             relevant = [c for c, t in zip(configurations, tasks, strict=True) if t in searched[name]]
-            found = _find_condition(name, relevant, space)
+            found = find_condition(name, relevant, space)
             if found is not None:
                 parent, condition = found
                 space[[one.name for one in space].index(parent.name)] = parent
@@ -204,7 +204,7 @@ def infer(column: Column) -> Hyperparameter:
     return Float(column.name, low, high, min(max(middle, low), high), log)
 
 
-def _find_condition(
+def find_condition(
     name: str, configurations: Configurations, parents: Sequence[Hyperparameter]
 ) -> tuple[Categorical, Condition] | None:
     """Return the parent whose values tell where `name` is used, as choices, and the condition; None if none does."""
@@ -246,7 +246,7 @@ def with_nothing_chosen(
         relevant = [c for c, t in zip(configurations, tasks, strict=True) if t in searched]
         column = Column(name, tuple(c[name] for c in relevant if name in c))
         gaps = len(relevant) - len(column.values)
-        if not gaps or _find_condition(name, relevant, parents) is not None:
+        if not gaps or find_condition(name, relevant, parents) is not None:
             continue
         if not column.is_numeric or len(set(column.values)) <= _FEW:
             changed.append(name)

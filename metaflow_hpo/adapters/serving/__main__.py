@@ -11,8 +11,6 @@ from metaflow_hpo.settings import Settings
 
 def main() -> int:
     """Serve until told to stop; 1 where there is nothing to serve."""
-    import torch
-
     from metaflow_hpo.adapters.serving.app import Service
     from metaflow_hpo.adapters.serving.champion import ChampionFollower
     from metaflow_hpo.adapters.serving.host import make_server
@@ -24,7 +22,6 @@ def main() -> int:
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("metaflow_hpo").setLevel(logging.INFO)
-    torch.set_num_threads(1)  # the pool is what uses the processors
     try:
         settings = Settings.load(**({} if chosen.learner is None else {"learner": chosen.learner}))
         follower = ChampionFollower(Pipeline(settings).registry)

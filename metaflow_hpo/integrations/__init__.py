@@ -1,0 +1,1 @@
+"""The tools people already use: samplers, searchers and callbacks that plug into them."""

@@ -1,0 +1,231 @@
+"""Chooses configurations for a task of any search space in view of a history of any other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metaflow_hpo.alignment import holds, is_inside, translate
+from metaflow_hpo.collect.strategies.fresh import fresh_configurations
+from metaflow_hpo.errors import InvalidTableError, listed
+from metaflow_hpo.history import Array, History, IntArray
+from metaflow_hpo.hyperparameter import Hyperparameter, Value
+from metaflow_hpo.past_tasks import MAX_QUICK_TRIALS
+from metaflow_hpo.recommender.new_task import NewTask, RecommenderSettings
+from metaflow_hpo.recommender.observed import Observed, place
+from metaflow_hpo.recommender.pool_kernel import PoolKernel
+from metaflow_hpo.recommender.recommender import Recommender
+from metaflow_hpo.recommender.strategies.recommended import FRESH_FROM
+from metaflow_hpo.space import Configuration, SearchSpace, configuration_id
+from metaflow_hpo.tables import META_PREFIX
+
+POOL = 200
+"""Configurations to choose among."""
+MAX_TRIALS = 8_000
+"""Trials of a history that are looked at, evenly over its tasks; each task's best are among them."""
+MAX_UNSURE_TASKS = 24
+"""Past tasks up to which each is as unsure as it is of what it never tried; of more that costs too long a trial."""
+_ADAPTED = 64
+MAX_ATTEMPTS = 20
+
+
+class Chooser:
+    """What a history teaches about one search space.
+
+    Args:
+        history: Trials of other tasks, in any search space.
+        space: The search space of today.
+        task: Meta-features of the task by name, with or without the prefix of their columns.
+        assume: Values of hyperparameters for past trials that lack them.
+        seed: Seed of what is drawn at random.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        space: SearchSpace,
+        *,
+        task: Mapping[str, float] | None = None,
+        assume: Mapping[str, Value] | None = None,
+        seed: int = 0,
+    ) -> None:
+        aligned = history.aligned_to(space, assume=assume)
+        self._space, self._wide, self._seed = space, aligned.space, seed
+        self._features = read_features(history.meta_feature_names, task)
+        self.knows = bool(aligned.tasks)
+        if not self.knows:
+            return
+        self._pool = aligned.candidates_in(space, seed=seed, count=POOL)
+        wider, at = aligned.with_configurations(self._pool)
+        past = wider.past_tasks(pool=at, quick=True)
+        if len(past.task_ids) > MAX_UNSURE_TASKS:
+            past = replace(past, deviation=np.zeros_like(past.deviation))
+        recommender = Recommender(past, RecommenderSettings(task_forest=bool(task)))
+        _, fallback = recommender.falls_back(self._features)
+        self._past, self._settings, self._positions = past, recommender.settings, recommender.positions
+        self._weights = recommender.weigh(None if fallback else self._features)
+        self._kernel = PoolKernel.fit(past, most=MAX_QUICK_TRIALS)
+
+    def choose(
+        self,
+        told: Sequence[tuple[Configuration, float]],
+        pending: Sequence[Configuration] = (),
+        *,
+        skip: int = 0,
+    ) -> Configuration | None:
+        """Return the next configuration; None where there is nothing left to propose.
+
+        Args:
+            told: Finished trials and their performance, higher is better.
+            pending: What is being tried.
+            skip: How many better ones are left to others, who choose at the same time.
+        """
+        tried = [configuration for configuration, _ in told]
+        performance = [value for _, value in told]
+        fresh: Sequence[Configuration] = ()
+        if len(told) >= FRESH_FROM:
+            inside = [self._clip(configuration) for configuration in tried]
+            fresh = fresh_configurations(self._space, inside, performance, seed=self._seed)
+        task, seen, waiting = self._begin(told, pending, fresh)
+        known = [*tried, *pending]
+        for _ in range(MAX_ATTEMPTS):
+            chosen = task.choose(seen, skip + 1, waiting)
+            if not chosen:
+                break
+            configuration = task.past.configurations[chosen[-1]]
+            # What differs in nothing that was asked for would be the same trial once more.
+            if is_inside(self._space, configuration) and not any(_covers(configuration, other) for other in known):
+                return configuration
+            waiting = [*waiting, chosen[-1]]
+        return None
+
+    def choose_given(
+        self,
+        told: Sequence[tuple[Configuration, float]],
+        fixed: Configuration,
+        hp: Hyperparameter,
+        *,
+        number: int,
+    ) -> Configuration:
+        """Return the best configuration that has some values fixed, and one hyperparameter as it really is.
+
+        Args:
+            told: Finished trials and their performance.
+            fixed: Values that are settled.
+            hp: A hyperparameter whose value must lie in its range.
+            number: Number of the trial.
+        """
+        rng = np.random.default_rng([self._seed, number, len(fixed)])
+        adapted = []
+        for configuration in self._pool[:_ADAPTED]:
+            values = {**configuration, **fixed}
+            if hp.name not in values or not holds(hp, values[hp.name]):
+                values[hp.name] = hp.from_unit(float(rng.random()))
+            adapted.append(values)
+        inside = [translate(self._wide, values, {}) for values in adapted]
+        task, seen, _ = self._begin(told, (), inside)
+        at = self._place(task, inside)
+        is_first = not len(seen.positions)
+        gain = -(task.weights @ task.past.regret) if is_first else task.belief.improvement(seen)
+        return adapted[int(np.argmax(gain[at]))]
+
+    def _begin(
+        self,
+        told: Sequence[tuple[Configuration, float]],
+        pending: Sequence[Configuration],
+        more: Sequence[Configuration],
+    ) -> tuple[NewTask, Observed, list[int]]:
+        known = [translate(self._wide, configuration, {}) for configuration, _ in told]
+        waiting = [translate(self._wide, configuration, {}) for configuration in pending]
+        beside, at = place(self._positions, [*known, *waiting], more)
+        past = self._kernel.extend(beside) if beside else self._past
+        task = NewTask(past, self._weights, (), None, self._settings)
+        seen = Observed(at[: len(known)], np.array([value for _, value in told], dtype=np.float64))
+        return task, seen, at[len(known) :].tolist()
+
+    def _place(self, task: NewTask, configurations: Sequence[Configuration]) -> IntArray:
+        place_of = {configuration_id(c): p for p, c in enumerate(task.past.configurations)}
+        return np.array([place_of[configuration_id(c)] for c in configurations], dtype=np.int64)
+
+    def has(self, name: str) -> bool:
+        """Tell whether a hyperparameter is part of the space."""
+        return name in self._space.names
+
+    def _clip(self, configuration: Configuration) -> Configuration:
+        """Return the configuration of today's space nearest to one that was enqueued outside of it."""
+        found = {}
+        for hp in self._space.hyperparameters:
+            value = configuration.get(hp.name, hp.default)
+            found[hp.name] = value if holds(hp, value) else hp.default
+        return found
+
+
+def _covers(configuration: Configuration, other: Configuration) -> bool:
+    return all(name in configuration and configuration[name] == value for name, value in other.items())
+
+
+def read_features(names: Sequence[str], task: Mapping[str, float] | None) -> Array:
+    """Return meta-features `(M,)` in the order of their names, NaN where not given.
+
+    Raises:
+        InvalidTableError: If the history has no such meta-feature.
+    """
+    given = {n if n.startswith(META_PREFIX) else META_PREFIX + n: float(v) for n, v in (task or {}).items()}
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise InvalidTableError(
+            f"Expected meta-features that the history has, {listed(list(names)) or 'of which there are none'}; got "
+            f"{listed(unknown)}. Leave these out."
+        )
+    return np.array([given.get(name, np.nan) for name in names], dtype=np.float64)
+
+
+def read_past(past: Any) -> History | None:
+    """Return past trials, given as any of what `past=` takes; None for none at all.
+
+    Args:
+        past: A history, a frame of trials, the file of one, an Optuna storage, or studies of Optuna.
+
+    Raises:
+        InvalidTableError: If it holds no trials that differ.
+    """
+    from metaflow_hpo.actions.past_trials import import_history
+    from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table
+
+    if past is None or (isinstance(past, list | tuple) and not past):
+        return None
+    history: History
+    if isinstance(past, History):
+        history = past
+    elif isinstance(past, pd.DataFrame):
+        history = History.from_frame(past)
+    elif (
+        isinstance(past, str | Path) and "://" not in str(past) and Path(past).suffix in {".csv", ".parquet", ".jsonl"}
+    ):
+        imported = read_history_table(Path(past))
+        history = History.read(past) if imported is None else imported.to_history()
+    else:
+        history = import_history("optuna", past)
+    return _thinned(history)
+
+
+def _thinned(history: History) -> History:
+    """Return at most `MAX_TRIALS` trials: of each task its best third, then others, evenly spread."""
+    each = max(MAX_TRIALS // max(len(history.tasks), 1), 10)
+    tasks = []
+    for task in history.tasks:
+        order = np.argsort(-task.performance, kind="stable")
+        best, rest = order[: each // 3], order[each // 3 :]
+        spread = (
+            rest[np.unique(np.linspace(0, max(len(rest) - 1, 0), each - len(best)).astype(np.int64))]
+            if len(rest)
+            else rest
+        )
+        kept = np.sort(np.concatenate([best, spread]))
+        rows = {name: getattr(task, name)[kept] for name in ("performance", "test_performance", "duration_s")}
+        tasks.append(replace(task, positions=task.positions[kept], **rows))
+    used = np.unique(np.concatenate([task.positions for task in tasks])) if tasks else np.empty(0, dtype=np.int64)
+    return replace(history, tasks=tuple(tasks)).on(used)

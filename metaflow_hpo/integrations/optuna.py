@@ -1,0 +1,337 @@
+"""A sampler for Optuna that starts from past trials: `optuna.create_study(sampler=MetaSampler(past=...))`.
+
+Optuna is define-by-run, so a whole configuration is chosen for each trial and handed out name by name; where the
+objective asks for something else than was expected, it is chosen anew, given what the trial has so far.
+"""
+
+import json
+import math
+import statistics
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from optuna import Study
+from optuna import logging as optuna_logging
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from metaflow_hpo.adapters.past_trials.optuna import distribution_to_hyperparameter
+from metaflow_hpo.adapters.past_trials.spaces import find_condition
+from metaflow_hpo.adapters.past_trials.values import plain
+from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.history import History
+from metaflow_hpo.hyperparameter import Categorical, Hyperparameter, find_value, is_number
+from metaflow_hpo.integrations.chooser import Chooser, read_features, read_past
+from metaflow_hpo.space import Configuration, SearchSpace
+
+PLAN = "metaflow_hpo:plan"
+"""Attribute of a trial that says what was chosen for it, for workers that choose at the same time."""
+TPE_FROM = 10
+"""Trials from which every other one is TPE's: whatever the history is worth, the study's own trials have a say."""
+MIN_EXPIRY_S = 3_600.0
+
+
+class MetaSampler(BaseSampler):
+    """Samples what did well on similar tasks first, then what this study's own trials suggest.
+
+    Args:
+        past: Trials of other tasks: a `History`, a frame, its file, an Optuna storage, or studies. Without any this is
+            Optuna's multivariate TPE.
+        task: Meta-features of this study's task by name, where the history has some.
+        search_space: Distributions by name; told from the history and the study's trials unless given.
+        assume: Values of parameters for past trials that lack them.
+        seed: Seed of everything random.
+        expire_after_s: Age at which a running trial is taken for dead; five times the longest finished one, and an
+            hour at least, unless given.
+
+    Raises:
+        InvalidTableError: If the history has no trials that differ, or no such meta-feature.
+    """
+
+    def __init__(
+        self,
+        past: "History | Any" = None,
+        *,
+        task: Mapping[str, float] | None = None,
+        search_space: Mapping[str, BaseDistribution] | None = None,
+        assume: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        expire_after_s: float | None = None,
+    ) -> None:
+        self._history = read_past(past)
+        self._task, self._assume = task, assume
+        if self._history is not None:
+            read_features(self._history.meta_feature_names, task)
+        self._given = dict(search_space or {})
+        self._tpe = _make_tpe(seed)
+        self._seed = int(np.random.default_rng(seed).integers(2**31))
+        self._expire_after_s = expire_after_s
+        self._plans: dict[tuple[str, int], Configuration] = {}
+        self._choosers: dict[str, Chooser] = {}
+        self._lock = threading.RLock()
+        if self._history is not None:
+            self._chooser([])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what cannot travel to another process."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make a lock of one's own."""
+        vars(self).update(state, _lock=threading.RLock())
+
+    def reseed_rng(self) -> None:
+        """Leave proposals as they are: they depend on seed and number, so workers do not repeat each other."""
+        self._tpe.reseed_rng()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Refuse what has several objectives, before the objective runs.
+
+        Raises:
+            MetaflowHPOError: If the study has several directions.
+        """
+        if len(study.directions) > 1:
+            raise MetaflowHPOError(
+                f"Expected a study of one objective; this one has {len(study.directions)}. Take another sampler, such "
+                "as optuna.samplers.NSGAIISampler, or optimise one of them."
+            )
+        self._tpe.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Forget what was chosen."""
+        self._plans.pop((study.study_name, trial.number), None)
+        self._tpe.after_trial(study, trial, state, values)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return nothing, unless TPE is asked: relative values that do not fit raise inside the objective."""
+        return self._tpe.infer_relative_search_space(study, trial) if self._history is None else {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return TPE's values where there is no history."""
+        return self._tpe.sample_relative(study, trial, search_space) if self._history is None else {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return the value that was chosen for this trial, chosen anew where it does not fit."""
+        if self._history is None:
+            return self._tpe.sample_independent(study, trial, param_name, param_distribution)
+        with self._lock:
+            plan = self._plan(study, trial)
+            fixed = {name: plain(value) for name, value in trial.params.items()}
+            value = _fit(param_distribution, plan, param_name)
+            is_as_planned = all(name in plan and _is_same(plan[name], v) for name, v in fixed.items())
+            if value is None or not is_as_planned:
+                return self._choose_anew(study, trial, plan, fixed, param_name, param_distribution)
+            return value[0]
+
+    def _plan(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        key = (study.study_name, trial.number)
+        if key not in self._plans:
+            chosen = self._choose(study, trial)
+            self._plans[key] = chosen
+            study._storage.set_trial_system_attr(trial._trial_id, PLAN, json.dumps(dict(chosen)))
+        return dict(self._plans[key])
+
+    def _choose(self, study: Study, trial: FrozenTrial) -> Configuration:
+        trials = [t for t in _all_trials(study) if t.number != trial.number]
+        told = _told(trials, study.direction)
+        chooser = self._chooser(trials)
+        if not chooser.knows or (len(told) >= TPE_FROM and trial.number % 2):
+            return self._ask_tpe(study, trial)
+        alive = [t for t in trials if not t.state.is_finished() and not self._is_dead(t, trials)]
+        pending = [found for t in alive if (found := _pending(t))]
+        early = sum(t.number < trial.number and not _pending(t) for t in alive if t.state == TrialState.RUNNING)
+        chosen = chooser.choose(told, pending, skip=early)
+        return self._ask_tpe(study, trial) if chosen is None else chosen
+
+    def _ask_tpe(self, study: Study, trial: FrozenTrial) -> Configuration:
+        tpe = self._make_tpe(trial)
+        asked = tpe.sample_relative(study, trial, tpe.infer_relative_search_space(study, trial))
+        return {name: plain(value) for name, value in asked.items()}
+
+    def _make_tpe(self, trial: FrozenTrial, name: str = "") -> TPESampler:
+        """Make a sampler that depends on seed and number alone, so that a resumed study does not repeat itself."""
+        seed = int(np.random.default_rng([self._seed, trial.number, zlib.crc32(name.encode())]).integers(2**31))
+        return _make_tpe(seed, constant_liar=True)
+
+    def _choose_anew(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        plan: Mapping[str, Any],
+        fixed: Mapping[str, Any],
+        name: str,
+        distribution: BaseDistribution,
+    ) -> Any:
+        trials = [t for t in _all_trials(study) if t.number != trial.number]
+        chooser = self._chooser(trials)
+        if chooser.knows and chooser.has(name):
+            hp = _to_hyperparameter(name, distribution)
+            anew = chooser.choose_given(_told(trials, study.direction), fixed, hp, number=trial.number)
+            value = _fit(distribution, anew, name)
+            if value is not None:
+                self._plans[study.study_name, trial.number] = {**plan, **anew, name: plain(value[0])}
+                return value[0]
+        value = self._make_tpe(trial, name).sample_independent(study, trial, name, distribution)
+        self._plans[study.study_name, trial.number] = {**plan, **fixed, name: plain(value)}
+        return value
+
+    def _known_space(self, history: History, trials: Sequence[FrozenTrial]) -> SearchSpace:
+        shown: dict[str, BaseDistribution] = dict(self._given)
+        for trial in trials:
+            shown |= trial.distributions
+        finished = [t for t in trials if t.state == TrialState.COMPLETE]
+        found: dict[str, Hyperparameter] = {}
+        for name, distribution in shown.items():
+            if not distribution.single():
+                found[name] = _to_hyperparameter(
+                    name, distribution, optional=any(name not in t.params for t in finished)
+                )
+        found = _with_conditions(found, [t.params for t in finished])
+        if self._given and found:
+            return SearchSpace(tuple(found.values()))
+        for hp in history.space.hyperparameters:
+            # What a finished trial did not ask for is not part of this study, or of a branch that it did not take.
+            if hp.name not in shown and (not finished or hp.condition is not None or hp.optional):
+                found[hp.name] = hp
+        return SearchSpace(_with_parents(found))
+
+    def _chooser(self, trials: Sequence[FrozenTrial]) -> Chooser:
+        """Return who chooses in the space as the study's trials, and before them the history, show it."""
+        if self._history is None:
+            raise MetaflowHPOError("Expected past trials; this sampler has none.")
+        space = self._known_space(self._history, trials)
+        key = json.dumps(space.to_json(), sort_keys=True)
+        if key not in self._choosers:
+            self._choosers[key] = Chooser(self._history, space, task=self._task, assume=self._assume, seed=self._seed)
+        return self._choosers[key]
+
+    def _is_dead(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+        """Tell whether a running trial is too old to be alive."""
+        if trial.datetime_start is None:
+            return False
+        longest = max((t.duration.total_seconds() for t in trials if t.duration is not None), default=0.0)
+        limit = max(5.0 * longest, MIN_EXPIRY_S) if self._expire_after_s is None else self._expire_after_s
+        return (datetime.now() - trial.datetime_start).total_seconds() > limit
+
+
+def _make_tpe(seed: int | None, *, constant_liar: bool = False) -> TPESampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=ExperimentalWarning)
+        return TPESampler(multivariate=True, group=True, constant_liar=constant_liar, seed=seed)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence "A new study created" in studies that a person did not make."""
+    before = optuna_logging.get_verbosity()
+    optuna_logging.set_verbosity(optuna_logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna_logging.set_verbosity(before)
+
+
+def _all_trials(study: Study) -> list[FrozenTrial]:
+    """Return all trials: under HyperbandPruner the study itself shows those of one bracket."""
+    return study._storage.get_all_trials(study._study_id, deepcopy=False)
+
+
+def _told(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[tuple[Configuration, float]]:
+    """Return finished trials, higher is better; a failed one counts as the worst, a pruned one is middling at best."""
+    sign = -1.0 if direction == StudyDirection.MINIMIZE else 1.0
+    final = {
+        t.number: sign * t.value
+        for t in trials
+        if t.state == TrialState.COMPLETE and t.value is not None and math.isfinite(t.value)
+    }
+    if not final:
+        return []
+    worst, middle = min(final.values()), statistics.median(final.values())
+    told: list[tuple[Configuration, float]] = []
+    for trial in trials:
+        if not trial.state.is_finished() or not trial.params:
+            continue
+        value = final.get(trial.number, worst)
+        reached = [v for v in trial.intermediate_values.values() if math.isfinite(v)]
+        if trial.state == TrialState.PRUNED and reached:
+            value = min(sign * reached[-1], middle)
+        told.append(({name: plain(v) for name, v in trial.params.items()}, value))
+    return told
+
+
+def _pending(trial: FrozenTrial) -> Configuration:
+    """Return what a running or waiting trial tries, as far as it is known."""
+    plan = json.loads(trial.system_attrs.get(PLAN, "{}"))
+    known = {**plan, **trial.system_attrs.get("fixed_params", {}), **trial.params}
+    return {name: plain(value) for name, value in known.items()}
+
+
+def _is_same(first: Any, second: Any) -> bool:
+    if isinstance(first, float) and isinstance(second, int | float):
+        return math.isclose(first, second, rel_tol=1e-5, abs_tol=1e-12)
+    return find_value([first], second) is not None
+
+
+def _to_hyperparameter(name: str, distribution: BaseDistribution, *, optional: bool = False) -> Hyperparameter:
+    return replace(distribution_to_hyperparameter(name, distribution._asdict()), optional=optional)
+
+
+def _with_conditions(
+    found: Mapping[str, Hyperparameter], tried: Sequence[Mapping[str, Any]]
+) -> dict[str, Hyperparameter]:
+    """Return hyperparameters with the branches of the objective as conditions, as far as its trials show them."""
+    configurations = [{name: plain(value) for name, value in params.items()} for params in tried]
+    certain = {name: hp for name, hp in found.items() if not hp.optional}
+    choices = [hp for hp in certain.values() if isinstance(hp, Categorical)]
+    for name, hp in found.items():
+        if hp.optional:
+            branch = find_condition(name, configurations, choices)
+            certain[name] = hp if branch is None else replace(hp, condition=branch[1], optional=False)
+    return certain
+
+
+def _with_parents(found: Mapping[str, Hyperparameter]) -> tuple[Hyperparameter, ...]:
+    """Return hyperparameters of which those whose condition today's parent cannot meet are merely optional."""
+    kept: dict[str, Hyperparameter] = {}
+    for hp in found.values():
+        condition = hp.condition
+        parent = None if condition is None else kept.get(condition.parent)
+        meets = (
+            isinstance(parent, Categorical)
+            and condition is not None
+            and all(find_value(parent.choices, value) is not None for value in condition.values)
+        )
+        kept[hp.name] = hp if condition is None or meets else replace(hp, condition=None, optional=True)
+    return tuple(kept.values())
+
+
+def _fit(distribution: BaseDistribution, plan: Mapping[str, Any], name: str) -> tuple[Any] | None:
+    """Return the planned value as a distribution has it; None where it has no such value, or nothing is planned."""
+    if name not in plan:
+        return None
+    value = plan[name]
+    if isinstance(distribution, CategoricalDistribution):
+        place = find_value([plain(choice) for choice in distribution.choices], value)
+        return None if place is None else (distribution.choices[place],)
+    if not isinstance(distribution, FloatDistribution | IntDistribution) or not is_number(value):
+        return None
+    if not distribution.low <= value <= distribution.high:
+        return None
+    if distribution.step is not None:
+        steps = round((value - distribution.low) / distribution.step)
+        value = min(distribution.low + steps * distribution.step, distribution.high)
+    return (int(value) if isinstance(distribution, IntDistribution) else float(value),)

@@ -1,0 +1,207 @@
+"""MetaSampler in real studies: Optuna's contract, and what its users ask for."""
+
+import math
+import pickle
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.integrations.optuna import MetaSampler
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+def objective(shift=0.0, sign=1.0):
+    def train(trial):
+        rate = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+        layers = trial.suggest_int("layers", 1, 8)
+        optimizer = trial.suggest_categorical("optimizer", ["sgd", "adam"])
+        momentum = trial.suggest_float("momentum", 0.0, 0.99) if optimizer == "sgd" else 0.5
+        loss = (math.log10(rate) + 3 + shift) ** 2 + 0.05 * (layers - 4) ** 2
+        return -sign * (loss + (optimizer == "sgd") * (0.1 + (momentum - 0.9) ** 2))
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def past():
+    studies = []
+    for number in range(5):
+        sampler = optuna.samplers.RandomSampler(seed=number)
+        study = optuna.create_study(direction="maximize", sampler=sampler, study_name=f"past{number}")
+        study.optimize(objective(0.1 * number - 0.2), n_trials=25)
+        studies.append(study)
+    return studies
+
+
+def run(sampler, train, count=8, direction="maximize", **options):
+    study = optuna.create_study(direction=direction, sampler=sampler, **options)
+    study.optimize(train, n_trials=count)
+    return study
+
+
+def distinct(study):
+    return len({tuple(sorted(trial.params.items())) for trial in study.trials})
+
+
+def test_the_first_trial_is_informed(past):
+    assert run(MetaSampler(past, seed=0), objective(), 1).best_value > -0.5
+
+
+def test_a_study_that_minimises_is_searched_in_its_own_direction(past):
+    study = run(MetaSampler(past, seed=0), objective(sign=-1.0), 5, direction="minimize")
+    assert study.best_value < 0.3
+
+
+def test_without_a_history_it_is_optunas_tpe():
+    tpe = optuna.samplers.TPESampler(multivariate=True, group=True, seed=3)
+    expected = run(tpe, objective(), 15)
+    assert [t.params for t in run(MetaSampler(seed=3), objective(), 15).trials] == [t.params for t in expected.trials]
+
+
+def test_a_seeded_study_that_is_resumed_does_not_repeat_itself(past, tmp_path):
+    storage = f"sqlite:///{tmp_path}/trials.db"
+    for _ in range(2):
+        study = optuna.create_study(
+            storage=storage, study_name="s", load_if_exists=True, sampler=MetaSampler(past, seed=1)
+        )
+        study.optimize(objective(), n_trials=25)
+    assert distinct(study) == 50
+
+
+def test_several_objectives_are_refused_before_the_objective_runs(past):
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=MetaSampler(past))
+    with pytest.raises(MetaflowHPOError, match="one objective"):
+        study.ask()
+
+
+def test_trials_that_run_at_once_differ(past):
+    study = optuna.create_study(direction="maximize", sampler=MetaSampler(past, seed=0))
+    trials = [study.ask() for _ in range(6)]
+    for trial in reversed(trials):
+        objective()(trial)
+    assert distinct(study) == 6
+
+
+def test_threads_share_a_sampler(past):
+    study = optuna.create_study(direction="maximize", sampler=MetaSampler(past, seed=0))
+    study.optimize(objective(), n_trials=8, n_jobs=4)
+    assert distinct(study) == 8
+
+
+def test_workers_with_samplers_of_their_own_do_not_try_the_same(past, tmp_path):
+    storage = f"sqlite:///{tmp_path}/trials.db"
+    optuna.create_study(storage=storage, study_name="s", direction="maximize")
+    workers = [optuna.load_study(storage=storage, study_name="s", sampler=MetaSampler(past, seed=0)) for _ in range(3)]
+    for trial in [worker.ask() for worker in workers]:
+        objective()(trial)
+    assert distinct(workers[0]) == 3
+
+
+def test_pruned_failed_nan_and_enqueued_trials_are_lived_with(past):
+    def train(trial):
+        value = objective()(trial)
+        if trial.number == 1:
+            raise optuna.TrialPruned
+        if trial.number == 2:
+            trial.report(value, 1)
+            raise optuna.TrialPruned
+        if trial.number == 3:
+            raise ValueError
+        return math.nan if trial.number == 4 else value
+
+    study = optuna.create_study(direction="maximize", sampler=MetaSampler(past, seed=0))
+    study.enqueue_trial({"lr": 1e-4, "layers": 2})
+    study.enqueue_trial({"lr": 7.0, "layers": 2})  # out of range: Optuna takes it with a warning
+    with pytest.warns(UserWarning, match="out of range"):
+        study.optimize(train, n_trials=8, catch=ValueError)
+    assert study.trials[0].params["layers"] == 2
+    assert [t.state for t in study.trials].count(TrialState.COMPLETE) == 4
+
+
+def test_a_killed_workers_trial_expires(past):
+    sampler = MetaSampler(past, seed=0, expire_after_s=0.0)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    objective()(study.ask())
+    alive = optuna.create_study(direction="maximize", sampler=MetaSampler(past, seed=0))
+    objective()(alive.ask())
+    for one in (study, alive):
+        objective()(one.ask())
+    assert study.trials[1].params == study.trials[0].params
+    assert alive.trials[1].params != alive.trials[0].params
+
+
+def test_hyperband_and_a_copied_sampler(past):
+    sampler = pickle.loads(pickle.dumps(MetaSampler(past, seed=0)))
+
+    def train(trial):
+        value = objective()(trial)
+        for step in range(3):
+            trial.report(value - 1 / (step + 1), step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return value
+
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=3)
+    assert len(run(sampler, train, 8, pruner=pruner).trials) == 8
+
+
+def test_an_explicit_search_space_is_taken(past):
+    space = {"lr": FloatDistribution(1e-4, 1e-3, log=True), "optimizer": CategoricalDistribution(["adam", "sgd"])}
+
+    def train(trial):
+        return trial.suggest_float("lr", 1e-4, 1e-3, log=True) * (
+            trial.suggest_categorical("optimizer", ["adam", "sgd"]) == "sgd"
+        )
+
+    assert distinct(run(MetaSampler(past, search_space=space, seed=0), train, 5)) == 5
+
+
+SPACES = {
+    "narrower": lambda t: t.suggest_float("lr", 1e-5, 1e-4, log=True),
+    "wider": lambda t: t.suggest_float("lr", 1e-8, 10.0, log=True),
+    "linear": lambda t: t.suggest_float("lr", 0.0, 0.1),
+    "steps": lambda t: t.suggest_float("lr", 0.0, 0.1, step=0.02),
+    "choices": lambda t: t.suggest_categorical("lr", [1e-3, 1e-2]),
+    "whole": lambda t: t.suggest_int("lr", 1, 9),
+    "another": lambda t: t.suggest_float("alpha", 0.0, 1.0),
+    "more": lambda t: t.suggest_float("lr", 1e-5, 1e-1, log=True) + t.suggest_float("alpha", 0.0, 1.0),
+    "more choices": lambda t: len(t.suggest_categorical("optimizer", ["sgd", "adam", "lion"])),
+    "other choices": lambda t: len(str(t.suggest_categorical("optimizer", [None, True, 3]))),
+    "changing": lambda t: t.suggest_float("lr", 1e-5, 10.0 ** -(1 + t.number % 3), log=True),
+    "single": lambda t: t.suggest_float("lr", 0.1, 0.1) + t.suggest_int("layers", 1, 30),
+}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_spaces_that_differ_are_never_an_error(past, name):
+    study = run(MetaSampler(past, seed=0), SPACES[name], 5)
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 5
+
+
+def test_a_new_choice_is_tried(past):
+    study = run(
+        MetaSampler(past, seed=0), lambda t: t.suggest_categorical("optimizer", ["sgd", "adam", "lion"]) == "lion", 12
+    )
+    assert study.best_value == 1.0
+
+
+def test_a_task_is_described_by_what_the_history_has(past):
+    with pytest.raises(MetaflowHPOError, match="none"):
+        MetaSampler(past, task={"rows": 3.0})
+
+
+def test_misleading_history_fades(past):
+    misled = []
+    for study in past:
+        lying = optuna.create_study(direction="maximize", study_name=study.study_name)
+        for trial in study.trials:
+            lying.add_trial(create_trial(params=trial.params, distributions=trial.distributions, value=-trial.value))
+        misled.append(lying)
+    ours = [run(MetaSampler(misled, seed=s), objective(), 20).best_value for s in range(3)]
+    assert np.mean(ours) > -0.6
