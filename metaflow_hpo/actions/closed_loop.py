@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metaflow_hpo.actions.advise import describe_data, load_recommender, make_answer
+from metaflow_hpo.actions.advise import complete, describe_data, load_recommender, make_answer
 from metaflow_hpo.actions.feedback import record_outcomes, remember
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.collect.search import Refit, Stopping
@@ -35,12 +35,14 @@ class ClosedLoop:
         pipeline: The surroundings.
         strategy: Proposes.
         stopping: Stops trials that will not win, where that was learned for the task's metric.
+        sign: What turns a performance into the units of the answer.
         answer: What was recommended before the first trial, as `advise.recommend` returns it.
     """
 
     pipeline: Pipeline
     strategy: RecommendedStrategy
     stopping: Stopping | None
+    sign: float
     answer: dict[str, Any]
 
     def record(self, trials: Sequence[Trial]) -> str:
@@ -49,7 +51,7 @@ class ClosedLoop:
         remember(self.pipeline, self.answer)
         recommended = {configuration_id(r["configuration"]) for r in self.answer["recommendations"]}
         outcomes: list[tuple[Configuration, float]] = [
-            (trial.configuration, trial.performance)
+            (trial.configuration, self.sign * trial.performance)
             for trial in trials
             if trial.configuration_id in recommended and trial.status != "stopped"
         ]
@@ -89,15 +91,15 @@ def open_loop(
         served.space,
         seed=seed,
         parallel=parallel or choose_batch_size(members),
-        meta_features=served.read_meta_features(described.meta_features),
+        meta_features=served.read_meta_features(complete(served, described.meta_features)),
     )
     strategy = RecommendedStrategy(served, context, per_time=per_time)
     # A trial can be compared with a curve where its performance is what curves are measured in.
     rule = served.stopping if curve_metric(data.task.kind) in (None, data.task.metric) else None
     stopping = None if rule is None else rule.judge
-    return ClosedLoop(
-        pipeline, strategy, stopping, make_answer(served, source, described, REMEMBERED, per_time=per_time)
-    )
+    count = min(REMEMBERED, len(served.past.configurations))
+    answer = make_answer(served, source, described, count, per_time=per_time)
+    return ClosedLoop(pipeline, strategy, stopping, served.sign, answer)
 
 
 def choose_batch_size(members: int, workers: int | None = None) -> int:

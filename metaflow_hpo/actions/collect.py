@@ -11,11 +11,14 @@ from dataclasses import replace
 
 import pandas as pd
 
+from metaflow_hpo.actions.own_history import add_own, has_own_trials, without_own
 from metaflow_hpo.actions.plan_searches import plan_searches
 from metaflow_hpo.actions.task_search import search_task, start_recommended
+from metaflow_hpo.adapters.kept_trials import write_card
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.ray_search import Searched, search_on_ray
 from metaflow_hpo.adapters.run import Run
+from metaflow_hpo.adapters.store import DEFAULT_LEARNER
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.modalities.families import assign_families
@@ -92,6 +95,7 @@ def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metad
     inputs = pipeline.settings.digest(
         "learner", "core_trials", "random_trials", "tpe_trials", "repeat_every", "fidelity_epochs", "seed"
     )
+    write_card(pipeline.cards, pipeline.learner)
     with _parent_run(pipeline, "search_results", inputs) as parent:
         for done, searched in enumerate(_search_elsewhere(pipeline, task_ids, failures), start=1):
             with _noting(failures, searched.task_id):
@@ -175,24 +179,46 @@ def join_tasks(pipeline: Pipeline) -> Metadata:
     """Join trials with meta-features over all tasks that the learner can train on: the meta-data set.
 
     A task that has not been searched or described yet, or whose rows have changed since, is left out with a warning: it
-    must not hold up the others.
+    must not hold up the others. What people's own searches found is added, see `own_history`.
     """
     store = pipeline.store
-    task_ids = pipeline.task_ids()
-    waiting = dict.fromkeys(store.waiting_tasks(task_ids))
-    ready = [task_id for task_id in task_ids if task_id not in waiting]
-    if waiting and ready:
-        logger.warning("Left out, as they are not searched and described yet: %s", ", ".join(waiting))
-    frame = store.write_meta_dataset(ready or task_ids)
-    learner = frame.loc[frame["learner"] == pipeline.learner.name]
+    collected, waiting = _join_collected(pipeline)
+    frame = add_own(pipeline, collected)
+    if frame is None:
+        raise MetaflowHPOError(
+            f"Expected trials of {pipeline.learner_name} in {store.data}; found none. Search tasks with it: "
+            "metaflow-hpo search TASK ..., or drop them into the inbox."
+        )
+    store.write_history(frame)
+    learner = frame.loc[frame["learner"] == pipeline.learner_name]
     return {
         "tasks": int(frame["task_id"].nunique()),
         "families": int(frame["family"].nunique()),
         "trials": len(frame),
         "failed_fraction": float((learner["status"] == "failed").mean()),
         "waiting_tasks": len(waiting),
-        "md5": data_md5(pipeline.store.meta_dataset_path),
+        "md5": data_md5(store.meta_dataset_path),
     }
+
+
+def _join_collected(pipeline: Pipeline) -> tuple[pd.DataFrame | None, Sequence[str]]:
+    """Return what the pipeline collected, and the tasks that are not collected yet."""
+    store = pipeline.store
+    if not store.catalogue_path.is_file() and has_own_trials(pipeline):
+        # A meta-data set that came as a table has no catalogue beside it.
+        return (without_own(store.read_meta_dataset()) if store.meta_dataset_path.is_file() else None), ()
+    task_ids = pipeline.task_ids()
+    waiting = list(dict.fromkeys(store.waiting_tasks(task_ids)))
+    ready = [task_id for task_id in task_ids if task_id not in set(waiting)]
+    if waiting and ready:
+        logger.warning("Left out, as they are not searched and described yet: %s", ", ".join(waiting))
+    if not ready and has_own_trials(pipeline):
+        return None, waiting
+    frame = store.join_collected(ready or task_ids)
+    if store.learner == DEFAULT_LEARNER:
+        return frame, waiting
+    rows = frame.loc[frame["learner"] == store.learner].dropna(axis="columns", how="all")
+    return (rows.reset_index(drop=True) if len(rows) else None), waiting
 
 
 @contextmanager

@@ -3,17 +3,19 @@
 The one thing to know: every training is kept in a journal, so that an evaluation that is repeated trains nothing again.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from metaflow_hpo.actions.advise import RECOMMENDED
-from metaflow_hpo.actions.fit import make_fit_settings, one_learning, read_candidate, read_core_and_trials
+from metaflow_hpo.actions.candidate import read_candidate
+from metaflow_hpo.actions.fit import make_fit_settings, one_learning, read_core_and_trials
 from metaflow_hpo.actions.incumbent import find_incumbent
-from metaflow_hpo.actions.model_card import describe_version
+from metaflow_hpo.actions.model_card import describe_version, keep_card
 from metaflow_hpo.adapters.evaluation_files import Findings, write_findings, write_learning_curve
 from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
+from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.space import configuration_id
 from metaflow_hpo.tables import record_to_trial, trial_to_record
 from metaflow_hpo.trial import Trial
@@ -44,20 +46,42 @@ def _evaluate(pipeline: Pipeline, *, learning_curve: bool) -> Metadata:
 
     candidate = read_candidate(pipeline)
     recommender = Recommender.load(pipeline.store.surrogate_folder)
+    if recommender.surrogate is None:
+        return _evaluate_plain(pipeline, candidate, learning_curve=learning_curve)
     findings = _find(pipeline, recommender, candidate["version"])
     if learning_curve:
         write_learning_curve(pipeline.store, candidate["meta_dataset_md5"], _measure_learning_curve(pipeline))
     results = write_findings(pipeline.store, findings, candidate)
-    run = pipeline.tracking.resume(candidate["run_id"])
+    describe_version(pipeline, recommender, findings, results)
+    _publish(pipeline, results)
+    return {**results, "summary": findings.summary, "gains": findings.gains, "realised": findings.realised}
+
+
+def _evaluate_plain(pipeline: Pipeline, candidate: dict[str, Any], *, learning_curve: bool) -> Metadata:
+    """Evaluate a candidate without networks; nothing is trained, as the learner's code may not be at hand."""
+    from metaflow_hpo.actions.plain_evaluation import evaluate_plain
+
+    if learning_curve:
+        raise MetaflowHPOError(
+            f"Expected a surrogate with networks for a learning curve; {pipeline.registry.name} has none. Leave "
+            "--learning-curve out."
+        )
+    results = evaluate_plain(pipeline, candidate)
+    keep_card(pipeline, candidate["version"], results.pop("card"), results.pop("tags"))
+    _publish(pipeline, results)
+    return results
+
+
+def _publish(pipeline: Pipeline, results: dict[str, Any]) -> None:
+    """Put what was found beside the fit in MLflow, and say what the gate decided."""
+    run = pipeline.tracking.resume(results["run_id"])
     run.log_metrics(results["metrics"])
     run.set_tags({f"gate.{name}": results[name] for name in ("promoted", "reason", "incumbent", "incumbent_note")})
     if results["promoted"]:
         logger.info("Version %d passes the gate. %s", results["version"], results["reason"])
     else:
         logger.warning("The gate refuses version %d. %s", results["version"], results["reason"])
-    describe_version(pipeline, recommender, findings, results)
     run.log_folder(pipeline.store.evaluation_folder, "evaluation")
-    return {**results, "summary": findings.summary, "gains": findings.gains, "realised": findings.realised}
 
 
 def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findings:

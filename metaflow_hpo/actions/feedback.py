@@ -20,6 +20,7 @@ from metaflow_hpo.adapters.files import locked, read_json, write_json
 from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.metric import KNOWN_METRICS
 from metaflow_hpo.space import Configuration, configuration_id
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def record_outcomes(
     Args:
         pipeline: The surroundings.
         recommendation_id: Of `lineage` of the recommendation.
-        outcomes: Configurations and their cross-validated performance, higher is better; NaN for a failed training.
+        outcomes: Configurations and their performance, in the units of the answer; NaN for a failed training.
             Those that were not recommended are passed over.
         source: Where the numbers are from: `feedback` or `train`.
 
@@ -112,7 +113,7 @@ def record_outcomes(
         The lines that are new.
 
     Raises:
-        MetaflowHPOError: If the id is unknown, no configuration was recommended, or a performance is above 1.
+        MetaflowHPOError: If the id is unknown, no configuration was recommended, or a performance cannot be one.
     """
     answer = read_recommendation(pipeline, recommendation_id)
     predicted = {configuration_id(r["configuration"]): r for r in answer["recommendations"]}
@@ -124,9 +125,11 @@ def record_outcomes(
             f"{len(named)} is one. Give the trials of `metaflow-hpo recommend --json`, values unchanged."
         )
     metric = answer["recommendations"][0]["performance"]["metric"]
-    too_high = [value for _, value in matching if value > 1.0 or value == -math.inf]
+    of_name = KNOWN_METRICS.get(metric)
+    highest = math.inf if of_name is None or of_name.direction == "min" else of_name.highest
+    too_high = [value for _, value in matching if value > highest or math.isinf(value)]
     if too_high:
-        raise MetaflowHPOError(f"Expected {metric}, which is at most 1; found {too_high[:5]}. Give that score.")
+        raise MetaflowHPOError(f"Expected {metric}, at most {highest:g}; found {too_high[:5]}. Give that score.")
     lines = [_line(answer, predicted[name], name, value, source) for name, value in matching]
     with locked(_folder(pipeline)):
         journal = _journal(pipeline)

@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from metaflow_hpo.actions.candidate import find_candidate
 from metaflow_hpo.actions.lineage import log_inputs
-from metaflow_hpo.actions.warm_start import SCRATCH, choose_start
-from metaflow_hpo.adapters.files import locked, read_json, replacing, write_json
+from metaflow_hpo.actions.own_history import COLLECTED, SOURCE, describes
+from metaflow_hpo.actions.plain_fit import fit_plain, read_history
+from metaflow_hpo.actions.warm_start import SCRATCH, Start, choose_start
+from metaflow_hpo.adapters.files import locked, replacing, write_json
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.tracking import keeping_global_address
 from metaflow_hpo.adapters.versioning import data_md5
-from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.recommender.interval import UNIT
 from metaflow_hpo.settings import Settings
+from metaflow_hpo.task import TABLE
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-    from metaflow_hpo.actions.warm_start import Start
     from metaflow_hpo.adapters.run import Run
     from metaflow_hpo.history import History
     from metaflow_hpo.recommender.new_task import RecommenderSettings
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     from metaflow_hpo.recommender.stopping import StoppingRule
     from metaflow_hpo.surrogate.fit import FitSettings
 
-_CANDIDATE_FILE = "candidate.json"
+NO_META_FEATURES = "mf_none"
+"""Input of a model that was learned from tasks without meta-features: MLflow wants one; it is not read."""
 _START_TAG = "fit.start"
 _FIT_PARAMETERS = ("learner", "seed", "folds")
 """Settings that a fit depends on, beside the meta-data set."""
@@ -54,7 +57,7 @@ def read_core(pipeline: Pipeline) -> "History":
 def _find_core(pipeline: Pipeline, frame: pd.DataFrame) -> "History":
     from metaflow_hpo.recommender.pool import choose_pool
 
-    begun = frame.loc[frame["strategy"] == "sobol"]
+    begun = frame.loc[_is_collected(frame) & (frame["strategy"] == "sobol")]
     core = None if begun.empty else _build(pipeline, begun).shared()
     if core is None or len(core.configurations) < MIN_CORE:
         tried = _build(pipeline, frame)
@@ -95,8 +98,36 @@ def read_core_and_trials(pipeline: Pipeline) -> "tuple[History, History]":
 
 def _split(pipeline: Pipeline, frame: pd.DataFrame) -> "tuple[History, History]":
     meta, everything = _find_core(pipeline, frame), _build(pipeline, frame)
-    kept = set(meta.task_ids)
+    kept = {*meta.task_ids, *frame.loc[~_is_collected(frame), "task_id"]} - set(_uninformative(everything))
+    kept |= set(meta.task_ids)
     return meta, everything.subset([t for t, task_id in enumerate(everything.task_ids) if task_id in kept])
+
+
+def _is_collected(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """Tell of each trial whether the pipeline collected it: what people searched does not belong to the shared core."""
+    return frame[SOURCE] == COLLECTED if SOURCE in frame.columns else pd.Series(True, frame.index)
+
+
+def _uninformative(history: "History") -> list[str]:
+    told = set(history.informative.tolist())
+    return [task_id for t, task_id in enumerate(history.task_ids) if t not in told]
+
+
+def read_families(pipeline: Pipeline) -> list[str]:
+    """Return the family of each task that a fit learns from."""
+    frame = pipeline.store.read_meta_dataset()
+    is_split = has_networks(pipeline, frame)
+    return list(_find_core(pipeline, frame).families if is_split else read_history(pipeline, frame).families)
+
+
+def has_networks(pipeline: Pipeline, frame: pd.DataFrame) -> bool:
+    """Tell whether networks are trained: on tables, all of them described, with a shared core or many families."""
+    from metaflow_hpo.evaluate.fitting import MIN_FAMILIES
+
+    rows = frame.loc[frame["learner"] == pipeline.learner_name]
+    if set(pipeline.learner.modalities) != {TABLE} or not describes(rows):
+        return False
+    return bool((rows["strategy"] == "sobol").any()) or rows["family"].nunique() >= MIN_FAMILIES
 
 
 def make_fit_settings(settings: Settings) -> "FitSettings":
@@ -128,7 +159,7 @@ def _fit(pipeline: Pipeline, *, incremental: bool) -> Metadata:
     inputs = f"{md5}/{settings.digest(*_FIT_PARAMETERS)}"
     if settings.refit_from is not None:
         inputs += f"/{settings.refit_from}"
-    known = _find_candidate(pipeline)
+    known = find_candidate(pipeline)
     if known is not None and _is_trained(pipeline, known, inputs, incremental=incremental):
         return {**known, "reused": True}
     started = time.monotonic()
@@ -138,11 +169,16 @@ def _fit(pipeline: Pipeline, *, incremental: bool) -> Metadata:
         run.set_tags(tags | keys)
         run.log_params({name: getattr(settings, name) for name in _FIT_PARAMETERS})
         log_inputs(pipeline, run)
-        recommender, metrics, start = _train(pipeline, run, tags, md5, incremental=incremental)
+        if has_networks(pipeline, store.read_meta_dataset()):
+            recommender, metrics, start = _train(pipeline, run, tags, md5, incremental=incremental)
+        else:
+            recommender, metrics = fit_plain(pipeline, store.read_meta_dataset())
+            lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run.run_id}
+            recommender, start = replace(recommender, lineage=lineage), Start(None, "Nothing but past tasks is fitted.")
         with replacing(store.surrogate_folder) as fresh:
             recommender.save(fresh)
         run.log_metrics(metrics)
-        example = pd.DataFrame([recommender.past.meta_features[0]], columns=list(recommender.meta_feature_names))
+        example = _make_example(recommender)
         named = {"data.meta_dataset.md5": md5, _START_TAG: start.name}
         version = pipeline.registry.register_surrogate(
             store.surrogate_folder, run_id=run.run_id, input_example=example, tags=named
@@ -150,6 +186,7 @@ def _fit(pipeline: Pipeline, *, incremental: bool) -> Metadata:
         run.rename(f"version {version}")
         candidate = {
             "inputs": inputs,
+            "name": pipeline.registry.name,
             "version": version,
             "run_id": run.run_id,
             "meta_dataset_md5": md5,
@@ -159,8 +196,17 @@ def _fit(pipeline: Pipeline, *, incremental: bool) -> Metadata:
             "metrics": metrics,
             "seconds": time.monotonic() - started,
         }
-    write_json(store.data / "mlflow" / _CANDIDATE_FILE, candidate)
+    write_json(store.candidate_path, candidate)
     return {**candidate, "reused": False}
+
+
+def _make_example(recommender: "Recommender") -> pd.DataFrame:
+    """Return meta-features as one asks with: those of a past task, middling where it lacks some."""
+    names = list(recommender.meta_feature_names)
+    if not names:
+        return pd.DataFrame({NO_META_FEATURES: [0.0]})
+    known = pd.DataFrame(recommender.past.meta_features, columns=names)
+    return known.head(1).fillna(known.median())
 
 
 def _is_trained(pipeline: Pipeline, known: dict[str, Any], inputs: str, *, incremental: bool) -> bool:
@@ -235,33 +281,12 @@ def _lightning_logger(pipeline: Pipeline, run_id: str, fold: int) -> "Logger":
     return MLFlowLogger(run_id=run_id, tracking_uri=uri, prefix=f"fit/fold-{fold}", log_model=False)
 
 
-def _find_candidate(pipeline: Pipeline) -> dict[str, Any] | None:
-    path = pipeline.store.data / "mlflow" / _CANDIDATE_FILE
-    if not path.is_file() or not pipeline.store.surrogate_folder.is_dir():
-        return None
-    return dict(read_json(path))
-
-
 def find_learned_md5(pipeline: Pipeline) -> str | None:
     """Return the md5 of the meta-data set where one was trained on it from scratch and no table is newer."""
-    candidate, joined = _find_candidate(pipeline), pipeline.store.meta_dataset_path
+    candidate, joined = find_candidate(pipeline), pipeline.store.meta_dataset_path
     if candidate is None or not joined.is_file():
         return None
     tables = [t for name in ("search_results", "meta_features") for t in pipeline.store.data.glob(f"{name}/*.parquet")]
     md5 = data_md5(joined)
     is_newer = any(table.stat().st_mtime_ns > joined.stat().st_mtime_ns for table in tables)
     return md5 if md5 == candidate.get("scratch_md5") and not is_newer else None
-
-
-def read_candidate(pipeline: Pipeline) -> dict[str, Any]:
-    """Return the candidate: `version, run_id, meta_dataset_md5, metrics`.
-
-    Raises:
-        MetaflowHPOError: If nothing was fitted yet.
-    """
-    candidate = _find_candidate(pipeline)
-    if candidate is None:
-        raise MetaflowHPOError(
-            f"Expected a surrogate in {pipeline.store.surrogate_folder}; run `metaflow-hpo fit` first."
-        )
-    return candidate

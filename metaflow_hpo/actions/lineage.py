@@ -30,7 +30,7 @@ def log_inputs(pipeline: Pipeline, run: "Run") -> None:
         write_json(path, _describe_inputs(pipeline))
         run.log_file(path, _ARTIFACTS)
     root, joined = pipeline.settings.root, pipeline.store.meta_dataset_path
-    if (root / _LOCK).is_file() and recorded_md5(root, f"data/{joined.name}") == file_md5(joined):
+    if (root / _LOCK).is_file() and recorded_md5(root, pipeline.name_recorded(joined)) == file_md5(joined):
         run.log_file(root / _LOCK, _ARTIFACTS)
 
 
@@ -140,7 +140,7 @@ def _how_to_reproduce(pipeline: Pipeline, run_id: str, tags: Mapping[str, str], 
         server = hide_passwords(pipeline.tracking.tracking_uri)
         fetch = f"mlflow artifacts download -r {run_id} -a {_ARTIFACTS}/{_LOCK} -d ."
         commands.append(f"MLFLOW_TRACKING_URI={server} {fetch}")
-    commands.append("dvc checkout data/meta_dataset.parquet")
+    commands.append(f"dvc checkout {pipeline.name_recorded(pipeline.store.meta_dataset_path)}")
     start = tags.get("fit.start", "scratch")
     again = "dvc repro --force --single-item surrogate"
     is_from_scratch = start == "scratch"

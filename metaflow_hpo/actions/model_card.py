@@ -1,5 +1,6 @@
 """The model card in the registry: description and tags of a version, and a file among the run's artifacts."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.adapters.evaluation_files import Findings
@@ -39,6 +40,11 @@ def describe_version(
         lineage=recommender.lineage,
     )
     card = write_card(facts)
-    write_text(pipeline.store.evaluation_folder / CARD_FILE, card)
-    pipeline.registry.describe(facts.version, card, card_tags(facts))
+    keep_card(pipeline, facts.version, card, card_tags(facts))
     return card
+
+
+def keep_card(pipeline: Pipeline, version: int, card: str, tags: Mapping[str, str]) -> None:
+    """Write a card into the evaluation's folder, and onto the version with the numbers that tell versions apart."""
+    write_text(pipeline.store.evaluation_folder / CARD_FILE, card)
+    pipeline.registry.describe(version, card, tags)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.actions.advise import RECOMMENDED
-from metaflow_hpo.adapters.kept_trials import KeptTrials, write_card
+from metaflow_hpo.actions.own_history import SEARCH, keep_trained, kept, remember_task
+from metaflow_hpo.adapters.kept_trials import write_card
 from metaflow_hpo.adapters.observed_trials import write_trials_file
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 def train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], *, seed: int = 0) -> list[Trial]:
     """Train configurations, cross-validated and refitted for the test rows; each is recorded as an MLflow run."""
     trials = _train(pipeline, data, configurations, seed)
+    keep_trained(pipeline, data, trials)
     for trial in trials:
         _log_training(pipeline, data, trial)
     return trials
@@ -38,6 +40,7 @@ def train_and_keep(
     from metaflow_hpo.actions.kept_network import keep_network
 
     trial = _train(pipeline, data, [configuration], seed)[0]
+    keep_trained(pipeline, data, [trial])
     return trial, keep_network(pipeline, data, trial, _log_training(pipeline, data, trial), path)
 
 
@@ -110,10 +113,10 @@ def search(
     from metaflow_hpo.actions.proposing import choose_proposer
     from metaflow_hpo.collect.search import search as search_space
 
-    store = kept_searches(pipeline)
+    store = kept(pipeline, SEARCH)
     learner = pipeline.learner if workers is None else pipeline.make_learner(workers)
     effort = learner.fidelity.check(pipeline.settings.fidelity_epochs or learner.fidelity.maximum)
-    write_card(pipeline.settings.data / "own" / "learners", learner)
+    write_card(pipeline.cards, learner)
     known = store.read_trials(data.task)
     count = 0
 
@@ -153,6 +156,7 @@ def search(
     if proposer.loop is not None:
         proposer.loop.record(found)
     store.write_trials(data.task, found)
+    remember_task(pipeline, data)
     if output is not None:
         write_trials(output, data, found)
     _log_search(pipeline, data, found, proposer.name, seed, time.monotonic() - started)
@@ -165,11 +169,6 @@ def write_trials(path: Path, data: TaskData, trials: Sequence[Trial]) -> None:
 
     stated = {f"{META_PREFIX}given.{name}": value for name, value in getattr(data, "meta_features", {}).items()}
     write_trials_file(path, trials_to_frame(trials).assign(**stated))
-
-
-def kept_searches(pipeline: Pipeline) -> KeptTrials:
-    """Return the trials of a person's own searches."""
-    return KeptTrials(pipeline.settings.data / "own" / "search_results")
 
 
 def _log_search(

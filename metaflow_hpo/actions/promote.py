@@ -6,7 +6,8 @@ The one thing to know: what is promoted is the registered version that was evalu
 from collections.abc import Sequence
 from typing import Any
 
-from metaflow_hpo.actions.fit import one_learning, read_candidate
+from metaflow_hpo.actions.candidate import read_candidate
+from metaflow_hpo.actions.fit import one_learning
 from metaflow_hpo.adapters.evaluation_files import read_results
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline
 from metaflow_hpo.adapters.registry import CHAMPION

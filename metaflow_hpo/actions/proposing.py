@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.collect.search import Refit, Stopping
-from metaflow_hpo.collect.strategies.registry import LEARNING, RECOMMENDED, make_strategy
+from metaflow_hpo.collect.strategies.registry import RECOMMENDED, SEARCHING, make_strategy
 from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext
 from metaflow_hpo.errors import NoChampionError
 from metaflow_hpo.learners.table_learner import TableLearner
@@ -64,7 +64,8 @@ def choose_proposer(
     if strategy != RECOMMENDED or past is not None:
         # A trial of a table can be compared with a curve where its performance is what curves are measured in.
         is_judged = stopping is not None and measures_curves_by_metric(pipeline, data)
-        if strategy in LEARNING and past is None:
+        # One of a person's own may learn from past tasks: it gets what there is.
+        if strategy not in SEARCHING and past is None:
             context = _inform(pipeline, data, context)
         return Proposer(strategy, make_strategy(strategy, context), stopping if is_judged else None)
     from metaflow_hpo.actions.closed_loop import open_loop
@@ -91,11 +92,11 @@ def measures_curves_by_metric(pipeline: Pipeline, data: TaskData) -> bool:
 
 def _inform(pipeline: Pipeline, data: TaskData, context: StrategyContext) -> StrategyContext:
     """Return a context with the past tasks of the champion, or of what ships; as it is where there are none."""
-    from metaflow_hpo.actions.advise import describe_data, load_recommender
+    from metaflow_hpo.actions.advise import complete, describe_data, load_recommender
 
     try:
         served, _ = load_recommender(pipeline)
     except NoChampionError:
         return context
-    features = served.read_meta_features(describe_data(data).meta_features)
+    features = served.read_meta_features(complete(served, describe_data(data).meta_features))
     return replace(context, past=served.past, meta_features=features)

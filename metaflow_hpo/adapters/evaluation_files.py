@@ -4,6 +4,7 @@ The one thing to know: `results.json` is written last, so one that was cut off i
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,19 +88,60 @@ def write_findings(store: DataStore, findings: Findings, candidate: dict[str, An
     _write_tables(folder, findings)
     _write_plots(folder, findings)
     write_text(folder / REPORT_FILE, render_evaluation(_describe(folder, findings, candidate)))
-    results = {
+    results = _make_results(
+        candidate, findings.verdict, findings.incumbent, findings.evaluation.degenerate, _measure(findings)
+    )
+    write_json(folder / _RESULTS_FILE, results)
+    return results
+
+
+def write_results(
+    store: DataStore,
+    candidate: dict[str, Any],
+    verdict: "Verdict",
+    incumbent: "Incumbent",
+    degenerate: Sequence[str],
+    summary: pd.DataFrame,
+    metrics: dict[str, float],
+) -> dict[str, Any]:
+    """Write what later steps read of an evaluation without networks, beside its report, and return the results.
+
+    Args:
+        store: Where.
+        candidate: What was evaluated: `version, run_id, meta_dataset_md5`.
+        verdict: The gate's verdict.
+        incumbent: Whom the gate compared the candidate with.
+        degenerate: Tasks left out, as all configurations perform alike on them.
+        summary: Mean regret, one line a (recommender, k).
+        metrics: Numbers by name.
+    """
+    folder = store.evaluation_folder
+    for name, table in {"regret_summary": summary, "gate": verdict.comparisons}.items():
+        write_frame(folder / f"{name}.parquet", table)
+        write_csv(folder / f"{name}.csv", table, float_format="%.6g")
+    results = _make_results(candidate, verdict, incumbent, degenerate, metrics)
+    write_json(folder / _RESULTS_FILE, results)
+    return results
+
+
+def _make_results(
+    candidate: dict[str, Any],
+    verdict: "Verdict",
+    incumbent: "Incumbent",
+    degenerate: Sequence[str],
+    metrics: dict[str, float],
+) -> dict[str, Any]:
+    return {
         "version": candidate["version"],
         "run_id": candidate["run_id"],
         "meta_dataset_md5": candidate["meta_dataset_md5"],
-        "promoted": findings.verdict.promoted,
-        "reason": findings.verdict.reason,
-        "incumbent": findings.incumbent.name,
-        "incumbent_note": findings.incumbent.note,
-        "degenerate_tasks": list(findings.evaluation.degenerate),
-        "metrics": _measure(findings),
+        "promoted": verdict.promoted,
+        "reason": verdict.reason,
+        "incumbent": incumbent.name,
+        "incumbent_note": incumbent.note,
+        "degenerate_tasks": list(degenerate),
+        "metrics": metrics,
     }
-    write_json(folder / _RESULTS_FILE, results)
-    return results
 
 
 def _write_tables(folder: Path, findings: Findings) -> None:
@@ -209,7 +251,7 @@ def read_results(store: DataStore) -> dict[str, Any]:
     if not (folder / _RESULTS_FILE).is_file():
         raise MetaflowHPOError(f"No evaluation in {folder}; run `metaflow-hpo evaluate` first.")
     tables = {
-        name: read_frame(folder / f"{table}.parquet", remedy="Run `metaflow-hpo evaluate` again.")
+        name: _read_table(folder / f"{table}.parquet")
         for name, table in (
             ("summary", "regret_summary"),
             ("gains", "realised_summary"),
@@ -217,3 +259,11 @@ def read_results(store: DataStore) -> dict[str, Any]:
         )
     }
     return {**read_json(folder / _RESULTS_FILE), **tables}
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a table; an evaluation that trains nothing has none of what was trained."""
+    is_trained = path.name.startswith("realised")
+    if is_trained and not path.is_file():
+        return pd.DataFrame()
+    return read_frame(path, remedy="Run `metaflow-hpo evaluate` again.")

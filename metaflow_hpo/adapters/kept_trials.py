@@ -8,14 +8,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from metaflow_hpo.adapters.files import locked, read_frame, read_json, write_frame, write_json
 from metaflow_hpo.adapters.journal import Journal
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.learners.learner import Learner
+from metaflow_hpo.learners.recorded import RecordedLearner, to_card
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.tables import (
     CONFIGURATION,
@@ -93,11 +93,24 @@ class KeptTrials:
 
 def write_card(folder: Path, learner: Learner) -> None:
     """Keep what a learner is: its trials outlive its code."""
-    path, fidelity = folder / f"{learner.name}.json", learner.fidelity
-    card: dict[str, Any] = {"name": learner.name, "modalities": list(learner.modalities)}
-    card |= {"fidelity": {"unit": fidelity.unit, "maximum": fidelity.maximum}, "space": learner.space.to_json()}
+    path, card = folder / f"{learner.name}.json", to_card(learner)
     if not path.is_file() or read_json(path) != card:
         write_json(path, card)
+
+
+def read_card(folder: Path, name: str) -> RecordedLearner | None:
+    """Return a learner as it was last searched with, or None where that never was.
+
+    Raises:
+        InvalidTableError: If its card is damaged.
+    """
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return None
+    try:
+        return RecordedLearner.from_card(read_json(path))
+    except (KeyError, TypeError, ValueError, SearchSpaceMismatchError) as error:
+        raise InvalidTableError(f"Expected what a learner is in {path}; found: {error!r}. {_REMEDY}") from error
 
 
 def read_table(path: Path, task: Task) -> list[Trial]:

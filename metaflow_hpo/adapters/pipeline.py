@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaflow_hpo.adapters.kept_trials import read_card
 from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.secrets import keep_credentials_apart
-from metaflow_hpo.adapters.store import DataStore
+from metaflow_hpo.adapters.store import DEFAULT_LEARNER, DataStore
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.adapters.versioning import git_revision, record
 from metaflow_hpo.settings import Settings
@@ -60,10 +62,35 @@ class Pipeline:
         from metaflow_hpo.learners.registry import get_learner, limit_learner
 
         settings = self.settings
+        recorded = self._find_recorded()
+        if recorded is not None:
+            return recorded
         limits = Limits(settings.trial_seconds, settings.trial_memory_mb)
         if self.own_learner is not None:
             return limit_learner(self.own_learner, limits, settings.isolation, workers)
         return get_learner(settings.learner, limits, settings.isolation, workers)
+
+    def _find_recorded(self) -> "Learner | None":
+        """Return a learner whose trials are known here and whose code has no name: that of a command, say."""
+        from metaflow_hpo.learners.registry import LEARNERS
+
+        name = self.settings.learner
+        if self.own_learner is not None or ":" in name or name in LEARNERS.names:
+            return None
+        return read_card(self.cards, name)
+
+    @property
+    def cards(self) -> Path:
+        """Folder that says of each learner that was searched with here what it is."""
+        return self.settings.data / "own" / "learners"
+
+    @cached_property
+    def learner_name(self) -> str:
+        """Name of the learner; a built-in one is not imported for it."""
+        from metaflow_hpo.learners.registry import LEARNERS
+
+        is_built_in = self.own_learner is None and self.settings.learner in LEARNERS.built_in
+        return self.settings.learner if is_built_in else self.learner.name
 
     def task_ids(self, max_rows: int | None = None) -> list[str]:
         """Return the tasks of the catalogue that the learner can train on, those of more rows than that left out."""
@@ -77,7 +104,11 @@ class Pipeline:
     @cached_property
     def store(self) -> DataStore:
         """The files of the data folder."""
-        return DataStore(self.settings.data)
+        return DataStore(self.settings.data, self.learner_name)
+
+    def name_recorded(self, path: Path) -> str:
+        """Return what DVC calls a file or folder below the data folder."""
+        return f"data/{path.relative_to(self.settings.data).as_posix()}"
 
     @cached_property
     def tracking(self) -> Tracking:
@@ -88,8 +119,10 @@ class Pipeline:
 
     @cached_property
     def registry(self) -> Registry:
-        """The registered surrogates."""
-        return Registry(self.tracking, self.settings.data / "mlflow" / "downloads", self.settings.model_name)
+        """The registered versions of the learner, which no other learner's decisions touch."""
+        name, learner = self.settings.model_name, self.learner_name
+        registered = name if learner == DEFAULT_LEARNER else f"{name}.{learner}"
+        return Registry(self.tracking, self.settings.data / "mlflow" / "downloads", registered)
 
     @cached_property
     def knowledge(self) -> Knowledge | None:
@@ -127,6 +160,15 @@ class Pipeline:
         return {"step": step, "dagster.run_id": self.dagster_run_id or f"none/{inputs}"}
 
 
+_LEARNED = {
+    "meta_dataset": "meta_dataset_path",
+    "surrogate": "surrogate_folder",
+    "recommendation_evaluation": "evaluation_folder",
+    "champion": "champion_path",
+}
+"""What stages write for each learner apart: `dvc.yaml` knows the default one's, others get a `.dvc` file beside it."""
+
+
 def record_stages(pipeline: Pipeline, stages: Iterable[str]) -> dict[str, str]:
     """Record with DVC what stages of `dvc.yaml` have written, and push it where the settings name a remote.
 
@@ -138,4 +180,8 @@ def record_stages(pipeline: Pipeline, stages: Iterable[str]) -> dict[str, str]:
     Raises:
         MetaflowHPOError: If DVC cannot record it.
     """
-    return record(pipeline.settings.root, stages, pipeline.settings.dvc_remote)
+    settings, names, store = pipeline.settings, list(stages), pipeline.store
+    if store.learner == DEFAULT_LEARNER:
+        return record(settings.root, names, settings.dvc_remote)
+    outs = [pipeline.name_recorded(getattr(store, _LEARNED[name])) for name in names if name in _LEARNED]
+    return record(settings.root, [name for name in names if name not in _LEARNED], settings.dvc_remote, outs)

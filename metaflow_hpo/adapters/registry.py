@@ -102,7 +102,8 @@ class Registry:
         example = checked_example(input_example)
         client = self.tracking.client()
         self.tracking.ensure_registered(self.name, _DESCRIPTION, _TAGS)
-        model = log_surrogate(client, folder, run_id=run_id, name=self.name, example=example)
+        # A logged model, unlike a registered one, has no dot in its name.
+        model = log_surrogate(client, folder, run_id=run_id, name=self.name.replace(".", "_"), example=example)
         created = client.create_model_version(
             self.name,
             # A path, as the store would look `models:/<id>` up in the global tracking URI.

@@ -138,7 +138,8 @@ def model_server(pipeline: Pipeline, port: int) -> Server:
         NoChampionError: If no surrogate has been promoted yet.
     """
     pipeline.registry.require_champion()
-    command = [sys.executable, "-m", "metaflow_hpo.adapters.serving", "--port", str(port)]
+    module, learner = "metaflow_hpo.adapters.serving", pipeline.settings.learner
+    command = [sys.executable, "-m", module, "--port", str(port), "--learner", learner]
     return Server("champion", command, port, "/ping", {"METAFLOW_HPO_DATA": str(pipeline.settings.data), **_QUIET})
 
 
@@ -280,9 +281,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", choices=("local", "team"), default="local", help="team: on Postgres")
     parser.add_argument("--serve", action="store_true", help="serve the champion instead")
     parser.add_argument("--serve-port", type=int, default=5001)
+    parser.add_argument("--learner", help="whose champion is served; the setting's unless given")
     chosen = parser.parse_args(arguments)
     try:
-        pipeline = Pipeline(Settings.load())
+        pipeline = Pipeline(Settings.load(**({} if chosen.learner is None else {"learner": chosen.learner})))
         if chosen.serve:
             return run([model_server(pipeline, chosen.serve_port)])
         with alone(pipeline.settings.dagster_home):

@@ -28,6 +28,8 @@ from metaflow_hpo.tables import (
 from metaflow_hpo.task import TABLE, Task, TaskData
 from metaflow_hpo.trial import Trial
 
+DEFAULT_LEARNER = "mlp"
+"""The learner whose files lie in the data folder itself; those of another one lie in `learners/<name>/`."""
 TABLE_SUFFIX = ".parquet"
 """Ending of prepared tables; those of other tasks end in the name of their modality."""
 
@@ -38,9 +40,17 @@ class DataStore:
 
     Attributes:
         data: The folder, usually `data/`.
+        learner: Whose history, candidate, evaluation and champion are meant; tasks, searches and meta-features are
+            shared by all learners.
     """
 
     data: Path
+    learner: str = DEFAULT_LEARNER
+
+    @property
+    def learned(self) -> Path:
+        """Folder of what was learned about the learner."""
+        return self.data if self.learner == DEFAULT_LEARNER else self.data / "learners" / self.learner
 
     @property
     def catalogue_path(self) -> Path:
@@ -50,27 +60,32 @@ class DataStore:
     @property
     def meta_dataset_path(self) -> Path:
         """Trials joined with meta-features."""
-        return self.data / "meta_dataset.parquet"
+        return self.learned / "meta_dataset.parquet"
 
     @property
     def surrogate_folder(self) -> Path:
         """The candidate: weights, past tasks, lineage."""
-        return self.data / "surrogate"
+        return self.learned / "surrogate"
 
     @property
     def knowledge_report_path(self) -> Path:
         """The page that shows the meta-data."""
-        return self.data / "knowledge.html"
+        return self.learned / "knowledge.html"
 
     @property
     def evaluation_folder(self) -> Path:
         """Tables and plots of the evaluation."""
-        return self.data / "evaluation"
+        return self.learned / "evaluation"
 
     @property
     def champion_path(self) -> Path:
         """Which version is served, and why."""
-        return self.data / "champion.json"
+        return self.learned / "champion.json"
+
+    @property
+    def candidate_path(self) -> Path:
+        """Which version was fitted last, and on what."""
+        return (self.data / "mlflow" if self.learner == DEFAULT_LEARNER else self.learned) / "candidate.json"
 
     @property
     def inbox(self) -> Path:
@@ -226,7 +241,11 @@ class DataStore:
         return all(path.is_file() and set(read_column(path, SHA256)) == {sha256} for path in paths)
 
     def write_meta_dataset(self, task_ids: Sequence[str]) -> pd.DataFrame:
-        """Join trials and meta-features of tasks and write the meta-data set.
+        """Join trials and meta-features of tasks and write the meta-data set, see `join_collected`."""
+        return self.write_history(self.join_collected(task_ids))
+
+    def join_collected(self, task_ids: Sequence[str]) -> pd.DataFrame:
+        """Join trials and meta-features of tasks.
 
         Families are those of the catalogue now: a task that landed later may have made relatives of two families.
         """
@@ -239,6 +258,10 @@ class DataStore:
         if self.catalogue_path.is_file():
             families = self.read_catalogue().set_index("task_id")["family"]
             frame["family"] = frame["task_id"].map(families).fillna(frame["family"]).astype(frame["family"].dtype)
+        return frame
+
+    def write_history(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Write the meta-data set."""
         write_frame(self.meta_dataset_path, frame)
         return frame
 

@@ -77,19 +77,21 @@ def is_dvc_repository(root: Path) -> bool:
 
 
 def recorded_md5(root: Path, out: str) -> str | None:
-    """Return the md5 that `dvc.lock` holds for an output, or None where it has none.
+    """Return the md5 that `dvc.lock`, or the `.dvc` file beside it, holds for an output; None where neither does.
 
     Args:
         root: Top folder of the repository.
-        out: Path of the output as `dvc.yaml` writes it, e.g. `data/meta_dataset.parquet`.
+        out: Path of the output as DVC writes it, e.g. `data/meta_dataset.parquet`.
 
     Raises:
-        MetaflowHPOError: If `dvc.lock` is not valid YAML.
+        MetaflowHPOError: If that file is not valid YAML.
     """
     for stage in _stages(root / "dvc.lock").values():
         for item in stage.get("outs", []):
             if item.get("path") == out:
                 return str(item["md5"])
+    for item in _read_yaml(root / f"{out}.dvc").get("outs") or []:
+        return str(item["md5"])
     return None
 
 
@@ -119,7 +121,22 @@ def commit_stages(root: Path, stages: Iterable[str]) -> list[str]:
     return ready
 
 
-def record(root: Path, stages: Iterable[str], remote: str | None) -> dict[str, str]:
+def add_outs(root: Path, outs: Iterable[str]) -> list[str]:
+    """Record files and folders that no stage of `dvc.yaml` writes, each in a `.dvc` file beside it (`dvc add`).
+
+    Returns:
+        Those that are there.
+
+    Raises:
+        MetaflowHPOError: If DVC fails.
+    """
+    ready = [out for out in outs if (root / out).exists()]
+    if ready:
+        _dvc(root, "add", *ready)
+    return ready
+
+
+def record(root: Path, stages: Iterable[str], remote: str | None, outs: Iterable[str] = ()) -> dict[str, str]:
     """Record what stages have written, and copy it to a remote where one is given.
 
     A remote that cannot be reached costs the copy, not the step: the next one copies what is missing.
@@ -128,6 +145,7 @@ def record(root: Path, stages: Iterable[str], remote: str | None) -> dict[str, s
         root: Top folder of the project.
         stages: Names of stages of `dvc.yaml`.
         remote: Name of a remote, or the address of a folder, bucket or host; None: nothing is copied.
+        outs: What was written beside these stages.
 
     Returns:
         What became of it, to be shown: `dvc` and, where something was recorded, `dvc_push`.
@@ -137,10 +155,10 @@ def record(root: Path, stages: Iterable[str], remote: str | None) -> dict[str, s
     """
     if not is_dvc_repository(root):
         return {"dvc": f"not recorded: {root} is no DVC repository (`git init` and `dvc init` make it one)"}
-    committed = commit_stages(root, stages)
+    committed = [*commit_stages(root, stages), *add_outs(root, outs)]
     if not committed:
         return {"dvc": "not recorded: the stages of dvc.yaml have not written all their files"}
-    recorded = {"dvc": f"recorded in dvc.lock: {', '.join(committed)}"}
+    recorded = {"dvc": f"recorded: {', '.join(committed)}"}
     if remote is None:
         return {**recorded, "dvc_push": "no remote: set METAFLOW_HPO_DVC_REMOTE"}
     shown = hide_passwords(remote)
@@ -210,14 +228,17 @@ def _dvc(root: Path, *arguments: str) -> None:
 
 
 def _stages(file: Path) -> dict[str, Mapping[str, Any]]:
+    return dict(_read_yaml(file).get("stages") or {})
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
     except yaml.YAMLError as error:
         found = " ".join(str(error).split())
         raise MetaflowHPOError(f"Expected YAML in {file}; found: {found}. Run `git checkout {file.name}`.") from error
-    return dict(content.get("stages") or {})
 
 
 def _is_written(root: Path, stage: Mapping[str, Any]) -> bool:

@@ -14,11 +14,11 @@ _PANEL = "What is known"
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo status --json")
-def status(as_json: Json = False) -> None:
+def status(learner: Learner = None, as_json: Json = False) -> None:
     """Say what is known, what is served and where the data are."""
     from metaflow_hpo.actions.status import read_status
 
-    with opened() as pipeline:
+    with opened(learner) as pipeline:
         report = read_status(pipeline)
     if as_json:
         printing.print_json(report)

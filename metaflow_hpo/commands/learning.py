@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from metaflow_hpo.commands import printing
-from metaflow_hpo.commands.common import Json, opened
+from metaflow_hpo.commands.common import Json, Learner, opened
 
 app = typer.Typer()
 _PANEL = "Learn and judge"
@@ -32,20 +32,28 @@ def fit(
     task_column: TaskColumn = None,
     space: Annotated[Path | None, typer.Option(help="Its search space, JSON; inferred unless given.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for the recommender of the table.")] = Path("recommender"),
+    learner: Learner = None,
     as_json: Json = False,
 ) -> None:
-    """Train the surrogate on the meta-data set and register it as candidate, or a recommender on your own table."""
+    """Learn from what was collected and searched, and register it as candidate; or a recommender on your own table."""
+    from metaflow_hpo.actions.collect import join_tasks
     from metaflow_hpo.actions.fit import fit as fit_step
+    from metaflow_hpo.actions.own_history import has_own_trials
     from metaflow_hpo.actions.own_recommender import fit_table
 
     if trials is None:
         if lower_is_better is not None or space is not None or task_column is not None:
             raise typer.BadParameter("--lower-is-better, --task-column and --space go with --trials TABLE.")
-        with opened() as pipeline:
+        with opened(learner) as pipeline:
+            if has_own_trials(pipeline):
+                join_tasks(pipeline)
             report = fit_step(pipeline)
         verb = "unchanged inputs, kept" if report["reused"] else "trained"
-        summary = f"surrogate version {report['version']} ({verb}); next: metaflow-hpo evaluate"
+        chosen = "" if learner is None else f" --learner {learner}"
+        summary = f"{report['name']} version {report['version']} ({verb}); next: metaflow-hpo evaluate{chosen}"
     else:
+        if learner is not None:
+            raise typer.BadParameter("--trials TABLE says itself whose trials it holds; leave --learner out.")
         with opened() as pipeline:
             report = fit_table(
                 pipeline, trials, output, space=space, lower_is_better=lower_is_better, task_column=task_column
@@ -65,13 +73,14 @@ def evaluate(
     learning_curve: Annotated[
         bool, typer.Option("--learning-curve", help="Fit on fewer past tasks as well: about two more fits of time.")
     ] = False,
+    learner: Learner = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate the candidate on held-out families, train what it recommends there, and decide the gate."""
     from metaflow_hpo.actions.evaluate import evaluate as evaluate_step
     from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
 
-    with opened() as pipeline:
+    with opened(learner) as pipeline:
         report = evaluate_step(pipeline, learning_curve=learning_curve)
         page = pipeline.store.evaluation_folder / REPORT_FILE
     if as_json:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from metaflow_hpo.commands import printing
-from metaflow_hpo.commands.common import Json, Modality, Target, opened
+from metaflow_hpo.commands.common import Json, Learner, Modality, Target, opened
 from metaflow_hpo.errors import MetaflowHPOError
 
 app = typer.Typer()
@@ -57,6 +57,7 @@ def step(
         int | None,
         typer.Option(min=1, help="Of search_results: leave tasks of more rows out."),
     ] = None,
+    learner: Learner = None,
 ) -> None:
     """Run one step of the pipeline, as the asset of the same name does (the stages of dvc.yaml)."""
     from metaflow_hpo.actions import collect
@@ -68,7 +69,7 @@ def step(
         raise typer.BadParameter(f"expected one of {', '.join(STEPS)}; got {name!r}.")
     if max_task_rows is not None and name != "search_results":
         raise typer.BadParameter("--max-task-rows goes with search_results.")
-    with opened() as pipeline:
+    with opened(learner) as pipeline:
         match name:
             case "dataset_catalogue":
                 collect.build_catalogue(pipeline)
@@ -122,12 +123,13 @@ def add(
 def promote(
     version: Annotated[int, typer.Argument(min=1, help="Version of the registered surrogate.")],
     reason: Annotated[str, typer.Option(help="Why, for whoever reads the audit.")] = "Promoted by hand.",
+    learner: Learner = None,
     as_json: Json = False,
 ) -> None:
     """Make a version the champion by hand: the way back to an earlier one. The gate does not undo it."""
     from metaflow_hpo.actions.audit import promote_by_hand
 
-    with opened() as pipeline:
+    with opened(learner) as pipeline:
         record = promote_by_hand(pipeline, version, reason)
     if as_json:
         printing.print_json(record)
@@ -136,11 +138,11 @@ def promote(
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo audit --json")
-def audit(as_json: Json = False) -> None:
+def audit(learner: Learner = None, as_json: Json = False) -> None:
     """Show every promotion and rejection: when, by whom and why."""
     from metaflow_hpo.actions.audit import audit as read_audit
 
-    with opened() as pipeline:
+    with opened(learner) as pipeline:
         report = read_audit(pipeline)
     if as_json:
         printing.print_json(report)
@@ -158,12 +160,14 @@ def audit(as_json: Json = False) -> None:
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo lineage 1 --json")
 def lineage(
-    name: Annotated[str, typer.Argument(help="A version, or a recommendation_id.", metavar="ID")], as_json: Json = False
+    name: Annotated[str, typer.Argument(help="A version, or a recommendation_id.", metavar="ID")],
+    learner: Learner = None,
+    as_json: Json = False,
 ) -> None:
     """Walk back from a version or a recommendation to its run, code, meta-data, trials and raw files."""
     from metaflow_hpo.actions.lineage import trace
 
-    with opened() as pipeline:
+    with opened(learner) as pipeline:
         report = trace(pipeline, name)
     if as_json:
         printing.print_json(report)

@@ -62,7 +62,7 @@ def train(
             remember(pipeline, answer)
             chosen = answer["recommendations"][0]["configuration"]
         else:
-            chosen = advise.read_configuration(configuration, pipeline.settings.learner)
+            chosen = advise.read_configuration(configuration, pipeline.learner)
             rows = read_source(data, target, kind=kind, modality=modality)
         printing.show_notes(rows.task.notes)
         trial, model = own_trials.train_and_keep(pipeline, rows, chosen, seed=seed, path=data)

@@ -1,7 +1,7 @@
 """Commands on a person's table: describe, recommend, search, train, and say what came of it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,9 +20,6 @@ from metaflow_hpo.commands.common import (
     opened,
     write_script,
 )
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer()
 _PANEL = "Your table"
@@ -53,6 +50,7 @@ def recommend(
     """Recommend configurations for your table, or from a recommender of your own, without training anything."""
     from metaflow_hpo.actions import advise
     from metaflow_hpo.actions.feedback import remember
+    from metaflow_hpo.actions.own_history import remember_task
 
     check_script(script, force)
     if data is None and recommender is not None:
@@ -63,11 +61,12 @@ def recommend(
     if data is None or recommender is not None:
         raise typer.BadParameter("give either DATA, or --recommender FOLDER.")
     with opened(learner, quiet=as_json) as pipeline:
-        observed = [] if trials is None else advise.read_observed(trials, pipeline.settings.learner)
+        observed = [] if trials is None else advise.read_observed(trials, pipeline.learner)
         described = advise.describe_file(data, target, kind, pipeline.progress, modality=modality)
         pipeline.progress("asking what past tasks teach", 0, 0)
         answer = advise.recommend(pipeline, described, k, observed, per_time=per_time)
         remember(pipeline, answer)
+        remember_task(pipeline, described.data, described.meta_features)
         if script is not None:
             write_script(pipeline, script, data, described.data, answer["recommendations"][0]["configuration"])
     if as_json:
@@ -110,16 +109,22 @@ def feedback(
 ) -> None:
     """Record what came of a recommendation, beside what was predicted with it."""
     from metaflow_hpo.actions.advise import read_observed
-    from metaflow_hpo.actions.feedback import record_outcomes
+    from metaflow_hpo.actions.feedback import read_recommendation, record_outcomes
+    from metaflow_hpo.actions.own_history import keep_feedback
+    from metaflow_hpo.metric import Metric
 
     with opened(learner) as pipeline:
-        observed = [
-            (o.configuration, o.performance)
-            for o in read_observed(trials, pipeline.settings.learner, finished_only=True)
-        ]
-        lines = record_outcomes(pipeline, recommendation_id, observed, source="feedback")
+        task = read_recommendation(pipeline, recommendation_id)["task"]
+        found = read_observed(trials, pipeline.learner, finished_only=True)
+        outcomes = [(o.configuration, Metric.read(task["metric"]).restore(o.performance)) for o in found]
+        lines = record_outcomes(pipeline, recommendation_id, outcomes, source="feedback")
+        keep_feedback(pipeline, task["sha256"], [(o.configuration, o.performance) for o in found])
     if as_json:
         printing.print_json({"recommendation_id": recommendation_id, "recorded": lines})
         return
-    rows = [[line["rank"], line["mean"], f"{line['low']:.3f} - {line['high']:.3f}", line["realised"]] for line in lines]
+    rows = [[line["rank"], line["mean"], _show_interval(line), line["realised"]] for line in lines]
     printing.print_table(f"{len(lines)} new outcomes", ["rank", "predicted", "80 % interval", "realised"], rows)
+
+
+def _show_interval(line: dict[str, Any]) -> str:
+    return "unknown" if line["low"] is None else f"{line['low']:.3f} - {line['high']:.3f}"

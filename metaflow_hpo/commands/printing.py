@@ -152,7 +152,8 @@ def show_evaluation(report: dict[str, Any]) -> None:
         ]
         for r in report["gains"].itertuples()
     ]
-    print_table("Test performance, really trained", ["comparison", "mean gain", "95 %", "win/tie/loss"], gains)
+    if gains:
+        print_table("Test performance, really trained", ["comparison", "mean gain", "95 %", "win/tie/loss"], gains)
     print(f"gate: {'promoted' if report['promoted'] else 'refused'}. {report['reason']}")
 
 

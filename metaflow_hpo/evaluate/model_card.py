@@ -3,9 +3,10 @@
 The one thing to know: every number is measured on families that the asked networks never saw; none is typed in by hand.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -31,12 +32,12 @@ class CardFacts:
         learner: The learner that is tuned.
         past: The tasks it was trained on.
         summary: `summarise` of the evaluation: mean regret with its interval, one line a (recommender, k).
-        gains: `summarise_realised`: gains in test performance, one line a (way, rival).
-        covered: Share of outcomes inside the interval, by held-out task.
-        error: Mean absolute error of what is expected of recommended configurations on held-out tasks.
         verdict: The gate's verdict.
         degenerate: Tasks left out, as all configurations perform alike on them.
         lineage: `meta_dataset_md5`, `git_revision`, `mlflow_run_id`.
+        gains: `summarise_realised`: gains in test performance, one line a (way, rival); None where nothing was trained.
+        covered: Share of outcomes inside the interval, by held-out task; empty where that was not measured.
+        error: Mean absolute error of what is expected of recommended configurations on held-out tasks.
     """
 
     name: str
@@ -44,23 +45,23 @@ class CardFacts:
     learner: str
     past: History
     summary: pd.DataFrame
-    gains: pd.DataFrame
-    covered: Mapping[str, float]
-    error: float
     verdict: Verdict
     degenerate: Sequence[str]
     lineage: Mapping[str, str]
+    gains: pd.DataFrame | None = None
+    covered: Mapping[str, float] = field(default_factory=dict)
+    error: float = math.nan
 
 
 def write_card(facts: CardFacts) -> str:
     """Return the card, at most `MAX_LENGTH` characters."""
     parts = [
         f"# {facts.name}, version {facts.version}",
-        f"Recommends which configurations of `{facts.learner}` to try first on a new table, from its meta-features.",
+        f"Recommends which configurations of `{facts.learner}` to try first on a new task.",
         _describe_data(facts),
         _describe_regret(facts.summary),
-        _describe_gains(facts.gains),
-        _describe_calibration(facts.covered, facts.error),
+        *([] if facts.gains is None else [_describe_gains(facts.gains)]),
+        *([_describe_calibration(facts.covered, facts.error)] if facts.covered else []),
         _describe_gate(facts.verdict),
         _describe_limits(facts.past),
         "## Lineage\n" + "\n".join(f"- {name}: `{value}`" for name, value in sorted(facts.lineage.items())),
@@ -74,8 +75,9 @@ def card_tags(facts: CardFacts) -> dict[str, str]:
     regret = {(row["recommender"], row["k"]): row["mean"] for row in facts.summary.to_dict("records")}
     tags = {f"regret.k{k}": f"{regret['recommended', k]:.4f}" for k in (1, 5) if ("recommended", k) in regret}
     tags |= {f"regret.portfolio.k{k}": f"{regret['portfolio', k]:.4f}" for k in (1, 5) if ("portfolio", k) in regret}
-    tags["coverage_80"] = f"{_mean(facts.covered):.3f}"
-    tags["prediction_error"] = f"{facts.error:.4f}"
+    if facts.covered:
+        tags["coverage_80"] = f"{_mean(facts.covered):.3f}"
+        tags["prediction_error"] = f"{facts.error:.4f}"
     tags["learner"] = facts.learner
     tags["tasks"], tags["families"] = str(len(facts.past.task_ids)), str(len(set(facts.past.families)))
     tags["gate"] = "passed" if facts.verdict.promoted else "refused"
@@ -94,9 +96,10 @@ def _describe_data(facts: CardFacts) -> str:
         if facts.degenerate
         else ""
     )
+    shared = " that all of them have tried" if past.is_shared else ""
     return (
         f"## Data\n{len(past.task_ids)} tasks of {len(members)} families"
-        f"{f', the largest {largest}' if largest else ''}; {len(past.configurations)} shared configurations; "
+        f"{f', the largest {largest}' if largest else ''}; {len(past.configurations)} configurations{shared}; "
         f"{len(past.meta_feature_names)} meta-features, from training rows only.{left_out}"
     )
 
@@ -149,9 +152,9 @@ def _describe_gate(verdict: Verdict) -> str:
 def _describe_limits(past: History) -> str:
     return (
         "## Limits\n"
-        f"- It knows tasks like its {len(past.task_ids)} past ones: small and medium tables. A task farther away than "
+        f"- It knows tasks like its {len(past.task_ids)} past ones. A task farther away than "
         "95 % of past tasks are from each other gets the default and what complements it best, with wider intervals.\n"
-        "- It recommends only the shared configurations, which need not hold a task's optimum.\n"
-        "- It ranks by cross-validated performance; time, memory and fairness are not considered.\n"
+        "- It recommends only configurations that were tried, which need not hold a task's optimum.\n"
+        "- It ranks by validation performance; time, memory and fairness are not considered.\n"
         "- Where configurations differ by less than the noise of training, its order means nothing."
     )

@@ -26,7 +26,18 @@ def assign_families(tasks: Sequence[TaskData]) -> list[TaskData]:
     Returns:
         The tasks with their families; a merged one is called as the first of its tasks declared it.
     """
-    parents = {data.task.family: data.task.family for data in tasks}
+    families = merge_families([data.task.family for data in tasks], [fingerprint(data) for data in tasks])
+    return [_with_family(data, family) for data, family in zip(tasks, families, strict=True)]
+
+
+def merge_families(declared: Sequence[str], fingerprints: Sequence[frozenset[str]]) -> list[str]:
+    """Return the family of each task, see `assign_families`.
+
+    Args:
+        declared: Family that each task declares.
+        fingerprints: Of each task, see `fingerprint`.
+    """
+    parents = {family: family for family in declared}
     order = {family: position for position, family in enumerate(parents)}
 
     def root(family: str) -> str:
@@ -34,13 +45,14 @@ def assign_families(tasks: Sequence[TaskData]) -> list[TaskData]:
             family = parents[family]
         return family
 
-    for one, other in _relatives([_fingerprint(data) for data in tasks]):
-        first, second = sorted((root(tasks[one].task.family), root(tasks[other].task.family)), key=order.__getitem__)
+    for one, other in _relatives(fingerprints):
+        first, second = sorted((root(declared[one]), root(declared[other])), key=order.__getitem__)
         parents[second] = first
-    return [_with_family(data, root(data.task.family)) for data in tasks]
+    return [root(family) for family in declared]
 
 
-def _fingerprint(data: TaskData) -> frozenset[str]:
+def fingerprint(data: TaskData) -> frozenset[str]:
+    """Return digests of the parts of a task, by which relatives are found; none where its modality has none."""
     modality = get_modality(data.task.modality)
     found = modality.fingerprint(data) if isinstance(modality, Fingerprinting) else frozenset()
     return frozenset(f"{data.task.modality}:{one}" for one in found)

@@ -162,9 +162,11 @@ def recommendation_evaluation(
     work = pipeline.open(context)
     report = evaluate(work)
     folder = work.store.evaluation_folder
-    tables = {name: show.show_table(report[name]) for name in ("summary", "gains", "realised")}
+    tables = {name: show.show_table(report[name]) for name in ("summary", "gains", "realised") if len(report[name])}
+    # A learner without networks has fewer.
     names = ("regret", "realised", "predictions", "calibration", "ablation")
-    plots = {f"plot_{name}": show.show_image(folder / f"{name}.png") for name in names}
+    drawn = [name for name in names if (folder / f"{name}.png").is_file()]
+    plots = {f"plot_{name}": show.show_image(folder / f"{name}.png") for name in drawn}
     page = {"report": dg.MetadataValue.path(folder / REPORT_FILE)}
     recorded = record_stages(work, ["recommendation_evaluation"])
     shown = tables | plots | page | report["metrics"] | recorded

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.actions import feedback, fit, promote
+from metaflow_hpo.actions.candidate import read_candidate
 from metaflow_hpo.adapters import evaluation_files
 from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.versioning import data_md5, is_dvc_repository, recorded_md5
@@ -63,10 +64,10 @@ def families_are_on_one_side(context: dg.AssetCheckExecutionContext, pipeline: P
     from metaflow_hpo.surrogate.splits import assign_folds, split_families
 
     work = pipeline.open(context)
-    core = fit.read_core(work)
-    families = np.array(core.families)
+    known = fit.read_families(work)
+    families = np.array(known)
     shared: set[str] = set()
-    for split in split_families(core.families, assign_folds(core.families, work.settings.folds)):
+    for split in split_families(known, assign_folds(known, work.settings.folds)):
         sides = [set(families[part]) for part in (split.train, split.validation, split.test)]
         shared |= (sides[0] & sides[1]) | (sides[0] & sides[2]) | (sides[1] & sides[2])
     return dg.AssetCheckResult(passed=not shared, metadata={"shared": sorted(shared), "families": len(set(families))})
@@ -77,7 +78,7 @@ def version_is_recorded(context: dg.AssetCheckExecutionContext, pipeline: Pipeli
     """DVC has recorded these very bytes, so that `dvc checkout` brings them back: a warning where it has not."""
     work = pipeline.open(context)
     root, written = work.settings.root, data_md5(work.store.meta_dataset_path)
-    recorded = recorded_md5(root, "data/meta_dataset.parquet") if is_dvc_repository(root) else None
+    recorded = recorded_md5(root, work.name_recorded(work.store.meta_dataset_path)) if is_dvc_repository(root) else None
     return dg.AssetCheckResult(
         passed=recorded == written,
         severity=dg.AssetCheckSeverity.WARN,
@@ -89,7 +90,9 @@ def version_is_recorded(context: dg.AssetCheckExecutionContext, pipeline: Pipeli
 @dg.asset_check(asset=assets.surrogate)
 def surrogate_has_learned(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
     """The loss is finite and the order of configurations on meta-validation families is better than chance."""
-    metrics = fit.read_candidate(pipeline.open(context))["metrics"]
+    metrics = read_candidate(pipeline.open(context))["metrics"]
+    if "validation_loss" not in metrics:
+        return dg.AssetCheckResult(passed=True, description="It has no networks; the gate judges what it recommends.")
     loss, correlation = metrics["validation_loss"], metrics["validation_rank_correlation"]
     passed = bool(np.isfinite(loss)) and correlation > MIN_RANK_CORRELATION
     return dg.AssetCheckResult(
@@ -102,7 +105,7 @@ def gate(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> 
     """Not worse than the champion and the named baselines on meta-validation families; blocks the promotion."""
     work = pipeline.open(context)
     results = evaluation_files.read_results(work.store)
-    if not results["promoted"] and results["version"] == fit.read_candidate(work)["version"]:
+    if not results["promoted"] and results["version"] == read_candidate(work)["version"]:
         promote.promote(work)  # this check blocks the asset `champion`: the refusal is recorded here
     return dg.AssetCheckResult(
         passed=bool(results["promoted"]), description=results["reason"], metadata={"version": results["version"]}

@@ -63,7 +63,7 @@ def run_main_job(instance: dg.DagsterInstance, resource: PipelineResource) -> bo
 
 def _was_refused(pipeline: Pipeline) -> bool:
     """Tell whether the gate refused the candidate, and recorded it: then a blocked champion is the right outcome."""
-    from metaflow_hpo.actions.fit import read_candidate
+    from metaflow_hpo.actions.candidate import read_candidate
     from metaflow_hpo.adapters.evaluation_files import read_results
 
     results, candidate = read_results(pipeline.store), read_candidate(pipeline)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metaflow_hpo.actions import advise, own_trials
+from metaflow_hpo.actions import advise, own_history, own_trials
 from metaflow_hpo.actions.closed_loop import choose_batch_size, open_loop
 from metaflow_hpo.actions.feedback import read_outcomes, read_recommendations
 from metaflow_hpo.adapters.files import write_json
@@ -109,7 +109,7 @@ def test_without_champion_and_knowledge_the_remedy_is_named(pipeline, fresh, tmp
         advise.load_recommender(fresh)
     write_json(tmp_path / "provenance.json", {"recommenders": {"mlp": {}}})
     pipeline.__dict__["knowledge"] = Knowledge(tmp_path)
-    with pytest.raises(NoChampionError, match=r"'svm'.*surrogate version 7 is not, and this package ships no"):
+    with pytest.raises(NoChampionError, match=r"'svm'.*nothing was fitted, and this package ships no"):
         advise.load_recommender(pipeline)
 
 
@@ -137,7 +137,7 @@ def test_a_killed_closed_loop_goes_on_with_the_same_decisions(tmp_path, tracking
     dying = Pipeline(killed.settings, die)
     with pytest.raises(Killed):
         own_trials.search(dying, data, strategy="recommended", trials=6)
-    assert len(own_trials.kept_searches(killed).read_trials(data.task)) == 4
+    assert len(own_history.kept(killed, own_history.SEARCH).read_trials(data.task)) == 4
     trained: list[int] = []
     resumed = Pipeline(killed.settings, lambda what, done, total: trained.append(done))
     resumed.__dict__["tracking"] = tracking
@@ -164,7 +164,7 @@ def test_a_loop_stops_what_will_not_win(tmp_path, tracking: Tracking) -> None:
     assert [trial for trial in found if np.isfinite(trial.test_performance)] == [best]
     assert set(read_outcomes(made)["realised"]) <= {t.performance for t in found if t.status == "ok"}
     # What is stopped would not have won.
-    store = own_trials.kept_searches(made)
+    store = own_history.kept(made, own_history.SEARCH)
     whole = own_trials.search(made, rows, strategy="recommended", trials=10, stop=False)
     assert {trial.status for trial in whole} <= {"ok", "failed"}
     ends = {trial.configuration_id: trial.performance for trial in whole}
@@ -289,7 +289,7 @@ def test_a_configuration_is_read_from_each_form_that_is_printed(tmp_path) -> Non
         {"strategy": "tpe", "best": {"configuration": default, "performance": 0.5}},
     ):
         path.write_text(json.dumps(printed))
-        assert advise.read_configuration(path, "svm") == SPACE.default
+        assert advise.read_configuration(path, get_learner("svm")) == SPACE.default
 
 
 @pytest.mark.parametrize(
@@ -306,12 +306,12 @@ def test_what_is_no_configuration_is_refused(tmp_path, text, error, message) -> 
     path = tmp_path / "c.json"
     path.write_text(text)
     with pytest.raises(error, match=message):
-        advise.read_configuration(path, "svm")
+        advise.read_configuration(path, get_learner("svm"))
 
 
 def test_a_missing_configuration_file_is_named(tmp_path) -> None:
     with pytest.raises(InvalidTableError, match="no such file"):
-        advise.read_configuration(tmp_path / "none.json", "svm")
+        advise.read_configuration(tmp_path / "none.json", get_learner("svm"))
 
 
 def test_a_search_per_time_tries_cheaper_configurations_and_is_remembered_apart(tmp_path, data) -> None:
@@ -338,4 +338,4 @@ def test_a_wrong_observed_configuration_is_named_by_file_and_trial(tmp_path) -> 
     lines[2][f"hp_{SPACE.names[0]}"] = -1.0
     pd.DataFrame(lines).to_csv(tmp_path / "seen.csv", index=False)
     with pytest.raises(SearchSpaceMismatchError, match=r"seen\.csv, trial 3: "):
-        advise.read_observed(tmp_path / "seen.csv", "svm")
+        advise.read_observed(tmp_path / "seen.csv", get_learner("svm"))

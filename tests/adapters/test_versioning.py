@@ -187,7 +187,7 @@ def test_what_is_recorded_goes_to_the_remote_of_the_setting_and_a_dead_one_costs
     write_pipeline(repository)
     assert "have not written" in versioning.record(repository, ["evaluate"], None)["dvc"]
     shown = versioning.record(repository, ["meta_dataset"], "unknown_remote")
-    assert shown["dvc"] == "recorded in dvc.lock: meta_dataset"
+    assert shown["dvc"] == "recorded: meta_dataset"
     assert shown["dvc_push"].startswith("failed, the next run tries again")
     assert "not copied to unknown_remote" in caplog.text
     recorded = versioning.recorded_md5(repository, "data/meta_dataset.txt")

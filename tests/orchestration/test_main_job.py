@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.actions import collect, fit, promote
+from metaflow_hpo.actions.candidate import read_candidate
 from metaflow_hpo.adapters import evaluation_files
 from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.definitions import defs
@@ -99,7 +100,7 @@ def test_searches_are_nested_runs_with_their_tables(project):
 
 
 def test_the_surrogate_run_holds_learning_curves_and_the_evaluation(project):
-    candidate = fit.read_candidate(project.pipeline())
+    candidate = read_candidate(project.pipeline())
     client = project.pipeline().tracking.client()
     run = client.get_run(candidate["run_id"])
     assert run.data.tags["data.meta_dataset.md5"] == candidate["meta_dataset_md5"]
@@ -113,19 +114,19 @@ def test_the_surrogate_run_holds_learning_curves_and_the_evaluation(project):
 
 def test_a_second_run_trains_nothing_and_changes_no_table(project):
     before = {name: digest(project.data / name) for name in ("tasks", "search_results", "meta_features")}
-    version = fit.read_candidate(project.pipeline())["version"]
+    version = read_candidate(project.pipeline())["version"]
     assert run_main_job(project.instance, PipelineResource())
     assert before == {name: digest(project.data / name) for name in before}
     pipeline = project.pipeline()
     reports = collect.search_tasks(pipeline, pipeline.store.task_ids())
     assert {r["fresh_trials"] for r in reports.values()} == {0}
     assert fit.fit(pipeline)["reused"]
-    assert fit.read_candidate(pipeline)["version"] == version
+    assert read_candidate(pipeline)["version"] == version
 
 
 def test_an_unevaluated_candidate_is_not_promoted(project, monkeypatch):
     pipeline = project.pipeline()
-    candidate = fit.read_candidate(pipeline)
+    candidate = read_candidate(pipeline)
     monkeypatch.setattr(promote, "read_candidate", lambda _: {**candidate, "version": 99})
     with pytest.raises(MetaflowHPOError, match="Version 99 has not been evaluated"):
         promote.promote(pipeline)
@@ -211,7 +212,7 @@ def test_the_schedule_skips_what_the_surrogate_knows_already(project, monkeypatc
     with dg.build_schedule_context() as context:
         known = automation.weekly_retraining(context)
         assert isinstance(known, dg.SkipReason)
-        assert fit.read_candidate(project.pipeline())["meta_dataset_md5"] in known.skip_message
+        assert read_candidate(project.pipeline())["meta_dataset_md5"] in known.skip_message
         # A table that is newer than the join may hold what is not joined yet.
         table = project.data / "search_results" / "iris.parquet"
         stat = table.stat()

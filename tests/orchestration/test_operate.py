@@ -10,7 +10,8 @@ import pytest
 from sklearn.datasets import load_wine
 
 from metaflow_hpo import cli
-from metaflow_hpo.actions import fit, promote
+from metaflow_hpo.actions import promote
+from metaflow_hpo.actions.candidate import read_candidate
 from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
 from metaflow_hpo.orchestration import assets, checks
@@ -59,7 +60,7 @@ def test_a_recommendation_is_followed_back_and_its_outcome_recorded(champion, ca
 
     trace = json.loads(call("lineage", name, "--json")[1])
     pipeline = champion.pipeline()
-    candidate = fit.read_candidate(pipeline)
+    candidate = read_candidate(pipeline)
     assert trace["recommendation"]["task"]["sha256"] == answer["task"]["sha256"]
     assert trace["version"]["version"] == answer["lineage"]["surrogate_version"]
     assert trace["version"]["meta_dataset_md5"] == data_md5(pipeline.store.meta_dataset_path)
@@ -92,7 +93,7 @@ def test_a_recommendation_is_followed_back_and_its_outcome_recorded(champion, ca
 def test_rolling_back_is_one_command_that_the_gate_does_not_undo(champion, call):
     pipeline = champion.pipeline()
     registry, store = pipeline.registry, pipeline.store
-    candidate = fit.read_candidate(pipeline)
+    candidate = read_candidate(pipeline)
     example = pd.DataFrame([dict.fromkeys(_meta_features(pipeline), 0.0)])
     second = registry.register_surrogate(store.surrogate_folder, run_id=candidate["run_id"], input_example=example)
     results_file, candidate_file = store.evaluation_folder / "results.json", store.data / "mlflow" / "candidate.json"

@@ -13,7 +13,7 @@ class NearBest(OneByOneStrategy):
 
     def __init__(self, context):
         super().__init__(batch_size=2)
-        self._context = context
+        self.context = context
 
     def propose(self):
         fresh = [c for c in self._draw() if configuration_id(c) not in self._record]
@@ -22,12 +22,12 @@ class NearBest(OneByOneStrategy):
         if not self._record.told:
             return fresh[0]
         best = self._record.told[int(np.argmax(self._record.performance))].configuration
-        to_unit = self._context.space.to_unit
+        to_unit = self.context.space.to_unit
         return fresh[int(np.argmin(((to_unit(fresh) - to_unit([best])) ** 2).sum(axis=1)))]
 
     def _draw(self):
-        space, pool = self._context.space, self._context.pool
+        space, pool = self.context.space, self.context.pool
         if pool is not None:
             return pool.configurations
-        drawn = self._record.generator(self._context.seed).random((DRAWS, len(space.names)))
+        drawn = self._record.generator(self.context.seed).random((DRAWS, len(space.names)))
         return [space.validate(space.default), *space.from_unit(drawn)]

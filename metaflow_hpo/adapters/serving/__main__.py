@@ -18,11 +18,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--port", type=int, default=5001)
     parser.add_argument("--poll-s", type=float, default=2.0, help="seconds between two looks at the alias")
+    parser.add_argument("--learner", help="whose champion is served; the setting's unless given")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("metaflow_hpo").setLevel(logging.INFO)
     try:
-        settings = Settings.load()
+        settings = Settings.load(**({} if chosen.learner is None else {"learner": chosen.learner}))
         follower = ChampionFollower(Pipeline(settings).registry)
     except MetaflowHPOError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -98,7 +98,8 @@ class Service:
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         asked = read_request(body, request.headers.get("content-type", ""))
-        tasks = read_values(asked, served.recommender.meta_feature_names)
+        recommender = served.recommender
+        tasks = read_values(asked, recommender.meta_feature_names, may_lack=not recommender.settings.described)
         if self._waiting + len(tasks) > self._limits.waiting_tasks:
             raise RefusedRequestError(f"{self._waiting} tasks are waiting; ask again in some seconds.", 429)
         self._waiting += len(tasks)

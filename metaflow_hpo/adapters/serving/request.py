@@ -61,13 +61,23 @@ def read_request(body: bytes, content_type: str) -> RecommendationRequest:
     return request
 
 
-def read_values(request: RecommendationRequest, names: Sequence[str]) -> list[dict[str, float]]:
+def read_values(
+    request: RecommendationRequest, names: Sequence[str], *, may_lack: bool = False
+) -> list[dict[str, float]]:
     """Return the named meta-features of every task; other columns are dropped, as MLflow does.
+
+    Args:
+        request: What is asked.
+        names: Names of the meta-features.
+        may_lack: A task may lack some, or have null for them: NaN then.
 
     Raises:
         RefusedRequestError: If one is missing or not a finite number.
     """
-    return [{name: _read_number(row, name, position) for name in names} for position, row in enumerate(request.rows)]
+    return [
+        {name: math.nan if may_lack and row.get(name) is None else _read_number(row, name, position) for name in names}
+        for position, row in enumerate(request.rows)
+    ]
 
 
 def _read_number(row: Row, name: str, position: int) -> float:

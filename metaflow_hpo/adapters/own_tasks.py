@@ -1,0 +1,76 @@
+"""What is kept of a person's task, so that its trials teach: what it is, how it is described, whom it is related to.
+
+No row of it is kept. A task is known by the digest of its content.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metaflow_hpo.adapters.files import read_json, write_json
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
+from metaflow_hpo.task import Task
+
+_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class OwnTask:
+    """A person's task without its rows.
+
+    Attributes:
+        task: What it is.
+        fingerprints: Digests of its parts, by which relatives are found.
+        meta_features: Numbers that describe it, by column.
+    """
+
+    task: Task
+    fingerprints: frozenset[str]
+    meta_features: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class OwnTasks:
+    """A folder with one file a task.
+
+    Attributes:
+        folder: The folder; it need not exist.
+    """
+
+    folder: Path
+
+    def write(self, own: OwnTask) -> None:
+        """Keep a task; one that is kept already as it is, is left alone."""
+        path = self._path(own.task.sha256)
+        described = {"task": own.task.to_dict(), "fingerprints": sorted(own.fingerprints)}
+        content: dict[str, Any] = {**described, "meta_features": dict(own.meta_features)}
+        if not path.is_file() or read_json(path) != content:
+            write_json(path, content)
+
+    def read(self) -> list[OwnTask]:
+        """Return all tasks, by name."""
+        found = [self._read(path) for path in self.folder.glob("*.json")]
+        return sorted(found, key=lambda own: (own.task.task_id, own.task.sha256))
+
+    def find(self, sha256: str) -> OwnTask | None:
+        """Return the task of this content; None where it is not kept."""
+        path = self._path(sha256)
+        return self._read(path) if path.is_file() else None
+
+    def _path(self, sha256: str) -> Path:
+        return self.folder / f"{sha256[:_DIGITS]}.json"
+
+    def _read(self, path: Path) -> OwnTask:
+        """Read one file.
+
+        Raises:
+            InvalidTableError: If it is damaged.
+        """
+        try:
+            kept = read_json(path)
+            return OwnTask(Task.from_dict(kept["task"]), frozenset(kept["fingerprints"]), kept["meta_features"])
+        except (KeyError, TypeError, ValueError, InvalidTaskError) as error:
+            raise InvalidTableError(
+                f"Expected a task in {path}; found: {error!r}. Delete it and search the task again."
+            ) from error
