@@ -72,7 +72,7 @@ def test_far_from_all_past_tasks_the_default_is_first_and_the_set_is_no_worse(sh
 
 
 def test_three_rows_a_class_are_no_task():
-    with pytest.raises(InvalidTaskError, match="Expected at least 5 rows of each class"):
+    with pytest.raises(InvalidTaskError, match="Expected at least 5 rows of each of two classes"):
         prepare(make_few(0, 3))
 
 
