@@ -98,7 +98,7 @@ def _explain_meta_features(
     encoded = surrogate.space.encode([configuration, surrogate.space.default])
     predicted = surrogate.predict(tasks, encoded).mean  # (M + 1, 2)
     gain = predicted[:, 0] - predicted[:, 1]
-    effects = gain[-1] - gain[:-1]
+    effects = np.where(meta_features == typical, 0.0, gain[-1] - gain[:-1])  # rounding is no effect
     order = np.argsort(-np.abs(effects), kind="stable")[:SHOWN]
     return [
         {

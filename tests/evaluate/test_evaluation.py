@@ -123,7 +123,7 @@ def test_outcomes_of_meta_test_families_do_not_change_their_order_at_a_given_tru
 def test_what_is_reported_goes_by_the_trust_of_its_fold_and_the_gate_by_the_one_that_is_served(
     meta, surrogate, monkeypatch
 ):
-    def choose(validation):  # over all tasks, or over those of one fold
+    def choose(validation, default):  # over all tasks, or over those of one fold
         return 0.9 if validation["task"].nunique() == len(meta.task_ids) else 0.0
 
     monkeypatch.setattr("metaflow_hpo.evaluate.evaluation._choose_trust", choose)

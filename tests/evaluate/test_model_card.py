@@ -38,7 +38,7 @@ def facts(meta) -> CardFacts:
 def test_the_card_says_what_was_measured(facts):
     card = write_card(facts)
     assert card.startswith("# recommender, version 7\n")
-    assert "12 tasks of 12 families; 24 shared configurations; 4 meta-features" in card
+    assert "12 tasks of 12 families; 24 configurations that all of them have tried; 4 meta-features" in card
     assert "Left out, as all configurations perform alike: flat." in card
     assert "| recommended | 0.108 (0.010 to 0.200) | 0.036 (0.010 to 0.200) | 0.022 (0.010 to 0.200) |" in card
     assert "- over the default: +0.011 (+0.004 to +0.018); 9 wins, 1 ties, 2 losses" in card

@@ -18,6 +18,7 @@ SMALL = {
     "METAFLOW_HPO_FIDELITY_EPOCHS": "3",
     "METAFLOW_HPO_FOLDS": "3",
     "METAFLOW_HPO_ACCELERATOR": "cpu",
+    "METAFLOW_HPO_LEARN": "false",  # the project is shared: what one test trains must not join the history of others
 }
 
 
