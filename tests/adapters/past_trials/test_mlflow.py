@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from metaflow_hpo.adapters.tracking import keeping_global_address
 from metaflow_hpo.errors import InvalidTableError
 
 mlflow = pytest.importorskip("mlflow")
@@ -127,11 +128,10 @@ def test_the_metrics_that_there_are_are_listed(database, read):
 
 
 def test_a_table_of_search_runs_is_read_as_the_runs_are(database, read, tmp_path):
-    runs = mlflow.MlflowClient(tracking_uri=database)
-    mlflow.set_tracking_uri(database)
-    table = mlflow.search_runs(search_all_experiments=True)
+    with keeping_global_address():
+        mlflow.set_tracking_uri(database)
+        table = mlflow.search_runs(search_all_experiments=True)
     table.to_csv(tmp_path / "runs.csv", index=False)
-    assert runs is not None
     for address in (table, tmp_path / "runs.csv"):
         found = read("mlflow", address, metric="val_acc", mode="max", task="tag:data")
         assert found.kept["ok"] == 8
