@@ -15,9 +15,9 @@ from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.history import History
 from metaflow_hpo.space import Configuration, SearchSpace
 from metaflow_hpo.tables import HP_PREFIX
+from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
-    from metaflow_hpo.actions.past_knowledge import PastKnowledge
     from metaflow_hpo.adapters.pipeline import Pipeline
     from metaflow_hpo.collect.search import Refit
     from metaflow_hpo.collect.strategies.strategy import Strategy
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from metaflow_hpo.learners.learner import Learner
     from metaflow_hpo.modalities.hints import AskedKind
     from metaflow_hpo.recommender.recommender import Recommender as FittedRecommender
-    from metaflow_hpo.trial import Trial
 
 Source = str | Path | pd.DataFrame | Mapping[str, Any]
 """A file or folder of any modality, a table in memory, or the description of an opaque task."""
@@ -117,15 +116,11 @@ def recommend(
         MetaflowHPOError: If the data cannot become a task, or nothing is known of the learner.
     """
     from metaflow_hpo.actions import advise
-    from metaflow_hpo.actions.feedback import remember
-    from metaflow_hpo.actions.own_history import remember_task
 
     with _opened(learner) as pipeline, _as_path(data) as source, _as_path(trials) as known:
         observed = [] if known is None else advise.read_observed(known, pipeline.learner)
         described = advise.describe_file(_needed(source), target, kind=kind, modality=modality)
-        answer = advise.recommend(pipeline, described, k, observed, per_time=per_time)
-        remember(pipeline, answer)
-        remember_task(pipeline, described.data, described.meta_features)
+        answer = advise.recommend_and_remember(pipeline, described, k, observed, per_time=per_time)
     return Recommendations(answer)
 
 
@@ -168,7 +163,7 @@ def search(
         MetaflowHPOError: If the data cannot become a task, or the learner cannot train it.
     """
     from metaflow_hpo.actions import own_trials
-    from metaflow_hpo.actions.past_knowledge import read_past
+    from metaflow_hpo.actions.past_knowledge import PastKnowledge, read_past
     from metaflow_hpo.collect.search import find_best
     from metaflow_hpo.modalities.registry import read_source
     from metaflow_hpo.tables import trials_to_frame
@@ -177,7 +172,7 @@ def search(
         rows = read_source(_needed(source), target=target, kind=kind, modality=modality)
         known = None
         if past is not None:
-            known = _know(past) if isinstance(past, History) else read_past(Path(past), pipeline.learner)
+            known = PastKnowledge.of(past) if isinstance(past, History) else read_past(Path(past), pipeline.learner)
         found = own_trials.search(
             pipeline,
             rows,
@@ -264,7 +259,7 @@ class Recommender:
             raise InvalidTableError(f"Expected one score a configuration; got {len(tried)} and {len(given)}.")
         valid = [self.space.validate(configuration) for configuration in tried]
         scores = [math.nan if score is None else float(score) for score in given]
-        self._strategy.tell([_make_trial(c, self.fitted.sign * s) for c, s in zip(valid, scores, strict=True)])
+        self._strategy.tell([Trial.told(c, self.fitted.sign * s) for c, s in zip(valid, scores, strict=True)])
         self._told += [(c, s) for c, s in zip(valid, scores, strict=True) if math.isfinite(s)]
 
     def recommend(self, k: int = 5) -> Recommendations:
@@ -394,32 +389,6 @@ def _as_history(history: "History | pd.DataFrame | str | Path") -> History:
     if isinstance(history, History):
         return history
     return History.from_frame(history) if isinstance(history, pd.DataFrame) else History.read(history)
-
-
-def _know(history: History) -> "PastKnowledge":
-    from metaflow_hpo.actions.past_knowledge import PastKnowledge
-
-    return PastKnowledge(history.past_tasks(), history.meta_feature_names)
-
-
-def _make_trial(configuration: Configuration, performance: float) -> "Trial":
-    from metaflow_hpo.trial import Trial
-
-    is_ok = math.isfinite(performance)
-    return Trial(
-        task_id="told",
-        family="told",
-        learner="told",
-        configuration=configuration,
-        strategy="told",
-        seed=0,
-        fidelity=1,
-        performance=performance if is_ok else math.nan,
-        test_performance=math.nan,
-        duration_s=0.0,
-        status="ok" if is_ok else "failed",
-        reason="" if is_ok else "told without a score",
-    )
 
 
 def _flatten(line: Mapping[str, Any]) -> dict[str, Any]:

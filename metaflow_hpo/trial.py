@@ -73,6 +73,30 @@ class Trial:
                 f"Impossible effort on {self.task_id!r}: {self.fidelity} {self.fidelity_unit}, {self.duration_s} s."
             )
 
+    @classmethod
+    def told(cls, configuration: Configuration, performance: float) -> "Trial":
+        """Return a trial of which no more is known than this: what a strategy needs to hear.
+
+        Args:
+            configuration: What was tried.
+            performance: What it gave, higher is better; NaN where the training failed.
+        """
+        is_ok = math.isfinite(performance)
+        return cls(
+            task_id="told",
+            family="told",
+            learner="told",
+            configuration=configuration,
+            strategy="told",
+            seed=0,
+            fidelity=1,
+            performance=performance if is_ok else math.nan,
+            test_performance=math.nan,
+            duration_s=0.0,
+            status="ok" if is_ok else "failed",
+            reason="" if is_ok else "told without a score",
+        )
+
     @property
     def key(self) -> tuple[str, str, int, int, str]:
         """What tells the trials of one task apart."""

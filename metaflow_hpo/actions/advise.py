@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.actions.candidate import find_candidate
-from metaflow_hpo.actions.feedback import identify
+from metaflow_hpo.actions.feedback import identify, remember
 from metaflow_hpo.adapters.files import read_json
 from metaflow_hpo.adapters.pipeline import Pipeline, Progress, logger, show_nothing
 from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError, listed
@@ -103,6 +103,23 @@ def recommend(
     check_performances(observed, described.data.task.metric)
     served, source = load_recommender(pipeline)
     return make_answer(served, source, described, k, observed, per_time=per_time)
+
+
+def recommend_and_remember(
+    pipeline: Pipeline,
+    described: Described,
+    k: int,
+    observed: "Sequence[ObservedTrial]" = (),
+    *,
+    per_time: bool = False,
+) -> dict[str, Any]:
+    """Return what `recommend` does, and keep the answer and the task, for outcomes and for what is learned of them."""
+    from metaflow_hpo.actions.own_history import remember_task
+
+    answer = recommend(pipeline, described, k, observed, per_time=per_time)
+    remember(pipeline, answer)
+    remember_task(pipeline, described.data, described.meta_features)
+    return answer
 
 
 def make_answer(

@@ -16,6 +16,7 @@ from metaflow_hpo.tables import META_PREFIX
 from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
+    from metaflow_hpo.history import History
     from metaflow_hpo.past_tasks import PastTasks
     from metaflow_hpo.recommender.stopping import StoppingRule
     from metaflow_hpo.space import Array
@@ -34,6 +35,11 @@ class PastKnowledge:
     tasks: "PastTasks"
     meta_feature_names: tuple[str, ...]
     stopping: "StoppingRule | None" = None
+
+    @classmethod
+    def of(cls, history: "History", stopping: "StoppingRule | None" = None) -> "PastKnowledge":
+        """Return what a history teaches."""
+        return cls(history.past_tasks(), history.meta_feature_names, stopping)
 
     def describe(self, data: TaskData, given: Mapping[str, float] | None = None) -> "Array":
         """Return the meta-features of a task, `(M,)`, NaN for what is not known.
@@ -103,7 +109,7 @@ def _read_table(path: Path, learner: Learner) -> PastKnowledge:
 
     history = read_history(path, space=learner.space)
     logger.info("Learned from %d past tasks of %s.", len(history.tasks), path)
-    return PastKnowledge(history.past_tasks(), history.meta_feature_names, _learn_stopping(path, learner))
+    return PastKnowledge.of(history, _learn_stopping(path, learner))
 
 
 def _learn_stopping(path: Path, learner: Learner) -> "StoppingRule | None":

@@ -49,8 +49,6 @@ def recommend(
 ) -> None:
     """Recommend configurations for your table, or from a recommender of your own, without training anything."""
     from metaflow_hpo.actions import advise
-    from metaflow_hpo.actions.feedback import remember
-    from metaflow_hpo.actions.own_history import remember_task
 
     check_script(script, force)
     if data is None and recommender is not None:
@@ -64,9 +62,7 @@ def recommend(
         observed = [] if trials is None else advise.read_observed(trials, pipeline.learner)
         described = advise.describe_file(data, target, kind, pipeline.progress, modality=modality)
         pipeline.progress("asking what past tasks teach", 0, 0)
-        answer = advise.recommend(pipeline, described, k, observed, per_time=per_time)
-        remember(pipeline, answer)
-        remember_task(pipeline, described.data, described.meta_features)
+        answer = advise.recommend_and_remember(pipeline, described, k, observed, per_time=per_time)
         if script is not None:
             write_script(pipeline, script, data, described.data, answer["recommendations"][0]["configuration"])
     if as_json:

@@ -17,7 +17,7 @@ from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext, 
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.history import Array, History, IntArray
 from metaflow_hpo.past_tasks import PastTasks
-from metaflow_hpo.space import Configuration, configuration_id
+from metaflow_hpo.space import configuration_id
 from metaflow_hpo.trial import Trial
 
 Asking = Literal["one by one", "at once"]
@@ -150,23 +150,8 @@ def replay(strategy: Strategy, pool: Pool, performance: Array, count: int) -> In
             )
         position = pool.positions[configuration_id(asked[0])]
         positions.append(position)
-        strategy.tell([_reveal(asked[0], float(performance[position]))])
+        strategy.tell([Trial.told(asked[0], float(performance[position]))])
     return np.array(positions, dtype=np.int64)
-
-
-def _reveal(configuration: Configuration, performance: float) -> Trial:
-    return Trial(
-        task_id="replayed",
-        family="replayed",
-        learner="replayed",
-        configuration=configuration,
-        strategy="replayed",
-        seed=0,
-        fidelity=1,
-        performance=performance,
-        test_performance=np.nan,
-        duration_s=0.0,
-    )
 
 
 def _seed(seed: int, task_id: str) -> int:

@@ -158,7 +158,7 @@ class CommandLearner:
             reports = Reports(data.task.metric, fidelity, judge)
             return _run(self.fill(chosen[index], fixed), data.task.metric, reports, self.limits, cancelled)
 
-        return run_side_by_side(run, len(chosen), min(self.workers, max(len(chosen), 1)))
+        return run_side_by_side(run, len(chosen), self.workers)
 
     def fill(self, configuration: Configuration, fixed: Mapping[str, str]) -> list[str]:
         """Return the arguments for a configuration, without those of hyperparameters that are not active.
@@ -291,12 +291,11 @@ def _run(
         end_group(process, GRACE_S)
         output.join(GRACE_S)
     if reports.stop_reason and not ended:
-        reason = reports.stop_reason
-        return Outcome(learning_curve=reports.curve, duration_s=duration_s, reason=reason, stopped=True)
+        return reports.end(reports.stop_reason, duration_s, stopped=True)
     reason = ended or _find_failure(process.returncode, output)
     if reason:
         logger.warning("A training failed: %s\n  %s", shlex.join(arguments), reason)
-        return Outcome(learning_curve=reports.curve, duration_s=duration_s, reason=reason)
+        return reports.end(reason, duration_s)
     return _quote_failure(read_result(output.result, metric, reports, duration_s), output)
 
 

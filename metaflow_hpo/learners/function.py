@@ -162,7 +162,7 @@ class FunctionLearner:
             reports = Reports(data.task.metric, fidelity, judge)
             return run_one(self, dict(chosen[index]), data, (fidelity, seed), reports, cancelled)
 
-        return run_side_by_side(run, len(chosen), min(self.workers, max(len(chosen), 1)))
+        return run_side_by_side(run, len(chosen), self.workers)
 
 
 def _run_here(
@@ -212,15 +212,14 @@ def _describe(error: Exception) -> str:
 def _conclude(result: Any, error: str, data: TaskData, reports: Reports, duration_s: float, ended: str) -> Outcome:
     """Return the outcome of a call; whatever it returned after it was told to stop does not count."""
     if reports.stop_reason:
-        reason = reports.stop_reason
-        return Outcome(learning_curve=reports.curve, duration_s=duration_s, reason=reason, stopped=True)
+        return reports.end(reports.stop_reason, duration_s, stopped=True)
     if ended:
-        return Outcome(learning_curve=reports.curve, duration_s=duration_s, reason=ended)
+        return reports.end(ended, duration_s)
     if error:
         line, _, trace = error.partition("\n")
         logger.warning("A training on %s failed:\n%s", data.task.task_id, trace.rstrip())
         kind = "memory: " if line.startswith("MemoryError") else ERROR
-        return Outcome(learning_curve=reports.curve, duration_s=duration_s, reason=kind + line)
+        return reports.end(kind + line, duration_s)
     return read_result(result, data.task.metric, reports, duration_s)
 
 

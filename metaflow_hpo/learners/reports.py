@@ -58,6 +58,10 @@ class Reports:
             curve.append(score)
         return tuple(curve)
 
+    def end(self, reason: str, duration_s: float, *, stopped: bool = False) -> Outcome:
+        """Return the outcome of a training that gave no result: it failed, or the judge stopped it."""
+        return Outcome(learning_curve=self.curve, duration_s=duration_s, reason=reason, stopped=stopped)
+
     def describe(self) -> str:
         """Return how far the training had come."""
         return f"after step {max(self._scores)}" if self._scores else "before its first report"
@@ -79,20 +83,16 @@ def read_result(value: Any, metric: Metric, reports: Reports, duration_s: float)
         reports: What it reported on the way.
         duration_s: Seconds that it took.
     """
-
-    def failed(reason: str) -> Outcome:
-        return Outcome(learning_curve=reports.curve, duration_s=duration_s, reason=reason)
-
     result = value if isinstance(value, Mapping) else {"score": value}
     if "failed" in result:
-        return failed(f"failed: {result['failed']}")
+        return reports.end(f"failed: {result['failed']}", duration_s)
     if "score" not in result:
-        return failed(f"no score: expected a number or {{'score': number}}, got {_shorten(value)}")
+        return reports.end(f"no score: expected a number or {{'score': number}}, got {_shorten(value)}", duration_s)
     score, test = _plain(result["score"]), _plain(result.get("test_score"))
     if (wrong := _find_fault("score", score, metric)) or (
         test is not None and (wrong := _find_fault("test_score", test, metric))
     ):
-        return failed(wrong)
+        return reports.end(wrong, duration_s)
     others = {str(name): float(v) for name, v in result.items() if name not in _RESULT and is_number(_plain(v))}
     scores = others | {metric.name: float(score)} | ({} if test is None else {f"test_{metric.name}": float(test)})
     return Outcome(

@@ -37,11 +37,11 @@ def run_side_by_side(
         `(i, outcome)` as each is finished. Closing the iterator ends all of them.
     """
     cancelled = threading.Event()
-    if workers == 1:
+    if min(workers, count) <= 1:
         for index in range(count):
             yield index, run(index, cancelled)
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="train")
+    pool = ThreadPoolExecutor(min(workers, count), thread_name_prefix="train")
     try:
         futures = {pool.submit(run, index, cancelled): index for index in range(count)}
         for future in as_completed(futures):
