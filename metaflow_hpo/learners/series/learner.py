@@ -85,4 +85,3 @@ class SeriesLearner(NetworkLearner):
             return float(kept * depth * (layer + 40 * width))
         later = sum(max(3, kernel / (1 + layer)) for layer in range(1, depth))
         return float(kept * (channels * width * kernel + width * width * later + 20 * width * depth))
-

@@ -126,7 +126,9 @@ class _Residual(nn.Module):
 
     def __init__(self, layers: list[nn.Module], inputs: int, width: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(nn.Sequential(*layers[start : start + SHORT_CUT]) for start in range(0, len(layers), SHORT_CUT))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*layers[start : start + SHORT_CUT]) for start in range(0, len(layers), SHORT_CUT)
+        )
         self.cuts = nn.ModuleList(
             nn.Sequential(nn.Conv2d(inputs if number == 0 else width, width, 1, bias=False), nn.BatchNorm2d(width))
             for number in range(len(self.blocks))

@@ -76,9 +76,7 @@ def _read_number(text: str) -> float:
         return float(word)
     except ValueError as error:
         shown = word if len(word) <= 40 else f"{word[:40]}..."
-        raise LineError(
-            "numbers", repr(shown), "Correct it, or write ? for a missing value."
-        ) from error
+        raise LineError("numbers", repr(shown), "Correct it, or write ? for a missing value.") from error
 
 
 def canonical_label(text: str) -> str:

@@ -120,7 +120,8 @@ def _describe_time(values: Floats, lengths: NDArray[np.int64]) -> dict[str, floa
     tenth = correlation[np.arange(len(values)), np.maximum(lengths // 10, 1) - (lengths < 2)]
     fallen = np.argmax(np.column_stack([correlation < np.exp(-1), np.ones(len(values), bool)]), axis=1)
     below = np.argmax(np.column_stack([correlation < 0, np.ones(len(values), bool)]), axis=1)
-    later = np.where(np.arange(steps) > below[:, None], correlation, 0)
+    lag = np.arange(steps)
+    later = np.where((lag > below[:, None]) & (lag < lengths[:, None]), correlation, 0)
     spectrum = (np.abs(np.fft.rfft(values, axis=2)) ** 2).mean(axis=1)[:, 1:]
     if not spectrum.shape[1]:
         spectrum = np.ones((len(values), 1))
@@ -221,4 +222,3 @@ def _neighbour(values: Floats, target: NDArray[np.int64]) -> float:
     hit = target[distance.argmin(axis=1)] == target
     several = [one for one in np.unique(target) if (target == one).sum() > 1]
     return float(np.mean([hit[target == one].mean() for one in several])) if several else 0.0
-

@@ -101,7 +101,9 @@ def _first_names(source: Path) -> list[str]:
 def _zip_holds_pair(source: Path) -> bool:
     try:
         with zipfile.ZipFile(source) as archive:
-            return find_pair(sorted(name for name in archive.namelist() if not name.startswith("__MACOSX/"))) is not None
+            return (
+                find_pair(sorted(name for name in archive.namelist() if not name.startswith("__MACOSX/"))) is not None
+            )
     except (zipfile.BadZipFile, OSError):
         return False
 

@@ -124,7 +124,11 @@ def _of_zip(source: Path) -> list[Part]:
                 raise InvalidTaskError(
                     f"Expected at most {limit} bytes unpacked; {source.name} holds more. Unpack it yourself."
                 )
-            return [Part(Path(name), archive.read(name), is_test) for name, is_test in zip(pair, (False, True), strict=True) if name]
+            return [
+                Part(Path(name), archive.read(name), is_test)
+                for name, is_test in zip(pair, (False, True), strict=True)
+                if name
+            ]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
         raise InvalidTaskError(
             f"Expected a whole zip; {source.name} cannot be unpacked ({error}). Copy it again, or unpack it."

@@ -127,16 +127,17 @@ def _join(source: Path, parts: Sequence[FoundSeries]) -> FoundSeries:
             f"Expected as many channels in the training as in the test part of {source.name}; found {listed(channels)}. "
             "Give parts of one task."
         )
-    whole = FoundSeries([], [], None, [])
-    for part in parts:
-        whole.series.extend(part.series)
-        whole.labels.extend(part.labels)
-        (whole.is_test or []).extend(part.is_test or [])
-        whole.notes.extend(part.notes)
-    return whole
+    return FoundSeries(
+        [one for part in parts for one in part.series],
+        [label for part in parts for label in part.labels],
+        is_test=[test for part in parts for test in part.is_test or []],
+        notes=[note for part in parts for note in part.notes],
+    )
 
 
-def _keep_usable(source: Path, found: FoundSeries, hints: Hints) -> tuple[list[NDArray[np.float32]], FoundSeries, Hints]:
+def _keep_usable(
+    source: Path, found: FoundSeries, hints: Hints
+) -> tuple[list[NDArray[np.float32]], FoundSeries, Hints]:
     """Leave out series without a value, and say which of the others are test rows."""
     lengths = np.array([find_length(one) for one in found.series])
     said = hints.test_rows

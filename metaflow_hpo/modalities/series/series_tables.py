@@ -38,7 +38,9 @@ def names_steps(names: Sequence[str]) -> bool:
     rest = {name.strip().lower() for name in names if name not in columns}
     known = bool(rest & set(USUAL_TARGETS)) and rest <= {*USUAL_TARGETS, *GROUPS}
     return known and (
-        len(columns) >= MIN_PLAIN_STEPS if not prefix else bool(_STEP_NAMES.fullmatch(prefix)) and len(columns) >= MIN_STEPS
+        len(columns) >= MIN_PLAIN_STEPS
+        if not prefix
+        else bool(_STEP_NAMES.fullmatch(prefix)) and len(columns) >= MIN_STEPS
     )
 
 

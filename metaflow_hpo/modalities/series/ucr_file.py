@@ -47,8 +47,10 @@ def read_ucr(path: Path, content: bytes) -> FoundSeries:
 def looks_like_ucr(line: str) -> bool:
     """Tell whether a line is a class and at least `MIN_STEPS` values, all of them numbers."""
     fields = [one.strip() for one in line.strip().split(_separator_of(line))]
-    return len(fields) > MIN_STEPS and _is_number(fields[0]) and all(
-        _is_number(one) or one.lower() in MISSING for one in fields
+    return (
+        len(fields) > MIN_STEPS
+        and _is_number(fields[0])
+        and all(_is_number(one) or one.lower() in MISSING for one in fields)
     )
 
 

@@ -26,7 +26,11 @@ def read(tmp_path: Path, text: str, **hints: object) -> FoundSeries:
 def test_columns_in_the_order_of_their_numbers_are_steps(tmp_path: Path) -> None:
     header = [f"t_{i}" for i in range(10, -1, -1)]
     rows = [[i * 10 + j for j in range(10, -1, -1)] for i in range(2)]
-    text = ",".join(["label", *header]) + "\n" + "\n".join(",".join(map(str, ["007" if i else "7", *row])) for i, row in enumerate(rows))
+    text = (
+        ",".join(["label", *header])
+        + "\n"
+        + "\n".join(",".join(map(str, ["007" if i else "7", *row])) for i, row in enumerate(rows))
+    )
     found = read(tmp_path, text)
     assert found.labels == ["7", "007"]
     np.testing.assert_array_equal(found.series[1], [[10 + j for j in range(11)]])
@@ -72,7 +76,9 @@ def test_columns_can_be_named_and_times_can_be_dates(tmp_path: Path) -> None:
         ("x0,x1,y0,y1,y2,class\n1,2,3,4,5,a\n", {}, "as many for each channel"),
     ],
 )
-def test_what_is_no_table_of_series_is_refused(tmp_path: Path, text: str, hints: dict[str, object], message: str) -> None:
+def test_what_is_no_table_of_series_is_refused(
+    tmp_path: Path, text: str, hints: dict[str, object], message: str
+) -> None:
     with pytest.raises(InvalidTaskError, match=message):
         read(tmp_path, text, **hints)
 
