@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from metaflow_hpo.adapters.kept_trials import KeptTrials
 from metaflow_hpo.cli import app
-from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, SearchSpaceMismatchError
+from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
 from metaflow_hpo.modalities.opaque import read_opaque
 from metaflow_hpo.tables import trial_to_record
 
