@@ -41,8 +41,8 @@ SPACE = join_space(
 class SeriesLearner(NetworkLearner):
     """Networks over the steps of series; see `SPACE`.
 
-    A convolution's first kernel has `kernel` steps, the n-th an n-th of them; `inception` has kernels of that, a half and
-    a quarter in each layer. Series of more steps than `resolution` are shortened by a layer that is learned.
+    A convolution's first kernel has `kernel` steps, the n-th an n-th of them; `inception` has kernels of that, of a
+    half and of a quarter in each layer. Series of more steps than `resolution` are shortened by a layer that is learned.
     """
 
     name: ClassVar[str] = "series"

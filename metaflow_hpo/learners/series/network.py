@@ -23,7 +23,7 @@ _FAR = 1e4
 
 
 class SeriesNetwork(nn.Module):
-    """A layer that shortens, an encoder, mean and maximum over the steps that are there, and a layer for the classes."""
+    """A layer that shortens, an encoder, mean and maximum over the steps that are there, a layer for the classes."""
 
     def __init__(self, configuration: Configuration, channels: int, steps: int, classes: int) -> None:
         """Make a network with fresh weights.

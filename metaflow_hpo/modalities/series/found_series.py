@@ -19,15 +19,15 @@ class FoundSeries:
 
     Attributes:
         series: Each `(c, t_i)` float32, all with the same channels; NaN where a value is missing.
-        labels: The class of each, as it is written there.
+        labels: The class of each, as it is written there; None where it has none.
         groups: Who or what each belongs to, where the file says so.
         is_test: Which the file itself says are test rows, where it does.
         notes: What was changed on the way in.
     """
 
     series: list[NDArray[np.float32]]
-    labels: list[str]
-    groups: list[str] | None = None
+    labels: list[str | None]
+    groups: list[object] | None = None
     is_test: list[bool] | None = None
     notes: list[str] = field(default_factory=list)
 

@@ -1,7 +1,7 @@
 """Series with a class each: what was measured over time, of one or several channels."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -45,23 +45,8 @@ class SeriesModality(ItemModality):
         """Tell by names and first lines whether a file, folder or zip holds series."""
         if source.is_dir():
             return find_pair(sorted(one.name for one in source.iterdir())) is not None
-        if not source.is_file():
-            return source.suffix.lower() == ".ts"
-        match source.suffix.lower():
-            case ".zip":
-                return _zip_holds_pair(source)
-            case ".npz":
-                return holds_series_arrays(source)
-            case ".arff":
-                return holds_series(_first_lines(source))
-            case ".ts":
-                head = [line for line in _first_lines(source) if not line.startswith(("#", "%"))]
-                return bool(head) and head[0].startswith("@")
-            case ".tsv" | ".txt":
-                return looks_like_ucr(next(iter(_first_lines(source)), ""))
-            case ".csv":
-                return names_steps(_first_names(source))
-        return False
+        tell = _TELLERS.get(source.suffix.lower())
+        return tell is not None and source.is_file() and tell(source)
 
     def read(self, source: Path, hints: Hints) -> ItemData:
         """Read series as a task."""
@@ -92,21 +77,40 @@ def _first_lines(source: Path) -> list[str]:
     return list(islice((line for line in lines if line), _HEAD_LINES))
 
 
-def _first_names(source: Path) -> list[str]:
+def _is_ts(source: Path) -> bool:
+    """Tell a file of series from one of TypeScript or a film."""
+    head = [line for line in _first_lines(source) if not line.startswith(("#", "%"))]
+    return bool(head) and head[0].startswith("@")
+
+
+def _is_ucr(source: Path) -> bool:
+    return looks_like_ucr(next(iter(_first_lines(source)), ""))
+
+
+def _is_wide(source: Path) -> bool:
     line = next(iter(_first_lines(source)), "")
     separator = max(",;\t", key=line.count)
-    return [name.strip().strip('"') for name in line.split(separator)]
+    return names_steps([name.strip().strip('"') for name in line.split(separator)])
 
 
-def _zip_holds_pair(source: Path) -> bool:
+def _holds_pair(source: Path) -> bool:
     try:
         with zipfile.ZipFile(source) as archive:
-            return (
-                find_pair(sorted(name for name in archive.namelist() if not name.startswith("__MACOSX/"))) is not None
-            )
+            return find_pair(sorted(archive.namelist())) is not None
     except (zipfile.BadZipFile, OSError):
         return False
 
+
+_TELLERS: Mapping[str, Callable[[Path], bool]] = {
+    ".ts": _is_ts,
+    ".tsv": _is_ucr,
+    ".txt": _is_ucr,
+    ".csv": _is_wide,
+    ".arff": lambda source: holds_series(_first_lines(source)),
+    ".npz": holds_series_arrays,
+    ".npy": holds_series_arrays,
+    ".zip": _holds_pair,
+}
 
 SERIES_MODALITY = SeriesModality()
 """Series as a task."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from metaflow_hpo.errors import InvalidTaskError, listed
-from metaflow_hpo.modalities.table.files.unpacking import FREE_BYTES, MAX_RATIO, MAX_UNPACKED_BYTES
+from metaflow_hpo.modalities.table.files.unpacking import find_limit
 
 ENDINGS = (".ts", ".tsv", ".txt", ".arff")
 """Formats that keep both parts in files of their own, the one that loses least first."""
@@ -46,11 +46,12 @@ def find_pair(names: list[str]) -> tuple[str, str | None] | None:
     Returns:
         None where there is no training part, or there are those of several tasks.
     """
-    trainings = [name for name in names if (read := part_name(PurePosixPath(name).name)) and not read[1]]
+    own = [name for name in names if not name.startswith("__MACOSX/")]
+    trainings = [name for name in own if (read := part_name(PurePosixPath(name).name)) and not read[1]]
     if len({_task_of(name) for name in trainings}) != 1:
         return None
     best = min(trainings, key=lambda name: ENDINGS.index(PurePosixPath(name).suffix.lower()))
-    return best, _other_of(best, names)
+    return best, _other_of(best, own)
 
 
 def find_parts(source: Path) -> list[Part]:
@@ -101,34 +102,27 @@ def _other_of(name: str, names: list[str]) -> str | None:
 
 
 def _of_folder(source: Path) -> list[Part]:
-    pair = find_pair(sorted(one.name for one in source.iterdir() if one.is_file()))
+    names = sorted(one.name for one in source.iterdir() if one.is_file())
+    pair = find_pair(names)
     if pair is None:
-        raise InvalidTaskError(_no_pair(source, sorted(one.name for one in source.iterdir())))
-    return [
-        Part(source / name, _bytes_of(source / name), is_test)
-        for name, is_test in zip(pair, (False, True), strict=True)
-        if name is not None
-    ]
+        raise InvalidTaskError(_no_pair(source, names))
+    return [Part(source / name, _bytes_of(source / name), name == pair[1]) for name in pair if name is not None]
 
 
 def _of_zip(source: Path) -> list[Part]:
     try:
         with zipfile.ZipFile(source) as archive:
             members = {one.filename: one for one in archive.infolist() if not one.is_dir()}
-            pair = find_pair(sorted(name for name in members if not name.startswith("__MACOSX/")))
+            pair = find_pair(sorted(members))
             if pair is None:
                 raise InvalidTaskError(_no_pair(source, sorted(members)))
             chosen = [name for name in pair if name is not None]
-            limit = min(MAX_UNPACKED_BYTES, max(FREE_BYTES, MAX_RATIO * source.stat().st_size))
+            limit = find_limit(source)
             if sum(members[name].file_size for name in chosen) > limit:
                 raise InvalidTaskError(
                     f"Expected at most {limit} bytes unpacked; {source.name} holds more. Unpack it yourself."
                 )
-            return [
-                Part(Path(name), archive.read(name), is_test)
-                for name, is_test in zip(pair, (False, True), strict=True)
-                if name
-            ]
+            return [Part(Path(name), archive.read(name), name == pair[1]) for name in chosen]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
         raise InvalidTaskError(
             f"Expected a whole zip; {source.name} cannot be unpacked ({error}). Copy it again, or unpack it."

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from metaflow_hpo.modalities.series.found_series import FoundSeries
 from metaflow_hpo.modalities.series.parts import find_parts, part_name
 from metaflow_hpo.modalities.series.random_kernels import fill_and_normalise
 from metaflow_hpo.modalities.series.series import Series, find_length, pack_series, shorten
-from metaflow_hpo.modalities.series.series_arrays import ARRAYS, read_series_arrays
+from metaflow_hpo.modalities.series.series_arrays import ENDINGS as ARRAYS
+from metaflow_hpo.modalities.series.series_arrays import read_series_arrays
 from metaflow_hpo.modalities.series.series_tables import read_series_table
 from metaflow_hpo.modalities.series.ts_file import read_ts
 from metaflow_hpo.modalities.series.ucr_file import read_ucr
@@ -30,7 +32,7 @@ MIN_STEPS = 3
 _MOST_STEPS = 10_000
 _NEAR = 100
 """Values of normalised series are compared to a hundredth of their deviation."""
-OPTIONS = ("steps", "id", "time", "values", "group", "key")
+OPTIONS = ("steps", "id", "time", "values", "group", "key", "labels")
 
 _READERS: dict[str, Callable[[Path, bytes], FoundSeries]] = {
     ".ts": read_ts,
@@ -56,9 +58,8 @@ def read_series(source: Path, hints: Hints) -> ItemData:
             f"Expected only the options {', '.join(OPTIONS)} of series; found {listed(unknown)}. Correct them."
         )
     steps = _read_steps(hints)
-    found = _read(source, hints)
-    kept, found, hints = _keep_usable(source, found, hints)
-    packed = pack_series(kept)
+    found = _leave_out_empty(source, _read(source, hints))
+    packed = pack_series(found.series)
     notes = list(found.notes)
     if packed.values.shape[2] < MIN_STEPS:
         raise InvalidTaskError(
@@ -71,11 +72,12 @@ def read_series(source: Path, hints: Hints) -> ItemData:
         notes.append(f"Averaged each {block} neighbouring steps: the longest of {packed.values.shape[2]} had too many.")
     if part := part_name(source.name):
         hints = hints.given(task_id=hints.task_id or task_id_of(Path(part[0])))
+    test_rows = None if found.is_test is None else tuple(np.flatnonzero(found.is_test).tolist())
     return assemble(
         series,
         found.labels,
         [_digest(series.one(i)) for i in range(len(series))],
-        hints=hints.model_copy(update={"drop": ()}),
+        hints=hints.model_copy(update={"drop": (), "test_rows": test_rows}),
         source=source,
         modality=SERIES,
         groups=found.groups,
@@ -93,11 +95,20 @@ def _read_steps(hints: Hints) -> int:
 
 
 def _read(source: Path, hints: Hints) -> FoundSeries:
-    ending = source.suffix.lower()
-    if ending in ARRAYS and not source.is_dir():
+    """Return what is there, with the test rows that a person says, or those that the source itself tells."""
+    if source.suffix.lower() in ARRAYS and not source.is_dir():
         return read_series_arrays(source, hints)
-    if not source.is_dir() and not _is_text(source, hints):
-        return read_series_table(source, hints)
+    is_table = not source.is_dir() and not _is_text(source, hints)
+    found = read_series_table(source, hints) if is_table else _read_parts(source)
+    if hints.test_rows is None:
+        return found
+    count = len(found.series)
+    if wrong := [row for row in hints.test_rows if row >= count]:
+        raise InvalidTaskError(f"Expected test_rows below {count}, the series of {source.name}; found {listed(wrong)}.")
+    return replace(found, is_test=np.isin(np.arange(count), hints.test_rows).tolist())
+
+
+def _read_parts(source: Path) -> FoundSeries:
     found = []
     for part in find_parts(source):
         reader = _READERS.get(part.ending)
@@ -107,12 +118,12 @@ def _read(source: Path, hints: Hints) -> FoundSeries:
                 f"got {part.path.name}. Save them as one of these."
             )
         read = reader(part.path, part.content)
-        found.append(FoundSeries(read.series, read.labels, None, [part.is_test] * len(read.labels), read.notes))
+        found.append(replace(read, is_test=[part.is_test] * len(read.labels)))
     return _join(source, found)
 
 
 def _is_text(source: Path, hints: Hints) -> bool:
-    """Tell whether a file is of a format of its own rather than a table: a .tsv or .txt is, unless a target is named."""
+    """Tell whether a file is of a format of its own; a .tsv or .txt is, unless a target is named."""
     ending = source.suffix.lower()
     if ending in {".tsv", ".txt"}:
         return hints.target is None
@@ -124,40 +135,35 @@ def _join(source: Path, parts: Sequence[FoundSeries]) -> FoundSeries:
     channels = sorted({len(part.series[0]) for part in parts})
     if len(channels) > 1:
         raise InvalidTaskError(
-            f"Expected as many channels in the training as in the test part of {source.name}; found {listed(channels)}. "
-            "Give parts of one task."
+            f"Expected as many channels in the training as in the test part of {source.name}; found {listed(channels)}."
+            " Give parts of one task."
         )
+    is_test = [test for part in parts for test in part.is_test or []]
+    notes = [note for part in parts for note in part.notes]
+    if any(is_test):
+        notes.append(f"Took the {sum(is_test)} series of the test part as test rows.")
     return FoundSeries(
         [one for part in parts for one in part.series],
         [label for part in parts for label in part.labels],
-        is_test=[test for part in parts for test in part.is_test or []],
-        notes=[note for part in parts for note in part.notes],
+        is_test=is_test if any(is_test) else None,
+        notes=notes,
     )
 
 
-def _keep_usable(
-    source: Path, found: FoundSeries, hints: Hints
-) -> tuple[list[NDArray[np.float32]], FoundSeries, Hints]:
-    """Leave out series without a value, and say which of the others are test rows."""
-    lengths = np.array([find_length(one) for one in found.series])
-    said = hints.test_rows
-    if said is not None and (wrong := [row for row in said if row >= len(lengths)]):
-        raise InvalidTaskError(
-            f"Expected test_rows below {len(lengths)}, the series of {source.name}; found {listed(wrong)}. Correct them."
-        )
-    if said is None and found.is_test is not None and any(found.is_test):
-        said = tuple(np.flatnonzero(found.is_test).tolist())
-        found.notes.append(f"Took the {len(said)} series of the test part as test rows.")
-    kept = np.flatnonzero(lengths > 0)
-    if not len(kept):
+def _leave_out_empty(source: Path, found: FoundSeries) -> FoundSeries:
+    """Leave out series without a value."""
+    kept = [i for i, one in enumerate(found.series) if find_length(one)]
+    if not kept:
         raise InvalidTaskError(f"Expected values in the series of {source.name}; all are missing. Check the file.")
-    if len(kept) < len(lengths):
-        found.notes.append(f"Left out {len(lengths) - len(kept)} series without a value.")
-    if said is not None:
-        hints = hints.given(test_rows=tuple(np.flatnonzero(np.isin(kept, said)).tolist()))
-    groups = None if found.groups is None else [found.groups[i] for i in kept]
-    usable = FoundSeries([], [found.labels[i] for i in kept], groups, None, found.notes)
-    return [found.series[i] for i in kept], usable, hints
+    if len(kept) == len(found.series):
+        return found
+    return FoundSeries(
+        [found.series[i] for i in kept],
+        [found.labels[i] for i in kept],
+        None if found.groups is None else [found.groups[i] for i in kept],
+        None if found.is_test is None else [found.is_test[i] for i in kept],
+        [*found.notes, f"Left out {len(found.series) - len(kept)} series without a value."],
+    )
 
 
 def _digest(one: NDArray[np.float32]) -> bytes:

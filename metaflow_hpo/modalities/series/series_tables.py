@@ -1,9 +1,11 @@
 """Read series from a table: wide, a series a row and a column a step, or long, a row a step and columns id and time."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,12 +38,9 @@ def names_steps(names: Sequence[str]) -> bool:
         return False
     [(prefix, columns)] = steps.items()
     rest = {name.strip().lower() for name in names if name not in columns}
-    known = bool(rest & set(USUAL_TARGETS)) and rest <= {*USUAL_TARGETS, *GROUPS}
-    return known and (
-        len(columns) >= MIN_PLAIN_STEPS
-        if not prefix
-        else bool(_STEP_NAMES.fullmatch(prefix)) and len(columns) >= MIN_STEPS
-    )
+    if not rest & set(USUAL_TARGETS) or not rest <= {*USUAL_TARGETS, *GROUPS}:
+        return False
+    return len(columns) >= (MIN_STEPS if _STEP_NAMES.fullmatch(prefix) else MIN_PLAIN_STEPS if not prefix else np.inf)
 
 
 def read_series_table(path: Path, hints: Hints) -> FoundSeries:
@@ -62,7 +61,7 @@ def read_series_table(path: Path, hints: Hints) -> FoundSeries:
     label = _pick(path, table, "target", hints.target, USUAL_TARGETS)
     if label is None:
         raise InvalidTaskError(
-            f"Expected to be told which column of {path.name} holds the class; it has {listed(list(table.columns), 20)}. "
+            f"Expected to be told which column of {path.name} is the class; it has {listed(list(table.columns), 20)}. "
             "Give --target, or write `target: <column>` into its sidecar."
         )
     table = table.drop(columns=[name for name in hints.drop if name in table.columns])
@@ -77,11 +76,14 @@ def read_series_table(path: Path, hints: Hints) -> FoundSeries:
     return found
 
 
+@dataclass(frozen=True)
 class _Columns:
     """Which column is what."""
 
-    def __init__(self, label: str, group: str | None, key: str, time: str) -> None:
-        self.label, self.group, self.key, self.time = label, group, key, time
+    label: str
+    group: str | None
+    key: str
+    time: str
 
 
 def _pick(path: Path, table: pd.DataFrame, what: str, said: object, usual: Sequence[str]) -> str | None:
@@ -122,16 +124,17 @@ def _read_wide(path: Path, table: pd.DataFrame, label: str, group: str | None) -
             "them in the sidecar: options: {id: ..., time: ...}."
         )
     numbers = np.stack([_as_numbers(path, table[columns]) for columns in channels.values()], axis=1)
-    groups = None if group is None else [str(one) for one in table[group]]
-    return FoundSeries(list(numbers), _as_labels(path, table[label]), groups)
+    groups = None if group is None else list[object](_as_labels(table[group]))
+    return FoundSeries(list(numbers), _as_labels(table[label]), groups)
 
 
 def _read_long(path: Path, table: pd.DataFrame, columns: _Columns, values: object) -> FoundSeries:
     others = (columns.label, columns.group, columns.key, columns.time)
-    chosen = list(values) if isinstance(values, list | tuple) else [values] if isinstance(values, str) else None
+    chosen = [values] if isinstance(values, str) else list(values) if isinstance(values, list | tuple) else []
     chosen = chosen or [name for name in table.columns if name not in others]
-    if not chosen or (missing := [name for name in chosen if name not in table.columns]):
-        found = f"no {listed(missing)}" if chosen else "no column beside id, time and class"
+    missing = [name for name in chosen if name not in table.columns]
+    if missing or not chosen:
+        found = f"no {listed(missing)}" if missing else "no column beside id, time and class"
         raise InvalidTaskError(f"Expected columns with values in {path.name}; found {found}. Name them in options.")
     numbers = _as_numbers(path, table[chosen])
     moments = _as_moments(path, table[columns.time])
@@ -141,31 +144,36 @@ def _read_long(path: Path, table: pd.DataFrame, columns: _Columns, values: objec
             f"Expected an id on each row of {path.name}; {int((codes < 0).sum())} have none. Fill the column "
             f"{columns.key!r}."
         )
-    labels, found = _as_labels(path, table[columns.label]), FoundSeries([], [], None if columns.group is None else [])
+    labels = _as_labels(table[columns.label])
+    groups = None if columns.group is None else _as_labels(table[columns.group])
+    series, of_series, group_of_series = [], [], []
     order = np.lexsort((moments, codes))
     for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
-        _check_one(path, keys[codes[rows[0]]], columns, {"class": {labels[row] for row in rows}}, moments[rows])
-        found.series.append(np.ascontiguousarray(numbers[rows].T))
-        found.labels.append(labels[rows[0]])
-        if found.groups is not None:
-            found.groups.append(str(table[columns.group].iloc[rows[0]]))
-    found.notes.append(f"Took the rows of each {columns.key!r} in the order of {columns.time!r}, as equal steps.")
-    return found
+        where = f"{columns.key} {keys[codes[rows[0]]]!r} of {path.name}"
+        _check_times(where, columns.time, moments[rows])
+        series.append(np.ascontiguousarray(numbers[rows].T))
+        of_series.append(_only(where, "class", [labels[row] for row in rows]))
+        if groups is not None:
+            group_of_series.append(_only(where, "group", [groups[row] for row in rows]))
+    notes = [f"Took the rows of each {columns.key!r} in the order of {columns.time!r}, as equal steps."]
+    return FoundSeries(series, of_series, None if groups is None else list(group_of_series), notes=notes)
 
 
-def _check_one(
-    path: Path, key: object, columns: _Columns, values: Mapping[str, set[str]], moments: NDArray[np.float64]
-) -> None:
-    for what, different in values.items():
-        if len(different) > 1:
-            raise InvalidTaskError(
-                f"Expected one {what} for each series; {columns.key} {key!r} of {path.name} has "
-                f"{listed(sorted(different))}. Correct it, or split the series."
-            )
+def _only(where: str, what: str, values: Sequence[str | None]) -> str | None:
+    """Return the value of all rows of a series; those without one say nothing."""
+    different = sorted({value for value in values if value is not None})
+    if len(different) > 1:
+        raise InvalidTaskError(
+            f"Expected one {what} for each series; {where} has {listed(different)}. Correct it, or split the series."
+        )
+    return different[0] if different else None
+
+
+def _check_times(where: str, time: str, moments: NDArray[np.float64]) -> None:
     if (np.diff(moments) == 0).any():
         raise InvalidTaskError(
-            f"Expected different times in each series; {columns.key} {key!r} of {path.name} has one twice in "
-            f"{columns.time!r}. Leave out repeated rows, or name another id."
+            f"Expected different times in each series; {where} has one twice in {time!r}. Leave out repeated rows, or "
+            "name another id."
         )
 
 
@@ -181,7 +189,8 @@ def _as_numbers(path: Path, table: pd.DataFrame) -> NDArray[np.float32]:
                     "Correct them, or leave the column out with `drop`."
                 )
     with np.errstate(over="ignore"):
-        numbers = table.apply(pd.to_numeric).to_numpy(np.float64, na_value=np.nan).astype(np.float32)
+        wide = table.apply(pd.to_numeric).to_numpy(np.float64, na_value=np.nan)
+        numbers: NDArray[np.float32] = wide.astype(np.float32)
     if np.isinf(numbers).any():
         name = table.columns[int(np.argwhere(np.isinf(numbers))[0][1])]
         raise InvalidTaskError(
@@ -190,7 +199,7 @@ def _as_numbers(path: Path, table: pd.DataFrame) -> NDArray[np.float32]:
     return numbers
 
 
-def _as_moments(path: Path, column: "pd.Series[object]") -> NDArray[np.float64]:
+def _as_moments(path: Path, column: "pd.Series[Any]") -> NDArray[np.float64]:
     """Return numbers in the order of times, which are numbers or dates."""
     numbers = pd.to_numeric(column, errors="coerce")
     if numbers.isna().any():
@@ -205,11 +214,5 @@ def _as_moments(path: Path, column: "pd.Series[object]") -> NDArray[np.float64]:
     return numbers.to_numpy(np.float64)
 
 
-def _as_labels(path: Path, column: "pd.Series[object]") -> list[str]:
-    missing = np.flatnonzero(column.isna())
-    if len(missing):
-        raise InvalidTaskError(
-            f"Expected a class on each row of {path.name}; {len(missing)} have none in {column.name!r} (the first is "
-            f"row {missing[0] + 1}). Fill them in, or leave these rows out."
-        )
-    return [str(one).strip() for one in column]
+def _as_labels(column: "pd.Series[Any]") -> list[str | None]:
+    return [None if missing else str(value).strip() for value, missing in zip(column, column.isna(), strict=True)]

@@ -76,7 +76,7 @@ def _check_header(path: Path, header: dict[str, list[str]]) -> None:
 
 
 def _read_line(line: str, header: dict[str, list[str]], found: FoundSeries) -> None:
-    if "(" in line.split(":")[0]:
+    if "(" in line.split(":", maxsplit=1)[0]:
         raise LineError("values without time stamps", repr(line[:40]), "Leave the stamps out.")
     *channels, label = line.split(":")
     if not channels:

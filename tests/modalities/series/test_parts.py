@@ -53,13 +53,13 @@ def test_what_holds_no_pair_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidTaskError, match="Expected the parts of one task"):
         find_parts(tmp_path)
     (tmp_path / "Own_TEST.ts").write_text("x")
-    with pytest.raises(InvalidTaskError, match="Expected the training part beside Own_TEST.ts"):
+    with pytest.raises(InvalidTaskError, match=r"Expected the training part beside Own_TEST\.ts"):
         find_parts(tmp_path / "Own_TEST.ts")
     (tmp_path / "empty.ts").touch()
     with pytest.raises(InvalidTaskError, match=r"empty.ts is empty \(0 bytes\)"):
         find_parts(tmp_path / "empty.ts")
     (tmp_path / "no.zip").write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(InvalidTaskError, match="no.zip cannot be unpacked"):
+    with pytest.raises(InvalidTaskError, match=r"no\.zip cannot be unpacked"):
         find_parts(tmp_path / "no.zip")
 
 
@@ -67,5 +67,5 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("Own_TRAIN.ts", b"0" * 80_000_000)
-    with pytest.raises(InvalidTaskError, match="bytes unpacked; bomb.zip holds more"):
+    with pytest.raises(InvalidTaskError, match=r"bytes unpacked; bomb\.zip holds more"):
         find_parts(path)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from metaflow_hpo.errors import InvalidTaskError
@@ -66,11 +65,11 @@ def test_columns_can_be_named_and_times_can_be_dates(tmp_path: Path) -> None:
         (LONG.replace("b,1,10", "b,1,fast"), {}, "numbers in the column 'speed' .* found 'fast'"),
         (LONG.replace("b,1,10", "b,1,1e300"), {}, "the column 'speed' has others"),
         (LONG.replace("b,1,", ",1,"), {}, "an id on each row .* 1 have none"),
-        (LONG.replace("b,1,10,-1,run", "b,1,10,-1,"), {}, "a class on each row"),
+        (LONG.replace("-1,run,s1", "-1,run,s2"), {}, "one group for each series; id 'b'"),
         (LONG, {"target": "kind"}, "'kind'"),
         (LONG, {"options": {"id": "who"}}, "'who'"),
         (LONG, {"options": {"values": ["weight"]}}, "no 'weight'"),
-        ("x0,x1,u\n1,2,a\n", {}, "which column of own.csv holds the class"),
+        ("x0,x1,u\n1,2,a\n", {}, "which column of own.csv is the class"),
         ("x0,x1,age,class\n1,2,3,a\n", {}, "found 'age'"),
         ("x0,x2,class\n1,2,a\n", {}, "numbered by step"),
         ("x0,x1,y0,y1,y2,class\n1,2,3,4,5,a\n", {}, "as many for each channel"),
