@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.learners.networks.encoder import Encoder
 
 if TYPE_CHECKING:
@@ -50,9 +51,17 @@ class SeriesEncoder(Encoder):
         return cls(normalise, differences, bool(gaps.any()), mean, np.where(deviation > 0, deviation, 1.0), x.shape[2])
 
     def encode(self, x: NDArray[Any]) -> "torch.Tensor":
-        """Return `(n, k, t)`, whose last channel is 1 up to the end of a series and 0 after it."""
+        """Return `(n, k, t)`, whose last channel is 1 up to the end of a series and 0 after it.
+
+        Raises:
+            InvalidTaskError: If they have other channels than those it was fitted on.
+        """
         import torch
 
+        if x.ndim != 3 or x.shape[1] != len(self.mean):
+            raise InvalidTaskError(
+                f"Expected series of {len(self.mean)} channels, (n, channels, steps), as in training; got {x.shape}."
+            )
         there = ~np.isnan(x)
         live = _until_end(there)
         filled = _normalise(_fill(x.astype(np.float64), there), live, self)
@@ -83,7 +92,8 @@ class SeriesEncoder(Encoder):
 
 def _until_end(there: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return `(n, t)`: True up to the last step at which a channel has a value; the first step always is."""
-    live = np.maximum.accumulate(there.any(axis=1)[:, ::-1], axis=1)[:, ::-1].copy()
+    measured = np.asarray(there.any(axis=1))
+    live = np.maximum.accumulate(measured[:, ::-1], axis=1)[:, ::-1].copy()
     live[:, 0] = True
     return live
 
@@ -99,11 +109,12 @@ def _fill(x: NDArray[np.float64], there: NDArray[np.bool_]) -> NDArray[np.float6
 
 
 def _normalise(x: NDArray[np.float64], live: NDArray[np.bool_], encoder: SeriesEncoder) -> NDArray[np.float64]:
-    if encoder.normalise == PER_TASK:
-        return (x - encoder.mean[:, None]) / encoder.deviation[:, None]
-    weight = live[:, None] / live.sum(axis=1)[:, None, None]
-    mean = (x * weight).sum(axis=2, keepdims=True)
-    deviation = np.sqrt(((x - mean) ** 2 * weight).sum(axis=2, keepdims=True))
-    # What a constant channel deviates by is rounding; it becomes 0.
-    floor = 1e-6 * encoder.deviation[:, None] + 1e-7 * np.abs(mean)
-    return (x - mean) / np.maximum(deviation, floor)
+    mean, deviation = encoder.mean[:, None], encoder.deviation[:, None]
+    if encoder.normalise == PER_SERIES:
+        weight = live[:, None] / live.sum(axis=1)[:, None, None]
+        mean = (x * weight).sum(axis=2, keepdims=True)
+        own = np.sqrt(((x - mean) ** 2 * weight).sum(axis=2, keepdims=True))
+        # What a constant channel deviates by is rounding; it must not be blown up.
+        deviation = np.maximum(own, 1e-6 * deviation + 1e-7 * np.abs(mean))
+    normalised: NDArray[np.float64] = (x - mean) / deviation
+    return normalised

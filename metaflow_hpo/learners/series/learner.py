@@ -1,16 +1,16 @@
 """The learner `series`: FCN, ResNet, Inception-like networks or a GRU that put series into classes."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
 from metaflow_hpo.learners.learner import Fidelity
-from metaflow_hpo.learners.networks.encoder import Encoder
 from metaflow_hpo.learners.networks.network_learner import NetworkLearner
 from metaflow_hpo.learners.networks.space import join_space
 from metaflow_hpo.learners.series.encoding import PER_SERIES, PER_TASK, SeriesEncoder
-from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer
+from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
 from metaflow_hpo.task import SERIES
 
 if TYPE_CHECKING:
@@ -38,17 +38,19 @@ SPACE = join_space(
 )
 
 
-class SeriesLearner(NetworkLearner):
+@dataclass(frozen=True)
+class SeriesLearner(NetworkLearner[SeriesEncoder]):
     """Networks over the steps of series; see `SPACE`.
 
     A convolution's first kernel has `kernel` steps, the n-th an n-th of them; `inception` has kernels of that, of a
-    half and of a quarter in each layer. Series of more steps than `resolution` are shortened by a layer that is learned.
+    half and of a quarter in each layer. A layer that is learned shortens series to
+    at most `resolution` steps.
     """
 
     name: ClassVar[str] = "series"
     modalities: ClassVar[tuple[str, ...]] = (SERIES,)
-    space = SPACE
-    fidelity = Fidelity("epochs", MAX_EPOCHS)
+    space: ClassVar[SearchSpace] = SPACE
+    fidelity: ClassVar[Fidelity] = Fidelity("epochs", MAX_EPOCHS)
     encoded_by: ClassVar[tuple[str, ...]] = ("normalise", "differences")
     clip: ClassVar[float] = 5.0
 
@@ -60,12 +62,11 @@ class SeriesLearner(NetworkLearner):
         """Return the encoder whose `to_state` this was."""
         return SeriesEncoder.from_state(values, arrays)
 
-    def build(self, configuration: Configuration, encoder: Encoder, classes: int) -> "torch.nn.Module":
+    def build(self, configuration: Configuration, encoder: SeriesEncoder, classes: int) -> "torch.nn.Module":
         """Build the network."""
         from metaflow_hpo.learners.series.network import SeriesNetwork
 
-        fitted = cast(SeriesEncoder, encoder)
-        return SeriesNetwork(configuration, fitted.count_channels(), fitted.steps, classes)
+        return SeriesNetwork(configuration, encoder.count_channels(), encoder.steps, classes)
 
     def augment(self, x: "torch.Tensor", configuration: Configuration, generator: "torch.Generator") -> "torch.Tensor":
         """Return series changed at random."""
@@ -74,14 +75,14 @@ class SeriesLearner(NetworkLearner):
         return augment_series(x, configuration["jitter"], configuration["crop"], generator)
 
     def measure_cost(self, configuration: Configuration, shape: tuple[int, ...], classes: int) -> float:
-        """Return about how many multiplications an item takes."""
+        """Return about how many multiplications an item takes; see `NetworkLearner.measure_cost`."""
         channels, steps = shape
-        width, kept = configuration["filters"], min(steps, int(configuration["resolution"]))
+        width, kept = int(configuration["filters"]), min(steps, int(configuration["resolution"]))
+        around = 3e6 / int(configuration["batch_size"])
         if configuration["encoder"] == "gru":
-            return float(kept / 2 * configuration["layers"] * (3 * width * width + 40_000))
-        kernel, depth = configuration["kernel"], configuration["depth"]
+            return kept / 2 * int(configuration["layers"]) * (6 * width * width + 20_000) + around
+        kernel, depth = int(configuration["kernel"]), int(configuration["depth"])
         if configuration["encoder"] == "inception":
-            layer = (width / 4) ** 2 * kernel * 1.75 + 2 * width * width / 4
-            return float(kept * depth * (layer + 40 * width))
-        later = sum(max(3, kernel / (1 + layer)) for layer in range(1, depth))
-        return float(kept * (channels * width * kernel + width * width * later + 20 * width * depth))
+            return kept * depth * (width * width * (kernel / 9 + 1) + 100 * width) + around
+        later = sum(max(kernel / (1 + layer), 3) for layer in range(1, depth))
+        return kept * width * (2 * channels * kernel + width * later + 50 * depth) + around

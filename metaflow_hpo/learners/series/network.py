@@ -41,7 +41,7 @@ class SeriesNetwork(nn.Module):
         self.stem = _Stem(channels, width, self.block) if self.block > 1 else None
         inputs = channels if self.stem is None else width
         layers = _Recurrent(inputs, width, configuration["layers"]) if is_gru else _stack(configuration, inputs, width)
-        self.encoder = layers.to(memory_format=torch.channels_last)
+        self.encoder = layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dropout = Dropout(float(configuration["dropout"]))
         self.head = nn.Linear(2 * width, classes)
 

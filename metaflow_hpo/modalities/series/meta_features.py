@@ -210,7 +210,8 @@ def _raw(series: Series) -> Floats:
     counts = np.maximum(there.sum(axis=(0, 2)), 1)[:, None]
     mean = np.where(there, values, 0).sum(axis=(0, 2))[:, None] / counts
     deviation = np.sqrt((np.where(there, values - mean, 0) ** 2).sum(axis=(0, 2))[:, None] / counts)
-    return np.where(there, values - mean, 0) / np.maximum(deviation, _TINY)
+    scaled: Floats = np.where(there, values - mean, 0) / np.maximum(deviation, _TINY)
+    return scaled
 
 
 def _neighbour(values: Floats, target: NDArray[np.int64]) -> float:

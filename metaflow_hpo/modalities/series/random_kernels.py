@@ -21,12 +21,13 @@ Floats = NDArray[np.float32]
 
 
 def measure_features(series: Series) -> Floats:
-    """Return features `(n, d)`: two for each kernel, then mean, deviation (symmetric logarithms) and length."""
+    """Return features `(n, d)`: of each kernel the share, then the largest; mean, deviation and length in logarithms."""
     short = shorten(series, MAX_STEPS)
     filled, level = fill_and_normalise(short)
     found = [_convolve(filled, short.lengths, kernels, dilation) for dilation, kernels in _draw_kernels(filled)]
     plain = np.concatenate([level, np.log1p(series.lengths)[:, None]], axis=1)
-    return np.concatenate([*found, plain], axis=1, dtype=np.float32)
+    shares, tops = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
+    return np.concatenate([shares, tops, plain], axis=1, dtype=np.float32)
 
 
 def fill_and_normalise(series: Series) -> tuple[Floats, NDArray[np.float64]]:
@@ -66,19 +67,21 @@ def _draw_kernels(filled: Floats) -> list[tuple[int, tuple[Floats, Floats]]]:
     return drawn
 
 
-def _convolve(filled: Floats, lengths: NDArray[np.int64], kernels: tuple[Floats, Floats], dilation: int) -> Floats:
-    """Return the share of positive values and the largest of each kernel, `(n, 2 k)`."""
+def _convolve(
+    filled: Floats, lengths: NDArray[np.int64], kernels: tuple[Floats, Floats], dilation: int
+) -> tuple[Floats, Floats]:
+    """Return the share of positive values and the largest value of each kernel, both `(n, k)`."""
     (n, channels, steps), (weights, biases) = filled.shape, kernels
     reach = (_LENGTH // 2) * dilation
     padded = np.pad(filled, ((0, 0), (0, 0), (reach, reach)))
     place = np.arange(steps)[:, None] + np.arange(_LENGTH) * dilation
-    found = np.empty((n, 2 * len(biases)), np.float32)
+    shares, tops = (np.empty((n, len(biases)), np.float32) for _ in range(2))
     together = max(_TOGETHER // (steps * max(len(biases), channels * _LENGTH)), 1)
     for start in range(0, n, together):
         part = slice(start, start + together)
         windows = padded[part][:, :, place].transpose(0, 2, 1, 3).reshape(-1, channels * _LENGTH)
         values = (windows @ weights).reshape(-1, steps, len(biases)) + biases
         live = (np.arange(steps) < lengths[part, None])[:, :, None]
-        found[part, : len(biases)] = ((values > 0) & live).sum(axis=1) / lengths[part, None]
-        found[part, len(biases) :] = np.where(live, values, -np.inf).max(axis=1)
-    return found
+        shares[part] = ((values > 0) & live).sum(axis=1) / lengths[part, None]
+        tops[part] = np.where(live, values, -np.inf).max(axis=1)
+    return shares, tops

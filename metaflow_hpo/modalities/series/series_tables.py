@@ -181,8 +181,8 @@ def _as_numbers(path: Path, table: pd.DataFrame) -> NDArray[np.float32]:
     """Return the values of columns `(rows, columns)`."""
     for name in table.columns:
         if not pd.api.types.is_numeric_dtype(table[name]):
-            numbers = pd.to_numeric(table[name], errors="coerce")
-            wrong = table[name][numbers.isna() & table[name].notna()]
+            unread = pd.to_numeric(table[name], errors="coerce").isna()
+            wrong = table[name][unread & table[name].notna()]
             if len(wrong):
                 raise InvalidTaskError(
                     f"Expected numbers in the column {name!r} of {path.name}; found {listed(list(wrong.unique()))}. "
