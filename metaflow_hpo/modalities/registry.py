@@ -10,15 +10,16 @@ from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.modality import ArrayModality, Modality
 from metaflow_hpo.plugins import Registry
-from metaflow_hpo.task import OPAQUE, SERIES, TABLE, TaskData
+from metaflow_hpo.task import IMAGE, OPAQUE, SERIES, TABLE, TaskData
 
 MODALITIES = Registry(
     kind="modality",
     group="metaflow_hpo.modalities",
     built_in={
         TABLE: "metaflow_hpo.modalities.table.modality:TABLE_MODALITY",
-        SERIES: "metaflow_hpo.modalities.series.modality:SERIES_MODALITY",
         OPAQUE: "metaflow_hpo.modalities.opaque:OPAQUE_MODALITY",
+        IMAGE: "metaflow_hpo.modalities.image.modality:IMAGE_MODALITY",
+        SERIES: "metaflow_hpo.modalities.series.modality:SERIES_MODALITY",
     },
 )
 

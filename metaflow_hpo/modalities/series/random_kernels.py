@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 
 
 def measure_features(series: Series) -> Floats:
-    """Return features `(n, d)`: of each kernel the share, then the largest; mean, deviation and length in logarithms."""
+    """Return features `(n, d)`: shares, then largest values of all kernels; logarithms of mean, deviation, length."""
     short = shorten(series, MAX_STEPS)
     filled, level = fill_and_normalise(short)
     found = [_convolve(filled, short.lengths, kernels, dilation) for dilation, kernels in _draw_kernels(filled)]
