@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import InvalidTaskError
-from metaflow_hpo.modalities.audio.recordings import Wave, resample
+from metaflow_hpo.modalities.audio.recordings import Steps, Wave, quantise, resample
 
 SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".snd", ".caf", ".w64")
 MAX_RATE = 16_000
 """Samples a second that are kept; speech and most other sounds are told apart by what is below 8 kHz."""
 
-_RATES = (1_000, 768_000)
+RATES = (1_000, 768_000)
+"""Samples a second that recordings may have."""
 _MAX_CHANNELS = 64
 _CANCELLED = 1e-4
 _EXTRA = "pip install 'metaflow-hpo[audio]'"
@@ -27,13 +28,13 @@ class Decoded:
     """A recording as one channel.
 
     Attributes:
-        wave: `(samples,)` finite; at most `MAX_RATE` samples a second.
-        rate: Samples a second.
+        steps: The recording; all of it finite.
+        rate: Samples a second, at most `MAX_RATE`.
         is_cut: Whether it goes on in the file.
         mended: How many samples were no finite numbers and are zero now.
     """
 
-    wave: Wave
+    steps: Steps
     rate: int
     is_cut: bool = False
     mended: int = 0
@@ -62,7 +63,8 @@ def decode(content: bytes, name: str, seconds: float) -> Decoded:
         raise InvalidTaskError(f"Expected samples in {name}; none is a finite number. Replace or remove it.")
     mended = int(finite.size - np.count_nonzero(finite))
     wave = _average(np.where(finite, channels, np.float32(0)) if mended else channels)
-    return Decoded(resample(wave, rate, min(rate, MAX_RATE)), min(rate, MAX_RATE), is_cut, mended)
+    kept = min(rate, MAX_RATE)
+    return Decoded(quantise(resample(wave, rate, kept)), kept, is_cut, mended)
 
 
 def _average(channels: NDArray[np.float32]) -> Wave:
@@ -127,7 +129,7 @@ def _to_full_scale(raw: bytes, width: int) -> NDArray[np.float32]:
 
 
 def _count_frames(name: str, rate: int, channels: int, seconds: float) -> int:
-    lowest, highest = _RATES
+    lowest, highest = RATES
     if not lowest <= rate <= highest or not 1 <= channels <= _MAX_CHANNELS:
         raise InvalidTaskError(
             f"Expected {lowest} to {highest} samples a second and 1 to {_MAX_CHANNELS} channels in {name}; its header "

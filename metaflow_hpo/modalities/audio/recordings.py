@@ -1,6 +1,6 @@
 """Recordings of unequal length in one array: what a task of the modality `audio` holds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -33,16 +33,17 @@ class Recordings:
     rate: int
 
     @classmethod
-    def pack(cls, waves: Sequence[Wave], rate: int) -> "Recordings":
+    def pack(cls, waves: Iterable[Wave], rate: int) -> "Recordings":
         """Hold waves, in their order."""
-        steps = [_quantise(wave) for wave in waves]
-        lengths = np.array([len(samples) for samples, _ in steps], np.int64)
-        return cls(
-            np.concatenate([np.empty(0, np.int16), *(samples for samples, _ in steps)]),
-            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            np.array([scale for _, scale in steps], np.float32),
-            rate,
-        )
+        return cls.join([quantise(wave) for wave in waves], rate)
+
+    @classmethod
+    def join(cls, steps: Sequence["Steps"], rate: int) -> "Recordings":
+        """Hold waves that are in 16 bits already."""
+        ends = np.cumsum([len(one.samples) for one in steps], dtype=np.int64)
+        samples = np.concatenate([np.empty(0, np.int16), *(one.samples for one in steps)])
+        scale = np.array([one.scale for one in steps], np.float32)
+        return cls(samples, np.concatenate([np.zeros(1, np.int64), ends]), scale, rate)
 
     def __len__(self) -> int:
         return len(self.scale)
@@ -50,10 +51,7 @@ class Recordings:
     def __getitem__(self, positions: NDArray[np.intp] | NDArray[np.bool_]) -> "Recordings":
         """Return the recordings at positions `(m,)`, in that order, or where a mask `(n,)` is true."""
         chosen = np.arange(len(self))[positions]
-        ends = np.cumsum(self.lengths[chosen])
-        parts = [self.samples[self.offsets[i] : self.offsets[i + 1]] for i in chosen]
-        samples = np.concatenate([np.empty(0, np.int16), *parts])
-        return Recordings(samples, np.concatenate([[0], ends]).astype(np.int64), self.scale[chosen], self.rate)
+        return Recordings.join([self.steps(position) for position in chosen], self.rate)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -67,8 +65,12 @@ class Recordings:
 
     def wave(self, position: int) -> Wave:
         """Return one recording."""
+        return self.steps(position).wave
+
+    def steps(self, position: int) -> "Steps":
+        """Return one recording in its 16 bits."""
         samples = self.samples[self.offsets[position] : self.offsets[position + 1]]
-        return samples.astype(np.float32) * self.scale[position]
+        return Steps(samples, float(self.scale[position]))
 
     def waves(self) -> Iterator[Wave]:
         """Return one recording after the other."""
@@ -107,11 +109,29 @@ def read_lines(lines: NDArray[np.float32]) -> Waves:
     return Waves(lines[:, _HEAD:], lines[:, 1].astype(np.int64), int(lines[0, 0]))
 
 
-def _quantise(wave: Wave) -> tuple[NDArray[np.int16], float]:
-    """Return a wave in 16 bits, and what one step is; a file of 16 bits keeps its very values."""
+@dataclass(frozen=True)
+class Steps:
+    """One recording in 16 bits.
+
+    Attributes:
+        samples: `(samples,)`.
+        scale: Of full scale in one step.
+    """
+
+    samples: NDArray[np.int16]
+    scale: float
+
+    @property
+    def wave(self) -> Wave:
+        """The recording as shares of full scale."""
+        return self.samples.astype(np.float32) * np.float32(self.scale)
+
+
+def quantise(wave: Wave) -> Steps:
+    """Return a wave in 16 bits; one that comes from a file of 16 bits keeps its very values."""
     peak = float(np.abs(wave).max(initial=0.0))
     scale = 1 / _STEPS if peak == 0 or _QUIET <= peak <= 1 else peak / (_STEPS - 1)
-    return np.clip(np.rint(wave / scale), -_STEPS, _STEPS - 1).astype(np.int16), scale
+    return Steps(np.clip(np.rint(wave / scale), -_STEPS, _STEPS - 1).astype(np.int16), float(np.float32(scale)))
 
 
 def resample_waves(recordings: Waves, rate: int) -> Waves:

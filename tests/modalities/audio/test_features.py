@@ -35,7 +35,7 @@ def test_features_of_one_do_not_depend_on_the_others():
 def test_the_same_sound_is_found_whatever_its_loudness_and_format():
     waves = _noises(12)
     quieter = [wave * 0.3 for wave in waves[:4]]
-    coded = [decode(written(wave, 8000, "OGG", "VORBIS"), "a", 5).wave[: len(wave)] for wave in waves[4:8]]
+    coded = [decode(written(wave, 8000, "OGG", "VORBIS"), "a", 5).steps.wave[: len(wave)] for wave in waves[4:8]]
     sampled = [resample(resample(wave, 8000, 16_000), 16_000, 8000) for wave in waves[8:]]
     alike = find_alike(Recordings.pack([*waves, *quieter, *coded, *sampled], 8000))
     assert alike[:12].tolist() == alike[12:].tolist()
