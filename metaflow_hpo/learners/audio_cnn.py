@@ -1,4 +1,4 @@
-"""The learner `audio_cnn`: small convolutional networks on log-mel pictures of recordings, whose making is tuned too."""
+"""The learner `audio_cnn`: small convolutional networks on log-mel pictures, whose making is tuned as well."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -47,7 +47,9 @@ class SoundNetwork(nn.Module):
         for _ in range(self.halvings):
             there = nn.functional.max_pool1d(there, 2, ceil_mode=True)
         there = there[:, :, None]  # (B, 1, 1, frames left)
-        maps = self.body(x.contiguous(memory_format=torch.channels_last)) * there  # (B, channels, bands left, frames left)
+        maps = (
+            self.body(x.contiguous(memory_format=torch.channels_last)) * there
+        )  # (B, channels, bands left, frames left)
         pooled = []
         if self.pooling != "max":
             pooled.append(maps.sum(dim=3) / there.sum(dim=3).clamp(min=1))

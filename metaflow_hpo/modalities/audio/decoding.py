@@ -136,4 +136,3 @@ def _count_frames(name: str, rate: int, channels: int, seconds: float) -> int:
             f"says {rate} and {channels}. Replace or remove it."
         )
     return math.ceil(seconds * rate)
-

@@ -1,4 +1,4 @@
-"""Meta-features of recordings: how they were recorded, how long and loud they are, and what their mel pictures look like."""
+"""Meta-features of recordings: how long and loud they are, and what their mel pictures look like."""
 
 from collections.abc import Mapping
 

@@ -68,7 +68,9 @@ def test_silence_is_finite_and_far_below_is_cut():
     assert half.max() - half.min() == pytest.approx(RANGE, abs=1e-4)
 
 
-@pytest.mark.parametrize(("rate", "bands", "window_ms"), [(8000, 96, 16), (16_000, 96, 16), (4000, 96, 80), (1000, 32, 16)])
+@pytest.mark.parametrize(
+    ("rate", "bands", "window_ms"), [(8000, 96, 16), (16_000, 96, 16), (4000, 96, 80), (1000, 32, 16)]
+)
 def test_every_band_sees_something(rate, bands, window_ms):
     wave = np.random.default_rng(0).normal(size=rate).astype(np.float32)
     powers = _draw(MelFrontEnd.of(rate, bands, window_ms, 8), wave).powers
