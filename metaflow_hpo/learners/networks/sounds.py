@@ -101,7 +101,7 @@ def _draw_mask(
     wide = wide * share * lengths
     start = where * (lengths - wide)
     at = torch.arange(size, device=x.device)
-    return (at >= start[:, None]) & (at < (start + wide)[:, None])
+    return torch.logical_and(at >= start[:, None], at < (start + wide)[:, None])
 
 
 def _draw(x: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:

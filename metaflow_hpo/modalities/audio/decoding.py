@@ -82,7 +82,8 @@ def _import_soundfile() -> ModuleType | None:
         import soundfile
     except (ImportError, OSError):
         return None
-    return soundfile
+    found: ModuleType = soundfile
+    return found
 
 
 def _read_with_soundfile(content: bytes, name: str, seconds: float) -> tuple[NDArray[np.float32], int, bool]:
@@ -122,7 +123,7 @@ def _read_plain(content: bytes, name: str, seconds: float) -> tuple[NDArray[np.f
 def _to_full_scale(raw: bytes, width: int) -> NDArray[np.float32]:
     """Return whole numbers of 1 to 4 bytes as shares of full scale, `(values,)`; those of one byte have no sign."""
     if width == 1:
-        return (np.frombuffer(raw, np.uint8).astype(np.float32) - 128) / 128
+        return ((np.frombuffer(raw, np.uint8).astype(np.float32) - 128) / 128).astype(np.float32)
     padded = np.zeros((len(raw) // width, 4), np.uint8)
     padded[:, 4 - width :] = np.frombuffer(raw, np.uint8).reshape(-1, width)
     return (padded.view("<i4")[:, 0] / 2.0**31).astype(np.float32)

@@ -2,9 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from metaflow_hpo.modalities.audio.mel import MelFrontEnd, Pictures
 from metaflow_hpo.modalities.audio.recordings import Recordings, read_lines
@@ -37,6 +34,10 @@ def describe_sounds(recordings: Recordings) -> Features:
 
 def find_alike(recordings: Recordings) -> NDArray[np.int64]:
     """Return numbers `(n,)` that are equal for recordings of the same sound."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
     coarse = np.concatenate(
         [
             np.empty((0, _COARSE_FRAMES, _COARSE_BANDS)),
@@ -74,4 +75,5 @@ def _coarsen(pictures: Pictures) -> NDArray[np.float64]:
     ends = np.maximum(edges[:, 1:], edges[:, :-1] + 1)
     sums = np.concatenate([np.zeros((len(frames), 1, _COARSE_BANDS)), np.cumsum(decibels, axis=1)], axis=1)
     items = np.arange(len(frames))[:, None]
-    return (sums[items, ends] - sums[items, edges[:, :-1]]) / (ends - edges[:, :-1])[:, :, None]
+    means = (sums[items, ends] - sums[items, edges[:, :-1]]) / (ends - edges[:, :-1])[:, :, None]
+    return np.asarray(means, np.float64)

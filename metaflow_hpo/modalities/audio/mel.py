@@ -81,7 +81,7 @@ class MelFrontEnd:
     def _taper(self) -> NDArray[np.float32]:
         """`(window,)` Hann's, scaled so that a sine of full scale has power 1 where it is."""
         taper = np.hanning(self.window + 2)[1:-1]
-        return (2 * taper / taper.sum()).astype(np.float32)
+        return np.asarray(2 * taper / taper.sum(), np.float32)
 
     @cached_property
     def _points(self) -> int:
