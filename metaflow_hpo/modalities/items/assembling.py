@@ -26,7 +26,7 @@ MAX_CLASSES = 1_000
 _TEST_PARTS = 5
 """The test items are one part of as many."""
 _MAX_SHARE = 0.5
-"""Share of all items above which what is nearly alike is no group: it would leave nothing to hold out."""
+"""Share of all items from which on what is nearly alike is no group: it would leave nothing to hold out."""
 
 Integers = NDArray[np.int64]
 
@@ -256,7 +256,7 @@ def _unite(
         return None, [*notes, "All items are of one group, which says nothing: they are split by class alone."]
     if known is not None:
         notes.append(f"Kept the items of each of {count} groups on one side of every split.")
-    elif _largest(united) <= _MAX_SHARE:
+    elif _largest(united) < _MAX_SHARE:
         together = int((np.bincount(united) > 1)[united].sum())
         notes.append(f"Kept {together} items that are nearly alike together in splits.")
     else:

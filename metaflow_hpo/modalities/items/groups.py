@@ -65,9 +65,10 @@ def are_classes(groups: Integers, target: Integers) -> bool:
     pairs = np.unique(np.column_stack([groups, target]), axis=0)
     _, number, classes = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
     of_one_class = np.isin(groups, pairs[classes[number] == 1, 0])
-    fewest = int(np.unique(pairs[:, 1], return_counts=True)[1].min())
-    several = len(np.unique(groups)) > 1
-    return bool(several and of_one_class.mean() >= _NEARLY_ALL and fewest < _SIDES)
+    _, groups_of_class = np.unique(pairs[:, 1], return_counts=True)
+    _, items_of_class = np.unique(target, return_counts=True)
+    too_few = (groups_of_class < np.minimum(items_of_class, _SIDES)).any()
+    return bool(len(np.unique(groups)) > 1 and of_one_class.mean() >= _NEARLY_ALL and too_few)
 
 
 def renumber(groups: Integers) -> Integers:
