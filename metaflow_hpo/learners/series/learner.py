@@ -42,8 +42,8 @@ SPACE = join_space(
 class SeriesLearner(NetworkLearner[SeriesEncoder]):
     """Networks over the steps of series; see `SPACE`.
 
-    Series are shortened to `STEPS` by a layer that is learned. A convolution's first kernel has `kernel` steps, the n-th
-    an n-th of them; `inception` has kernels of that, of a half and of a quarter in each layer.
+    Series are shortened to `STEPS` by a layer that is learned. A convolution's first kernel has `kernel` steps, the
+    n-th an n-th of them; `inception` has kernels of that, of a half and of a quarter in each layer.
     """
 
     name: ClassVar[str] = "series"
