@@ -14,7 +14,6 @@ import pandas as pd
 from metaflow_hpo.actions.own_history import add_own, has_own_trials, without_own
 from metaflow_hpo.actions.plan_searches import plan_searches
 from metaflow_hpo.actions.task_search import search_task, start_recommended
-from metaflow_hpo.adapters.kept_trials import write_card
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.ray_search import Searched, search_on_ray
 from metaflow_hpo.adapters.run import Run
@@ -96,7 +95,6 @@ def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metad
     inputs = pipeline.settings.digest(
         "learner", "core_trials", "random_trials", "tpe_trials", "repeat_every", "fidelity_epochs", "seed"
     )
-    write_card(pipeline.cards, pipeline.learner)
     with _parent_run(pipeline, "search_results", inputs) as parent:
         for done, searched in enumerate(_search_elsewhere(pipeline, spread, failures), start=1):
             with _noting(failures, searched.task_id):

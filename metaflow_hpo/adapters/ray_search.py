@@ -221,7 +221,7 @@ class _Driver:
 
         settings = self.pipeline.settings
         known = tuple(self.pipeline.store.read_trials(search.data.task))
-        learner = self.pipeline.make_learner(workers=settings.ray_cpus)
+        learner = self.pipeline.on(search.data.task.modality).make_learner(workers=settings.ray_cpus)
         order = Order(search.data, learner, search.plan, settings.fidelity_epochs, known, settings.refit)
         remote = ray.remote(num_cpus=settings.ray_cpus, max_retries=0)(stream_trials)
         self.running[remote.remote(order)] = search

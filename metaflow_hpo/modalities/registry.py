@@ -90,6 +90,15 @@ def find_modality(source: Path, name: str | None = None) -> Modality:
     return get_modality(found[0] if found else OPAQUE if source.suffix.lower() in _DESCRIPTIONS else TABLE)
 
 
+def tell_modality(source: Path, name: str | None = None) -> str:
+    """Return the name of the modality of a file or folder: what is said, or its sidecar says, or what recognises it.
+
+    Raises:
+        InvalidTaskError: If it could be of several.
+    """
+    return find_modality(source, name or read_hints(source).modality).name
+
+
 def read_source(source: Path, target: str | None = None, **given: Any) -> TaskData:
     """Read a person's file or folder as a task.
 

@@ -47,7 +47,7 @@ def dataset_catalogue(context: dg.AssetExecutionContext, pipeline: PipelineResou
     """All tasks: data set, target, metric and fixed row splits. One prepared file a task, one partition a task."""
     work = pipeline.open(context)
     report = collect.build_catalogue(work)
-    sync_partitions(context.instance, work.task_ids())
+    sync_partitions(context.instance, work.collected_task_ids())
     shown = {"catalogue": show.show_table(report["table"])}
     shown |= {name: report[name] for name in ("modalities", "kinds", "deliveries", "refused")}
     return dg.MaterializeResult(metadata=show.keep_plain(report) | shown, data_version=dg.DataVersion(report["md5"]))

@@ -178,7 +178,7 @@ def test_past_tasks_teach_the_first_proposals_from_a_table_and_from_a_folder(fol
         (["data.npz", *OWN], "needs --metric NAME --mode max|min"),
         (["data.npz", *OWN, "--metric", "loss"], "needs --mode max or --mode min"),
         (["data.npz", *OWN, "--metric", "accuracy", "--mode", "min"], "better with --mode max"),
-        (["data.npz", *OWN, "--metric", "accuracy", "--target", "y"], "--target and --kind go with tables"),
+        (["data.npz", *OWN, "--metric", "accuracy", "--target", "y"], "--target, --kind and --option go with tables"),
         (["--trials", "3"], "give DATA, or --command"),
     ],
 )
