@@ -1,5 +1,6 @@
 """What commands share: options that several of them take, and the surroundings that they work in."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -46,32 +47,14 @@ Learner = Annotated[
         "setting's, or where that does not fit the data the modality's.",
     ),
 ]
+Assume = Annotated[
+    list[str] | None,
+    typer.Option("--assume", help="name=value of a hyperparameter that older trials lack; repeat it."),
+]
 Kind = Annotated[
     Literal["binary", "multiclass", "classification", "regression"] | None,
     typer.Option("--kind", help="What the target is; told from its values unless given."),
 ]
-
-
-def read_options(given: list[str] | None) -> dict[str, Any] | None:
-    """Return the options of `--option`, their values read as in a sidecar; None where there are none.
-
-    Raises:
-        BadParameter: If one is not NAME=VALUE.
-    """
-    import yaml
-
-    if not given:
-        return None
-    options = {}
-    for one in given:
-        name, equals, value = one.partition("=")
-        if not name or not equals:
-            raise typer.BadParameter(f"expected --option NAME=VALUE; got {one!r}.")
-        try:
-            options[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise typer.BadParameter(f"expected a value as in YAML in --option {one!r}; {error}.") from error
-    return options
 
 
 def check_output(path: Path | None) -> Path | None:
@@ -85,6 +68,34 @@ def check_output(path: Path | None) -> Path | None:
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise typer.BadParameter(f"{path} cannot be written: {folder} is no folder that may be written to.")
     return path
+
+
+def read_assumptions(texts: list[str] | None) -> dict[str, Any]:
+    """Return what is to be assumed of older trials.
+
+    Raises:
+        BadParameter: If a text is not name=value.
+    """
+    return dict(_read_pair(text, "--assume name=value, such as weight_decay=0") for text in texts or ())
+
+
+def read_options(texts: list[str] | None) -> dict[str, Any] | None:
+    """Return the options of `--option`; None where there are none.
+
+    Raises:
+        BadParameter: If a text is not NAME=VALUE.
+    """
+    return dict(_read_pair(text, "--option NAME=VALUE, such as text=review") for text in texts or ()) or None
+
+
+def _read_pair(text: str, expected: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise typer.BadParameter(f"expected {expected}; got {text!r}.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def check_trials_output(path: Path | None) -> Path | None:

@@ -14,7 +14,11 @@ from metaflow_hpo.task import AUDIO, IMAGE, SERIES, TABLE, TEXT
 LEARNERS = Registry(
     "learner",
     "metaflow_hpo.learners",
-    {"mlp": "metaflow_hpo.learners.mlp.learner:MLP", "svm": "metaflow_hpo.learners.svm:SVM"},
+    {
+        "mlp": "metaflow_hpo.learners.mlp.learner:MLP",
+        "svm": "metaflow_hpo.learners.svm:SVM",
+        "cnn": "metaflow_hpo.learners.cnn:CNN",
+    },
 )
 
 MODALITY_OF = {"mlp": TABLE, "svm": TABLE, "cnn": IMAGE, "audio_cnn": AUDIO, "text": TEXT, "series": SERIES}
