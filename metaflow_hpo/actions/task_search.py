@@ -80,6 +80,7 @@ def search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: Search
         known=known,
         on_trial=keep,
         refit=settings.refit,
+        informed=settings.informed_searches,
     )
     path = store.search_results_path(task_id)
     # A search that found nothing to train leaves the table as it is, and with it the md5 of everything downstream.
