@@ -85,6 +85,10 @@ class Settings(BaseSettings):
         True,
         description="Whether `fit` learns from `search`, `train` and `feedback` on people's own tasks, too.",
     )
+    learn_shipped: bool = Field(
+        True,
+        description="Whether learners of images, texts, recordings and series learn from what ships of them, too.",
+    )
     catalogue: str = Field(
         "demo",
         pattern=r"^(demo|builtin|all|folder:.+)$",

@@ -161,7 +161,7 @@ def _is_catalogue_read(instance: dg.DagsterInstance) -> bool:
 
 automation = dg.AutomationConditionSensorDefinition(
     "automation",
-    target=dg.AssetSelection.assets(*assets.ASSETS, *assets.MONITORING),
+    target=dg.AssetSelection.assets(*assets.ASSETS, *assets.OTHERS, *assets.MONITORING),
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=_INTERVAL_S,
     run_tags={"metaflow_hpo": "automation"},
