@@ -138,6 +138,7 @@ def search(
     past: Any = None,
     features: Mapping[str, float] | None = None,
     assume: Mapping[str, Any] | None = None,
+    learn: bool = False,
     workers: int | None = None,
     refit: "Refit" = "best",
     stop: bool = True,
@@ -160,6 +161,8 @@ def search(
             file, a folder that `fit` wrote, an Optuna storage or studies.
         features: Meta-features of the task, beside what its modality says of it.
         assume: Values of hyperparameters for past trials that lack them.
+        learn: Write what is found into the file that `past` names, a history in parquet, which is made where there is
+            none.
         workers: Trainings at once.
         refit: Whether `all` trials or only the `best` is trained on all training rows too, for its test performance.
         stop: Stop trials that will not win, where that was learned.
@@ -171,14 +174,20 @@ def search(
         MetaflowHPOError: If the data cannot become a task, or the learner cannot train it.
     """
     from metaflow_hpo.actions import own_trials
-    from metaflow_hpo.actions.past_knowledge import know_past
+    from metaflow_hpo.actions.past_knowledge import know_others, know_past, learn_from
+    from metaflow_hpo.adapters.past_trials.growing import check_growing
     from metaflow_hpo.collect.search import find_best
     from metaflow_hpo.modalities.registry import read_source
     from metaflow_hpo.tables import trials_to_frame
 
     with _as_path(data) as source, _opened(learner, _needed(source), modality) as pipeline:
         rows = read_source(_needed(source), target=target, kind=kind, modality=modality, options=options)
-        known = None if past is None else know_past(past, pipeline.learner, assume=assume)
+        grown = check_growing(past) if learn else None
+        known = None
+        if grown is not None:
+            known = know_others(grown, pipeline.learner, rows.task.task_id, assume=assume)
+        elif past is not None:
+            known = know_past(past, pipeline.learner, assume=assume)
         found = own_trials.search(
             pipeline,
             rows,
@@ -193,6 +202,8 @@ def search(
             past=known,
             features=features,
         )
+        if grown is not None:
+            learn_from(grown, rows, pipeline.learner, found, known=known, features=features)
     best = find_best(found)
     return SearchResult(
         trials=trials_to_frame(found),

@@ -137,19 +137,27 @@ def search(
         typer.Option(help="With --past: one line of its mf_* columns for this task.", rich_help_panel=_OWN),
     ] = None,
     assume: Assume = None,
+    learn: Annotated[
+        bool,
+        typer.Option(
+            "--learn", help="Write what is found into --past, a .parquet, which is made.", rich_help_panel=_OWN
+        ),
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Trainings at once.", rich_help_panel=_OWN)] = None,
     as_json: Json = False,
 ) -> None:
     """Search your table, or any task with a learner of your own; the same line goes on where a killed one stopped."""
     from metaflow_hpo.actions import advise, own_trials
-    from metaflow_hpo.actions.past_knowledge import read_past, read_task_features
+    from metaflow_hpo.actions.past_knowledge import know_others, learn_from, read_past, read_task_features
+    from metaflow_hpo.adapters.past_trials.growing import check_growing
     from metaflow_hpo.collect.search import find_best
 
     if per_time is not None and strategy != advise.RECOMMENDED:
         raise typer.BadParameter(f"--per-time and --per-trial are for --strategy recommended; got {strategy!r}.")
     assumed = read_assumptions(assume)
-    if past is None and (task_features is not None or assumed):
-        raise typer.BadParameter("--task-features and --assume go with --past.")
+    if past is None and (task_features is not None or assumed or learn):
+        raise typer.BadParameter("--task-features, --assume and --learn go with --past.")
+    grown = check_growing(past) if learn else None
     _check_own(command, learner, space, {"--space": space, "--name": name, "--fidelity": fidelity})
     options = read_options(option)
     own = None if command is None else _make_learner(command, space, name, fidelity)
@@ -158,6 +166,12 @@ def search(
     with surroundings as pipeline, _interruptible(), redirect_stdout(sys.stderr):
         task = _read_task(data, target, kind, modality, options, _read_metric(metric, mode), own)
         printing.show_notes(task.task.notes)
+        known = None
+        if grown is not None:
+            known = know_others(grown, pipeline.learner, task.task.task_id, assume=assumed)
+        elif past is not None:
+            known = read_past(past, pipeline.learner, assume=assumed)
+        features = None if task_features is None else read_task_features(task_features)
         try:
             found = own_trials.search(
                 pipeline,
@@ -171,12 +185,14 @@ def search(
                 refit=refit,
                 stop=stop,
                 workers=workers,
-                past=None if past is None else read_past(past, pipeline.learner, assume=assumed),
-                features=None if task_features is None else read_task_features(task_features),
+                past=known,
+                features=features,
             )
         except KeyboardInterrupt:
             typer.echo("stopped; finished trials are kept, and the same command goes on from them", err=True)
             raise
+        if grown is not None:
+            learn_from(grown, task, pipeline.learner, found, known=known, features=features)
     best, by = find_best(found), found[0].strategy
     if as_json:
         described = None if best is None else describe_trial(best, task.task.metric.name)

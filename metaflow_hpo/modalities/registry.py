@@ -10,7 +10,7 @@ from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.modality import ArrayModality, Modality
 from metaflow_hpo.plugins import Registry
-from metaflow_hpo.task import OPAQUE, TABLE, TaskData
+from metaflow_hpo.task import IMAGE, OPAQUE, TABLE, TaskData
 
 MODALITIES = Registry(
     kind="modality",
@@ -18,6 +18,7 @@ MODALITIES = Registry(
     built_in={
         TABLE: "metaflow_hpo.modalities.table.modality:TABLE_MODALITY",
         OPAQUE: "metaflow_hpo.modalities.opaque:OPAQUE_MODALITY",
+        IMAGE: "metaflow_hpo.modalities.image.modality:IMAGE_MODALITY",
     },
 )
 
