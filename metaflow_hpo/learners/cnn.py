@@ -100,8 +100,8 @@ class Layer:
 def plan_layers(depth: int, width: int, shape: tuple[int, ...]) -> tuple[list[Layer], int]:
     """Return the convolutions, and the number of pixels of the last feature map.
 
-    The first convolutions halve their feature maps, as often as the image allows: what follows is cheap. Channels double
-    each time, up to four times `width` and to 128.
+    The first convolutions halve their feature maps, as often as the image allows, so that what follows is cheap.
+    Channels double each time, up to four times `width` and to 128.
     """
     channels, high, wide = shape
     stride = 2 if min(high, wide) >= _LARGE else 1

@@ -4,7 +4,10 @@ import torch
 
 from metaflow_hpo.learners.cnn import CNN, SPACE, Pixels, plan_layers
 from metaflow_hpo.learners.networks.images import augment_images
-from tests.learners.networks.pictures import make_fold
+from metaflow_hpo.learners.networks.kept import fit_item_network
+from metaflow_hpo.modalities.image.modality import IMAGE_MODALITY
+from metaflow_hpo.testing import check_learner
+from tests.learners.networks.pictures import make_fold, read_digits
 
 
 def show(layers):
@@ -120,3 +123,16 @@ def test_the_default_learns_digits():
 
 def test_the_space_is_that_of_a_practitioner():
     assert 8 <= len(SPACE.names) <= 14
+
+
+def test_keeps_the_contract_of_learners(tmp_path):
+    check_learner(CNN(workers=1), read_digits(tmp_path, 80), configurations=2, fidelity=2)
+
+
+def test_its_refit_is_the_network_that_is_kept(tmp_path):
+    data, configuration = read_digits(tmp_path, 80), SPACE.default | {"depth": 2, "width": 8}
+    refit = CNN().refit(data, configuration, fidelity=3, seed=2)
+    network = fit_item_network(CNN(), data, configuration, seed=2, epochs=3)
+    predicted = network.predict(IMAGE_MODALITY.prepare_arrays(data.test_items, data.train_items))
+    named = np.array(data.class_names)[data.test_target]
+    assert (predicted["prediction"].to_numpy() == named).mean() == pytest.approx(refit.scores["test_accuracy"])
