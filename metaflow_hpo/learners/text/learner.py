@@ -128,5 +128,3 @@ def find_width(configuration: Configuration) -> int:
     """Return the width of embeddings: a multiple of the heads where there are some."""
     width, heads = int(configuration["embedding_width"]), int(configuration.get("heads", 1))
     return max(width // heads, 1) * heads
-
-

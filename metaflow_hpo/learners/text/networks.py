@@ -55,7 +55,9 @@ class Convolutions(nn.Module):
         Kim 2014, Convolutional neural networks for sentence classification, arXiv:1408.5882.
     """
 
-    def __init__(self, embedding: Embedding, width: int, filters: int, kernel: int, dropout: float, classes: int) -> None:
+    def __init__(
+        self, embedding: Embedding, width: int, filters: int, kernel: int, dropout: float, classes: int
+    ) -> None:
         super().__init__()
         self.embedding = embedding
         sizes = range(kernel, kernel + _KERNELS)
@@ -170,9 +172,7 @@ def pool(states: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     return torch.cat([mean, highest], dim=1)
 
 
-def drop_tokens(
-    tokens: torch.Tensor, share: float, instead: int, generator: torch.Generator
-) -> torch.Tensor:
+def drop_tokens(tokens: torch.Tensor, share: float, instead: int, generator: torch.Generator) -> torch.Tensor:
     """Put `instead` in the place of a share of the tokens that are there."""
     drawn = torch.rand(tokens.shape, generator=generator, device=tokens.device)
     return tokens.masked_fill_((drawn < share) & (tokens != PADDING), instead)

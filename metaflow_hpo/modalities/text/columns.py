@@ -19,7 +19,9 @@ GROUPS = ("group", "groups", "speaker", "subject", "document", "author", "user",
 TASK = "task"
 """The column by which a table holds several tasks."""
 MAX_CLASSES = 100
-_NUMBERING = re.compile(r"(unnamed: ?\d+|index|idx|id|ids|no|nr|row|rownames?|row_?id|.*_id|.*[a-z]I[dD]|)", re.IGNORECASE)
+_NUMBERING = re.compile(
+    r"(unnamed: ?\d+|index|idx|id|ids|no|nr|row|rownames?|row_?id|.*_id|.*[a-z]I[dD]|)", re.IGNORECASE
+)
 _PATH = re.compile(r"\S*[/\\]\S*|\S+\.\w{2,4}")
 _MIN_DIFFERENT_WORDS = 0.9
 """Share of single words that are different, where they are the texts."""
@@ -52,7 +54,9 @@ def is_table_of_texts(frame: pd.DataFrame) -> bool:
     return len(rest) == 1 and _is_class_like(frame[rest[0]])
 
 
-def choose_columns(frame: pd.DataFrame, target: str | None, options: Mapping[str, Any], drop: Collection[str]) -> TextColumns:
+def choose_columns(
+    frame: pd.DataFrame, target: str | None, options: Mapping[str, Any], drop: Collection[str]
+) -> TextColumns:
     """Return the roles of the columns, as said or as found.
 
     Args:
