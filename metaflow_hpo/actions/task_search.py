@@ -68,7 +68,15 @@ def search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: Search
     keep = _keeper(pipeline, data.task, fresh, count_trials(plan))
     trials = search_recommended(pipeline, data, known, keep) if is_landed(data.task.source) else []
     known = [*known, *trials]  # the shared core holds them too, and copies them
-    trials += run_plan(data, pipeline.learner, plan, fidelity=settings.fidelity_epochs, known=known, on_trial=keep)
+    trials += run_plan(
+        data,
+        pipeline.learner,
+        plan,
+        fidelity=settings.fidelity_epochs,
+        known=known,
+        on_trial=keep,
+        refit=settings.refit,
+    )
     path = store.search_results_path(task_id)
     # A search that found nothing to train leaves the table as it is, and with it the md5 of everything downstream.
     is_new = not store.is_searched(data.task)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.collect.plans import Plan, count_trials, run_plan
@@ -22,6 +22,9 @@ from metaflow_hpo.settings import Settings
 from metaflow_hpo.task import Task, TaskData
 from metaflow_hpo.trial import Trial
 from metaflow_hpo.version import __version__
+
+if TYPE_CHECKING:
+    from metaflow_hpo.collect.search import Refit
 
 MAX_DEATHS = 3
 """A search is given up when its worker died so often in a row without finishing a trial."""
@@ -54,6 +57,7 @@ class Order:
         plan: The searches.
         fidelity: Effort of each training; None for the full fidelity.
         known: Trials that need not be trained again.
+        refit: Which trials of each search have a test performance.
         version: Version of this package where the order was written.
     """
 
@@ -62,6 +66,7 @@ class Order:
     plan: Plan
     fidelity: int | None
     known: tuple[Trial, ...] = ()
+    refit: "Refit" = "all"
     version: str = __version__
 
 
@@ -86,6 +91,7 @@ def stream_trials(order: Order) -> Iterator[Trial]:
             fidelity=order.fidelity,
             known=order.known,
             on_trial=finished.put,
+            refit=order.refit,
         )
         searching.add_done_callback(lambda _: finished.put(None))
         # Not `yield from`, which would hand the values that Ray sends on to an iterator that takes none.
@@ -216,7 +222,7 @@ class _Driver:
         settings = self.pipeline.settings
         known = tuple(self.pipeline.store.read_trials(search.data.task))
         learner = self.pipeline.make_learner(workers=settings.ray_cpus)
-        order = Order(search.data, learner, search.plan, settings.fidelity_epochs, known)
+        order = Order(search.data, learner, search.plan, settings.fidelity_epochs, known, settings.refit)
         remote = ray.remote(num_cpus=settings.ray_cpus, max_retries=0)(stream_trials)
         self.running[remote.remote(order)] = search
 

@@ -1,10 +1,14 @@
 """The searches of one task, one after the other; the same on this machine and on a worker of a cluster."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
+
+if TYPE_CHECKING:
+    from metaflow_hpo.collect.search import Refit
 
 Plan = Sequence[tuple[str, int, int]]
 """(strategy, trials, seed) of each search of a task, in order."""
@@ -23,6 +27,7 @@ def run_plan(
     fidelity: int | None,
     known: Sequence[Trial],
     on_trial: Callable[[Trial], None],
+    refit: "Refit" = "all",
 ) -> list[Trial]:
     """Run the searches of a plan one after the other and return their trials.
 
@@ -33,6 +38,7 @@ def run_plan(
         fidelity: Effort of each training; None for the full fidelity.
         known: Trials that need not be trained again.
         on_trial: Called with each trial that is added to `known`, as soon as it is finished.
+        refit: Which trials of each search have a test performance, see `search`.
     """
     from metaflow_hpo.collect.search import search
 
@@ -47,5 +53,6 @@ def run_plan(
             fidelity=fidelity,
             known=known,
             on_trial=on_trial,
+            refit=refit,
         )
     return trials

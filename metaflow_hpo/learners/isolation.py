@@ -1,4 +1,4 @@
-"""A table learner in processes of its own: one that is killed, crashes or hangs costs one trial, not the run.
+"""A learner of arrays in processes of its own: one that is killed, crashes or hangs costs one trial, not the run.
 
 The one thing to know: processes are spawned, so a script that uses this must be importable (`if __name__ == ...` round
 what it does), and a process that cannot even start is an error of the program, not of a trial. Threads (the learner
@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.learners.array_learner import ArrayLearner
 from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.learner import Fidelity, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Limits
-from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Configuration, SearchSpace
 
@@ -36,7 +36,7 @@ _ARRAYS = ("x_train", "y_train", "x_valid", "y_valid")
 
 
 @dataclass(frozen=True)
-class IsolatedLearner(TableLearner):
+class IsolatedLearner(ArrayLearner):
     """A learner whose configurations are trained in worker processes, each one at a time.
 
     Attributes:
@@ -45,7 +45,7 @@ class IsolatedLearner(TableLearner):
         limits: What each configuration may cost. A process that works on one for longer is ended.
     """
 
-    learner: TableLearner
+    learner: ArrayLearner
     workers: int | None = None
     limits: Limits = NO_LIMITS
 
@@ -53,6 +53,11 @@ class IsolatedLearner(TableLearner):
     def name(self) -> str:
         """Name of the learner inside."""
         return self.learner.name
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities of the learner inside."""
+        return self.learner.modalities
 
     @property
     def space(self) -> SearchSpace:
@@ -79,7 +84,7 @@ class IsolatedLearner(TableLearner):
         epochs: int,
         judge: Judge | None = None,
     ) -> Iterator[tuple[int, list[FoldOutcome]]]:
-        """Train every configuration on every fold; see `TableLearner.train_folds`.
+        """Train every configuration on every fold; see `ArrayLearner.train_folds`.
 
         Closing the iterator ends the processes; the judge is not asked.
 
@@ -112,7 +117,7 @@ class IsolatedLearner(TableLearner):
 class _Start:
     """What a worker process is told when it starts."""
 
-    learner: TableLearner
+    learner: ArrayLearner
     folder: str
     folds: list[tuple[int, float, int]]
     seed: int

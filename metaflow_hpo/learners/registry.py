@@ -13,7 +13,11 @@ from metaflow_hpo.space import SearchSpace
 LEARNERS = Registry(
     "learner",
     "metaflow_hpo.learners",
-    {"mlp": "metaflow_hpo.learners.mlp.learner:MLP", "svm": "metaflow_hpo.learners.svm:SVM"},
+    {
+        "mlp": "metaflow_hpo.learners.mlp.learner:MLP",
+        "svm": "metaflow_hpo.learners.svm:SVM",
+        "cnn": "metaflow_hpo.learners.cnn:CNN",
+    },
 )
 
 LEARNER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")

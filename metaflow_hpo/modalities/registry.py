@@ -74,12 +74,14 @@ def find_modality(source: Path, name: str | None = None) -> Modality:
         name: The modality, where it was said.
 
     Raises:
-        InvalidTaskError: If it could be of several. What nobody recognises is left to a reader that says what it
-            expects: a YAML file to that of descriptions, all else to that of tables.
+        InvalidTaskError: If it could be of several; one that may also be a table is what else it may be. What nobody
+            recognises is left to a reader that says what it expects: a YAML file to that of descriptions, all else to
+            that of tables.
     """
     if name is not None:
         return get_modality(name)
     found = recognise(source)
+    found = [one for one in found if one != TABLE] or found
     if len(found) > 1:
         raise InvalidTaskError(
             f"{source.name} could be of the modalities {', '.join(found)}. Say which with --modality, or write "

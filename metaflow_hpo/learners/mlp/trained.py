@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metaflow_hpo.array_files import read_described, write_described
-from metaflow_hpo.learners.fold import FloatArray
+from metaflow_hpo.learners.fold import MAX_LOSS, FloatArray
 from metaflow_hpo.learners.folds import make_folds
-from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, draw_start, make_recipe
+from metaflow_hpo.learners.mlp.recipe import draw_start, make_recipe
 from metaflow_hpo.modalities.table.conform import TrainingColumn
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.modalities.table.styles import Style, style_from_json, style_to_json
