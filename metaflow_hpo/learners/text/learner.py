@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.learners.learner import Fidelity
-from metaflow_hpo.learners.networks.encoder import Encoder
 from metaflow_hpo.learners.networks.network_learner import NetworkLearner
 from metaflow_hpo.learners.networks.space import join_space
-from metaflow_hpo.learners.text.encoder import CHARACTERS_A_WORD, FIRST, PADDING, UNKNOWN, Reading, TextEncoder
+from metaflow_hpo.learners.text.encoder import CHARACTERS_A_WORD, PADDING, UNKNOWN, Reading, TextEncoder
 from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
 from metaflow_hpo.task import TEXT
 
@@ -24,23 +22,23 @@ SPACE = join_space(
     (
         Categorical("encoder", ("bag", *_IN_ORDER), "bag"),
         Integer("vocabulary", 500, 32_000, 16_000, log=True),
-        Integer("embedding_width", 16, 128, 64, log=True),
+        Integer("embedding_width", 16, 64, 32, log=True),
         Float("word_dropout", 0.0, 0.5, 0.1),
         Integer("word_ngrams", 1, 3, 2, condition=Condition("encoder", ("bag",))),
         Integer("character_ngrams", 0, 6, 5, condition=Condition("encoder", ("bag",))),
         Categorical("unit", ("words", "characters"), "words", condition=Condition("encoder", _IN_ORDER)),
-        Integer("max_length", 16, 128, 64, log=True, condition=Condition("encoder", _IN_ORDER)),
-        Integer("filters", 16, 128, 64, log=True, condition=Condition("encoder", ("cnn",))),
+        Integer("max_length", 16, 96, 48, log=True, condition=Condition("encoder", _IN_ORDER)),
+        Integer("filters", 16, 96, 48, log=True, condition=Condition("encoder", ("cnn",))),
         Integer("kernel_size", 1, 6, 2, condition=Condition("encoder", ("cnn",))),
-        Integer("hidden_width", 16, 128, 64, log=True, condition=Condition("encoder", ("gru",))),
-        Integer("layers", 1, 3, 1, condition=Condition("encoder", ("gru", "transformer"))),
+        Integer("hidden_width", 16, 64, 48, log=True, condition=Condition("encoder", ("gru",))),
+        Integer("layers", 1, 2, 1, condition=Condition("encoder", ("gru", "transformer"))),
         Categorical("heads", (1, 2, 4), 2, condition=Condition("encoder", ("transformer",))),
     )
 )
 
 
 @dataclass(frozen=True)
-class TextLearner(NetworkLearner):
+class TextLearner(NetworkLearner[TextEncoder]):
     """Networks on texts; see `NetworkLearner`."""
 
     name: ClassVar[str] = "text"
@@ -65,14 +63,12 @@ class TextLearner(NetworkLearner):
         """Return the encoder whose `to_state` this was."""
         return TextEncoder(Reading(**values), arrays["keys"], arrays["weights"])
 
-    def build(self, configuration: Configuration, encoder: Encoder, classes: int) -> "torch.nn.Module":
+    def build(self, configuration: Configuration, encoder: TextEncoder, classes: int) -> "torch.nn.Module":
         """Build the network."""
         import torch
 
         from metaflow_hpo.learners.text import networks
 
-        if not isinstance(encoder, TextEncoder):
-            raise TypeError(f"Expected a TextEncoder; got {encoder!r}.")
         width, dropout = find_width(configuration), float(configuration["dropout"])
         if configuration["encoder"] == "bag":
             return networks.Bag(torch.from_numpy(encoder.weights), width, dropout, classes)

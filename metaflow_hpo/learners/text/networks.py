@@ -20,6 +20,7 @@ class Bag(nn.Module):
 
     def __init__(self, weights: torch.Tensor, width: int, dropout: float, classes: int) -> None:
         super().__init__()
+        self.rarity: torch.Tensor
         self.register_buffer("rarity", torch.cat([torch.zeros(2), weights]), persistent=False)
         self.table = nn.Parameter(torch.empty(len(weights) + 2, width).normal_(std=0.1))
         self.dropout = Dropout(dropout)
@@ -30,7 +31,8 @@ class Bag(nn.Module):
         rarity = self.rarity[tokens]
         shares = functional.normalize(rarity, dim=1)
         x = functional.embedding_bag(tokens, self.table, per_sample_weights=shares, mode="sum")
-        return self.out(self.dropout(x))
+        logits: torch.Tensor = self.out(self.dropout(x))
+        return logits
 
 
 class Embedding(nn.Module):
@@ -70,7 +72,8 @@ class Convolutions(nn.Module):
         x, _ = self.embedding(tokens)
         x = x.transpose(1, 2)  # (B, width, L)
         found = [convolution(x).relu().amax(dim=2) for convolution in self.convolutions]
-        return self.out(self.dropout(torch.cat(found, dim=1)))
+        logits: torch.Tensor = self.out(self.dropout(torch.cat(found, dim=1)))
+        return logits
 
 
 class Shorten(nn.Module):
@@ -105,7 +108,8 @@ class Recurrent(nn.Module):
         """Return logits."""
         x, present = self.shorten(*self.embedding(tokens))
         states, _ = self.units(x)
-        return self.out(self.dropout(pool(states, present)))
+        logits: torch.Tensor = self.out(self.dropout(pool(states, present)))
+        return logits
 
 
 class Transformer(nn.Module):
@@ -135,7 +139,8 @@ class Transformer(nn.Module):
         x = x + self.places[: x.shape[1]]
         for layer in self.layers:
             x = layer(x, present)
-        return self.out(pool(self.norm(x), present))
+        logits: torch.Tensor = self.out(pool(self.norm(x), present))
+        return logits
 
 
 class Attention(nn.Module):
@@ -161,7 +166,8 @@ class Attention(nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # (B, heads, L, width / heads) each
         seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=present[:, None, None, :])
         x = x + self.dropout(self.answer(seen.transpose(1, 2).reshape(rows, length, width)))
-        return x + self.dropout(self.network(self.between(x)))
+        out: torch.Tensor = x + self.dropout(self.network(self.between(x)))
+        return out
 
 
 def pool(states: torch.Tensor, present: torch.Tensor) -> torch.Tensor:

@@ -19,9 +19,7 @@ GROUPS = ("group", "groups", "speaker", "subject", "document", "author", "user",
 TASK = "task"
 """The column by which a table holds several tasks."""
 MAX_CLASSES = 100
-_NUMBERING = re.compile(
-    r"(unnamed: ?\d+|index|idx|id|ids|no|nr|row|rownames?|row_?id|.*_id|.*[a-z]I[dD]|)", re.IGNORECASE
-)
+_NUMBERING = re.compile(r"(?i:unnamed: ?\d+|index|idx|id|ids|no|nr|row|rownames?|row_?id|.*_id|)|.*[a-z]I[dD]")
 _PATH = re.compile(r"\S*[/\\]\S*|\S+\.\w{2,4}")
 _MIN_DIFFERENT_WORDS = 0.9
 """Share of single words that are different, where they are the texts."""
@@ -72,7 +70,7 @@ def choose_columns(
     said = options.get("text", ())
     texts = [str(name).strip() for name in ([said] if isinstance(said, str) else said)]
     check_columns(texts, names, "text")
-    check_columns(drop, names, "dropped")
+    check_columns(list(drop), names, "dropped")
     if target is not None:
         check_columns([target], names, "target")
     group = _choose_group(frame, options, {*texts, *drop, target or ""})
@@ -103,8 +101,8 @@ def _only_text(frame: pd.DataFrame, drop: Collection[str]) -> str:
     if len(usual) == 1:
         return str(usual[0])
     raise InvalidTaskError(
-        f"Expected one column of texts; found {listed(found) if found else 'none'} among {listed(list(frame.columns), 20)}."
-        " Say which with the option text: `options: {text: <column>}` in the sidecar."
+        f"Expected one column of texts; found {listed(found) or 'none'} among {listed(list(frame.columns), 20)}. "
+        "Say which with the option text: `options: {text: <column>}` in the sidecar."
     )
 
 

@@ -59,7 +59,7 @@ def weigh(counts: sparse.csr_array, rows: NDArray[np.intp] | None = None) -> spa
 
 def _draw_signs(keys: Keys) -> sparse.csr_array:
     """Return to which sums each token is added, and from which it is taken, `(V, WIDTH)`."""
-    drawn = mix(keys[:, None] + np.arange(1, _SUMS_OF_A_TOKEN + 1, dtype=np.uint64))
+    drawn: Keys = mix(keys[:, None] + np.arange(1, _SUMS_OF_A_TOKEN + 1).astype(np.uint64))
     columns = (drawn % np.uint64(WIDTH)).astype(np.int64)
     signs = np.where(drawn >> _HIGHEST_BIT, 1.0, -1.0) / np.sqrt(_SUMS_OF_A_TOKEN)
     starts = np.arange(len(keys) + 1) * _SUMS_OF_A_TOKEN

@@ -3,7 +3,7 @@
 A key depends on the token alone, never on the process or on other texts. Case plays no role.
 
 References:
-    Unicode Standard Annex 29, which this simplifies: scripts that write no blanks between words are cut into characters.
+    Unicode Standard Annex 29, which this simplifies: scripts without blanks between words are cut into characters.
 """
 
 import re
@@ -99,7 +99,7 @@ def find_ngrams(sequences: Sequences, length: int, *, within_words: bool = False
         keys = mix(keys + sequences.keys[offset : offset + count])
     owners = sequences.owners
     kept = owners[:count] == owners[length - 1 :]
-    if within_words and length > 2:  # noqa: PLR2004 - shorter runs have no middle
+    if within_words and length > 2:
         blanks = np.cumsum(np.append(0, sequences.keys == _BLANK))
         kept &= blanks[length - 1 : length - 1 + count] == blanks[1 : 1 + count]
     lengths = np.bincount(owners[:count][kept], minlength=len(sequences))
@@ -123,7 +123,7 @@ def _word_pattern() -> re.Pattern[str]:
 
 
 def _letters() -> str:
-    """Return letters, marks and digits as the inside of a character class; `\\w` of Python leaves out vowel signs."""
+    """Return letters, marks and digits as the inside of a character class; Python's own leaves vowel signs out."""
     kept = [point for point in range(_LAST_LETTER + 1) if _is_letter(point)]
     points = np.array(kept)
     breaks = np.flatnonzero(np.diff(points) > 1)

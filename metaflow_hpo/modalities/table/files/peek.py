@@ -47,7 +47,8 @@ def _peek_parquet(path: Path) -> pd.DataFrame | None:
 
     with suppress(pa.ArrowException), parquet.ParquetFile(path) as file:
         for batch in islice(file.iter_batches(MAX_ROWS), 1):
-            return batch.to_pandas()
+            rows: pd.DataFrame = batch.to_pandas()
+            return rows
     return None
 
 
