@@ -17,6 +17,7 @@ LEARNERS = Registry(
         "mlp": "metaflow_hpo.learners.mlp.learner:MLP",
         "svm": "metaflow_hpo.learners.svm:SVM",
         "cnn": "metaflow_hpo.learners.cnn:CNN",
+        "text": "metaflow_hpo.learners.text.learner:TextLearner",
     },
 )
 

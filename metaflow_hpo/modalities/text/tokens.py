@@ -32,8 +32,9 @@ _UNSPACED = (
 )
 """First and last character of the scripts that write no blanks between words."""
 _LAST_LETTER = 0x1FFFF
-_INVISIBLE = dict.fromkeys([*range(0xFE00, 0xFE10), *range(0x200B, 0x2010), 0x2060, 0xFEFF, 0x00AD])
-"""Joiners, variation selectors, soft hyphens: with or without them a word is the same."""
+_IGNORED = (*range(0xFE00, 0xFE10), *range(0x200B, 0x2010), 0x2060, 0xFEFF, 0x00AD)
+_SPELT: dict[int, str | None] = {**dict.fromkeys(_IGNORED), 0x2019: "'"}
+"""Joiners, variation selectors and soft hyphens, without which a word is the same; one sign for apostrophes."""
 _BLANK = ord(" ")
 
 
@@ -65,7 +66,7 @@ class Sequences:
 
 def split_words(text: str) -> list[str]:
     """Return the words of a text in lower case; each punctuation mark, symbol and emoji is a word of its own."""
-    return _word_pattern().findall(text.translate(_INVISIBLE).lower())
+    return _word_pattern().findall(text.translate(_SPELT).lower())
 
 
 def find_words(texts: Iterable[str]) -> Sequences:
@@ -79,7 +80,7 @@ def find_words(texts: Iterable[str]) -> Sequences:
 
 def find_characters(texts: Iterable[str]) -> Sequences:
     """Return the characters of texts, white space squeezed; each text begins and ends with a blank."""
-    squeezed = [f" {' '.join(text.translate(_INVISIBLE).lower().split())} " for text in texts]
+    squeezed = [f" {' '.join(text.translate(_SPELT).lower().split())} " for text in texts]
     starts = np.cumsum([0, *map(len, squeezed)], dtype=np.int64)
     points = np.frombuffer("".join(squeezed).encode("utf-32-le", "replace"), dtype="<u4")
     return Sequences(points.astype(np.uint64), starts)
@@ -119,7 +120,7 @@ def _word_pattern() -> re.Pattern[str]:
     unspaced = "".join(f"{chr(first)}-{chr(last)}" for first, last in _UNSPACED)
     word = _letters()
     # A letter of an unspaced script, a word with apostrophes inside, or any other sign.
-    return re.compile(rf"[{unspaced}]|[{word}]+(?:['\u2019][{word}]+)*|[^\s]")
+    return re.compile(rf"[{unspaced}]|[{word}]+(?:'[{word}]+)*|[^\s]")
 
 
 def _letters() -> str:
