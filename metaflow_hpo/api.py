@@ -133,8 +133,9 @@ def search(
     trials: int = 20,
     seconds: float | None = None,
     seed: int = 0,
-    past: "History | str | Path | None" = None,
+    past: Any = None,
     features: Mapping[str, float] | None = None,
+    assume: Mapping[str, Any] | None = None,
     workers: int | None = None,
     refit: "Refit" = "best",
     stop: bool = True,
@@ -151,8 +152,10 @@ def search(
         trials: How many trainings.
         seconds: Time limit.
         seed: Seed of strategy and trainings.
-        past: The learner's trials on other tasks: a history, or its file, or a folder that `fit` wrote.
+        past: Trials of the learner, or of a relative with another search space, on other tasks: a history, a frame, its
+            file, a folder that `fit` wrote, an Optuna storage or studies.
         features: Meta-features of the task, beside what its modality says of it.
+        assume: Values of hyperparameters for past trials that lack them.
         workers: Trainings at once.
         refit: Whether `all` trials or only the `best` is trained on all training rows too, for its test performance.
         stop: Stop trials that will not win, where that was learned.
@@ -163,16 +166,14 @@ def search(
         MetaflowHPOError: If the data cannot become a task, or the learner cannot train it.
     """
     from metaflow_hpo.actions import own_trials
-    from metaflow_hpo.actions.past_knowledge import PastKnowledge, read_past
+    from metaflow_hpo.actions.past_knowledge import know_past
     from metaflow_hpo.collect.search import find_best
     from metaflow_hpo.modalities.registry import read_source
     from metaflow_hpo.tables import trials_to_frame
 
     with _opened(learner) as pipeline, _as_path(data) as source:
         rows = read_source(_needed(source), target=target, kind=kind, modality=modality)
-        known = None
-        if past is not None:
-            known = PastKnowledge.of(past) if isinstance(past, History) else read_past(Path(past), pipeline.learner)
+        known = None if past is None else know_past(past, pipeline.learner, assume=assume)
         found = own_trials.search(
             pipeline,
             rows,

@@ -1,5 +1,6 @@
 """What commands share: options that several of them take, and the surroundings that they work in."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -30,6 +31,10 @@ Learner = Annotated[
     str | None,
     typer.Option("--learner", help="mlp, svm, a plug-in's name or module:attribute; the setting's unless given."),
 ]
+Assume = Annotated[
+    list[str] | None,
+    typer.Option("--assume", help="name=value of a hyperparameter that older trials lack; repeat it."),
+]
 Kind = Annotated[
     Literal["binary", "multiclass", "classification", "regression"] | None,
     typer.Option("--kind", help="What the target is; told from its values unless given."),
@@ -47,6 +52,25 @@ def check_output(path: Path | None) -> Path | None:
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise typer.BadParameter(f"{path} cannot be written: {folder} is no folder that may be written to.")
     return path
+
+
+def read_assumptions(texts: list[str] | None) -> dict[str, Any]:
+    """Return what is to be assumed of older trials.
+
+    Raises:
+        BadParameter: If a text is not name=value.
+    """
+    return dict(_read_assumption(text) for text in texts or ())
+
+
+def _read_assumption(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise typer.BadParameter(f"expected --assume name=value, such as weight_decay=0; got {text!r}.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def check_trials_output(path: Path | None) -> Path | None:

@@ -14,6 +14,7 @@ import typer
 from metaflow_hpo.commands import printing
 from metaflow_hpo.commands.common import (
     TABLE_HELP,
+    Assume,
     Json,
     Kind,
     Learner,
@@ -23,6 +24,7 @@ from metaflow_hpo.commands.common import (
     check_trials_output,
     describe_trial,
     opened,
+    read_assumptions,
 )
 
 if TYPE_CHECKING:
@@ -122,12 +124,16 @@ def search(
     ] = None,
     past: Annotated[
         Path | None,
-        typer.Option(help="Past trials to learn from: a table, or a folder that fit wrote.", rich_help_panel=_OWN),
+        typer.Option(
+            help="Past trials to learn from, of any search space: a table, or a folder that fit wrote.",
+            rich_help_panel=_OWN,
+        ),
     ] = None,
     task_features: Annotated[
         Path | None,
         typer.Option(help="With --past: one line of its mf_* columns for this task.", rich_help_panel=_OWN),
     ] = None,
+    assume: Assume = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Trainings at once.", rich_help_panel=_OWN)] = None,
     as_json: Json = False,
 ) -> None:
@@ -138,8 +144,9 @@ def search(
 
     if per_time is not None and strategy != advise.RECOMMENDED:
         raise typer.BadParameter(f"--per-time and --per-trial are for --strategy recommended; got {strategy!r}.")
-    if task_features is not None and past is None:
-        raise typer.BadParameter("--task-features goes with --past.")
+    assumed = read_assumptions(assume)
+    if past is None and (task_features is not None or assumed):
+        raise typer.BadParameter("--task-features and --assume go with --past.")
     _check_own(command, learner, space, {"--space": space, "--name": name, "--fidelity": fidelity})
     own = None if command is None else _make_learner(command, space, name, fidelity)
     counts_time = seconds is not None if per_time is None else per_time
@@ -159,7 +166,7 @@ def search(
                 refit=refit,
                 stop=stop,
                 workers=workers,
-                past=None if past is None else read_past(past, pipeline.learner),
+                past=None if past is None else read_past(past, pipeline.learner, assume=assumed),
                 features=None if task_features is None else read_task_features(task_features),
             )
         except KeyboardInterrupt:

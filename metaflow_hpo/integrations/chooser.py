@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from metaflow_hpo.actions.past_knowledge import as_history
 from metaflow_hpo.alignment import holds, is_inside, translate
 from metaflow_hpo.collect.strategies.fresh import fresh_configurations
 from metaflow_hpo.errors import InvalidTableError, listed
@@ -187,29 +186,14 @@ def read_past(past: Any) -> History | None:
     """Return past trials, given as any of what `past=` takes; None for none at all.
 
     Args:
-        past: A history, a frame of trials, the file of one, an Optuna storage, or studies of Optuna.
+        past: See `as_history`.
 
     Raises:
         InvalidTableError: If it holds no trials that differ.
     """
-    from metaflow_hpo.actions.past_trials import import_history
-    from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table
-
     if past is None or (isinstance(past, list | tuple) and not past):
         return None
-    history: History
-    if isinstance(past, History):
-        history = past
-    elif isinstance(past, pd.DataFrame):
-        history = History.from_frame(past)
-    elif (
-        isinstance(past, str | Path) and "://" not in str(past) and Path(past).suffix in {".csv", ".parquet", ".jsonl"}
-    ):
-        imported = read_history_table(Path(past))
-        history = History.read(past) if imported is None else imported.to_history()
-    else:
-        history = import_history("optuna", past)
-    return _thinned(history)
+    return _thinned(as_history(past))
 
 
 def _thinned(history: History) -> History:

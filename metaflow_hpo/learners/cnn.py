@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.learners.learner import Fidelity
 from metaflow_hpo.learners.networks.encoder import Encoder
 from metaflow_hpo.learners.networks.network_learner import NetworkLearner
@@ -56,9 +57,17 @@ class Pixels(Encoder):
         return cls(mean.astype(np.float32), np.where(scale > 0, scale, 1).astype(np.float32), x.shape[1:])
 
     def encode(self, x: NDArray[Any]) -> "torch.Tensor":
-        """Return `(n, c, h, w)`, with the channels last in memory, which convolutions are faster with."""
+        """Return `(n, c, h, w)`, with the channels last in memory, which convolutions are faster with.
+
+        Raises:
+            InvalidTaskError: If they have another shape than those it was fitted on.
+        """
         import torch
 
+        if x.shape[1:] != self.shape:
+            raise InvalidTaskError(
+                f"Expected images of (channels, height, width) {self.shape}, as in training; got {x.shape[1:]}."
+            )
         standard = (x - self.mean[:, None, None]) / self.scale[:, None, None]
         return torch.from_numpy(standard).contiguous(memory_format=torch.channels_last)
 

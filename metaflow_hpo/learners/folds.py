@@ -29,6 +29,13 @@ def make_folds(data: TaskData, seed: int = 0) -> list[Fold]:
     return [modality.prepare(data, split, number) for number, split in enumerate([*splits.validation, splits.test])]
 
 
+def make_test_fold(data: TaskData) -> Fold:
+    """Return the last of the folds alone: all training rows, and the test rows."""
+    modality = get_array_modality(data.task.modality)
+    splits = modality.split(data)
+    return modality.prepare(data, splits.test, len(splits.validation))
+
+
 class _FoldMemory:
     """The folds of tasks that are in use, so that a search of many calls prepares the rows once."""
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from metaflow_hpo.adapters.kept_trials import KeptTrials
 from metaflow_hpo.cli import app
-from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, SearchSpaceMismatchError
+from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
 from metaflow_hpo.modalities.opaque import read_opaque
 from metaflow_hpo.tables import trial_to_record
 
@@ -152,8 +152,7 @@ def test_past_tasks_teach_the_first_proposals_from_a_table_and_from_a_folder(fol
     assert pd.read_csv("new.csv")["performance"].max() > 0.9
     result = CliRunner().invoke(app, ["fit", "--trials", "past.parquet", "--output", "fitted"])
     assert result.exit_code == 0, result.output
-    with pytest.raises(SearchSpaceMismatchError, match="Expected past tasks in the search space of 'mine'"):
-        search(*arguments, "--past", "fitted")  # inferred from the trials
+    assert search(*arguments, "--past", "fitted")["strategy"] == "recommended"  # a space inferred from the trials
     (folder / "space.json").write_text(json.dumps([{"type": "float", "name": "x", "low": 0, "high": 1}]))
     CliRunner().invoke(app, ["fit", "--trials", "past.parquet", "--space", "space.json", "--output", "fitted"])
     (folder / "features.csv").write_text("mf_given.best\n0.8\n")
@@ -173,7 +172,9 @@ def test_past_tasks_teach_the_first_proposals_from_a_table_and_from_a_folder(fol
         (["task.yaml", *OWN, "--learner", "mlp"], "either --command or --learner"),
         (["task.yaml", *OWN, "--strategy", "magic"], "expected one of sobol"),
         (["task.yaml", *OWN, "--fidelity", "many"], "as a number of epochs or as UNIT=NUMBER"),
-        (["task.yaml", *OWN, "--task-features", "f.csv"], "--task-features goes with --past"),
+        (["task.yaml", *OWN, "--task-features", "f.csv"], "--task-features and --assume go with --past"),
+        (["task.yaml", *OWN, "--assume", "x=0.5"], "--task-features and --assume go with --past"),
+        (["task.yaml", *OWN, "--past", "past.csv", "--assume", "x"], "expected --assume name=value"),
         (["task.yaml", *OWN, "--metric", "loss", "--mode", "min"], "a task says what it is scored by"),
         (["data.npz", *OWN], "needs --metric NAME --mode max|min"),
         (["data.npz", *OWN, "--metric", "loss"], "needs --mode max or --mode min"),

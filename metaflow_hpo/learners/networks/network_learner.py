@@ -25,7 +25,7 @@ from metaflow_hpo.space import Configuration
 if TYPE_CHECKING:
     import torch
 
-    from metaflow_hpo.learners.networks.training import Encoded, Training
+    from metaflow_hpo.learners.networks.training import Encoded, Recipe, Training
 
 _EncoderT = TypeVar("_EncoderT", bound=Encoder)
 
@@ -161,6 +161,16 @@ class NetworkLearner(ArrayLearner, Generic[_EncoderT]):
             else:
                 yield from train_in_stages(begin, costs, epochs, judge, self.workers, self.limits)
 
+    def draw_network(
+        self, configuration: Configuration, encoder: _EncoderT, classes: int, seed: int = 0
+    ) -> "torch.nn.Module":
+        """Build a network with initial weights that depend on the seed alone."""
+        import torch
+
+        with _BUILDING, torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self.build(configuration, encoder, classes)
+
     def begin(
         self, encodings: "Encodings", number: int, configuration: Configuration, *, seed: int, epochs: int
     ) -> "Training":
@@ -174,12 +184,11 @@ class NetworkLearner(ArrayLearner, Generic[_EncoderT]):
         rng = make_rng(seed, configuration, fold.number)
         with memory_errors():
             encoder, items = encodings.get(number, configuration)
-            with _BUILDING, torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(int(rng.integers(2**63)))
-                network = self.build(configuration, encoder, fold.classes).to(device)
+            network = self.draw_network(configuration, encoder, fold.classes, int(rng.integers(2**63))).to(device)
             generator = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
             draw_from(network, generator)
             recipe = make_recipe(configuration, len(fold.y_train), epochs, self.clip)
+            self._check_memory(network, items, recipe)
             return Training(
                 network,
                 items,
@@ -188,6 +197,15 @@ class NetworkLearner(ArrayLearner, Generic[_EncoderT]):
                 lambda x, stream: self.augment(x, configuration, stream),
                 self.limits,
             )
+
+    def _check_memory(self, network: "torch.nn.Module", items: "Encoded", recipe: "Recipe") -> None:
+        """Refuse a training beyond the limit before it begins."""
+        from metaflow_hpo.learners.networks.training import measure_mb
+
+        if self.limits.memory_mb is not None:
+            too_much = self.limits.describe_memory(measure_mb(network, items, recipe))
+            if too_much:
+                raise MemoryError(too_much.removeprefix("memory: "))
 
 
 @dataclass

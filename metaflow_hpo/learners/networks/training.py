@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -229,3 +230,22 @@ def predict_logits(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
     network.eval()
     with torch.inference_mode():
         return torch.cat([network(part) for part in torch.split(x, _VALIDATED_AT_ONCE)])
+
+
+def measure_mb(network: nn.Module, items: Encoded, recipe: Recipe) -> float:
+    """Return about how much memory a training takes at most, in MB, without the items themselves."""
+    outputs = 0
+
+    def count(module: nn.Module, _: Any, output: Any) -> None:
+        nonlocal outputs
+        outputs += output.numel() if isinstance(output, torch.Tensor) else 0
+
+    handles = [m.register_forward_hook(count) for m in network.modules() if not list(m.children())]
+    predict_logits(network, items.x_valid[:1])
+    for handle in handles:
+        handle.remove()
+    batch = -(-len(items.y_train) // recipe.batches)
+    numbers = 5 * sum(p.numel() for p in network.parameters())  # gradient, two moments and a step's scratch
+    numbers += 3 * max(batch * outputs, _VALIDATED_AT_ONCE * outputs // 3)  # kept for the way back, and its gradients
+    numbers += 3 * min(len(items.y_train), AUGMENTED_AT_ONCE + batch) * items.x_train[0].numel()
+    return numbers * 4 / 1e6
