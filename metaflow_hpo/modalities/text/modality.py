@@ -15,6 +15,7 @@ from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.table.files.file_names import INBOX_ENDINGS, ending_of
 from metaflow_hpo.modalities.table.files.peek import peek_table
 from metaflow_hpo.modalities.text.columns import is_table_of_texts
+from metaflow_hpo.modalities.text.documents import holds_documents, read_documents
 from metaflow_hpo.modalities.text.frozen import project
 from metaflow_hpo.modalities.text.meta_features import TEXT_GROUP
 from metaflow_hpo.modalities.text.reading import read_texts
@@ -35,14 +36,18 @@ class TextModality(ItemModality):
         return (TEXT_GROUP,)
 
     def recognises(self, source: Path) -> bool:
-        """Tell by its first rows whether a file is a table of texts and their classes."""
+        """Tell whether it is a table of texts and their classes, by its first rows, or of files that are texts."""
+        if holds_documents(source):
+            return True
         if source.is_dir() or ending_of(source) not in INBOX_ENDINGS:
             return False
         head = peek_table(source)
         return head is not None and is_table_of_texts(head)
 
     def read(self, source: Path, hints: Hints) -> ItemData:
-        """Read a table of texts."""
+        """Read a table of texts, or files that are texts."""
+        if source.is_dir() or holds_documents(source):
+            return read_documents(source, hints)
         return read_texts(source, hints)
 
     def to_arrays(self, items: Any) -> Mapping[str, NDArray[Any]]:

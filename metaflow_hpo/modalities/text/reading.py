@@ -9,14 +9,12 @@ import pandas as pd
 
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.hints import Hints
-from metaflow_hpo.modalities.items.assembling import assemble, digest_of
 from metaflow_hpo.modalities.items.item_data import ItemData
 from metaflow_hpo.modalities.table.columns import as_text
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.reading import USUAL_SPELLINGS
-from metaflow_hpo.modalities.text.cleaning import clean_text, number_alike, say_cleaned
+from metaflow_hpo.modalities.text.assembling import assemble_texts
 from metaflow_hpo.modalities.text.columns import TASK, USUAL_TEXTS, TextColumns, choose_columns
-from metaflow_hpo.task import TEXT
 
 OPTIONS = ("text", "group", "key")
 """What `Hints.options` may say of texts: their column (or several, which are joined), the column of what belongs
@@ -45,39 +43,6 @@ def read_texts(path: Path, hints: Hints) -> ItemData:
     groups = frame[columns.group].tolist() if columns.group else None
     said += _say_columns(columns, chosen_text="text" not in hints.options, chosen_target=target is None)
     return assemble_texts(texts, labels, hints=hints, source=path, groups=groups, notes=(*notes, *said))
-
-
-def assemble_texts(
-    texts: list[str],
-    labels: list[str | None],
-    *,
-    hints: Hints,
-    source: Path,
-    groups: list[Any] | None = None,
-    notes: tuple[str, ...] = (),
-) -> ItemData:
-    """Make a task of texts and their classes.
-
-    Args:
-        texts: `n`, as they were found.
-        labels: `n` names of classes, None where there is none.
-        hints: What was said of the source.
-        source: The file or folder.
-        groups: `n` names of what belongs together.
-        notes: What reading has changed.
-    """
-    cleaned = [clean_text(text) for text in texts]
-    return assemble(
-        np.array(cleaned, dtype=object),
-        labels,
-        [digest_of(text.encode()) for text in cleaned],
-        hints=hints,
-        source=source,
-        modality=TEXT,
-        groups=groups,
-        near=number_alike(cleaned),
-        notes=(*notes, *say_cleaned(texts, cleaned)),
-    )
 
 
 def check_options(options: Mapping[str, Any], path: Path) -> None:

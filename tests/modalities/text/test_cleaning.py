@@ -31,7 +31,18 @@ def test_a_long_text_is_cut_and_that_is_said() -> None:
 
 
 def test_case_blanks_and_punctuation_do_not_tell_texts_apart_but_words_do() -> None:
-    texts = ["Good film!", "good   film", "good, film...", "good films", "film good", "\u0915\u0940", "\u0915\u093e", "!!", "!?", ""]
+    texts = [
+        "Good film!",
+        "good   film",
+        "good, film...",
+        "good films",
+        "film good",
+        "\u0915\u0940",
+        "\u0915\u093e",
+        "!!",
+        "!?",
+        "",
+    ]
     numbers = number_alike(texts).tolist()
     assert numbers[0] == numbers[1] == numbers[2]
     assert len(set(numbers)) == 8

@@ -4,7 +4,8 @@ import pytest
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.text.columns import choose_columns, is_table_of_texts
 
-SENTENCES = [f"this is sentence number {word}" for word in "one two three four five six seven eight nine ten".split()]
+NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+SENTENCES = [f"this is sentence number {word}" for word in NUMBERS]
 NAMES = ["Anna", "Bert", "Carla", "Dirk", "Eva", "Fritz", "Gerda", "Hans", "Ida", "Jan"]
 CLASSES = ["a", "b"] * 5
 

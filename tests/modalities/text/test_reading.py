@@ -11,7 +11,7 @@ from metaflow_hpo.modalities.registry import find_modality, read_source
 from metaflow_hpo.modalities.text.modality import TEXT_MODALITY
 
 LABELS = ["good", "bad"]
-NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
 def sentences(count: int = 40) -> pd.DataFrame:
@@ -125,7 +125,7 @@ def test_test_rows_are_those_of_the_file_also_where_a_key_chooses_among_them(tmp
 
 
 def test_a_key_without_its_column_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidTaskError, match="Expected a column 'task' in my.csv, as the option key was given"):
+    with pytest.raises(InvalidTaskError, match=r"Expected a column 'task' in my.csv, as the option key was given"):
         read(write(tmp_path, sentences()), options={"key": "b"})
 
 
@@ -220,7 +220,11 @@ def test_items_without_a_class_are_dropped(tmp_path: Path) -> None:
         (sentences(40), {"options": {"text": []}}, "a name as the option text of my.csv"),
         (sentences(40), {"target": "sentiment"}, "Expected the target column 'sentiment'"),
         (sentences(40), {"test_rows": [99]}, r"test_rows below 40"),
-        (sentences(40).assign(label=range(40)), {"modality": "text", "target": "label"}, "found 40 classes of 40 items"),
+        (
+            sentences(40).assign(label=range(40)),
+            {"modality": "text", "target": "label"},
+            "found 40 classes of 40 items",
+        ),
     ],
 )
 def test_what_cannot_be_a_task_says_why(tmp_path: Path, table: pd.DataFrame, given: dict, message: str) -> None:
@@ -230,17 +234,19 @@ def test_what_cannot_be_a_task_says_why(tmp_path: Path, table: pd.DataFrame, giv
 
 def test_repeated_names_of_columns_are_refused(tmp_path: Path) -> None:
     (tmp_path / "my.csv").write_text("text,text,label\n" + "a b c,d e f,x\ng h i,j k l,y\n" * 20)
-    with pytest.raises(InvalidTaskError, match="different column names in my.csv; found 'text'"):
+    with pytest.raises(InvalidTaskError, match=r"different column names in my.csv; found 'text'"):
         read(tmp_path / "my.csv", modality="text")
 
 
-@pytest.mark.parametrize("content", [b"", b"text,label\n", b"\x00\x01\x02", b"text,label\n\"open quote,a\n", b"just a line"])
+@pytest.mark.parametrize(
+    "content", [b"", b"text,label\n", b"\x00\x01\x02", b'text,label\n"open quote,a\n', b"just a line"]
+)
 def test_files_that_are_no_tables_are_left_to_the_reader_of_tables(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "my.csv"
     path.write_bytes(content)
     assert not TEXT_MODALITY.recognises(path)
     assert find_modality(path).name == "table"
-    with pytest.raises(InvalidTaskError, match="my.csv"):
+    with pytest.raises(InvalidTaskError, match=r"my\.csv"):
         read_source(path, modality="text")
 
 

@@ -23,7 +23,10 @@ from metaflow_hpo.modalities.text.tokens import (
         ("\u4eca\u65e5 good", ["\u4eca", "\u65e5", "good"]),
         ("\u0e2a\u0e27\u0e31", ["\u0e2a", "\u0e27", "\u0e31"]),
         ("\ud55c\uad6d\uc5b4 \ubb38\uc7a5", ["\ud55c\uad6d\uc5b4", "\ubb38\uc7a5"]),
-        ("\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440", ["\u043f\u0440\u0438\u0432\u0435\u0442", ",", "\u043c\u0438\u0440"]),
+        (
+            "\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440",
+            ["\u043f\u0440\u0438\u0432\u0435\u0442", ",", "\u043c\u0438\u0440"],
+        ),
         ("\U0001f600\U0001f44d\ufe0f", ["\U0001f600", "\U0001f44d"]),
         ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", ["\u0645\u06cc\u062e\u0648\u0627\u0647\u0645"]),
         ("", []),
@@ -43,7 +46,9 @@ def test_a_word_has_one_key_in_whatever_text_and_case() -> None:
 
 
 def test_keys_are_the_same_in_another_process() -> None:
-    code = "from metaflow_hpo.modalities.text.tokens import find_words; print(find_words(['caf\\u00e9 x']).keys.tolist())"
+    code = (
+        "from metaflow_hpo.modalities.text.tokens import find_words; print(find_words(['caf\\u00e9 x']).keys.tolist())"
+    )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.strip() == str(find_words(["caf\u00e9 x"]).keys.tolist())
 
@@ -63,7 +68,9 @@ def test_ngrams_never_join_two_texts() -> None:
 
 
 def test_ngrams_tell_order_and_length() -> None:
-    keys = [find_ngrams(find_words([text]), size).keys[0] for text, size in (("a b", 2), ("b a", 2), ("a a", 2), ("a", 1))]
+    keys = [
+        find_ngrams(find_words([text]), size).keys[0] for text, size in (("a b", 2), ("b a", 2), ("a a", 2), ("a", 1))
+    ]
     assert len(set(keys)) == 4
 
 
