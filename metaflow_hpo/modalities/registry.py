@@ -10,15 +10,16 @@ from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.modality import ArrayModality, Modality
 from metaflow_hpo.plugins import Registry
-from metaflow_hpo.task import OPAQUE, TABLE, TEXT, TaskData
+from metaflow_hpo.task import IMAGE, OPAQUE, TABLE, TEXT, TaskData
 
 MODALITIES = Registry(
     kind="modality",
     group="metaflow_hpo.modalities",
     built_in={
         TABLE: "metaflow_hpo.modalities.table.modality:TABLE_MODALITY",
-        TEXT: "metaflow_hpo.modalities.text.modality:TEXT_MODALITY",
         OPAQUE: "metaflow_hpo.modalities.opaque:OPAQUE_MODALITY",
+        IMAGE: "metaflow_hpo.modalities.image.modality:IMAGE_MODALITY",
+        TEXT: "metaflow_hpo.modalities.text.modality:TEXT_MODALITY",
     },
 )
 

@@ -37,7 +37,7 @@ def test_a_file_of_several_tasks_asks_for_a_key(tmp_path):
     assert found.labels == ("u", "v", "w", "u", "v", "w")
     assert found.groups == (-1, -1, 0, 0, 1, 1)
     assert found.notes[1] == "6 items of the file are not in this task."
-    with pytest.raises(InvalidTaskError, match="Expected the classes y_c in a.npz; it has 'a', 'b'"):
+    with pytest.raises(InvalidTaskError, match=r"Expected the classes y_c in a\.npz; it has 'a', 'b'"):
         read(tmp_path / "a.npz", key="c")
 
 

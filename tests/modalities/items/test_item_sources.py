@@ -122,7 +122,7 @@ def test_paths_may_be_below_another_folder_that_was_said(tmp_path):
     (tmp_path / "in").mkdir()
     full = [str(tmp_path / "else" / "1.dat"), "2.dat"]
     pd.DataFrame({"path": full, "y": ["u", "v"]}).to_csv(tmp_path / "in" / "my.csv", index=False)
-    with pytest.raises(InvalidTaskError, match="Expected paths in my.csv below"):
+    with pytest.raises(InvalidTaskError, match=r"Expected paths in my\.csv below"):
         found(tmp_path / "in" / "my.csv")
     options = {"root": str(tmp_path / "else")}
     assert found(tmp_path / "in" / "my.csv", options=options) == [("1.dat", "u"), ("2.dat", "v")]
@@ -187,7 +187,7 @@ def _bomb(path):
         (lambda p: p.write_bytes(b""), "cannot be opened"),
         (lambda p: None, "there is no"),
         (lambda p: pack(p, "a/1.txt", "b/2.txt"), r"ending in \.dat in a\.zip; found 2 with \.txt"),
-        (lambda p: pack(p), r"in a\.zip; found no files"),
+        (pack, r"in a\.zip; found no files"),
         (lambda p: pack(p, "1.dat", "2.dat"), "a folder for each class in a.zip; found 2 files without one"),
         (lambda p: pack(p, "a/1.dat", "t.csv", **{"t.csv": "path,y\nb.dat,1\nc.dat,2\n"}), "2 of 2 are not there"),
     ],
