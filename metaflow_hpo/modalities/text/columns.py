@@ -45,8 +45,8 @@ class TextColumns:
 def is_table_of_texts(frame: pd.DataFrame) -> bool:
     """Tell whether a table is one column of texts, one of classes, and otherwise ids, numbers of rows and groups."""
     frame = frame.set_axis([str(name).strip() for name in frame.columns], axis="columns")
-    texts = _find_texts(frame, drop=())
-    if len(texts) != 1 or not frame.columns.is_unique:
+    texts = _find_texts(frame, drop=()) if frame.columns.is_unique else []
+    if len(texts) != 1:
         return False
     rest = [name for name in frame.columns if name != texts[0] and not _is_beside(frame[name])]
     return len(rest) == 1 and _is_class_like(frame[rest[0]])

@@ -9,7 +9,7 @@ from metaflow_hpo.modalities.text.meta_features import TEXT_GROUP
 from metaflow_hpo.modalities.text.modality import TEXT_MODALITY
 from metaflow_hpo.testing import check_meta_features, check_modality
 
-WORDS = "the film was good bad awful great nice terrible plot actor music and very boring".split()
+WORDS = ("film", "was", "good", "bad", "awful", "great", "nice", "terrible", "plot", "actor", "music", "and", "very")
 
 
 @pytest.fixture
