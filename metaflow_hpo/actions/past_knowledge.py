@@ -1,7 +1,8 @@
 """What is known of a learner from past tasks: of a table of trials, or of a folder that `fit` wrote."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.pipeline import logger
 from metaflow_hpo.alignment import check_assumed, fit_table, is_inside, is_whole
-from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError, listed
+from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError, SearchSpaceMismatchError, listed
 from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.tables import META_PREFIX
 from metaflow_hpo.task import TaskData
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from metaflow_hpo.past_tasks import PastTasks
     from metaflow_hpo.recommender.stopping import StoppingRule
     from metaflow_hpo.space import Array, SearchSpace, Value
+    from metaflow_hpo.trial import Trial
 
 LEAST_POOL = 200
 """Configurations to choose among, at least, where past trials lie in another search space."""
@@ -88,6 +90,11 @@ class PastKnowledge:
             )
         return np.array([{**self._known_of(data), **(given or {})}.get(name, np.nan) for name in names], np.float64)
 
+    def describe_by_name(self, data: TaskData, given: Mapping[str, float] | None = None) -> dict[str, float]:
+        """Return the meta-features of a task that are known, see `describe`."""
+        values = self.describe(data, given).tolist()
+        return {name: v for name, v in zip(self.meta_feature_names, values, strict=True) if math.isfinite(v)}
+
     def _known_of(self, data: TaskData) -> dict[str, float]:
         if not self.meta_feature_names:
             return {}
@@ -99,6 +106,52 @@ class PastKnowledge:
         plain = {META_PREFIX + name: float(value) for name, value in stated.items()}
         is_described = bool(stated) or bool(own & set(self.meta_feature_names))
         return plain | (describe(data) if is_described else {})
+
+
+def know_others(
+    path: Path, learner: Learner, task_id: str, *, assume: "Mapping[str, Value] | None" = None
+) -> PastKnowledge | None:
+    """Return what a history that grows teaches of other tasks than one; None where there are none yet."""
+    from metaflow_hpo.adapters.trial_files import read_trials_of_tasks
+
+    if not path.is_file():
+        return None
+    frame, said = read_trials_of_tasks(path)
+    others = frame.loc[frame["task_id"].astype(str) != task_id]
+    try:
+        return _learn(others, said, learner, assume) if len(others) else None
+    except DegenerateTaskError:
+        return None  # one trial a task, so far
+
+
+def learn_from(
+    path: Path,
+    data: TaskData,
+    learner: Learner,
+    trials: "Sequence[Trial]",
+    *,
+    known: PastKnowledge | None = None,
+    features: Mapping[str, float] | None = None,
+) -> None:
+    """Write what a search found into the history that it learned from.
+
+    Args:
+        path: The history; made where there is none.
+        data: The task.
+        learner: What was tuned.
+        trials: What came of it.
+        known: What was known before; the task is described as past ones are.
+        features: Meta-features that a person gave beside the task.
+    """
+    from metaflow_hpo.adapters.past_trials.growing import grow
+    from metaflow_hpo.modalities.registry import describe
+    from metaflow_hpo.tables import trials_to_frame
+
+    if not any(trial.status == "ok" for trial in trials):
+        return
+    described = describe(data) if known is None else known.describe_by_name(data, features)
+    frame = trials_to_frame(trials).assign(**described)
+    grow(path, frame, learner.space, direction="max", source=f"search of {learner.name}")
 
 
 def see_in(space: "SearchSpace", aligned: "History", *, seed: int = 0) -> "PastTasks":
@@ -214,7 +267,7 @@ def _learn(
 
     rows, space = (frame, None) if "space" in said else fit_table(frame, learner.space)
     names = set(frame["learner"].dropna().astype(str)) if "learner" in frame else set()
-    mine = learner.name if learner.name in names else None
+    mine = learner.name if len(names) > 1 and learner.name in names else None
     history = History.from_file(rows, said, space=space, learner=mine)
     return PastKnowledge.of(history, learner.space, assume=assume, stopping=_learn_stopping(frame, learner))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from metaflow_hpo.actions.past_knowledge import as_history
 from metaflow_hpo.alignment import holds, is_inside, translate
 from metaflow_hpo.collect.strategies.fresh import fresh_configurations
-from metaflow_hpo.errors import InvalidTableError, listed
+from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError, listed
 from metaflow_hpo.history import Array, History, IntArray
 from metaflow_hpo.hyperparameter import Hyperparameter, Value
 from metaflow_hpo.past_tasks import MAX_QUICK_TRIALS
@@ -194,6 +195,14 @@ def read_past(past: Any) -> History | None:
     if past is None or (isinstance(past, list | tuple) and not past):
         return None
     return _thinned(as_history(past))
+
+
+def read_grown(path: Path) -> History | None:
+    """Return the past trials of a history that grows; None where there are none yet that differ."""
+    try:
+        return read_past(path) if path.is_file() else None
+    except DegenerateTaskError:
+        return None
 
 
 def _thinned(history: History) -> History:

@@ -163,6 +163,20 @@ def test_past_tasks_teach_the_first_proposals_from_a_table_and_from_a_folder(fol
         search(*arguments, "--past", "past.parquet", "--task-features", "features.csv")
 
 
+def test_what_is_found_is_learned_from_by_the_next_search(folder):
+    module = f"grown_{folder.name}"
+    (folder / f"{module}.py").write_text(LEARNER)
+    for name, best in (("first", 0.2), ("other", 0.25)):
+        (folder / f"{name}.yaml").write_text(f"task_id: {name}\nmetric: accuracy\nmeta_features: {{best: {best}}}\n")
+    for task in ("first.yaml", "first.yaml", "other.yaml"):
+        search(task, "--learner", f"{module}:learner", "--trials", "3", "--past", "grown.parquet", "--learn")
+    frame = pd.read_parquet("grown.parquet")
+    assert frame.groupby("task_id").size().tolist() == [3, 3]
+    assert set(frame["source"]) == {"search of mine"}
+    assert set(frame.loc[frame["task_id"] == "other", "strategy"]) == {"recommended"}
+    assert frame.groupby("task_id")["mf_given.best"].nunique().max() == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -172,14 +186,15 @@ def test_past_tasks_teach_the_first_proposals_from_a_table_and_from_a_folder(fol
         (["task.yaml", *OWN, "--learner", "mlp"], "either --command or --learner"),
         (["task.yaml", *OWN, "--strategy", "magic"], "expected one of sobol"),
         (["task.yaml", *OWN, "--fidelity", "many"], "as a number of epochs or as UNIT=NUMBER"),
-        (["task.yaml", *OWN, "--task-features", "f.csv"], "--task-features and --assume go with --past"),
-        (["task.yaml", *OWN, "--assume", "x=0.5"], "--task-features and --assume go with --past"),
+        (["task.yaml", *OWN, "--task-features", "f.csv"], "--task-features, --assume and --learn go with"),
+        (["task.yaml", *OWN, "--assume", "x=0.5"], "--task-features, --assume and --learn go with"),
+        (["task.yaml", *OWN, "--learn"], "--task-features, --assume and --learn go with"),
         (["task.yaml", *OWN, "--past", "past.csv", "--assume", "x"], "expected --assume name=value"),
         (["task.yaml", *OWN, "--metric", "loss", "--mode", "min"], "a task says what it is scored by"),
         (["data.npz", *OWN], "needs --metric NAME --mode max|min"),
         (["data.npz", *OWN, "--metric", "loss"], "needs --mode max or --mode min"),
         (["data.npz", *OWN, "--metric", "accuracy", "--mode", "min"], "better with --mode max"),
-        (["data.npz", *OWN, "--metric", "accuracy", "--target", "y"], "--target and --kind go with tables"),
+        (["data.npz", *OWN, "--metric", "accuracy", "--target", "y"], "--target, --kind and --option go with tables"),
         (["--trials", "3"], "give DATA, or --command"),
     ],
 )
