@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.hints import Hints
-from metaflow_hpo.modalities.items.groups import number_groups, renumber, unite
+from metaflow_hpo.modalities.items.groups import are_classes, number_groups, renumber, unite
 from metaflow_hpo.modalities.items.item_data import DIGEST_BYTES, ItemData, Items
 from metaflow_hpo.modalities.items.splits import choose_part, deal
 from metaflow_hpo.modalities.table.metrics import METRICS, check_metric
@@ -26,7 +26,7 @@ MAX_CLASSES = 1_000
 _TEST_PARTS = 5
 """The test items are one part of as many."""
 _MAX_SHARE = 0.5
-"""Share of all items above which what is nearly alike is no group: it would leave nothing to hold out."""
+"""Share of all items from which on what is nearly alike is no group: it would leave nothing to hold out."""
 
 Integers = NDArray[np.int64]
 
@@ -166,10 +166,11 @@ def _keep(
     positions = chosen[np.argsort(same[chosen], kind="stable")]
     names = sorted(set(named[positions].tolist()), key=_by_number)
     _check_classes(named[positions], names, source)
-    united, said = _unite(same, groups, near, positions)
+    target = _code(named[positions], names)
+    united, said = _unite(same, groups, near, positions, target)
     return _Kept(
         positions,
-        _code(named[positions], names),
+        target,
         content[positions],
         united,
         None if held is None else held[positions],
@@ -231,14 +232,18 @@ def _unite(
     groups: Sequence[object] | None,
     near: Sequence[int] | NDArray[np.int64] | None,
     positions: NDArray[np.intp],
+    target: Integers,
 ) -> tuple[Integers | None, list[str]]:
     """Return the groups of the items that are kept, and what is to be said of them."""
     known = None if groups is None else number_groups(groups)
     close = None if near is None else np.asarray(near, dtype=np.int64)
+    notes = []
+    if known is not None and are_classes(known[positions], target):
+        known = None
+        notes.append("Groups are of one class each, and too few of some class to hold one out: split by class alone.")
     given = [one for one in (known, close) if one is not None]
     if not given:
-        return None, []
-    notes = []
+        return None, notes
     united = unite([same, *given])[positions]
     if known is not None and _largest(united) > _MAX_SHARE and _largest(united) > _largest(known[positions]):
         united = unite([same, known])[positions]
@@ -251,7 +256,7 @@ def _unite(
         return None, [*notes, "All items are of one group, which says nothing: they are split by class alone."]
     if known is not None:
         notes.append(f"Kept the items of each of {count} groups on one side of every split.")
-    elif _largest(united) <= _MAX_SHARE:
+    elif _largest(united) < _MAX_SHARE:
         together = int((np.bincount(united) > 1)[united].sum())
         notes.append(f"Kept {together} items that are nearly alike together in splits.")
     else:

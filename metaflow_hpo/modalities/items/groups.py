@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
 
+_NEARLY_ALL = 0.9
+_SIDES = 3
+
 
 def number_groups(names: Sequence[object]) -> Integers:
     """Return a number from 0 for each name, `(n,)`; items of an unknown group (None, empty, NaN, -1) stand alone."""
@@ -46,6 +49,26 @@ def unite(groupings: Iterable[Integers]) -> Integers:
             one, other = sorted((root(first.setdefault(number, item)), root(item)))
             parents[other] = one
     return renumber(np.array([root(item) for item in range(len(parents))], dtype=np.int64))
+
+
+def are_classes(groups: Integers, target: Integers) -> bool:
+    """Tell whether groups say the class rather than what must not be known of it, as speakers do whose name is asked.
+
+    Args:
+        groups: `(n,)` numbers.
+        target: `(n,)` class numbers.
+
+    Returns:
+        True where nearly all items are in groups of one class, and a class has too few of these to learn from one,
+        validate on another and test on a third.
+    """
+    pairs = np.unique(np.column_stack([groups, target]), axis=0)
+    _, number, classes = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
+    of_one_class = np.isin(groups, pairs[classes[number] == 1, 0])
+    _, groups_of_class = np.unique(pairs[:, 1], return_counts=True)
+    _, items_of_class = np.unique(target, return_counts=True)
+    too_few = (groups_of_class < np.minimum(items_of_class, _SIDES)).any()
+    return bool(len(np.unique(groups)) > 1 and of_one_class.mean() >= _NEARLY_ALL and too_few)
 
 
 def renumber(groups: Integers) -> Integers:

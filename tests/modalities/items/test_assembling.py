@@ -176,3 +176,11 @@ def test_what_cannot_be_learned_from_is_refused(count, labels, more, match):
 def test_the_metric_that_was_said_is_taken():
     rows, labels = draw()
     assert assemble_rows(rows, labels, hints=Hints(metric="log_loss")).task.metric.name == "log_loss"
+
+
+def test_speakers_who_are_the_classes_are_split_by_class_alone():
+    rows, labels = draw()
+    data = assemble_rows(rows, labels, groups=labels)
+    assert data.groups is None
+    assert set(data.target[data.is_test]) == {0, 1, 2}
+    assert any(note.startswith("Groups are of one class each") for note in data.task.notes)
