@@ -87,6 +87,11 @@ def read_series(source: Path, hints: Hints) -> ItemData:
     )
 
 
+def read_new_series(source: Path, steps: int) -> Series:
+    """Read the series of a file, whatever their classes, of at most so many steps."""
+    return shorten(pack_series(_read(source, Hints()).series), steps)
+
+
 def _read_steps(hints: Hints) -> int:
     steps = hints.options.get("steps", MAX_STEPS)
     if isinstance(steps, bool) or not isinstance(steps, int) or not MIN_STEPS <= steps <= _MOST_STEPS:

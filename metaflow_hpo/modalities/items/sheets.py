@@ -1,0 +1,98 @@
+"""What people see of a task: some training items of some classes, as one picture with a row a class, or as Markdown."""
+
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaflow_hpo.modalities.items.item_data import ItemData
+
+CLASSES, EACH = 8, 8
+"""Rows and columns of a sheet at most."""
+_GAP, _MARGIN, _LINE = 4, 120, 14
+_SHOWN_LETTERS = 160
+_INK = 60
+
+Picture = NDArray[np.uint8]
+"""`(h, w)` grey or `(h, w, 3)`."""
+
+
+def choose_shown(data: ItemData) -> list[tuple[str, list[int]]]:
+    """Return names of classes, the most frequent first, each with positions of its first training items."""
+    counts = np.bincount(data.train_target, minlength=len(data.class_names))
+    chosen = np.argsort(-counts, kind="stable")[:CLASSES]
+    found = [(data.class_names[c], np.flatnonzero((data.target == c) & ~data.is_test)[:EACH].tolist()) for c in chosen]
+    return [(name, positions) for name, positions in found if positions]
+
+
+def make_sheet(data: ItemData, draw: Callable[[int], Picture], side: int = 64) -> bytes:
+    """Return a contact sheet as PNG.
+
+    Args:
+        data: The task.
+        draw: Returns an item, by its position, as a picture of any size.
+        side: Pixels of a place's longer side.
+    """
+    from PIL import Image, ImageDraw
+
+    shown = choose_shown(data)
+    place = side + _GAP
+    sheet = Image.new("RGB", (_MARGIN + EACH * place, len(shown) * place + _GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row, (name, positions) in enumerate(shown):
+        top = _GAP + row * place
+        pen.text((_GAP, top + side // 2 - _LINE // 2), name[:18], fill="black")
+        for column, position in enumerate(positions):
+            picture = Image.fromarray(draw(position)).convert("RGB")
+            scale = side / max(picture.size)
+            size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+            sheet.paste(picture.resize(size, Image.Resampling.NEAREST), (_MARGIN + column * place, top))
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def list_texts(data: ItemData, texts: Sequence[str]) -> str:
+    """Return some texts by class as Markdown, long ones cut."""
+    lines = []
+    for name, positions in choose_shown(data):
+        lines.append(f"**{_plain(name)}**")
+        lines += [f"- {_plain(texts[position])}" for position in positions[: EACH // 2]]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Return a text on one line, without what Markdown or HTML would make of it."""
+    short = " ".join(text.split())
+    cut = short if len(short) <= _SHOWN_LETTERS else short[:_SHOWN_LETTERS] + " ..."
+    return "".join(f"&#{ord(one)};" if one in "<>&*_`[]|\\" else one for one in cut)
+
+
+def draw_curves(values: NDArray[np.float32], height: int = 64, width: int = 128) -> Picture:
+    """Return the curves of a series `(c, t)`, all of them in one picture; what is missing is left out."""
+    picture = np.full((height, width), 255, dtype=np.uint8)
+    steps = values.shape[1]
+    at = np.clip((np.arange(width) * steps) // width, 0, max(steps - 1, 0))
+    for curve in values:
+        known = np.isfinite(curve)
+        if not known.any():
+            continue
+        low, high = float(curve[known].min()), float(curve[known].max())
+        share = (curve[at] - low) / ((high - low) or 1.0)
+        ends = np.round((1 - np.nan_to_num(share)) * (height - 1)).astype(np.int64)
+        for x in np.flatnonzero(np.isfinite(share)):
+            before = ends[x - 1] if x and np.isfinite(share[x - 1]) else ends[x]
+            picture[min(before, ends[x]) : max(before, ends[x]) + 1, x] = _INK
+    return picture
+
+
+def draw_spectrogram(wave: NDArray[np.float32], width: int = 96) -> Picture:
+    """Return the spectrogram of a recording, `(h, w)`: low tones below, loud ones dark."""
+    window = 256
+    padded = np.pad(wave, (0, max(0, window - len(wave))))
+    starts = np.linspace(0, len(padded) - window, width).round().astype(np.int64)
+    frames = padded[starts[:, None] + np.arange(window)] * np.hanning(window)
+    power = np.log10(np.abs(np.fft.rfft(frames, axis=1)) ** 2 + 1e-10)[:, : window // 2]
+    share = np.clip((power - (power.max() - 6)) / 6, 0, 1)  # of 60 dB
+    return np.asarray(np.round(255 * (1 - share.T[::-2])), dtype=np.uint8)
