@@ -2,15 +2,20 @@
 
 import io
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.modalities.items.item_data import ItemData
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 CLASSES, EACH = 8, 8
 """Rows and columns of a sheet at most."""
 _GAP, _MARGIN, _LINE = 4, 120, 14
+_LETTERS = 18
 _SHOWN_LETTERS = 160
 _INK = 60
 
@@ -36,21 +41,28 @@ def make_sheet(data: ItemData, draw: Callable[[int], Picture], side: int = 64) -
     """
     from PIL import Image, ImageDraw
 
-    shown = choose_shown(data)
-    place = side + _GAP
-    sheet = Image.new("RGB", (_MARGIN + EACH * place, len(shown) * place + _GAP), "white")
+    rows = [(name, [_fit(draw(position), side) for position in positions]) for name, positions in choose_shown(data)]
+    height = _GAP + max(picture.height for _, pictures in rows for picture in pictures)
+    sheet = Image.new("RGB", (_MARGIN + EACH * (side + _GAP), len(rows) * height + _GAP), "white")
     pen = ImageDraw.Draw(sheet)
-    for row, (name, positions) in enumerate(shown):
-        top = _GAP + row * place
-        pen.text((_GAP, top + side // 2 - _LINE // 2), name[:18], fill="black")
-        for column, position in enumerate(positions):
-            picture = Image.fromarray(draw(position)).convert("RGB")
-            scale = side / max(picture.size)
-            size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-            sheet.paste(picture.resize(size, Image.Resampling.NEAREST), (_MARGIN + column * place, top))
+    for row, (name, pictures) in enumerate(rows):
+        top = _GAP + row * height
+        pen.text((_GAP, top + (height - _LINE) // 2), name[:_LETTERS], fill="black")
+        for column, picture in enumerate(pictures):
+            sheet.paste(picture, (_MARGIN + column * (side + _GAP), top))
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def _fit(pixels: Picture, side: int) -> "Image.Image":
+    """Return a picture whose longer side has so many pixels."""
+    from PIL import Image
+
+    picture = Image.fromarray(pixels).convert("RGB")
+    scale = side / max(picture.size)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    return picture.resize(size, Image.Resampling.NEAREST)
 
 
 def list_texts(data: ItemData, texts: Sequence[str]) -> str:
