@@ -18,6 +18,7 @@ LEARNERS = Registry(
         "mlp": "metaflow_hpo.learners.mlp.learner:MLP",
         "svm": "metaflow_hpo.learners.svm:SVM",
         "cnn": "metaflow_hpo.learners.cnn:CNN",
+        "text": "metaflow_hpo.learners.text.learner:TextLearner",
         "audio_cnn": "metaflow_hpo.learners.audio_cnn:AudioCNN",
         "series": "metaflow_hpo.learners.series.learner:SeriesLearner",
     },

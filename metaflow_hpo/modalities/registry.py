@@ -10,7 +10,7 @@ from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.modality import ArrayModality, Modality
 from metaflow_hpo.plugins import Registry
-from metaflow_hpo.task import AUDIO, IMAGE, OPAQUE, SERIES, TABLE, TaskData
+from metaflow_hpo.task import AUDIO, IMAGE, OPAQUE, SERIES, TABLE, TEXT, TaskData
 
 MODALITIES = Registry(
     kind="modality",
@@ -19,6 +19,7 @@ MODALITIES = Registry(
         TABLE: "metaflow_hpo.modalities.table.modality:TABLE_MODALITY",
         OPAQUE: "metaflow_hpo.modalities.opaque:OPAQUE_MODALITY",
         IMAGE: "metaflow_hpo.modalities.image.modality:IMAGE_MODALITY",
+        TEXT: "metaflow_hpo.modalities.text.modality:TEXT_MODALITY",
         AUDIO: "metaflow_hpo.modalities.audio.modality:AUDIO_MODALITY",
         SERIES: "metaflow_hpo.modalities.series.modality:SERIES_MODALITY",
     },
