@@ -240,13 +240,13 @@ def measure_networks(sides: tuple[int, ...] = (8, 28), count: int = 6, repetitio
         for name, variants in RIVALS.items():
             probe = Work(work.name, work.fold, work.configurations[count // 2 :: count])
             variants[0][1](probe)
-            took = [timed(lambda variant=variant: variant[1](probe)).processor / variant[2] for variant in variants]
+            took = [timed(partial(one, probe)).processor / used for _, one, used in variants]
             variant, train, processors = variants[int(np.argmin(took))]
             pairs = []
             for _ in range(repetitions):
                 epochs: list[int] = []
-                mine.append(timed(lambda: epochs.extend(train_ours(work))))  # noqa: B023 - called at once
-                pairs.append((mine[-1], timed(lambda: epochs.extend(train(work)))))  # noqa: B023
+                mine.append(timed(partial(_train_into, epochs, train_ours, work)))
+                pairs.append((mine[-1], timed(partial(_train_into, epochs, train, work))))
                 if set(epochs) != {EPOCHS}:
                     raise SystemExit(f"Expected {EPOCHS} epochs of all; got {epochs} of {name}.")
             row["rivals"].append({"name": name, "variant": variant, **_summarise(pairs, processors, limit)})
@@ -254,6 +254,10 @@ def measure_networks(sides: tuple[int, ...] = (8, 28), count: int = 6, repetitio
         row["passes_share"] = limit / statistics.median(run.processor for run in mine)
         rows.append(row)
     return rows
+
+
+def _train_into(epochs: list[int], train: Callable[[Work], list[int]], work: Work) -> None:
+    epochs.extend(train(work))
 
 
 def _summarise(pairs: list[tuple[Any, Any]], processors: int, limit: float) -> dict[str, Any]:
@@ -267,8 +271,8 @@ def show_networks(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         print(
             f"\n{row['task']}, {row['configurations']} networks of {row['epochs']} epochs: ours "
-            f"{row['processor_s_a_configuration']:.2f} processor seconds each, {row['passes_share']:.0%} of them in the "
-            "networks' own passes"
+            f"{row['processor_s_a_configuration']:.2f} processor seconds each, {row['passes_share']:.0%} of them "
+            "in the networks' own passes"
         )
         for rival in row["rivals"]:
             wall, idle = (f"{min(rival[k]):.1f}-{max(rival[k]):.1f}" for k in ("wall_ratios", "idle_ratios"))
