@@ -152,7 +152,8 @@ def _write_tables(folder: Path, frame: pd.DataFrame, tasks: pd.DataFrame) -> Non
     configurations = frame[[*keys, *hp_names]].drop_duplicates(keys, ignore_index=True)
     _write_table(folder / CONFIGURATIONS_FILE, pa.Table.from_pandas(configurations, preserve_index=False))
     _write_table(folder / TASKS_FILE, pa.Table.from_pandas(tasks, preserve_index=False))
-    outcomes = frame[[*TRIAL_COLUMNS, *SCORE_NAMES, "task_sha256"]]
+    # A learner of items is never scored as regressions are.
+    outcomes = frame.reindex(columns=[*TRIAL_COLUMNS, *SCORE_NAMES, "task_sha256"])
     table = pa.Table.from_pandas(outcomes, preserve_index=False)
     schema = [field.with_type(pa.float32()) if pa.types.is_floating(field.type) else field for field in table.schema]
     table = table.cast(pa.schema(schema)).append_column("learning_curve", _halve(frame["learning_curve"]))
