@@ -168,18 +168,20 @@ def candidates(
     Args:
         space: The space of today.
         ranked: Known configurations, the most promising first, with the names that were searched where they were
-            tried. Values of other names are drawn at random: nothing is known of them.
+            tried. Values of other names are drawn at random: nothing is known of them; so are those that a
+            configuration lacks and today's space demands.
         seed: Seed of what is drawn.
         count: How many; a fifth at least is drawn anywhere.
     """
     rng = np.random.default_rng(seed)
+    required = {hp.name for hp in space.hyperparameters if not hp.optional}
     drawn = space.from_unit(rng.random((2 * count, len(space.names))))
     chosen: dict[str, Configuration] = {}
     for (configuration, searched), free in zip(ranked, itertools.cycle(drawn), strict=False):
         if len(chosen) >= count - count // 5:
             break
         if is_inside(space, configuration):
-            values = {**{n: v for n, v in free.items() if n not in searched}, **configuration}
+            values = {**{n: v for n, v in free.items() if n not in searched or n in required}, **configuration}
             made = _keep_active(space, values)
             chosen.setdefault(configuration_id(made), made)
     for free in drawn:

@@ -98,6 +98,7 @@ def recommend(
     learner: str | None = None,
     kind: "AskedKind | None" = None,
     modality: str | None = None,
+    options: Mapping[str, Any] | None = None,
     per_time: bool = False,
 ) -> Recommendations:
     """Recommend configurations for a task, without training anything.
@@ -107,9 +108,10 @@ def recommend(
         target: What to predict.
         k: How many configurations.
         trials: Your own trials of this task so far: `performance` and `hp_<name>`.
-        learner: Whose configurations; the modality's learner unless given.
+        learner: Whose configurations; the setting's, or where that does not fit the modality's, unless given.
         kind: What the target of a table is; told from its values unless given.
         modality: What the inputs are, where that cannot be told.
+        options: What only this modality knows, as under `options` of a sidecar.
         per_time: Most expected gain per second of training first, rather than per trial.
 
     Raises:
@@ -117,9 +119,9 @@ def recommend(
     """
     from metaflow_hpo.actions import advise
 
-    with _opened(learner) as pipeline, _as_path(data) as source, _as_path(trials) as known:
+    with _as_path(data) as source, _as_path(trials) as known, _opened(learner, _needed(source), modality) as pipeline:
         observed = [] if known is None else advise.read_observed(known, pipeline.learner)
-        described = advise.describe_file(_needed(source), target, kind=kind, modality=modality)
+        described = advise.describe_file(_needed(source), target, kind=kind, modality=modality, options=options)
         answer = advise.recommend_and_remember(pipeline, described, k, observed, per_time=per_time)
     return Recommendations(answer)
 
@@ -142,13 +144,15 @@ def search(
     stop: bool = True,
     kind: "AskedKind | None" = None,
     modality: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> SearchResult:
     """Search a task; the same call goes on where a killed one stopped.
 
     Args:
         data: A file or folder, a frame, or the description of an opaque task.
         target: What to predict.
-        learner: What is tuned: a name, `module:attribute`, or a learner such as `learner_from_function` returns.
+        learner: What is tuned: a name, `module:attribute`, or a learner such as `learner_from_function` returns; the
+            setting's, or where that does not fit the modality's, unless given.
         strategy: Who proposes.
         trials: How many trainings.
         seconds: Time limit.
@@ -164,6 +168,7 @@ def search(
         stop: Stop trials that will not win, where that was learned.
         kind: What the target of a table is; told from its values unless given.
         modality: What the inputs are, where that cannot be told.
+        options: What only this modality knows, as under `options` of a sidecar.
 
     Raises:
         MetaflowHPOError: If the data cannot become a task, or the learner cannot train it.
@@ -175,8 +180,8 @@ def search(
     from metaflow_hpo.modalities.registry import read_source
     from metaflow_hpo.tables import trials_to_frame
 
-    with _opened(learner) as pipeline, _as_path(data) as source:
-        rows = read_source(_needed(source), target=target, kind=kind, modality=modality)
+    with _as_path(data) as source, _opened(learner, _needed(source), modality) as pipeline:
+        rows = read_source(_needed(source), target=target, kind=kind, modality=modality, options=options)
         grown = check_growing(past) if learn else None
         known = None
         if grown is not None:
@@ -363,13 +368,16 @@ def import_trials(source: str, address: Any, **options: Any) -> History:
 
 
 @contextmanager
-def _opened(learner: "Learner | str | None") -> "Iterator[Pipeline]":
-    """Open the surroundings that the settings describe, with a learner in place of the setting's."""
+def _opened(learner: "Learner | str | None", source: Path, modality: str | None) -> "Iterator[Pipeline]":
+    """Open the surroundings that the settings describe, with a learner in place of the setting's, or one that fits."""
     from metaflow_hpo.adapters.pipeline import Pipeline
+    from metaflow_hpo.modalities.registry import tell_modality
     from metaflow_hpo.settings import Settings
 
-    if learner is None or isinstance(learner, str):
-        yield Pipeline(Settings.load(**({} if learner is None else {"learner": learner})))
+    if learner is None:
+        yield Pipeline(Settings.load()).on(tell_modality(source, modality))
+    elif isinstance(learner, str):
+        yield Pipeline(Settings.load(learner=learner), is_chosen=True)
     else:
         yield Pipeline(Settings.load(learner=learner.name), own_learner=learner)
 

@@ -85,6 +85,10 @@ class Settings(BaseSettings):
         True,
         description="Whether `fit` learns from `search`, `train` and `feedback` on people's own tasks, too.",
     )
+    learn_shipped: bool = Field(
+        True,
+        description="Whether learners of images, texts, recordings and series learn from what ships of them, too.",
+    )
     catalogue: str = Field(
         "demo",
         pattern=r"^(demo|builtin|all|folder:.+)$",
@@ -104,6 +108,11 @@ class Settings(BaseSettings):
     core_trials: int = Field(64, ge=8, description="Configurations of the shared core, tried on every task.")
     random_trials: int = Field(50, ge=0, description="Trials of random search on every task, the baseline.")
     tpe_trials: int = Field(0, ge=0, description="Trials of Optuna's TPE on every task, which look where it is good.")
+    informed_searches: bool = Field(
+        False,
+        description="Whether random search and TPE on a task are told what its core has given: TPE then needs no "
+        "random trials of its own.",
+    )
     repeat_every: int = Field(
         0, ge=0, description="Every n-th task repeats the shared core with the next seed, to measure noise; 0: none."
     )

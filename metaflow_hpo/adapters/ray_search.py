@@ -58,6 +58,7 @@ class Order:
         fidelity: Effort of each training; None for the full fidelity.
         known: Trials that need not be trained again.
         refit: Which trials of each search have a test performance.
+        informed: Whether a search is told what those before it have found.
         version: Version of this package where the order was written.
     """
 
@@ -67,6 +68,7 @@ class Order:
     fidelity: int | None
     known: tuple[Trial, ...] = ()
     refit: "Refit" = "all"
+    informed: bool = False
     version: str = __version__
 
 
@@ -92,6 +94,7 @@ def stream_trials(order: Order) -> Iterator[Trial]:
             known=order.known,
             on_trial=finished.put,
             refit=order.refit,
+            informed=order.informed,
         )
         searching.add_done_callback(lambda _: finished.put(None))
         # Not `yield from`, which would hand the values that Ray sends on to an iterator that takes none.
@@ -221,8 +224,16 @@ class _Driver:
 
         settings = self.pipeline.settings
         known = tuple(self.pipeline.store.read_trials(search.data.task))
-        learner = self.pipeline.make_learner(workers=settings.ray_cpus)
-        order = Order(search.data, learner, search.plan, settings.fidelity_epochs, known, settings.refit)
+        learner = self.pipeline.on(search.data.task.modality).make_learner(workers=settings.ray_cpus)
+        order = Order(
+            search.data,
+            learner,
+            search.plan,
+            settings.fidelity_epochs,
+            known,
+            settings.refit,
+            settings.informed_searches,
+        )
         remote = ray.remote(num_cpus=settings.ray_cpus, max_retries=0)(stream_trials)
         self.running[remote.remote(order)] = search
 

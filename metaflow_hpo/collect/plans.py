@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from metaflow_hpo.collect.strategies.strategy import StrategyContext
 from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
@@ -28,6 +29,7 @@ def run_plan(
     known: Sequence[Trial],
     on_trial: Callable[[Trial], None],
     refit: "Refit" = "all",
+    informed: bool = False,
 ) -> list[Trial]:
     """Run the searches of a plan one after the other and return their trials.
 
@@ -39,11 +41,17 @@ def run_plan(
         known: Trials that need not be trained again.
         on_trial: Called with each trial that is added to `known`, as soon as it is finished.
         refit: Which trials of each search have a test performance, see `search`.
+        informed: Whether a search is told what those before it have found with its seed.
     """
     from metaflow_hpo.collect.search import search
+    from metaflow_hpo.collect.strategies.registry import make_strategy
 
+    effort = learner.fidelity.maximum if fidelity is None else fidelity
     trials: list[Trial] = []
     for strategy, count, seed in plan:
+        proposer = make_strategy(strategy, StrategyContext(learner.space, seed, budget=count, fidelity=effort))
+        if informed:
+            proposer.tell([trial for trial in trials if trial.seed == seed])
         trials += search(
             data,
             learner,
@@ -54,5 +62,6 @@ def run_plan(
             known=known,
             on_trial=on_trial,
             refit=refit,
+            proposer=proposer,
         )
     return trials

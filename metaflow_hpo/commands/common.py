@@ -16,20 +16,36 @@ if TYPE_CHECKING:
     from metaflow_hpo.task import TaskData
     from metaflow_hpo.trial import Trial
 
-TABLE_HELP = "Your table: csv, JSON lines, Excel or parquet; .gz, .bz2, .xz and .zip are unpacked."
-Data = Annotated[Path, typer.Argument(help=TABLE_HELP, metavar="DATA")]
+DATA_HELP = (
+    "Your table (csv, JSON lines, Excel, parquet; also packed), a folder with a folder a class of images or "
+    "recordings, a table of texts, series, or a zip of these."
+)
+Data = Annotated[Path, typer.Argument(help=DATA_HELP, metavar="DATA")]
 Target = Annotated[str | None, typer.Option("--target", help="Column to predict.")]
 Modality = Annotated[
     str | None,
     typer.Option(
         "--modality",
-        help="What the inputs are: table, opaque, a plug-in's name or module:attribute; told by the file unless given.",
+        help="What the inputs are: table, image, text, audio, series, opaque, a plug-in's name or module:attribute; "
+        "told by the file unless given.",
+    ),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="What only this modality knows, as under `options` of a sidecar, e.g. text=review; may be repeated.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Learner = Annotated[
     str | None,
-    typer.Option("--learner", help="mlp, svm, a plug-in's name or module:attribute; the setting's unless given."),
+    typer.Option(
+        "--learner",
+        help="mlp, svm, cnn, text, audio_cnn, series, a plug-in's name or module:attribute. Unless given it is the "
+        "setting's, or where that does not fit the data the modality's.",
+    ),
 ]
 Assume = Annotated[
     list[str] | None,
@@ -60,13 +76,22 @@ def read_assumptions(texts: list[str] | None) -> dict[str, Any]:
     Raises:
         BadParameter: If a text is not name=value.
     """
-    return dict(_read_assumption(text) for text in texts or ())
+    return dict(_read_pair(text, "--assume name=value, such as weight_decay=0") for text in texts or ())
 
 
-def _read_assumption(text: str) -> tuple[str, Any]:
+def read_options(texts: list[str] | None) -> dict[str, Any] | None:
+    """Return the options of `--option`; None where there are none.
+
+    Raises:
+        BadParameter: If a text is not NAME=VALUE.
+    """
+    return dict(_read_pair(text, "--option NAME=VALUE, such as text=review") for text in texts or ()) or None
+
+
+def _read_pair(text: str, expected: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise typer.BadParameter(f"expected --assume name=value, such as weight_decay=0; got {text!r}.")
+        raise typer.BadParameter(f"expected {expected}; got {text!r}.")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -120,7 +145,12 @@ def check_seconds(seconds: float | None) -> float | None:
 
 @contextmanager
 def opened(
-    learner: str | None = None, *, quiet: bool = False, own_learner: "LearnerObject | None" = None
+    learner: str | None = None,
+    *,
+    quiet: bool = False,
+    own_learner: "LearnerObject | None" = None,
+    data: Path | None = None,
+    modality: str | None = None,
 ) -> "Iterator[Pipeline]":
     """Open the surroundings that the settings describe, and show progress on standard error.
 
@@ -128,17 +158,21 @@ def opened(
         learner: Learner in place of the setting's.
         quiet: Show no progress.
         own_learner: A learner that has no name in the settings.
+        data: What is worked on: its modality decides where no learner is given and the setting's does not fit.
+        modality: What was said of it.
 
     Raises:
         MetaflowHPOError: If a setting is wrong.
     """
     from metaflow_hpo.adapters.pipeline import Pipeline, show_nothing
     from metaflow_hpo.adapters.terminal import show_progress
+    from metaflow_hpo.modalities.registry import tell_modality
     from metaflow_hpo.settings import Settings
 
     settings = Settings.load(**({} if learner is None else {"learner": learner}))
     with nullcontext(show_nothing) if quiet else show_progress() as progress:
-        yield Pipeline(settings, progress, own_learner=own_learner)
+        pipeline = Pipeline(settings, progress, own_learner=own_learner, is_chosen=learner is not None)
+        yield pipeline if data is None else pipeline.on(tell_modality(data, modality))
 
 
 def write_script(

@@ -13,18 +13,20 @@ import typer
 
 from metaflow_hpo.commands import printing
 from metaflow_hpo.commands.common import (
-    TABLE_HELP,
+    DATA_HELP,
     Assume,
     Json,
     Kind,
     Learner,
     Modality,
+    Options,
     Target,
     check_seconds,
     check_trials_output,
     describe_trial,
     opened,
     read_assumptions,
+    read_options,
 )
 
 if TYPE_CHECKING:
@@ -59,11 +61,12 @@ def check_strategy(name: str) -> str:
 )
 def search(
     data: Annotated[
-        Path | None, typer.Argument(help=f"{TABLE_HELP} Or a task: YAML with metric, data, family.", metavar="[DATA]")
+        Path | None, typer.Argument(help=f"{DATA_HELP} Or a task: YAML with metric, data, family.", metavar="[DATA]")
     ] = None,
     target: Target = None,
     kind: Kind = None,
     modality: Modality = None,
+    option: Options = None,
     trials: Annotated[int, typer.Option(min=1, help="How many trainings; with halving over all rungs.")] = 20,
     strategy: Annotated[
         str,
@@ -156,10 +159,12 @@ def search(
         raise typer.BadParameter("--task-features, --assume and --learn go with --past.")
     grown = check_growing(past) if learn else None
     _check_own(command, learner, space, {"--space": space, "--name": name, "--fidelity": fidelity})
+    options = read_options(option)
     own = None if command is None else _make_learner(command, space, name, fidelity)
     counts_time = seconds is not None if per_time is None else per_time
-    with opened(learner, own_learner=own) as pipeline, _interruptible(), redirect_stdout(sys.stderr):
-        task = _read_task(data, target, kind, modality, _read_metric(metric, mode), own)
+    surroundings = opened(learner, own_learner=own, data=None if own else data, modality=modality)
+    with surroundings as pipeline, _interruptible(), redirect_stdout(sys.stderr):
+        task = _read_task(data, target, kind, modality, options, _read_metric(metric, mode), own)
         printing.show_notes(task.task.notes)
         known = None
         if grown is not None:
@@ -255,6 +260,7 @@ def _read_task(
     target: str | None,
     kind: Any,
     modality: str | None,
+    options: dict[str, Any] | None,
     metric: "Metric | None",
     own: "CommandLearner | None",
 ) -> "TaskData":
@@ -269,11 +275,12 @@ def _read_task(
             raise typer.BadParameter("give DATA, or --command with --metric and --mode.")
         if metric is not None:
             raise typer.BadParameter("--metric and --mode go with --command; a task says what it is scored by.")
-        return read_source(path, target, kind=kind, modality=modality or (OPAQUE if is_described else None))
+        modality = modality or (OPAQUE if is_described else None)
+        return read_source(path, target, kind=kind, modality=modality, options=options)
     if metric is None:
         raise typer.BadParameter("--command needs --metric NAME --mode max|min, or a task in YAML that says it.")
-    if target is not None or kind is not None:
-        raise typer.BadParameter("--target and --kind go with tables, which a command reads by itself.")
+    if target is not None or kind is not None or options is not None:
+        raise typer.BadParameter("--target, --kind and --option go with tables, which a command reads by itself.")
     task_id = name_task(f"{Path.cwd().name}_{own.name}" if path is None else path.name)
     address = "" if path is None else str(path)
     return read_opaque({"task_id": task_id, "metric": metric.to_json(), "data": address})

@@ -1,6 +1,6 @@
 """Chooses configurations for a task of any search space in view of a history of any other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ class Chooser:
         pending: Sequence[Configuration] = (),
         *,
         skip: int = 0,
+        settle: Callable[[Configuration], Configuration] = dict,
     ) -> Configuration | None:
         """Return the next configuration; None where there is nothing left to propose.
 
@@ -82,6 +83,7 @@ class Chooser:
             told: Finished trials and their performance, higher is better.
             pending: What is being tried.
             skip: How many better ones are left to others, who choose at the same time.
+            settle: Returns what becomes of a configuration, say of a number between two steps.
         """
         tried = [configuration for configuration, _ in told]
         performance = [value for _, value in told]
@@ -95,7 +97,7 @@ class Chooser:
             chosen = task.choose(seen, skip + 1, waiting)
             if not chosen:
                 break
-            configuration = task.past.configurations[chosen[-1]]
+            configuration = settle(task.past.configurations[chosen[-1]])
             # What differs in nothing that was asked for would be the same trial once more.
             if is_inside(self._space, configuration) and not any(_covers(configuration, other) for other in known):
                 return configuration

@@ -59,6 +59,12 @@ def fit_value(distribution: BaseDistribution, plan: Mapping[str, Any], name: str
     return (int(value) if isinstance(distribution, IntDistribution) else float(value),)
 
 
+def settle(shown: Mapping[str, BaseDistribution], planned: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration as distributions have it: a number between two steps becomes one of them."""
+    values = {name: fit_value(shown[name], planned, name) for name in planned if name in shown}
+    return {**planned, **{name: plain(value[0]) for name, value in values.items() if value is not None}}
+
+
 def is_same(first: Any, second: Any) -> bool:
     """Tell whether two values are equal, but for digits that do not count."""
     if isinstance(first, float) and isinstance(second, int | float):

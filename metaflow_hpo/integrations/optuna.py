@@ -28,7 +28,7 @@ from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.history import History
 from metaflow_hpo.hyperparameter import Hyperparameter
 from metaflow_hpo.integrations.chooser import Chooser, read_features, read_grown, read_past
-from metaflow_hpo.integrations.distributions import fit_value, from_distribution, is_same, with_conditions
+from metaflow_hpo.integrations.distributions import fit_value, from_distribution, is_same, settle, with_conditions
 from metaflow_hpo.integrations.learning import remember
 from metaflow_hpo.integrations.studies import PLAN, all_trials, read_pending, read_told, with_end
 from metaflow_hpo.space import Configuration, SearchSpace
@@ -162,7 +162,8 @@ class MetaSampler(BaseSampler):
         alive = [t for t in trials if not t.state.is_finished() and not self._is_dead(t, trials)]
         pending = [found for t in alive if (found := read_pending(t))]
         early = sum(t.number < trial.number and not read_pending(t) for t in alive if t.state == TrialState.RUNNING)
-        chosen = chooser.choose(told, pending, skip=early)
+        shown = self._shown(trials)
+        chosen = chooser.choose(told, pending, skip=early, settle=lambda planned: settle(shown, planned))
         return self._ask_tpe(study, trial) if chosen is None else chosen
 
     def _ask_tpe(self, study: Study, trial: FrozenTrial) -> Configuration:
@@ -197,10 +198,15 @@ class MetaSampler(BaseSampler):
         self._plans[study.study_name, trial.number] = {**plan, **fixed, name: plain(value)}
         return value
 
-    def _known_space(self, history: History, trials: Sequence[FrozenTrial]) -> SearchSpace:
+    def _shown(self, trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
+        """Return the distributions that the study is known to ask for."""
         shown: dict[str, BaseDistribution] = dict(self._given)
         for trial in trials:
             shown |= trial.distributions
+        return shown
+
+    def _known_space(self, history: History, trials: Sequence[FrozenTrial]) -> SearchSpace:
+        shown = self._shown(trials)
         finished = [t for t in trials if t.state == TrialState.COMPLETE]
         found: dict[str, Hyperparameter] = {}
         for name, distribution in shown.items():

@@ -23,7 +23,7 @@ SPACE = join_space(
         Integer("depth", 2, 6, 4),
         Integer("width", 8, 64, 24, log=True),
         Categorical("residual", (False, True), True),
-        Categorical("head", ("average", "flatten"), "average"),
+        Categorical("head", ("average", "flatten"), "flatten"),
         Float("augmentation", 0.0, 1.0, 0.3),
         Categorical("flip", (False, True), False),
     )
@@ -31,6 +31,8 @@ SPACE = join_space(
 
 _SMALLEST = 4
 """Side of the last feature map below which nothing is halved any more."""
+_WIDEST = 128
+"""Channels beyond which doubling does not go."""
 _LARGE = 48
 """Side from which the first convolution takes every second pixel."""
 
@@ -84,7 +86,7 @@ class Layer:
         inputs: Channels.
         outputs: Channels.
         stride: 2 where it takes every second pixel.
-        halves: Whether the largest of each 2 x 2 pixels are kept after it.
+        halves: Whether of each 2 x 2 pixels of what it makes only the largest are kept.
         pixels: That it computes, height times width.
     """
 
@@ -98,16 +100,17 @@ class Layer:
 def plan_layers(depth: int, width: int, shape: tuple[int, ...]) -> tuple[list[Layer], int]:
     """Return the convolutions, and the number of pixels of the last feature map.
 
-    Feature maps are halved early and as often as the image allows; channels double with each, up to four times `width`.
+    The first convolutions halve their feature maps, as often as the image allows, so that what follows is cheap.
+    Channels double each time, up to four times `width` and to 128.
     """
     channels, high, wide = shape
     stride = 2 if min(high, wide) >= _LARGE else 1
     high, wide = -(-high // stride), -(-wide // stride)
-    halvings = min(depth, max(int(math.log2(max(min(high, wide), 1) / _SMALLEST)), 0))
+    halvings = max(int(math.log2(min(high, wide) / _SMALLEST)), 0)
     layers, halved = [], 0
     for number in range(depth):
-        outputs = width * min(2**halved, 4)
-        halves = -(-(number + 1) * halvings // depth) > halved
+        outputs = max(min(width * min(2**halved, 4), _WIDEST), width)
+        halves = number < halvings
         layers.append(Layer(channels, outputs, stride if number == 0 else 1, halves, high * wide))
         channels = outputs
         if halves:

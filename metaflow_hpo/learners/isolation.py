@@ -5,6 +5,7 @@ what it does), and a process that cannot even start is an error of the program, 
 itself) are the fast path; what comes out are the same bits.
 """
 
+import json
 import multiprocessing
 import os
 import tempfile
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,16 +129,30 @@ class _Start:
 def _write_folds(folder: Path, folds: Sequence[Fold]) -> None:
     for position, fold in enumerate(folds):
         for name in _ARRAYS:
-            np.save(folder / f"{position}_{name}.npy", getattr(fold, name))
+            _write_array(folder / f"{position}_{name}", getattr(fold, name))
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    if array.dtype == object:  # texts
+        path.with_suffix(".json").write_text(json.dumps(array.tolist()), encoding="utf-8")
+    else:
+        np.save(path.with_suffix(".npy"), array)
+
+
+def _read_array(path: Path) -> NDArray[Any]:
+    """Map an array into memory: all workers share the pages, as nobody writes."""
+    texts = path.with_suffix(".json")
+    if texts.exists():
+        return np.array(json.loads(texts.read_text(encoding="utf-8")), object)
+    # Copy on write: engines that want writable arrays would copy read-only ones.
+    return np.asarray(np.load(path.with_suffix(".npy"), mmap_mode="c"))
 
 
 def _read_folds(start: _Start) -> list[Fold]:
-    """Map the arrays into memory: all workers share the pages, as nobody writes."""
     folds = []
     for position, (classes, scale, number) in enumerate(start.folds):
-        # Copy on write: engines that want writable arrays would copy read-only ones.
-        paths = [Path(start.folder) / f"{position}_{name}.npy" for name in _ARRAYS]
-        x_train, y_train, x_valid, y_valid = (np.asarray(np.load(path, mmap_mode="c")) for path in paths)
+        paths = [Path(start.folder) / f"{position}_{name}" for name in _ARRAYS]
+        x_train, y_train, x_valid, y_valid = map(_read_array, paths)
         folds.append(Fold(x_train, y_train, x_valid, y_valid, classes, scale, number))
     return folds
 

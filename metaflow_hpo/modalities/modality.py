@@ -117,6 +117,14 @@ class Sampling(Protocol):
 
 
 @runtime_checkable
+class Showing(Protocol):
+    """A modality that can show people what its tasks look like."""
+
+    def show(self, data: Any) -> bytes | str:
+        """Return some training items by class: a PNG image, or Markdown."""
+
+
+@runtime_checkable
 class Fingerprinting(Protocol):
     """A modality whose tasks can be told to be relatives."""
 

@@ -10,7 +10,7 @@ from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.modality import ArrayModality, Modality
 from metaflow_hpo.plugins import Registry
-from metaflow_hpo.task import AUDIO, IMAGE, OPAQUE, TABLE, TaskData
+from metaflow_hpo.task import AUDIO, IMAGE, OPAQUE, SERIES, TABLE, TEXT, TaskData
 
 MODALITIES = Registry(
     kind="modality",
@@ -19,7 +19,9 @@ MODALITIES = Registry(
         TABLE: "metaflow_hpo.modalities.table.modality:TABLE_MODALITY",
         OPAQUE: "metaflow_hpo.modalities.opaque:OPAQUE_MODALITY",
         IMAGE: "metaflow_hpo.modalities.image.modality:IMAGE_MODALITY",
+        TEXT: "metaflow_hpo.modalities.text.modality:TEXT_MODALITY",
         AUDIO: "metaflow_hpo.modalities.audio.modality:AUDIO_MODALITY",
+        SERIES: "metaflow_hpo.modalities.series.modality:SERIES_MODALITY",
     },
 )
 
@@ -90,6 +92,15 @@ def find_modality(source: Path, name: str | None = None) -> Modality:
             f"`modality: {found[0]}` into its sidecar."
         )
     return get_modality(found[0] if found else OPAQUE if source.suffix.lower() in _DESCRIPTIONS else TABLE)
+
+
+def tell_modality(source: Path, name: str | None = None) -> str:
+    """Return the name of the modality of a file or folder: what is said, or its sidecar says, or what recognises it.
+
+    Raises:
+        InvalidTaskError: If it could be of several.
+    """
+    return find_modality(source, name or read_hints(source).modality).name
 
 
 def read_source(source: Path, target: str | None = None, **given: Any) -> TaskData:

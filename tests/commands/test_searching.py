@@ -194,7 +194,7 @@ def test_what_is_found_is_learned_from_by_the_next_search(folder):
         (["data.npz", *OWN], "needs --metric NAME --mode max|min"),
         (["data.npz", *OWN, "--metric", "loss"], "needs --mode max or --mode min"),
         (["data.npz", *OWN, "--metric", "accuracy", "--mode", "min"], "better with --mode max"),
-        (["data.npz", *OWN, "--metric", "accuracy", "--target", "y"], "--target and --kind go with tables"),
+        (["data.npz", *OWN, "--metric", "accuracy", "--target", "y"], "--target, --kind and --option go with tables"),
         (["--trials", "3"], "give DATA, or --command"),
     ],
 )

@@ -263,3 +263,13 @@ def test_a_history_that_cannot_be_written_never_disturbs_a_study(tmp_path, caplo
     (tmp_path / "past.parquet").mkdir()
     assert len(run(sampler, objective(), 2).trials) == 2
     assert "are not written into" in caplog.text
+
+
+def test_numbers_with_steps_are_not_tried_twice(past):
+    def train(trial):
+        rate = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+        momentum = trial.suggest_float("momentum", 0.0, 0.9, step=0.3)
+        return -((math.log10(rate) + 3) ** 2) - (momentum - 0.9) ** 2 + trial.suggest_int("layers", 2, 8, step=3)
+
+    study = run(MetaSampler(past, seed=0), train, 12)
+    assert distinct(study) == 12

@@ -17,7 +17,7 @@ _TURN, _ZOOM, _SHIFT, _LIGHT = math.radians(20), 0.25, 0.15, 0.3
 
 
 class Convolution(nn.Module):
-    """3 x 3 convolution, batch norm, the input added where it is residual, ReLU, and halving where the plan says so."""
+    """3 x 3 convolution, halving where the plan says so, batch norm, the input added where it is residual, ReLU."""
 
     def __init__(self, layer: "Layer", residual: bool) -> None:
         super().__init__()
@@ -28,9 +28,13 @@ class Convolution(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pass `(B, c, h, w)`."""
-        y = self.norm(self.convolution(x))
-        y = torch.relu_(y + x if self.residual else y)
-        return nn.functional.max_pool2d(y, 2) if self.halves else y
+        y = self.convolution(x)
+        if self.halves:  # before norm and ReLU, which then have a quarter of the work
+            y = nn.functional.max_pool2d(y, 2)
+        y = self.norm(y)
+        if self.residual:
+            y = y + (nn.functional.max_pool2d(x, 2) if self.halves else x)
+        return torch.relu_(y)
 
 
 def build_cnn(layers: Sequence["Layer"], pixels: int, classes: int, *, residual: bool, dropout: float) -> nn.Module:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.image.array_pictures import is_picture_shape
+from metaflow_hpo.modalities.image.meta_features import IMAGE_GROUP
 from metaflow_hpo.modalities.image.patch_features import describe_patches
 from metaflow_hpo.modalities.image.pictures import SUFFIXES
 from metaflow_hpo.modalities.image.reading import ARRAY_ENDINGS, read_images
@@ -31,7 +32,7 @@ class ImageModality(ItemModality):
     @property
     def own_groups(self) -> tuple[MetaFeatureGroup, ...]:
         """The groups for pictures alone."""
-        return ()
+        return (IMAGE_GROUP,)
 
     def recognises(self, source: Path) -> bool:
         """Tell whether a file or folder holds pictures, by the names of files or the shape of an array."""

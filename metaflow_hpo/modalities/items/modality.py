@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.items.item_data import ItemData
 from metaflow_hpo.modalities.items.item_files import load_items, save_items
+from metaflow_hpo.modalities.items.probes import ITEM_GROUP
 from metaflow_hpo.modalities.items.sample import sample_items
 from metaflow_hpo.modalities.items.splits import split_items
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
@@ -65,7 +66,7 @@ class ItemModality(ABC):
     @property
     def meta_features(self) -> tuple[MetaFeatureGroup, ...]:
         """The groups that come with it."""
-        return self.own_groups
+        return (ITEM_GROUP, *self.own_groups)
 
     def split(self, data: ItemData, seed: int = 0) -> Splits:
         """Return the splits for validation, and that of the test items."""

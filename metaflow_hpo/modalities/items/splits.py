@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 
 from metaflow_hpo.modalities.items.item_data import ItemData
 from metaflow_hpo.modalities.modality import Split, Splits
-from metaflow_hpo.modalities.splits import count_folds
 
-ONE_SPLIT_FROM = 500
-"""Training items from which one split is enough."""
+ONE_SPLIT_FROM = 400
+"""Training items from which one split is enough: those of a task of 500 items."""
+_MANY = 100
+"""Training items from which three folds are enough: a network a fold is dear."""
 _PARTS_OF_ONE_SPLIT = 4
 
 Integers = NDArray[np.int64]
 
 
 def split_items(data: ItemData, seed: int = 0) -> Splits:
-    """Return the splits of a task: one, with a quarter for validation, from 500 training items on, below that folds.
+    """Return the splits of a task: one, with a quarter for validation, from 400 training items on, below that folds: three, or five below 100 items.
 
     An item whose class has none to learn from in a split is not scored in it.
 
@@ -36,7 +37,7 @@ def split_items(data: ItemData, seed: int = 0) -> Splits:
         part = deal(target, groups, _PARTS_OF_ONE_SPLIT, seed)
         chosen = [choose_part(part, _PARTS_OF_ONE_SPLIT)]
     else:
-        folds = count_folds(len(training))
+        folds = 3 if len(training) >= _MANY else 5
         part = deal(target, groups, folds, seed)
         chosen = [fold for fold in range(folds) if (part == fold).any()]
     splits = (_hold_out(training, target, part == one) for one in chosen)

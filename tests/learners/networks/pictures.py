@@ -5,6 +5,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from metaflow_hpo.learners.cnn import CNN
+from metaflow_hpo.modalities.hints import Hints
+from metaflow_hpo.modalities.image.modality import IMAGE_MODALITY
 from metaflow_hpo.modalities.modality import Fold
 
 
@@ -19,6 +21,13 @@ def make_fold(training=120, scored=60, number=0):
     pictures, labels = draw_digits(training + scored)
     x = pictures[:, None].astype(np.float32) / 255
     return Fold(x[:training], labels[:training], x[training:], labels[training:], 10, number=number)
+
+
+def read_digits(folder, count):
+    """Return a task of so many digits, read from a file in a folder."""
+    pictures, labels = draw_digits(count)
+    np.savez(folder / "digits.npz", X=pictures, y=labels)
+    return IMAGE_MODALITY.read(folder / "digits.npz", Hints())
 
 
 class DivergingCNN(CNN):

@@ -41,8 +41,8 @@ def test_the_part_nearest_to_its_share_is_chosen_and_never_all_or_nothing():
     assert choose_part(np.array([2] * 10 + [3] * 90), 4) == 2
 
 
-@pytest.mark.parametrize(("count", "splits"), [(100, 5), (624, 5), (625, 1), (900, 1)])
-def test_there_is_one_split_from_500_training_items_on(count, splits):
+@pytest.mark.parametrize(("count", "splits"), [(100, 5), (124, 5), (125, 3), (499, 3), (500, 1), (900, 1)])
+def test_there_is_one_split_from_400_training_items_on(count, splits):
     data = assemble_rows(*draw(count, 4))
     made = split_items(data)
     assert len(made.validation) == splits
