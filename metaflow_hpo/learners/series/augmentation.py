@@ -7,21 +7,22 @@ References:
 import torch
 from torch import Tensor
 
+_JITTER, _CROP = 0.3, 0.5
+"""At full strength: deviation of the noise and of the logarithm of the factor; share of the steps that is cut off."""
 
-def augment_series(x: Tensor, jitter: float, crop: float, generator: torch.Generator) -> Tensor:
-    """Return encoded series `(n, c, t)` changed at random, each on its own.
+
+def augment_series(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Return encoded series `(n, c, t)` with noise, other scales, a part stretched over all and a span hidden.
 
     Args:
         x: Normalised values; the last channel says where a series is.
-        jitter: Deviation of the noise, and of the logarithm of the factor; 0 for none.
-        crop: Largest share of the steps that is cut off, the rest stretched over all; half of it is hidden at most.
+        strength: In [0, 1].
         generator: What is drawn from.
     """
-    if jitter > 0:
-        x = _jitter(x, jitter, generator)
-    if crop > 0:
-        x = _hide(_stretch(x, crop, generator), crop / 2, generator)
-    return x
+    if strength == 0:
+        return x
+    crop = _CROP * strength
+    return _hide(_stretch(_jitter(x, _JITTER * strength, generator), crop, generator), crop / 2, generator)
 
 
 def _jitter(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:

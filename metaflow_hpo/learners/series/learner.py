@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     import torch
 
 MAX_EPOCHS = 30
+STEPS = 128
+"""Steps that convolutions see at most; longer series cost more than they bring."""
+GRU_STEPS = 64
+"""The same for a GRU, which takes them one after the other."""
 
 _CONVOLUTIONS = Condition("encoder", ("convolution", "inception"))
 
 SPACE = join_space(
     (
-        Categorical("encoder", ("convolution", "inception", "gru"), "inception"),
+        Categorical("encoder", ("convolution", "inception", "gru"), "convolution"),
         Integer("filters", 16, 64, 32, log=True),
-        Integer("resolution", 48, 192, 128, log=True),
         Integer("depth", 2, 9, 3, log=True, condition=_CONVOLUTIONS),
-        Integer("kernel", 8, 64, 16, log=True, condition=_CONVOLUTIONS),
-        Categorical("residual", (True, False), True, condition=_CONVOLUTIONS),
-        Integer("layers", 1, 2, 1, condition=Condition("encoder", ("gru",))),
-        Categorical("normalise", (PER_SERIES, PER_TASK), PER_SERIES),
-        Categorical("differences", (True, False), True),
-        Float("jitter", 0.0, 0.3, 0.05),
-        Float("crop", 0.0, 0.5, 0.1),
+        Integer("kernel", 8, 64, 8, log=True, condition=_CONVOLUTIONS),
+        Categorical("normalise", (PER_SERIES, PER_TASK), PER_TASK),
+        Categorical("differences", (False, True), True),
+        Float("augmentation", 0.0, 1.0, 0.2),
     ),
-    {"batch_size": 16},
+    {"batch_size": 16, "learning_rate": 6e-3},
 )
 
 
@@ -42,9 +42,8 @@ SPACE = join_space(
 class SeriesLearner(NetworkLearner[SeriesEncoder]):
     """Networks over the steps of series; see `SPACE`.
 
-    A convolution's first kernel has `kernel` steps, the n-th an n-th of them; `inception` has kernels of that, of a
-    half and of a quarter in each layer. A layer that is learned shortens series to
-    at most `resolution` steps.
+    Series are shortened to `STEPS` by a layer that is learned. A convolution's first kernel has `kernel` steps, the
+    n-th an n-th of them; `inception` has kernels of that, of a half and of a quarter in each layer.
     """
 
     name: ClassVar[str] = "series"
@@ -66,23 +65,28 @@ class SeriesLearner(NetworkLearner[SeriesEncoder]):
         """Build the network."""
         from metaflow_hpo.learners.series.network import SeriesNetwork
 
-        return SeriesNetwork(configuration, encoder.count_channels(), encoder.steps, classes)
+        return SeriesNetwork(configuration, encoder.count_channels(), _block(configuration, encoder.steps), classes)
 
     def augment(self, x: "torch.Tensor", configuration: Configuration, generator: "torch.Generator") -> "torch.Tensor":
         """Return series changed at random."""
         from metaflow_hpo.learners.series.augmentation import augment_series
 
-        return augment_series(x, configuration["jitter"], configuration["crop"], generator)
+        return augment_series(x, float(configuration["augmentation"]), generator)
 
     def measure_cost(self, configuration: Configuration, shape: tuple[int, ...], classes: int) -> float:
         """Return about how many multiplications an item takes; see `NetworkLearner.measure_cost`."""
         channels, steps = shape
-        width, kept = int(configuration["filters"]), min(steps, int(configuration["resolution"]))
+        width, kept = int(configuration["filters"]), steps / _block(configuration, steps)
         around = 3e6 / int(configuration["batch_size"])
         if configuration["encoder"] == "gru":
-            return kept / 2 * int(configuration["layers"]) * (6 * width * width + 20_000) + around
+            return kept * (6 * width * width + 20_000) + around
         kernel, depth = int(configuration["kernel"]), int(configuration["depth"])
         if configuration["encoder"] == "inception":
             return kept * depth * (width * width * (kernel / 9 + 1) + 100 * width) + around
         later = sum(max(kernel / (1 + layer), 3) for layer in range(1, depth))
         return kept * width * (2 * channels * kernel + width * later + 50 * depth) + around
+
+
+def _block(configuration: Configuration, steps: int) -> int:
+    """Return how many neighbouring steps become one."""
+    return -(-steps // (GRU_STEPS if configuration["encoder"] == "gru" else STEPS))

@@ -15,8 +15,6 @@ from metaflow_hpo.space import Configuration
 
 SHORTEST = 3
 """Steps of the shortest kernel."""
-GRU_SHORTER = 2
-"""Times fewer steps that a GRU, which takes them one after the other, is given."""
 SHORT_CUT = 3
 """Layers that a short cut goes round."""
 _FAR = 1e4
@@ -25,22 +23,20 @@ _FAR = 1e4
 class SeriesNetwork(nn.Module):
     """A layer that shortens, an encoder, mean and maximum over the steps that are there, a layer for the classes."""
 
-    def __init__(self, configuration: Configuration, channels: int, steps: int, classes: int) -> None:
+    def __init__(self, configuration: Configuration, channels: int, block: int, classes: int) -> None:
         """Make a network with fresh weights.
 
         Args:
             configuration: What `SPACE` holds.
             channels: Channels of its input; the last one is 1 where a series is and 0 after its end.
-            steps: Steps of its input that `resolution` is made for; it takes any number.
+            block: Neighbouring steps that become one before all else.
             classes: Number of classes.
         """
         super().__init__()
-        width, is_gru = int(configuration["filters"]), configuration["encoder"] == "gru"
-        kept = int(configuration["resolution"]) // (GRU_SHORTER if is_gru else 1)
-        self.block = -(-steps // kept)
-        self.stem = _Stem(channels, width, self.block) if self.block > 1 else None
+        width, is_gru, self.block = int(configuration["filters"]), configuration["encoder"] == "gru", block
+        self.stem = _Stem(channels, width, block) if block > 1 else None
         inputs = channels if self.stem is None else width
-        layers = _Recurrent(inputs, width, configuration["layers"]) if is_gru else _stack(configuration, inputs, width)
+        layers = _Recurrent(inputs, width) if is_gru else _stack(configuration, inputs, width)
         self.encoder = layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dropout = Dropout(float(configuration["dropout"]))
         self.head = nn.Linear(2 * width, classes)
@@ -59,7 +55,7 @@ class SeriesNetwork(nn.Module):
 
 
 def _stack(configuration: Configuration, inputs: int, width: int) -> nn.Module:
-    """Return layers of convolutions, with short cuts if asked for."""
+    """Return layers of convolutions with short cuts."""
     depth, kernel = int(configuration["depth"]), int(configuration["kernel"])
     layers: list[nn.Module] = []
     for layer in range(depth):
@@ -68,7 +64,7 @@ def _stack(configuration: Configuration, inputs: int, width: int) -> nn.Module:
             layers.append(_Inception(channels, width, kernel))
         else:
             layers.append(_Convolution(channels, width, max(round(kernel / (1 + layer)), SHORTEST)))
-    return _Residual(layers, inputs, width) if configuration["residual"] else nn.Sequential(*layers)
+    return _Residual(layers, inputs, width)
 
 
 def _convolve(inputs: int, width: int, kernel: int) -> nn.Conv2d:
@@ -143,9 +139,9 @@ class _Residual(nn.Module):
 class _Recurrent(nn.Module):
     """A GRU in both directions over `(B, C, 1, T)`."""
 
-    def __init__(self, inputs: int, width: int, layers: int) -> None:
+    def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.gru = nn.GRU(inputs, width // 2, layers, batch_first=True, bidirectional=True)
+        self.gru = nn.GRU(inputs, width // 2, batch_first=True, bidirectional=True)
         self.widen = nn.Linear(2 * (width // 2), width)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ _IN_ORDER = ("cnn", "gru", "transformer")
 SPACE = join_space(
     (
         Categorical("encoder", ("bag", *_IN_ORDER), "bag"),
-        Integer("vocabulary", 500, 32_000, 16_000, log=True),
+        Integer("vocabulary", 1_000, 64_000, 32_000, log=True),
         Integer("embedding_width", 16, 64, 32, log=True),
         Float("word_dropout", 0.0, 0.5, 0.1),
         Integer("word_ngrams", 1, 3, 2, condition=Condition("encoder", ("bag",))),
@@ -33,7 +33,8 @@ SPACE = join_space(
         Integer("hidden_width", 16, 64, 48, log=True, condition=Condition("encoder", ("gru",))),
         Integer("layers", 1, 2, 1, condition=Condition("encoder", ("gru", "transformer"))),
         Categorical("heads", (1, 2, 4), 2, condition=Condition("encoder", ("transformer",))),
-    )
+    ),
+    {"label_smoothing": 0.0, "dropout": 0.4},
 )
 
 

@@ -7,7 +7,7 @@ from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.learners.series.learner import SPACE, SeriesLearner
 from metaflow_hpo.modalities.modality import Fold
 
-SMALL = {"filters": 16, "resolution": 48}
+SMALL = {"filters": 16}
 
 
 def make_fold(steps=40, channels=1, training=60, scored=40):
@@ -31,10 +31,9 @@ def train(fold, configurations, epochs=8, **options):
 
 
 def variants():
-    conv = {"depth": 3, "kernel": 8, "residual": True}
-    yield {"encoder": "convolution", **conv}
-    yield {"encoder": "inception", **conv, "residual": False}
-    yield {"encoder": "gru", "layers": 1}
+    yield {"encoder": "convolution", "depth": 3, "kernel": 8}
+    yield {"encoder": "inception", "depth": 2, "kernel": 16}
+    yield {"encoder": "gru"}
 
 
 @pytest.mark.parametrize("variant", list(variants()), ids=lambda one: one["encoder"])
@@ -77,8 +76,8 @@ def test_it_is_found_by_its_name_and_has_a_space_of_its_own():
     learner = get_learner("series")
     assert learner.modalities == ("series",)
     assert learner.space.names[:2] == ("learning_rate", "weight_decay")
-    gru = {**dict(SPACE.default), "encoder": "gru", "layers": 1}
-    for name in ("depth", "kernel", "residual"):
+    gru = {**dict(SPACE.default), "encoder": "gru"}
+    for name in ("depth", "kernel"):
         gru.pop(name)
     assert SPACE.validate(gru) == gru
 
@@ -86,7 +85,7 @@ def test_it_is_found_by_its_name_and_has_a_space_of_its_own():
 def test_larger_networks_are_expected_to_cost_more():
     learner, shape = SeriesLearner(), (1, 200)
     cost = learner.measure_cost(SPACE.default, shape, 2)
-    for name, value in {"filters": 64, "depth": 9, "kernel": 64, "resolution": 192, "batch_size": 16}.items():
+    for name, value in {"filters": 64, "depth": 9, "kernel": 64, "batch_size": 16}.items():
         assert learner.measure_cost({**SPACE.default, "batch_size": 64, name: value}, shape, 2) > learner.measure_cost(
             {**SPACE.default, "batch_size": 64}, shape, 2
         )
@@ -96,8 +95,8 @@ def test_larger_networks_are_expected_to_cost_more():
 def test_mean_and_maximum_leave_out_what_is_not_there():
     from metaflow_hpo.learners.series.network import SeriesNetwork
 
-    configuration = {**dict(SPACE.default), "encoder": "convolution", "kernel": 8, "depth": 2, "residual": False}
-    network = SeriesNetwork(configuration, 2, 20, 2).eval()
+    configuration = {**dict(SPACE.default), "encoder": "convolution", "kernel": 8, "depth": 2}
+    network = SeriesNetwork(configuration, 2, 1, 2).eval()
     network.encoder = torch.nn.Identity()
     network.head = torch.nn.Identity()
     x = torch.tensor([[[1.0, 3.0, 9.0], [1.0, 1.0, 0.0]]])
