@@ -19,6 +19,7 @@ from metaflow_hpo.modalities.text.documents import holds_documents, read_documen
 from metaflow_hpo.modalities.text.frozen import project
 from metaflow_hpo.modalities.text.meta_features import TEXT_GROUP
 from metaflow_hpo.modalities.text.reading import read_texts
+from metaflow_hpo.modalities.text.showing import show_texts
 from metaflow_hpo.task import TEXT
 
 
@@ -65,6 +66,10 @@ class TextModality(ItemModality):
     def features(self, items: Any) -> NDArray[np.float32]:
         """Return random sums of weighted words and n-grams."""
         return project(items.tolist())
+
+    def show(self, data: ItemData) -> str:
+        """Return some training texts of each class as Markdown."""
+        return show_texts(data)
 
 
 TEXT_MODALITY = TextModality()
