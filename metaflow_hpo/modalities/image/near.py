@@ -1,7 +1,7 @@
-"""Find pictures that are nearly the same: saved again, made lossy, or a little brighter; not those that look alike.
+"""Find pictures that are nearly the same: kept again in another format, or made lossy; not those that look alike.
 
-Two pictures are so when their pixels, each picture's mean taken off and its contrast made one, correlate by more than
-`MIN_CORRELATION`, and mean and contrast are about the same.
+Two pictures are so when their grey pixels, each picture's mean taken off and its contrast made one, correlate by more
+than `MIN_CORRELATION`, and mean, contrast and mean colour are about the same.
 """
 
 import numpy as np
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from metaflow_hpo.modalities.items.groups import renumber
 
 MIN_CORRELATION = 0.9965
-MAX_SHIFT = 6.0
-"""Levels of 255 by which means and contrasts may differ."""
+MAX_SHIFT = 2.0
+"""Levels of 255 by which means, contrasts and colours may differ."""
 _GRID = 8
 _DIRECTIONS = 10
 _RADIUS = 0.05
@@ -27,7 +27,7 @@ def number_near(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return a number for each picture `(n, h, w, c)`, equal where pictures are nearly the same."""
     from scipy.spatial import cKDTree
 
-    coarse, mean, spread = _summarise(pixels)
+    coarse, tones = _summarise(pixels)
     directions = np.linalg.qr(np.random.default_rng(0).normal(size=(coarse.shape[1], _DIRECTIONS)))[0]
     tree = cKDTree(coarse @ directions.astype(np.float32))
     alone = np.arange(len(pixels), dtype=np.int64)
@@ -35,27 +35,24 @@ def number_near(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     if tree.count_neighbors(tree, radius) - len(pixels) > 2 * _MAX_PAIRS:
         return alone  # nearly all are alike, which is how these pictures are
     pairs = tree.query_pairs(radius, output_type="ndarray")
-    close = (np.abs(mean[pairs[:, 0]] - mean[pairs[:, 1]]) < MAX_SHIFT) & (
-        np.abs(spread[pairs[:, 0]] - spread[pairs[:, 1]]) < MAX_SHIFT
-    )
-    pairs = pairs[close]
-    kept = [pairs[s : s + _CHUNK][_is_near(pixels, pairs[s : s + _CHUNK])] for s in range(0, len(pairs), _CHUNK)]
+    pairs = pairs[(np.abs(tones[pairs[:, 0]] - tones[pairs[:, 1]]) < MAX_SHIFT).all(axis=1)]
+    kept = [pairs[s : s + _CHUNK][_correlate(pixels, pairs[s : s + _CHUNK])] for s in range(0, len(pairs), _CHUNK)]
     return _join(alone, np.concatenate(kept)) if kept else alone
 
 
-def _summarise(pixels: NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
-    """Return coarse grey pictures of one contrast `(n, 64)`, means and contrasts `(n,)`."""
-    height, width = pixels.shape[1:3]
-    rows, columns = _average_over(height), _average_over(width)
+def _summarise(pixels: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+    """Return coarse grey pictures of one contrast `(n, 64)`, and contrast and mean of every channel `(n, 1 + c)`."""
+    rows, columns = (_average_over(size) for size in pixels.shape[1:3])
     coarse = np.empty((len(pixels), _GRID * _GRID), dtype=np.float32)
-    mean, spread = np.empty(len(pixels), np.float32), np.empty(len(pixels), np.float32)
+    tones = np.empty((len(pixels), 1 + pixels.shape[3]), dtype=np.float32)
     for start in range(0, len(pixels), _CHUNK):
         part = slice(start, start + _CHUNK)
-        grey = pixels[part].astype(np.float32).mean(axis=3)
-        mean[part], spread[part] = grey.mean(axis=(1, 2)), grey.std(axis=(1, 2))
-        small = rows @ (grey - mean[part, None, None]) @ columns.T
-        coarse[part] = small.reshape(len(small), -1) / np.maximum(spread[part], _FLAT)[:, None]
-    return coarse, mean, spread
+        colour = pixels[part].astype(np.float32)
+        grey = colour.mean(axis=3)
+        tones[part, 0], tones[part, 1:] = grey.std(axis=(1, 2)), colour.mean(axis=(1, 2))
+        small = rows @ (grey - grey.mean(axis=(1, 2), keepdims=True)) @ columns.T
+        coarse[part] = small.reshape(len(small), -1) / np.maximum(tones[part, :1], _FLAT)
+    return coarse, tones
 
 
 def _average_over(size: int) -> Floats:
@@ -67,9 +64,9 @@ def _average_over(size: int) -> Floats:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-def _is_near(pixels: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Tell of pairs `(p, 2)` whether their pixels, all channels together, correlate as those of one picture do."""
-    one, other = (pixels[pairs[:, side]].reshape(len(pairs), -1).astype(np.float32) for side in (0, 1))
+def _correlate(pixels: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Tell of pairs `(p, 2)` whether their grey pixels correlate as those of one picture do, or both are flat."""
+    one, other = (pixels[pairs[:, side]].astype(np.float32).mean(axis=3).reshape(len(pairs), -1) for side in (0, 1))
     one -= one.mean(axis=1, keepdims=True)
     other -= other.mean(axis=1, keepdims=True)
     size = np.sqrt((one**2).mean(axis=1) * (other**2).mean(axis=1))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 MAX_PIXELS = 50_000_000
 """Pixels of a picture above which it is not decoded: 8,192 by 6,144 is fewer."""
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _TOP_OF_16_BIT = 65_535
 _TURNED = range(5, 9)
 """Values of the EXIF orientation that change width for height."""
@@ -107,7 +107,12 @@ def _open(file: ItemFile) -> "Image.Image":
     content = file.read()
     if not content:
         raise InvalidTaskError(f"Expected a picture; {file.name} is empty (0 bytes). Copy it again.")
-    image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    try:
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InvalidTaskError(
+            f"Expected at most {MAX_PIXELS} pixels; {file.name} announces more. Make it smaller."
+        ) from error
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.close()
@@ -153,12 +158,11 @@ def _scale(values: NDArray[Any]) -> NDArray[np.uint8]:
 def _broken(file: ItemFile, error: BaseException) -> InvalidTaskError:
     if isinstance(error, InvalidTaskError):
         return error
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
         return InvalidTaskError(
-            f"Expected a picture (PNG, JPEG, BMP, GIF, WebP or TIFF); {file.name} is none. Remove it or save it as PNG."
+            f"Expected a picture (PNG, JPEG, BMP, GIF, WebP or TIFF); {file.name} is none, or damaged. Remove it, or "
+            "save it as PNG."
         )
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return InvalidTaskError(f"Expected at most {MAX_PIXELS} pixels; {file.name} announces more. Make it smaller.")
     return InvalidTaskError(f"Expected a whole picture; {file.name} cannot be decoded ({error}). Copy it again.")

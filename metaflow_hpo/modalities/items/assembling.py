@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.hints import Hints
-from metaflow_hpo.modalities.items.groups import are_classes, number_groups, renumber, unite
+from metaflow_hpo.modalities.items.grouping import settle_groups
 from metaflow_hpo.modalities.items.item_data import DIGEST_BYTES, ItemData, Items
 from metaflow_hpo.modalities.items.splits import choose_part, deal
 from metaflow_hpo.modalities.table.metrics import METRICS, check_metric
@@ -25,8 +25,7 @@ MIN_CLASS_ITEMS = 3
 MAX_CLASSES = 1_000
 _TEST_PARTS = 5
 """The test items are one part of as many."""
-_MAX_SHARE = 0.5
-"""Share of all items from which on what is nearly alike is no group: it would leave nothing to hold out."""
+
 
 Integers = NDArray[np.int64]
 
@@ -167,7 +166,7 @@ def _keep(
     names = sorted(set(named[positions].tolist()), key=_by_number)
     _check_classes(named[positions], names, source)
     target = _code(named[positions], names)
-    united, said = _unite(same, groups, near, positions, target)
+    united, said = settle_groups(same, groups, near, positions, target)
     return _Kept(
         positions,
         target,
@@ -225,47 +224,6 @@ def _check_classes(named: NDArray[np.object_], names: list[str], source: Path) -
             f"Expected at least {MIN_CLASS_ITEMS} items in each of two classes of {source.name}; only one class has as "
             "many. Collect more of the others."
         )
-
-
-def _unite(
-    same: Integers,
-    groups: Sequence[object] | None,
-    near: Sequence[int] | NDArray[np.int64] | None,
-    positions: NDArray[np.intp],
-    target: Integers,
-) -> tuple[Integers | None, list[str]]:
-    """Return the groups of the items that are kept, and what is to be said of them."""
-    known = None if groups is None else number_groups(groups)
-    close = None if near is None else np.asarray(near, dtype=np.int64)
-    notes = []
-    if known is not None and are_classes(known[positions], target):
-        known = None
-        notes.append("Groups are of one class each, and too few of some class to hold one out: split by class alone.")
-    given = [one for one in (known, close) if one is not None]
-    if not given:
-        return None, notes
-    united = unite([same, *given])[positions]
-    if known is not None and _largest(united) > _MAX_SHARE and _largest(united) > _largest(known[positions]):
-        united = unite([same, known])[positions]
-        notes.append("Items nearly alike are in so many groups that these are kept together by group alone.")
-    united = renumber(united)
-    count = int(united.max()) + 1
-    if count == len(united):
-        return None, notes
-    if known is not None and count == 1:
-        return None, [*notes, "All items are of one group, which says nothing: they are split by class alone."]
-    if known is not None:
-        notes.append(f"Kept the items of each of {count} groups on one side of every split.")
-    elif _largest(united) < _MAX_SHARE:
-        together = int((np.bincount(united) > 1)[united].sum())
-        notes.append(f"Kept {together} items that are nearly alike together in splits.")
-    else:
-        return None, ["Most items are nearly alike: they are split as if they were not."]
-    return united, notes
-
-
-def _largest(groups: Integers) -> float:
-    return float(np.unique(groups, return_counts=True)[1].max() / len(groups))
 
 
 def _choose_test(kept: _Kept, source: Path) -> tuple[NDArray[np.bool_], list[str]]:

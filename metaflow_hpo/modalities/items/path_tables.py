@@ -19,7 +19,7 @@ from metaflow_hpo.modalities.table.reading import USUAL_TARGETS
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx")
 USUAL_GROUPS = ("group", "speaker", "speaker_id", "subject", "subject_id", "patient", "patient_id", "document")
-_USUAL_SPLITS = ("split", "subset", "set", "fold")
+USUAL_SPLITS = ("split", "subset", "set", "fold")
 _LOOKED_AT = 50
 _HEAD_BYTES = 64 * 1024
 _Find = Callable[[str], ItemFile | None]
@@ -54,7 +54,7 @@ def list_table(name: str, frame: pd.DataFrame, hints: Hints, suffixes: Sequence[
     path = _named(name, columns, hints.options.get("path"), "path") or _find_path(name, frame, suffixes)
     target = _named(name, columns, hints.target, "target") or _find_target(name, list(columns), path)
     group = _named(name, columns, hints.options.get("group"), "group") or _usual(columns, USUAL_GROUPS, target)
-    split = _named(name, columns, hints.options.get("split"), "split") or _find_split(frame, columns, target)
+    split = _named(name, columns, hints.options.get("split"), "split") or find_split(frame, columns, target)
     told = {"paths": path, "classes": target} | ({"groups": group} if group else {})
     notes = ["Took " + ", ".join(f"the column {column!r} as {what}" for what, column in told.items()) + "."]
     paths = ["" if pd.isna(one) else str(one).strip() for one in frame[columns[path]]]
@@ -133,7 +133,7 @@ def _find_path(table: str, frame: pd.DataFrame, suffixes: Sequence[str]) -> str:
 def _find_target(table: str, columns: list[str], path: str) -> str:
     others = [name for name in columns if name != path]
     usual = [name for name in others if name.lower() in USUAL_TARGETS]
-    rest = [name for name in others if name.lower() not in (*USUAL_GROUPS, *_USUAL_SPLITS)]
+    rest = [name for name in others if name.lower() not in (*USUAL_GROUPS, *USUAL_SPLITS)]
     chosen = usual or rest
     if len(chosen) == 1:
         return chosen[0]
@@ -147,10 +147,10 @@ def _usual(columns: Mapping[str, str], names: Sequence[str], target: str) -> str
     return next((name for name in columns if name.lower() in names and name != target), "")
 
 
-def _find_split(frame: pd.DataFrame, columns: Mapping[str, str], target: str) -> str:
+def find_split(frame: pd.DataFrame, columns: Mapping[str, str], target: str) -> str:
     """Return the column that says which items are for training and which for the test, where its values say so."""
     for name, column in columns.items():
-        if name.lower() in _USUAL_SPLITS and name != target:
+        if name.lower() in USUAL_SPLITS and name != target:
             sides = {side_of(str(value)) for value in frame[column].unique()}
             if sides == {TRAIN, TEST}:
                 return name

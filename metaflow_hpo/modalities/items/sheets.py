@@ -1,7 +1,7 @@
-"""What people see of a task: some training items of some classes, as one picture with a row a class, or as Markdown."""
+"""What people see of a task: some training items of some classes, as one picture with a row a class."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,6 @@ CLASSES, EACH = 8, 8
 """Rows and columns of a sheet at most."""
 _GAP, _MARGIN, _LINE = 4, 120, 14
 _LETTERS = 18
-_SHOWN_LETTERS = 160
 _INK = 60
 
 Picture = NDArray[np.uint8]
@@ -63,22 +62,6 @@ def _fit(pixels: Picture, side: int) -> "Image.Image":
     scale = side / max(picture.size)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     return picture.resize(size, Image.Resampling.NEAREST)
-
-
-def list_texts(data: ItemData, texts: Sequence[str]) -> str:
-    """Return some texts by class as Markdown, long ones cut."""
-    lines = []
-    for name, positions in choose_shown(data):
-        lines.append(f"**{_plain(name)}**")
-        lines += [f"- {_plain(texts[position])}" for position in positions[: EACH // 2]]
-    return "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    """Return a text on one line, without what Markdown or HTML would make of it."""
-    short = " ".join(text.split())
-    cut = short if len(short) <= _SHOWN_LETTERS else short[:_SHOWN_LETTERS] + " ..."
-    return "".join(f"&#{ord(one)};" if one in "<>&*_`[]|\\" else one for one in cut)
 
 
 def draw_curves(values: NDArray[np.float32], height: int = 64, width: int = 128) -> Picture:

@@ -22,9 +22,10 @@ Integers = NDArray[np.int64]
 
 
 def split_items(data: ItemData, seed: int = 0) -> Splits:
-    """Return the splits of a task: one, with a quarter for validation, from 400 training items on; below that folds.
+    """Return the splits of a task: one, with a quarter for validation, from 400 training items on, below that folds.
 
-    These are three, or five below 100 items. An item whose class has none to learn from in a split is not scored in it.
+    There are three folds, or five below 100 items. An item whose class has none to learn from in a split is not scored
+    in it.
 
     Args:
         data: The task.

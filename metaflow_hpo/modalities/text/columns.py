@@ -9,18 +9,21 @@ import pandas as pd
 from pandas.api import types
 
 from metaflow_hpo.errors import InvalidTaskError, listed
+from metaflow_hpo.modalities.items.path_tables import USUAL_GROUPS, USUAL_SPLITS, find_split
+from metaflow_hpo.modalities.items.side_names import side_of
 from metaflow_hpo.modalities.table.free_text import find_free_text, has_words
 from metaflow_hpo.modalities.table.preparation import check_columns
 from metaflow_hpo.modalities.table.reading import USUAL_TARGETS
 
 USUAL_TEXTS = ("text", "sentence", "review", "document", "content", "message", "tweet", "comment", "body", "utterance")
-GROUPS = ("group", "groups", "speaker", "subject", "document", "author", "user", "doc", "thread", "conversation")
-"""What columns are called that say which items belong together, alone or with `_id`."""
+GROUPS = (*USUAL_GROUPS, "groups", "author", "user", "doc", "thread", "conversation")
+"""What columns are called that say which texts belong together, alone or with `_id`."""
 TASK = "task"
 """The column by which a table holds several tasks."""
 MAX_CLASSES = 100
 _NUMBERING = re.compile(r"(?i:unnamed: ?\d+|index|idx|id|ids|no|nr|row|rownames?|row_?id|.*_id|)|.*[a-z]I[dD]")
 _PATH = re.compile(r"\S*[/\\]\S*|\S+\.\w{2,4}")
+_LOOKED_AT = 500
 _MIN_DIFFERENT_WORDS = 0.9
 """Share of single words that are different, where they are the texts."""
 
@@ -33,12 +36,14 @@ class TextColumns:
         texts: The columns of the texts, which are joined; mostly one.
         target: The classes.
         group: What belongs together; empty where there is no such column.
+        split: Which texts are for the test; empty where there is no such column.
         others: All that is not used.
     """
 
     texts: tuple[str, ...]
     target: str
     group: str
+    split: str
     others: tuple[str, ...]
 
 
@@ -60,7 +65,7 @@ def choose_columns(
     Args:
         frame: The table, with plain and different names.
         target: The classes, where that was said.
-        options: `text` (a column, or several), `group`.
+        options: `text` (a column, or several), `group`, `split`.
         drop: Columns not to use.
 
     Raises:
@@ -73,15 +78,16 @@ def choose_columns(
     check_columns(list(drop), names, "dropped")
     if target is not None:
         check_columns([target], names, "target")
-    group = _choose_group(frame, options, {*texts, *drop, target or ""})
-    left = [name for name in names if name not in {*texts, *drop, group, target}]
+    taken = {*texts, *drop, target or ""}
+    group, split = _choose_group(frame, options, taken), _choose_split(frame, options, taken)
+    left = [name for name in names if name not in {*taken, group, split}]
     texts = texts or [_only_text(frame[left], drop=() if target else USUAL_TARGETS)]
     left = [name for name in left if name not in texts]
     chosen = target or _only_target(frame[left])
     if chosen in texts:
         raise InvalidTaskError(f"Expected another column than the text {chosen!r} as target. Give --target.")
     others = [name for name in left if name != chosen]
-    return TextColumns(tuple(texts), chosen, group, (*others, *drop))
+    return TextColumns(tuple(texts), chosen, group, split, (*others, *drop))
 
 
 def _choose_group(frame: pd.DataFrame, options: Mapping[str, Any], taken: Collection[str]) -> str:
@@ -91,6 +97,13 @@ def _choose_group(frame: pd.DataFrame, options: Mapping[str, Any], taken: Collec
         return group
     found = [name for name in frame.columns if name not in taken and _is_group(frame[name])]
     return found[0] if len(found) == 1 else ""
+
+
+def _choose_split(frame: pd.DataFrame, options: Mapping[str, Any], taken: Collection[str]) -> str:
+    if "split" in options:
+        check_columns([str(options["split"]).strip()], list(frame.columns), "split")
+        return str(options["split"]).strip()
+    return find_split(frame, {name: name for name in frame.columns if name not in taken}, "")
 
 
 def _only_text(frame: pd.DataFrame, drop: Collection[str]) -> str:
@@ -132,6 +145,8 @@ def _is_beside(column: pd.Series) -> bool:
     name = str(column.name)
     if name.lower() in USUAL_TARGETS:
         return False
+    if name.lower() in USUAL_SPLITS:
+        return all(side_of(str(value)) for value in column.dropna()[:_LOOKED_AT])
     return name.lower() == TASK or _is_group(column) or _NUMBERING.fullmatch(name) is not None
 
 

@@ -13,7 +13,6 @@ from metaflow_hpo.modalities.items.item_files import pack_texts, unpack_texts
 from metaflow_hpo.modalities.items.listed import ItemFile
 from metaflow_hpo.modalities.items.modality import ItemModality
 from metaflow_hpo.modalities.items.new_items import NewItems
-from metaflow_hpo.modalities.items.sheets import list_texts
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.table.files.file_names import INBOX_ENDINGS, ending_of
 from metaflow_hpo.modalities.table.files.peek import peek_table
@@ -22,6 +21,7 @@ from metaflow_hpo.modalities.text.documents import SUFFIXES, decode_document, ho
 from metaflow_hpo.modalities.text.frozen import project
 from metaflow_hpo.modalities.text.meta_features import TEXT_GROUP
 from metaflow_hpo.modalities.text.reading import read_new_texts, read_texts
+from metaflow_hpo.modalities.text.showing import show_texts
 from metaflow_hpo.task import TEXT
 
 
@@ -89,14 +89,13 @@ class TextModality(ItemModality):
         """Return the texts of a request."""
         return np.array([str(value) for value in values], dtype=object)
 
-    def show(self, data: ItemData) -> str:
-        """Return sentences by class."""
-        texts = data.items[np.arange(len(data.items))]
-        return list_texts(data, texts.tolist())
-
     def features(self, items: Any) -> NDArray[np.float32]:
         """Return random sums of weighted words and n-grams."""
         return project(items.tolist())
+
+    def show(self, data: ItemData) -> str:
+        """Return some training texts of each class as Markdown."""
+        return show_texts(data)
 
 
 TEXT_MODALITY = TextModality()

@@ -10,15 +10,16 @@ import pandas as pd
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.items.item_data import ItemData
+from metaflow_hpo.modalities.items.side_names import TEST, side_of
 from metaflow_hpo.modalities.table.columns import as_text
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.reading import USUAL_SPELLINGS
 from metaflow_hpo.modalities.text.assembling import assemble_texts
 from metaflow_hpo.modalities.text.columns import TASK, USUAL_TEXTS, TextColumns, choose_columns
 
-OPTIONS = ("text", "group", "key")
+OPTIONS = ("text", "group", "split", "key")
 """What `Hints.options` may say of texts: their column (or several, which are joined), the column of what belongs
-together, and the name in the column `task` where a table holds several tasks."""
+together, that which says what is for the test, and the name in the column `task` where a table holds several tasks."""
 _TEXT_SPELLINGS = tuple(spelling for name in USUAL_TEXTS for spelling in (name, name.capitalize(), name.upper()))
 
 
@@ -38,6 +39,10 @@ def read_texts(path: Path, hints: Hints) -> ItemData:
     frame, hints, said = _choose_task(frame, hints, path)
     columns = choose_columns(frame, target, hints.options, hints.drop)
     hints = hints.model_copy(update={"target": columns.target, "drop": ()})
+    if columns.split and hints.test_rows is None:
+        held = [side_of(str(side)) == TEST for side in frame[columns.split].tolist()]
+        hints = hints.model_copy(update={"test_rows": tuple(np.flatnonzero(held).tolist())})
+        said += [f"Took the {sum(held)} texts that the column {columns.split!r} calls so as test items."]
     texts = _join(frame, columns)
     labels = [None if pd.isna(label) else as_text(label) for label in frame[columns.target].tolist()]
     groups = frame[columns.group].tolist() if columns.group else None

@@ -114,11 +114,18 @@ def test_what_is_nearly_alike_stays_on_one_side():
     assert "Kept 60 items that are nearly alike together in splits." in data.task.notes
 
 
-def test_where_most_are_nearly_alike_they_are_split_as_if_they_were_not():
+def test_where_most_of_a_class_are_nearly_alike_they_are_split_as_if_they_were_not():
     rows, labels = draw(60, 3)
-    data = assemble_rows(rows, labels, near=[0] * 40 + list(range(1, 21)))
-    assert data.groups is None
-    assert "Most items are nearly alike: they are split as if they were not." in data.task.notes
+    near = np.arange(60)
+    near[::3][:10] = 0  # half of class 0
+    near[[1, 4]] = 1
+    data = assemble_rows(rows, labels, near=near)
+    assert np.bincount(data.groups).max() == 2
+    assert data.task.notes == (
+        "10 items are nearly alike to most of their class: they are split as if they were not.",
+        "Kept 2 items that are nearly alike together in splits.",
+    )
+    assert assemble_rows(rows, labels, near=[0] * 60).groups is None
 
 
 def test_near_items_that_would_join_all_groups_leave_these_alone():

@@ -8,7 +8,7 @@ from PIL import Image
 
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.items.item_data import ItemData
-from metaflow_hpo.modalities.items.sheets import choose_shown, draw_curves, draw_spectrogram, list_texts, make_sheet
+from metaflow_hpo.modalities.items.sheets import choose_shown, draw_curves, draw_spectrogram, make_sheet
 from metaflow_hpo.task import Task
 
 
@@ -49,14 +49,6 @@ def test_a_sheet_has_a_row_a_class_and_pictures_keep_their_shape(data):
     assert (pixels[16:24, 120:136] == 200).all()
     assert (pixels[4:12, 136:140] == 255).all()
     assert (pixels[16:24, 140:] == 255).all()
-
-
-def test_texts_are_on_one_line_cut_and_no_markdown(data):
-    texts = ["hidden", "a\nb", "<b>*x*</b>", "y" * 200, "z", "hidden"]
-    lines = list_texts(data, texts).split("\n")
-    assert lines[:3] == ["**dark**", "- a b", "- &#60;b&#62;&#42;x&#42;&#60;/b&#62;"]
-    assert lines[3] == "- " + "y" * 160 + " ..."
-    assert lines[4:] == ["**light**", "- z"]
 
 
 def test_a_rising_line_goes_from_the_lower_left_to_the_upper_right():

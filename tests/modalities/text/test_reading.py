@@ -129,6 +129,15 @@ def test_a_key_without_its_column_is_refused(tmp_path: Path) -> None:
         read(write(tmp_path, sentences()), options={"key": "b"})
 
 
+def test_a_column_that_says_what_is_for_the_test_is_kept_to(tmp_path: Path) -> None:
+    table = sentences(60).assign(split=["test" if n % 10 < 2 else "train" for n in range(60)])
+    data = read(write(tmp_path, table))
+    assert set(data.test_items.tolist()) == set(table.text[table.split == "test"])
+    renamed = write(tmp_path, table.rename(columns={"split": "side"}), "other.csv")
+    other = read(renamed, modality="text", options={"split": "side"})
+    assert other.task.sha256 == data.task.sha256
+
+
 def test_what_one_author_wrote_stays_on_one_side(tmp_path: Path) -> None:
     table = sentences(60).assign(author=[f"p{n // 2 % 10}" for n in range(60)])
     data = read(write(tmp_path, table))
@@ -215,7 +224,7 @@ def test_items_without_a_class_are_dropped(tmp_path: Path) -> None:
         (sentences(40)[:0], {"modality": "text"}, "Expected rows in my.csv"),
         (sentences(40)[["text"]].assign(n=range(40)), {"modality": "text"}, "which column holds the classes"),
         (sentences(40), {"kind": "regression"}, "Expected classes of items to tell apart in my.csv"),
-        (sentences(40), {"options": {"txt": "a"}}, "only the options text, group, key.*found 'txt'"),
+        (sentences(40), {"options": {"txt": "a"}}, "only the options text, group, split, key.*found 'txt'"),
         (sentences(40), {"options": {"text": 3}}, "a name as the option text of my.csv; got 3"),
         (sentences(40), {"options": {"text": []}}, "a name as the option text of my.csv"),
         (sentences(40), {"target": "sentiment"}, "Expected the target column 'sentiment'"),
