@@ -96,7 +96,7 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
     from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
 
     meta, surrogate = recommender.history, recommender.require_surrogate()
-    evaluation = evaluate_leave_family_out(meta, surrogate)
+    evaluation = evaluate_leave_family_out(meta, surrogate, tuning=recommender.tuning)
     fold_of_task = {t: surrogate.fold_of_family[f] for t, f in zip(meta.task_ids, meta.families, strict=True)}
     if surrogate.knows_ends:
         scores = nonconformity(meta, surrogate, evaluation.orders)

@@ -59,7 +59,7 @@ def show_notes(notes: Iterable[str]) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
-def warn_if_novel(novelty: dict[str, Any], instead: str = "the default and the portfolio are") -> None:
+def warn_if_novel(novelty: dict[str, Any], instead: str = "what did well on all or like ones is") -> None:
     """Warn of a task that is unlike all past ones, and say what is recommended instead."""
     from metaflow_hpo.recommender.novelty import is_beyond
 
@@ -89,6 +89,8 @@ def show_recommendation(answer: dict[str, Any]) -> None:
     warn_if_novel(novelty)
     say_if_known(answer["evidence"]["nearest_tasks"])
     print_recommendations(f"{task['task_id']}: {task['kind']}, {task['rows']} rows, {task['columns']} columns", answer)
+    if answer["tuning"] is not None:
+        print(answer["tuning"]["text"])
     show_drivers(answer["evidence"])
     near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])
     print(f"nearest past tasks: {near}; surrogate version {answer['lineage']['surrogate_version']}")
