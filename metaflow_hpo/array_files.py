@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.errors import InvalidTableError, listed
 
 SEAL = "content_md5"
 """Key of a description under which the md5 of all others stands."""
 _ARRAYS = "arrays_md5"
+_DESCRIPTION = "description"
 
 
 def seal(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,6 +104,40 @@ def read_described(folder: Path, name: str, remedy: str) -> tuple[dict[str, NDAr
             f"{arrays} is damaged or was changed: it is not what {description.name} names; {remedy}"
         )
     return _unpack(packed, arrays, remedy), values
+
+
+def write_one_file(path: Path, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> None:
+    """Write arrays by name and a description, JSON-ready, as one file; the same content gives the same bytes."""
+    plain = json.loads(json.dumps({**description, _ARRAYS: _digest_arrays(arrays)}))
+    text = json.dumps(seal(plain), sort_keys=True).encode()
+    path.write_bytes(_pack({**arrays, _DESCRIPTION: np.frombuffer(text, dtype=np.uint8)}))
+
+
+def read_one_file(path: Path, remedy: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the arrays and the description that `write_one_file` has written.
+
+    Raises:
+        InvalidTableError: If the file is not that, or not as it was written.
+    """
+    arrays = _unpack(path.read_bytes(), path, remedy)
+    if _DESCRIPTION not in arrays:
+        raise InvalidTableError(f"Expected arrays with a description in {path}; found {listed(list(arrays))}. {remedy}")
+    try:
+        read = json.loads(arrays.pop(_DESCRIPTION).tobytes())
+    except ValueError as error:
+        raise InvalidTableError(f"Expected JSON in {path}; found: {error}. It is damaged: {remedy}") from error
+    values = unseal(read, path, remedy)
+    if values.pop(_ARRAYS, None) != _digest_arrays(arrays):
+        raise InvalidTableError(f"{path} is damaged or was changed: it has not the arrays that were written. {remedy}")
+    return arrays, values
+
+
+def _digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _unpack(packed: bytes, path: Path, remedy: str) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from metaflow_hpo.orchestration.assets import ASSETS, MONITORING
+from metaflow_hpo.orchestration.assets import ASSETS, MONITORING, OTHERS
 from metaflow_hpo.orchestration.automation import (
     automation,
     catalogue_job,
@@ -16,7 +16,7 @@ from metaflow_hpo.orchestration.checks import CHECKS
 from metaflow_hpo.orchestration.resources import PipelineResource
 
 defs = dg.Definitions(
-    assets=[*ASSETS, *MONITORING],
+    assets=[*ASSETS, *OTHERS, *MONITORING],
     asset_checks=CHECKS,
     jobs=[catalogue_job, collect_job, learn_job],
     schedules=[weekly_retraining],

@@ -43,3 +43,12 @@ def listed(values: Sequence[Any], limit: int = 5) -> str:
     """Return the first `limit` values for a message, and how many more there are."""
     shown = ", ".join(repr(value) for value in values[:limit])
     return shown if len(values) <= limit else f"{shown} and {len(values) - limit} more"
+
+
+class MissingExtraError(MetaflowHPOError, ImportError):
+    """A package is needed that an extra of this one installs."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"Expected the package {package}; it is not installed. Install it: pip install 'metaflow-hpo[{extra}]'"
+        )

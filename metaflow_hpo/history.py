@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metaflow_hpo.alignment import candidates, translate, widen
+from metaflow_hpo.alignment import assumed, candidates, translate, widen, without_inactive
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.history_files import read_trials, write_trials
 from metaflow_hpo.metric import Metric
@@ -181,8 +182,27 @@ class History:
             InvalidTableError: If the file is missing, damaged or not a table of trials.
             SearchSpaceMismatchError: If a configuration lies outside the space.
         """
-        frame, said = read_trials(Path(path))
-        if task_column is not None and task_column in frame:
+        return cls.from_file(
+            *read_trials(Path(path)),
+            space=space,
+            learner=learner,
+            lower_is_better=lower_is_better,
+            task_column=task_column,
+        )
+
+    @classmethod
+    def from_file(
+        cls,
+        frame: pd.DataFrame,
+        said: Mapping[str, Any],
+        *,
+        space: SearchSpace | None = None,
+        learner: str | None = None,
+        lower_is_better: bool | None = None,
+        task_column: str | None = None,
+    ) -> "History":
+        """Read the table that a file holds and what the file says of it, see `read`."""
+        if task_column not in (None, "task_id") and task_column in frame:
             frame = frame.drop(columns="task_id", errors="ignore").rename(columns={task_column: "task_id"})
         if space is None and "space" in said:
             space = SearchSpace.from_json(said["space"])
@@ -360,12 +380,18 @@ class History:
             space: The search space of today.
             assume: Values of hyperparameters for trials that lack them.
         """
+        assume = assume or {}
         values: dict[str, dict[str, Value]] = {hp.name: {} for hp in space.hyperparameters}
         for configuration in self.configurations:
             for name in values.keys() & configuration.keys():
                 values[name].setdefault(repr(configuration[name]), configuration[name])
+        for name in values.keys() & assume.keys():
+            values[name].setdefault(repr(assume[name]), assume[name])
         wide = widen(space, {name: list(found.values()) for name, found in values.items()})
-        told = [translate(wide, configuration, assume or {}) for configuration in self.configurations]
+        told = [
+            without_inactive(space, translate(wide, configuration, assumed(space, configuration, assume or {})))
+            for configuration in self.configurations
+        ]
         lacking = {name for name in wide.names if any(name not in c for c in told)}
         wide = SearchSpace(
             tuple(replace(hp, optional=hp.optional or hp.name in lacking) for hp in wide.hyperparameters)

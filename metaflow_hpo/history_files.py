@@ -25,16 +25,21 @@ def write_trials(path: Path, frame: pd.DataFrame, said: Mapping[str, Any]) -> No
         InvalidTableError: If the ending is another one.
     """
     if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-        pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(said).encode()}), path)
+        write_parquet(path, frame, said)
     elif path.suffix == ".csv":
         frame.to_csv(path, index=False)
         _beside(path).write_text(json.dumps(said, indent=1))
     else:
         raise InvalidTableError(f"Expected a name that ends in .parquet or .csv; got {path.name}. Choose another one.")
+
+
+def write_parquet(path: Path, frame: pd.DataFrame, said: Mapping[str, Any]) -> None:
+    """Write a table of trials and what is said of it as parquet, whatever the path ends in."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(said).encode()}), path)
 
 
 def read_trials(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

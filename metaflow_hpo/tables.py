@@ -117,7 +117,7 @@ def read_configuration(row: Mapping[Hashable, Any], space: SearchSpace) -> Confi
     for hp in space.hyperparameters:
         value = row.get(HP_PREFIX + hp.name)
         if not _is_missing(value):
-            values[hp.name] = _read_choice(hp, value) if isinstance(hp, Categorical) else value
+            values[hp.name] = read_choice(hp, value) if isinstance(hp, Categorical) else value
         elif _has_none(hp) and space.is_active(hp.name, values):
             values[hp.name] = None  # a csv writes null as an empty cell
     return space.validate(values)
@@ -127,7 +127,7 @@ def _has_none(hp: Hyperparameter) -> bool:
     return isinstance(hp, Categorical) and None in hp.choices and not hp.optional
 
 
-def _read_choice(hp: Categorical, value: Any) -> Value:
+def read_choice(hp: Categorical, value: Any) -> Value:
     """Return the choice that a cell stands for; the cell itself where it is none."""
     if isinstance(value, np.generic):
         value = value.item()

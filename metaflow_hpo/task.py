@@ -11,6 +11,9 @@ from metaflow_hpo.metric import Metric
 TABLE = "table"
 """The modality of tasks that were written before there were others."""
 
+IMAGE, AUDIO, TEXT, SERIES = "image", "audio", "text", "series"
+"""Modalities of tasks that are items with a class each."""
+
 OPAQUE = "opaque"
 """The modality of tasks whose data only the learner can open."""
 

@@ -253,9 +253,19 @@ def _check_arrays(modality: ArrayModality, data: TaskData) -> None:
         fold = modality.prepare(data, split)
         _expect((len(fold.x_train), len(fold.x_valid)) == (len(train), len(valid)), "a line a row", fold)
         _expect((len(fold.y_train), len(fold.y_valid)) == (len(train), len(valid)), "a target a row", fold)
-        _expect(bool(np.isfinite(fold.x_train).all() and np.isfinite(fold.x_valid).all()), "finite numbers", fold)
+        _expect(_is_usable(fold.x_train) and _is_usable(fold.x_valid), "numbers without infinity, or texts", fold)
         half = modality.prepare(data, Split(split.train, split.valid[: max(len(valid) // 2, 1)]))
-        _expect(np.array_equal(half.x_train, fold.x_train), "a preparation by the rows trained on alone", split)
+        _expect(_equal(half.x_train, fold.x_train), "a preparation by the rows trained on alone", split)
+
+
+def _is_usable(array: np.ndarray[Any, Any]) -> bool:
+    if array.dtype.kind == "f":  # NaN is a value that is missing
+        return not np.isinf(array).any()
+    return all(isinstance(one, str) for one in array.ravel()) if array.dtype == object else array.dtype.kind in "iubU"
+
+
+def _equal(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def check_meta_features(group: MetaFeatureGroup, data: TaskData) -> None:

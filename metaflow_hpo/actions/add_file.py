@@ -37,7 +37,7 @@ def add_file(store: DataStore, source: Path, sidecar: Mapping[str, Any], *, repl
     """
     check_landed(source, source.parent)
     given = {name: value for name, value in sidecar.items() if value is not None}
-    values = read_hints(source).model_dump(mode="json", exclude_unset=True) | given
+    values = read_hints(source).given(**given).model_dump(mode="json", exclude_unset=True)
     target = store.inbox / source.name
     has_sidecar = sidecar_of(source) != source
     if given and not has_sidecar:

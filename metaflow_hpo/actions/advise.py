@@ -44,6 +44,7 @@ def describe_file(
     progress: Progress = show_nothing,
     *,
     modality: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Described:
     """Read, prepare and describe a file or folder; a large one takes seconds, and `progress` shows with what.
 
@@ -51,7 +52,7 @@ def describe_file(
         InvalidTaskError: If it cannot become a task.
     """
     progress(f"reading {path.name}", 0, 0)
-    data = read_source(path, target, kind=kind, modality=modality)
+    data = read_source(path, target, kind=kind, modality=modality, options=options)
     progress(f"describing {data.task.rows} rows", 0, 0)
     return describe_data(data)
 
@@ -100,6 +101,7 @@ def recommend(
         NoChampionError: If nothing of the learner has been promoted or fitted, and nothing ships.
         InvalidTableError: If an observed performance cannot be of the task's metric.
     """
+    pipeline.check_learner(described.data)
     check_performances(observed, described.data.task.metric)
     served, source = load_recommender(pipeline)
     return make_answer(served, source, described, k, observed, per_time=per_time)

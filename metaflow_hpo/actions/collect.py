@@ -14,19 +14,20 @@ import pandas as pd
 from metaflow_hpo.actions.own_history import add_own, has_own_trials, without_own
 from metaflow_hpo.actions.plan_searches import plan_searches
 from metaflow_hpo.actions.task_search import search_task, start_recommended
-from metaflow_hpo.adapters.kept_trials import write_card
+from metaflow_hpo.adapters.kept_trials import SHA256
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.ray_search import Searched, search_on_ray
 from metaflow_hpo.adapters.run import Run
 from metaflow_hpo.adapters.store import DEFAULT_LEARNER
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.learners.registry import MODALITY_OF
 from metaflow_hpo.modalities.families import assign_families
 from metaflow_hpo.modalities.hints import is_landed
-from metaflow_hpo.modalities.modality import Sampling
+from metaflow_hpo.modalities.modality import Sampling, Showing
 from metaflow_hpo.modalities.registry import describe, get_modality, groups_of
-from metaflow_hpo.tables import meta_feature_columns
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.tables import HP_PREFIX, meta_feature_columns
+from metaflow_hpo.task import TABLE, TaskData
 
 _SHOWN = 10
 _CATALOGUE_SHOWN = (
@@ -92,17 +93,29 @@ def search_tasks(pipeline: Pipeline, task_ids: Sequence[str]) -> dict[str, Metad
     """
     reports: dict[str, Metadata] = {}
     failures: dict[str, str] = {}
+    spread = _spread_families(pipeline, task_ids)
     inputs = pipeline.settings.digest(
         "learner", "core_trials", "random_trials", "tpe_trials", "repeat_every", "fidelity_epochs", "seed"
     )
-    write_card(pipeline.cards, pipeline.learner)
     with _parent_run(pipeline, "search_results", inputs) as parent:
-        for done, searched in enumerate(_search_elsewhere(pipeline, task_ids, failures), start=1):
+        for done, searched in enumerate(_search_elsewhere(pipeline, spread, failures), start=1):
             with _noting(failures, searched.task_id):
                 reports[searched.task_id] = search_task(pipeline, searched.task_id, parent, searched)
             pipeline.progress("searches", done, len(task_ids))
         parent.log_metrics({"tasks": len(reports), "trials": sum(r["trials"] for r in reports.values())})
     return _refuse_failures("searched", task_ids, reports, failures)
+
+
+def _spread_families(pipeline: Pipeline, task_ids: Sequence[str]) -> list[str]:
+    """Return the tasks with those first that are the first of their family, so that half of the work is of use."""
+    families = pipeline.store.read_catalogue().set_index("task_id")["family"]
+    seen: Counter[str] = Counter()
+    places = {}
+    for task_id in task_ids:
+        family = str(families.get(task_id, task_id))
+        places[task_id] = seen[family]
+        seen[family] += 1
+    return sorted(task_ids, key=places.__getitem__)
 
 
 @contextmanager
@@ -166,7 +179,9 @@ def _describe_task(pipeline: Pipeline, task_id: str) -> Metadata:
     path = pipeline.store.meta_features_path(task_id)
     frame = pd.read_parquet(path)
     names = meta_feature_columns(frame)
+    modality = get_modality(data.task.modality)
     return {
+        "shown": modality.show(data) if isinstance(modality, Showing) else None,
         "meta_features": len(names),
         "groups": ", ".join(map(str, groups)),
         "seconds": float(frame["duration_s"].iloc[0]),
@@ -183,7 +198,7 @@ def join_tasks(pipeline: Pipeline) -> Metadata:
     """
     store = pipeline.store
     collected, waiting = _join_collected(pipeline)
-    frame = add_own(pipeline, collected)
+    frame = add_own(pipeline, _add_shipped(pipeline, collected))
     if frame is None:
         raise MetaflowHPOError(
             f"Expected trials of {pipeline.learner_name} in {store.data}; found none. Search tasks with it: "
@@ -219,6 +234,22 @@ def _join_collected(pipeline: Pipeline) -> tuple[pd.DataFrame | None, Sequence[s
         return frame, waiting
     rows = frame.loc[frame["learner"] == store.learner].dropna(axis="columns", how="all")
     return (rows.reset_index(drop=True) if len(rows) else None), waiting
+
+
+def _add_shipped(pipeline: Pipeline, collected: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Return what was collected with what ships of a learner of items, of tasks that were not collected here."""
+    knowledge, name = pipeline.knowledge, pipeline.learner_name
+    if knowledge is None or not pipeline.settings.learn_shipped or MODALITY_OF.get(name, TABLE) == TABLE:
+        return collected
+    shipped = knowledge.read_meta_dataset()
+    shipped = shipped.loc[shipped["learner"] == name]
+    if collected is not None:
+        known = shipped["task_sha256"].isin(collected[SHA256]) | shipped["task_id"].isin(collected["task_id"])
+        shipped = shipped.loc[~known]
+    tuned = {HP_PREFIX + hyperparameter for hyperparameter in pipeline.learner.space.names}
+    if tuned != {column for column in map(str, shipped.columns) if column.startswith(HP_PREFIX)}:
+        return collected  # of another version of the learner
+    return pd.concat([shipped, *([] if collected is None else [collected])], ignore_index=True)
 
 
 @contextmanager

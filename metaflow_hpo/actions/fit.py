@@ -12,8 +12,8 @@ import pandas as pd
 
 from metaflow_hpo.actions.candidate import find_candidate
 from metaflow_hpo.actions.lineage import log_inputs
-from metaflow_hpo.actions.own_history import COLLECTED, SOURCE, describes
-from metaflow_hpo.actions.plain_fit import fit_plain, read_history
+from metaflow_hpo.actions.own_history import describes, is_collected
+from metaflow_hpo.actions.plain_fit import MIN_CORE, choose_settings, fit_plain, read_history
 from metaflow_hpo.actions.warm_start import SCRATCH, Start, choose_start
 from metaflow_hpo.adapters.files import locked, replacing, write_json
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from metaflow_hpo.adapters.run import Run
     from metaflow_hpo.history import History
-    from metaflow_hpo.recommender.new_task import RecommenderSettings
     from metaflow_hpo.recommender.recommender import Recommender
     from metaflow_hpo.recommender.stopping import StoppingRule
     from metaflow_hpo.surrogate.fit import FitSettings
@@ -39,10 +38,6 @@ NO_META_FEATURES = "mf_none"
 _START_TAG = "fit.start"
 _FIT_PARAMETERS = ("learner", "seed", "folds")
 """Settings that a fit depends on, beside the meta-data set."""
-
-
-MIN_CORE = 4
-"""Configurations that all tasks have tried; with fewer, those that did best somewhere are recommended from."""
 
 
 def read_core(pipeline: Pipeline) -> "History":
@@ -57,7 +52,7 @@ def read_core(pipeline: Pipeline) -> "History":
 def _find_core(pipeline: Pipeline, frame: pd.DataFrame) -> "History":
     from metaflow_hpo.recommender.pool import choose_pool
 
-    begun = frame.loc[_is_collected(frame) & (frame["strategy"] == "sobol")]
+    begun = frame.loc[is_collected(frame) & (frame["strategy"] == "sobol")]
     core = None if begun.empty else _build(pipeline, begun).shared()
     if core is None or len(core.configurations) < MIN_CORE:
         tried = _build(pipeline, frame)
@@ -98,14 +93,9 @@ def read_core_and_trials(pipeline: Pipeline) -> "tuple[History, History]":
 
 def _split(pipeline: Pipeline, frame: pd.DataFrame) -> "tuple[History, History]":
     meta, everything = _find_core(pipeline, frame), _build(pipeline, frame)
-    kept = {*meta.task_ids, *frame.loc[~_is_collected(frame), "task_id"]} - set(_uninformative(everything))
+    kept = {*meta.task_ids, *frame.loc[~is_collected(frame), "task_id"]} - set(_uninformative(everything))
     kept |= set(meta.task_ids)
     return meta, everything.subset([t for t, task_id in enumerate(everything.task_ids) if task_id in kept])
-
-
-def _is_collected(frame: pd.DataFrame) -> "pd.Series[bool]":
-    """Tell of each trial whether the pipeline collected it: what people searched does not belong to the shared core."""
-    return frame[SOURCE] == COLLECTED if SOURCE in frame.columns else pd.Series(True, frame.index)
 
 
 def _uninformative(history: "History") -> list[str]:
@@ -122,12 +112,27 @@ def read_families(pipeline: Pipeline) -> list[str]:
 
 def has_networks(pipeline: Pipeline, frame: pd.DataFrame) -> bool:
     """Tell whether networks are trained: on tables, all of them described, with a shared core or many families."""
+    rows = _described_rows(pipeline, frame)
+    if rows is None or set(pipeline.learner.modalities) != {TABLE}:
+        return False
+    return bool((rows["strategy"] == "sobol").any()) or _has_families(rows)
+
+
+def may_have_networks(pipeline: Pipeline, frame: pd.DataFrame) -> bool:
+    """Tell whether networks are tried: on tasks of another modality, all of them described, of many families."""
+    rows = _described_rows(pipeline, frame)
+    return rows is not None and TABLE not in pipeline.learner.modalities and _has_families(rows)
+
+
+def _described_rows(pipeline: Pipeline, frame: pd.DataFrame) -> pd.DataFrame | None:
+    rows = frame.loc[frame["learner"] == pipeline.learner_name].dropna(axis="columns", how="all")
+    return rows if describes(rows) else None
+
+
+def _has_families(rows: pd.DataFrame) -> bool:
     from metaflow_hpo.evaluate.fitting import MIN_FAMILIES
 
-    rows = frame.loc[frame["learner"] == pipeline.learner_name]
-    if set(pipeline.learner.modalities) != {TABLE} or not describes(rows):
-        return False
-    return bool((rows["strategy"] == "sobol").any()) or rows["family"].nunique() >= MIN_FAMILIES
+    return bool(rows["family"].nunique() >= MIN_FAMILIES)
 
 
 def make_fit_settings(settings: Settings) -> "FitSettings":
@@ -169,12 +174,9 @@ def _fit(pipeline: Pipeline, *, incremental: bool) -> Metadata:
         run.set_tags(tags | keys)
         run.log_params({name: getattr(settings, name) for name in _FIT_PARAMETERS})
         log_inputs(pipeline, run)
-        if has_networks(pipeline, store.read_meta_dataset()):
-            recommender, metrics, start = _train(pipeline, run, tags, md5, incremental=incremental)
-        else:
-            recommender, metrics = fit_plain(pipeline, store.read_meta_dataset())
-            lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run.run_id}
-            recommender, start = replace(recommender, lineage=lineage), Start(None, "Nothing but past tasks is fitted.")
+        recommender, metrics, start = _learn(pipeline, run, incremental=incremental)
+        lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run.run_id}
+        recommender = replace(recommender, lineage=lineage)
         with replacing(store.surrogate_folder) as fresh:
             recommender.save(fresh)
         run.log_metrics(metrics)
@@ -200,6 +202,20 @@ def _fit(pipeline: Pipeline, *, incremental: bool) -> Metadata:
     return {**candidate, "reused": False}
 
 
+def _learn(pipeline: Pipeline, run: "Run", *, incremental: bool) -> "tuple[Recommender, dict[str, float], Start]":
+    """Fit with networks or without; where both may be, with those that are of use on families they have not seen."""
+    frame = pipeline.store.read_meta_dataset()
+    if has_networks(pipeline, frame):
+        return _train(pipeline, run, frame, incremental=incremental)
+    if may_have_networks(pipeline, frame):
+        tried = _train(pipeline, run, frame, incremental=False, default_trust=0.0)
+        if tried[0].trust > 0:
+            return tried
+        logger.info("Networks are of no use on families that they have not seen: past tasks alone recommend.")
+    recommender, metrics = fit_plain(pipeline, frame)
+    return recommender, metrics, Start(None, "Nothing but past tasks is fitted.")
+
+
 def _make_example(recommender: "Recommender") -> pd.DataFrame:
     """Return meta-features as one asks with: those of a past task, middling where it lacks some."""
     names = list(recommender.meta_feature_names)
@@ -217,13 +233,13 @@ def _is_trained(pipeline: Pipeline, known: dict[str, Any], inputs: str, *, incre
 
 
 def _train(
-    pipeline: Pipeline, run: "Run", tags: dict[str, str], md5: str, *, incremental: bool
+    pipeline: Pipeline, run: "Run", frame: pd.DataFrame, *, incremental: bool, default_trust: float | None = None
 ) -> "tuple[Recommender, dict[str, float], Start]":
+    from metaflow_hpo.evaluate.evaluation import DEFAULT_TRUST
     from metaflow_hpo.evaluate.fitting import fit_networks
     from metaflow_hpo.surrogate.fit import FoldReport
 
     settings = pipeline.settings
-    frame = pipeline.store.read_meta_dataset()
     meta, trials = _split(pipeline, frame)
     start = choose_start(pipeline, trials, incremental=incremental)
     logger.info("%s", start.reason)
@@ -241,28 +257,18 @@ def _train(
             trials,
             choose_settings(meta),
             make_fit_settings(settings),
+            default_trust=DEFAULT_TRUST if default_trust is None else default_trust,
             start=start.warm,
             make_logger=make_logger,
             on_fold=show,
         )
-    lineage = {"meta_dataset_md5": md5, "git_revision": tags["git.revision"], "mlflow_run_id": run.run_id}
     names = sorted({name for report in reports for name in report.metrics})
     metrics = {name: sum(r.metrics[name] for r in reports) / len(reports) for name in names}
     metrics |= {"trust": recommender.trust, "tasks": float(len(meta.task_ids))}
     if recommender.interval is not None:
         metrics["interval_scale"] = recommender.interval.scale
     metrics["networks_trained"] = float(sum(report.epochs > 0 for report in reports))
-    return replace(recommender, stopping=_fit_stopping(pipeline, frame), lineage=lineage), metrics, start
-
-
-def choose_settings(history: "History") -> "RecommenderSettings":
-    """Return how the recommender's parts work together on tasks of the pipeline."""
-    from metaflow_hpo.modalities.roles import Roles
-    from metaflow_hpo.recommender.new_task import DESCRIBED, RecommenderSettings
-
-    # What a person measured of a task they opened themselves has no roles, and any scale.
-    has_roles = bool(Roles.of(history.meta_feature_names).positions("size"))
-    return DESCRIBED if has_roles else RecommenderSettings(default_first=True)
+    return replace(recommender, stopping=_fit_stopping(pipeline, frame)), metrics, start
 
 
 def _fit_stopping(pipeline: Pipeline, frame: pd.DataFrame) -> "StoppingRule | None":

@@ -192,6 +192,11 @@ def _find_families(pipeline: Pipeline, owns: Sequence[OwnTask], catalogue: pd.Da
     return dict(zip(names, merged, strict=True))
 
 
+def is_collected(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """Tell of each trial whether the pipeline collected it."""
+    return frame[SOURCE] == COLLECTED if SOURCE in frame.columns else pd.Series(True, frame.index)
+
+
 def describes(frame: pd.DataFrame) -> bool:
     """Tell whether every task of a table is described by every meta-feature."""
     names = meta_feature_columns(frame)

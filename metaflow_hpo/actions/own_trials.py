@@ -47,6 +47,7 @@ def train_and_keep(
 def _train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configuration], seed: int) -> list[Trial]:
     from metaflow_hpo.collect.trials import train_trials
 
+    pipeline.check_learner(data)
     finished: dict[int, Trial] = {}
     evaluated = train_trials(
         data,
@@ -113,6 +114,7 @@ def search(
     from metaflow_hpo.actions.proposing import choose_proposer
     from metaflow_hpo.collect.search import search as search_space
 
+    pipeline.check_learner(data)
     store = kept(pipeline, SEARCH)
     learner = pipeline.learner if workers is None else pipeline.make_learner(workers)
     effort = learner.fidelity.check(pipeline.settings.fidelity_epochs or learner.fidelity.maximum)

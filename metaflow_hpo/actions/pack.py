@@ -25,7 +25,7 @@ from metaflow_hpo.adapters.knowledge import (
     Knowledge,
     count_trials,
 )
-from metaflow_hpo.adapters.store import DataStore
+from metaflow_hpo.adapters.store import DEFAULT_LEARNER, DataStore
 from metaflow_hpo.adapters.versioning import file_md5, git_revision
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.tables import SCORE_NAMES, TRIAL_COLUMNS
@@ -54,13 +54,14 @@ _MAX_HALF = 65_504.0
 _SHOWN = 5
 
 
-def pack(data: Path, target: Path, recommenders: Sequence[Path]) -> dict[str, Any]:
+def pack(data: Path, target: Path, recommenders: Sequence[Path], learner: str = DEFAULT_LEARNER) -> dict[str, Any]:
     """Write the knowledge of a data folder into `target`, which is replaced as a whole.
 
     Args:
         data: A data folder with a catalogue and a meta-data set.
         target: Folder to write, `metaflow_hpo/knowledge` of the source tree.
         recommenders: Saved recommenders, at most one a learner, all fitted on this very meta-data set.
+        learner: Whose meta-data set it is.
 
     Returns:
         The provenance: counts, versions, settings, cost, md5s and `bytes`.
@@ -69,15 +70,15 @@ def pack(data: Path, target: Path, recommenders: Sequence[Path]) -> dict[str, An
         InvalidTableError: If the tables do not belong together, a recommender is of another meta-data set, or the
             whole weighs more than `MAX_BYTES`.
     """
-    store = DataStore(data)
+    store = DataStore(data, learner)
     frame, md5 = store.read_meta_dataset(), file_md5(store.meta_dataset_path)
     tasks = _join_tasks(store.read_catalogue(), frame)
     chosen = _check_recommenders(recommenders, md5)
     with replacing(target) as fresh:
         _write_tables(fresh, frame, tasks)
-        for learner, folder in chosen.items():
+        for name, folder in chosen.items():
             # Without the modes: safetensors makes files that only their owner may read.
-            shutil.copytree(folder, fresh / learner, copy_function=shutil.copyfile)
+            shutil.copytree(folder, fresh / name, copy_function=shutil.copyfile)
         written = sorted(file for file in fresh.rglob("*") if file.is_file())
         size = sum(file.stat().st_size for file in written)
         if size > MAX_BYTES:
@@ -93,7 +94,7 @@ def pack(data: Path, target: Path, recommenders: Sequence[Path]) -> dict[str, An
             "settings": _read_settings(frame),
             "cost_s": _sum_cost(store, frame),
             "precision": {"learning_curve": "float16", "relative": CURVE_TOLERANCE, "other outcomes": "float32"},
-            "recommenders": {learner: _describe_recommender(folder) for learner, folder in chosen.items()},
+            "recommenders": {name: _describe_recommender(folder) for name, folder in chosen.items()},
             "bytes": size,
             "files": {file.relative_to(fresh).as_posix(): file_md5(file) for file in written},
         }
@@ -151,7 +152,8 @@ def _write_tables(folder: Path, frame: pd.DataFrame, tasks: pd.DataFrame) -> Non
     configurations = frame[[*keys, *hp_names]].drop_duplicates(keys, ignore_index=True)
     _write_table(folder / CONFIGURATIONS_FILE, pa.Table.from_pandas(configurations, preserve_index=False))
     _write_table(folder / TASKS_FILE, pa.Table.from_pandas(tasks, preserve_index=False))
-    outcomes = frame[[*TRIAL_COLUMNS, *SCORE_NAMES, "task_sha256"]]
+    # A learner of items is never scored as regressions are.
+    outcomes = frame.reindex(columns=[*TRIAL_COLUMNS, *SCORE_NAMES, "task_sha256"])
     table = pa.Table.from_pandas(outcomes, preserve_index=False)
     schema = [field.with_type(pa.float32()) if pa.types.is_floating(field.type) else field for field in table.schema]
     table = table.cast(pa.schema(schema)).append_column("learning_curve", _halve(frame["learning_curve"]))
@@ -224,17 +226,18 @@ def _now() -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def unpack(knowledge: Knowledge, data: Path) -> list[str]:
+def unpack(knowledge: Knowledge, data: Path, learner: str = DEFAULT_LEARNER) -> list[str]:
     """Write shipped trials and meta-features into a data folder, as the steps would have; what is there is kept.
 
     Args:
         knowledge: The shipped knowledge.
         data: The data folder; it need not exist. Tasks that it has trials of are left alone.
+        learner: Whose meta-data set is written.
 
     Returns:
         The tasks that were added. The rows of tasks do not ship: `metaflow-hpo step dataset_catalogue` prepares them.
     """
-    store = DataStore(data)
+    store = DataStore(data, learner)
     added: list[str] = []
     features = knowledge.read_meta_features().set_index("task_id", drop=False)
     for task_id, trials in knowledge.read_trials().groupby("task_id", sort=True):
@@ -248,8 +251,10 @@ def unpack(knowledge: Knowledge, data: Path) -> list[str]:
         row.insert(2, "duration_s", 0.0)
         write_frame(store.meta_features_path(name), row)
         added.append(name)
-    _merge_catalogue(store, knowledge.read_catalogue())
-    store.write_meta_dataset([t for t in store.task_ids() if store.is_collected(t)])
+    shipped = knowledge.read_catalogue()
+    _merge_catalogue(store, shipped)
+    known = store.task_ids(modalities=shipped["modality"].unique().tolist())
+    store.write_meta_dataset([t for t in known if store.is_collected(t)])
     return added
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.actions.plain_fit import read_history
+from metaflow_hpo.actions.plain_fit import choose_settings, read_history
 from metaflow_hpo.adapters.evaluation_files import write_results
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.trial_files import write_benchmark
@@ -39,7 +39,7 @@ def evaluate_plain(pipeline: Pipeline, candidate: dict[str, Any]) -> dict[str, A
     everything = read_history(pipeline, pipeline.store.read_meta_dataset())
     history, degenerate = _choose(everything, pipeline.learner_name)
     folds = pipeline.settings.folds if len(set(history.families)) > MAX_SINGLE_FAMILIES else None
-    plan = Plan(("recommended", *RIVALS), KS, SEEDS, folds, has_default=True)
+    plan = Plan(("recommended", *RIVALS), KS, SEEDS, folds, has_default=True, settings=choose_settings(history))
     result = run_benchmark(history, plan, on_done=lambda done, total: pipeline.progress("replays", done, total))
     incumbent = _find_incumbent(pipeline, history, plan, candidate["version"])
     if incumbent.note:

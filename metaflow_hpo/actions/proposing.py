@@ -8,7 +8,7 @@ from metaflow_hpo.collect.search import Refit, Stopping
 from metaflow_hpo.collect.strategies.registry import RECOMMENDED, SEARCHING, make_strategy
 from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext
 from metaflow_hpo.errors import NoChampionError
-from metaflow_hpo.learners.table_learner import TableLearner
+from metaflow_hpo.learners.array_learner import ArrayLearner
 from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def choose_proposer(
     from metaflow_hpo.actions.closed_loop import open_loop
 
     try:
-        parallel = None if isinstance(pipeline.learner, TableLearner) else context.parallel
+        parallel = None if isinstance(pipeline.learner, ArrayLearner) else context.parallel
         loop = open_loop(pipeline, data, context.seed, per_time=per_time, refit=refit, parallel=parallel)
     except NoChampionError:
         logger.warning(
@@ -87,7 +87,7 @@ def measures_curves_by_metric(pipeline: Pipeline, data: TaskData) -> bool:
     """Tell whether learning curves are in the metric of the task."""
     from metaflow_hpo.modalities.table.metrics import curve_metric
 
-    return not isinstance(pipeline.learner, TableLearner) or curve_metric(data.task.kind) in (None, data.task.metric)
+    return not isinstance(pipeline.learner, ArrayLearner) or curve_metric(data.task.kind) in (None, data.task.metric)
 
 
 def _inform(pipeline: Pipeline, data: TaskData, context: StrategyContext) -> StrategyContext:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from metaflow_hpo.adapters.knowledge import count_trials
+from metaflow_hpo.adapters.knowledge import count_trials, open_shipped
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.versioning import data_md5
 
@@ -19,14 +19,33 @@ def read_status(pipeline: Pipeline) -> dict[str, Any]:
         "knowledge": _summarise_knowledge(pipeline),
         "champion": None if champion is None else {name: getattr(champion, name) for name in names},
         "shipped": _describe_shipped(pipeline),
+        "modalities": _describe_modalities(pipeline),
         "data": {
             "folder": str(store.data),
-            "tasks": len(list(store.data.glob("tasks/*.parquet"))),
+            "tasks": len(list(store.data.glob("tasks/[!.]*"))),
             "search_results": len(list(store.data.glob("search_results/*.parquet"))),
             "meta_features": len(list(store.data.glob("meta_features/*.parquet"))),
             "tracking_uri": pipeline.tracking.address,
         },
     }
+
+
+def _describe_modalities(pipeline: Pipeline) -> dict[str, Any]:
+    """Return how much ships of each modality, its files compared with their md5s, and how many tasks are here."""
+    catalogue = pipeline.store.catalogue_path
+    local: dict[Any, int] = {}
+    if catalogue.is_file():
+        local = pipeline.store.read_catalogue()["modality"].value_counts().to_dict()
+    shipped = open_shipped()
+    described = {}
+    for name in dict.fromkeys([*shipped, *local]):
+        knowledge = shipped.get(name)
+        counts = None
+        if knowledge is not None:
+            knowledge.verify()
+            counts = {**knowledge.summary, "bytes": knowledge.provenance["bytes"]}
+        described[str(name)] = {"shipped": counts, "local_tasks": int(local.get(name, 0))}
+    return described
 
 
 def _summarise_knowledge(pipeline: Pipeline) -> dict[str, Any]:

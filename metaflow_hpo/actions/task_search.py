@@ -12,6 +12,7 @@ import pandas as pd
 
 from metaflow_hpo.actions.champion_start import search_recommended
 from metaflow_hpo.actions.plan_searches import plan_searches
+from metaflow_hpo.adapters.kept_trials import write_card
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline
 from metaflow_hpo.adapters.ray_search import Searched
 from metaflow_hpo.adapters.run import Run
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 def start_recommended(pipeline: Pipeline, task_id: str) -> int:
     """Train on this machine what the champion recommends for a landed task; return the number of fresh trials."""
     data = pipeline.store.read_task(task_id)
+    pipeline = pipeline.on(data.task.modality)
     fresh: list[Trial] = []
     search_recommended(pipeline, data, pipeline.store.read_trials(data.task), _keeper(pipeline, data.task, fresh))
     return len(fresh)
@@ -59,8 +61,10 @@ def search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: Search
     """
     from metaflow_hpo.tables import trials_to_frame
 
+    data = pipeline.store.read_task(task_id)
+    pipeline = pipeline.on(data.task.modality)
     settings, store = pipeline.settings, pipeline.store
-    data = store.read_task(task_id)
+    write_card(pipeline.cards, pipeline.learner)
     known = store.read_trials(data.task)
     started = time.monotonic()
     fresh: list[Trial] = []
@@ -68,7 +72,16 @@ def search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: Search
     keep = _keeper(pipeline, data.task, fresh, count_trials(plan))
     trials = search_recommended(pipeline, data, known, keep) if is_landed(data.task.source) else []
     known = [*known, *trials]  # the shared core holds them too, and copies them
-    trials += run_plan(data, pipeline.learner, plan, fidelity=settings.fidelity_epochs, known=known, on_trial=keep)
+    trials += run_plan(
+        data,
+        pipeline.learner,
+        plan,
+        fidelity=settings.fidelity_epochs,
+        known=known,
+        on_trial=keep,
+        refit=settings.refit,
+        informed=settings.informed_searches,
+    )
     path = store.search_results_path(task_id)
     # A search that found nothing to train leaves the table as it is, and with it the md5 of everything downstream.
     is_new = not store.is_searched(data.task)

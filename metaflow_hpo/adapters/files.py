@@ -101,12 +101,12 @@ def _swap(fresh: Path, folder: Path, temporary: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time into a folder, which is created; the others wait."""
+def locked(folder: Path, name: str = ".lock") -> Iterator[None]:
+    """Let one process at a time into a folder, which is created, or to what a lock is named after; the others wait."""
     from filelock import FileLock
 
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with FileLock(folder / name):
         yield
 
 

@@ -1,7 +1,8 @@
 """The knowledge that ships with the package: past trials, their tasks, and the recommenders fitted on them.
 
-It lies in `metaflow_hpo/knowledge` as parquet, safetensors and JSON, written by `pack` and only read here; every file
-is compared with its md5 when it is read. Learning curves are in half precision, performances and durations in single;
+That of tables lies in `metaflow_hpo/knowledge`, that of another modality in `metaflow_hpo/knowledge_<modality>`, as
+parquet, safetensors and JSON, written by `pack` and only read here; every file is compared with its md5 when it is
+read. Learning curves are in half precision, performances and durations in single;
 hyperparameters and meta-features are exact, as configurations are named by their content.
 """
 
@@ -18,6 +19,7 @@ from metaflow_hpo.adapters.files import read_record, reading_parquet
 from metaflow_hpo.adapters.versioning import find_changed
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.tables import SCORE_NAMES, TRIAL_COLUMNS, complete_catalogue, join_meta_dataset
+from metaflow_hpo.task import TABLE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +32,7 @@ PROVENANCE_FILE = "provenance.json"
 CURVE_TOLERANCE = 2.0**-11
 """Relative rounding of learning curves; that of performances, scores and durations is 2^-24."""
 
+_FOLDER = "knowledge"
 _REMEDY = "The shipped knowledge is damaged: install metaflow-hpo again."
 _SHOWN = 5
 
@@ -138,19 +141,27 @@ def _widen(field: "pa.Field") -> "pa.Field":
     return field.with_type(pa.int64()) if pa.types.is_integer(field.type) else field
 
 
-def shipped_folder() -> Path:
-    """Return where the package keeps its knowledge, whether or not it was built with any."""
-    return Path(str(files("metaflow_hpo"))) / "knowledge"
+def shipped_folder(modality: str = TABLE) -> Path:
+    """Return where the package keeps its knowledge of a modality, whether or not it was built with any."""
+    return Path(str(files("metaflow_hpo"))) / (_FOLDER if modality == TABLE else f"{_FOLDER}_{modality}")
 
 
 def open_knowledge(folder: Path | None = None) -> Knowledge | None:
     """Return the knowledge in a folder, or None where there is none.
 
     Args:
-        folder: A folder that `pack` has written; that of the package unless given.
+        folder: A folder that `pack` has written; that of the package's tables unless given.
     """
     chosen = shipped_folder() if folder is None else folder
     return Knowledge(chosen) if (chosen / PROVENANCE_FILE).is_file() else None
+
+
+def open_shipped() -> dict[str, Knowledge]:
+    """Return all knowledge of the package by modality, that of tables first."""
+    there = sorted(folder.name for folder in shipped_folder().parent.glob(f"{_FOLDER}_*"))
+    names = [TABLE, *(name.removeprefix(f"{_FOLDER}_") for name in there)]
+    opened = {name: open_knowledge(shipped_folder(name)) for name in names}
+    return {name: knowledge for name, knowledge in opened.items() if knowledge is not None}
 
 
 def count_trials(frame: pd.DataFrame) -> dict[str, Any]:

@@ -5,19 +5,21 @@ The one thing to know: Dagster assets, DVC stages and CLI commands all call the 
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.adapters.kept_trials import read_card
-from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge
+from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge, shipped_folder
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.secrets import keep_credentials_apart
 from metaflow_hpo.adapters.store import DEFAULT_LEARNER, DataStore
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.adapters.versioning import git_revision, record
+from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.settings import Settings
+from metaflow_hpo.task import TABLE, TaskData
 
 if TYPE_CHECKING:
     from metaflow_hpo.learners.learner import Learner
@@ -43,6 +45,7 @@ class Pipeline:
         settings: Program settings.
         progress: Called with (what, done, total) while a step works.
         own_learner: What is tuned, in place of the learner that the settings name.
+        is_chosen: Whether a person chose the learner for what is done now; else each modality has its own, see `on`.
         dagster_run_id: Set where Dagster runs the step; a retry of that run then resumes its MLflow run.
     """
 
@@ -50,11 +53,47 @@ class Pipeline:
     progress: Progress = field(default=show_nothing)
     dagster_run_id: str | None = None
     own_learner: "Learner | None" = None
+    is_chosen: bool = False
 
     @cached_property
     def learner(self) -> "Learner":
         """What is tuned, within the limits of the settings."""
         return self.make_learner()
+
+    def on(self, modality: str) -> "Pipeline":
+        """Return the surroundings of tasks of a modality.
+
+        They are these, unless the learner of the settings does not train on it, and nobody chose it for what is done
+        now: then it is the modality's, where that has one.
+        """
+        from metaflow_hpo.learners.registry import DEFAULT_LEARNERS
+
+        name = DEFAULT_LEARNERS.get(modality)
+        if name is None or self.is_chosen or self.own_learner is not None or self.trains_on(modality):
+            return self
+        return replace(self, settings=self.settings.model_copy(update={"learner": name}))
+
+    def trains_on(self, modality: str) -> bool:
+        """Tell whether the learner trains on tasks of a modality; a built-in one is not imported for it."""
+        from metaflow_hpo.learners.registry import MODALITY_OF
+
+        name = self.settings.learner
+        if self.own_learner is None and name in MODALITY_OF:
+            return MODALITY_OF[name] == modality
+        return not self.learner.modalities or modality in self.learner.modalities
+
+    def check_learner(self, data: TaskData) -> None:
+        """Check that the learner trains on a task.
+
+        Raises:
+            SearchSpaceMismatchError: If it does not.
+        """
+        task = data.task
+        if not self.trains_on(task.modality):
+            raise SearchSpaceMismatchError(
+                f"Expected a task of the modality {' or '.join(self.learner.modalities)} for the learner "
+                f"{self.learner_name}; {task.task_id} is of {task.modality}. Leave --learner out, or choose one for it."
+            )
 
     def make_learner(self, workers: int | None = None) -> "Learner":
         """Return what is tuned, training on so many processors; all of this machine unless given."""
@@ -96,6 +135,12 @@ class Pipeline:
         """Return the tasks of the catalogue that the learner can train on, those of more rows than that left out."""
         return self.store.task_ids(max_rows, self.learner.modalities)
 
+    def collected_task_ids(self) -> list[str]:
+        """Return the tasks of the catalogue that are searched: those for which there is a learner, see `on`."""
+        catalogue = self.store.read_catalogue()
+        kinds = [modality for modality in catalogue["modality"].unique() if self.on(modality).trains_on(modality)]
+        return self.store.task_ids(modalities=kinds) if kinds else []
+
     @property
     def epochs(self) -> int:
         """Epochs of a trial: those of the settings, or the learner's full fidelity."""
@@ -126,8 +171,10 @@ class Pipeline:
 
     @cached_property
     def knowledge(self) -> Knowledge | None:
-        """The knowledge that ships with the package; None where it was built without."""
-        return open_knowledge()
+        """The knowledge of the learner's modality that ships with the package; None where it was built without."""
+        from metaflow_hpo.learners.registry import MODALITY_OF
+
+        return open_knowledge(shipped_folder(MODALITY_OF.get(self.learner_name, TABLE)))
 
     def tags(self, data_md5: Mapping[str, str] | None = None, partition: str | None = None) -> dict[str, str]:
         """Return the tags that lead from a run back to what made it.

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.collect.plans import Plan, count_trials, run_plan
@@ -22,6 +22,9 @@ from metaflow_hpo.settings import Settings
 from metaflow_hpo.task import Task, TaskData
 from metaflow_hpo.trial import Trial
 from metaflow_hpo.version import __version__
+
+if TYPE_CHECKING:
+    from metaflow_hpo.collect.search import Refit
 
 MAX_DEATHS = 3
 """A search is given up when its worker died so often in a row without finishing a trial."""
@@ -54,6 +57,8 @@ class Order:
         plan: The searches.
         fidelity: Effort of each training; None for the full fidelity.
         known: Trials that need not be trained again.
+        refit: Which trials of each search have a test performance.
+        informed: Whether a search is told what those before it have found.
         version: Version of this package where the order was written.
     """
 
@@ -62,6 +67,8 @@ class Order:
     plan: Plan
     fidelity: int | None
     known: tuple[Trial, ...] = ()
+    refit: "Refit" = "all"
+    informed: bool = False
     version: str = __version__
 
 
@@ -86,6 +93,8 @@ def stream_trials(order: Order) -> Iterator[Trial]:
             fidelity=order.fidelity,
             known=order.known,
             on_trial=finished.put,
+            refit=order.refit,
+            informed=order.informed,
         )
         searching.add_done_callback(lambda _: finished.put(None))
         # Not `yield from`, which would hand the values that Ray sends on to an iterator that takes none.
@@ -215,8 +224,16 @@ class _Driver:
 
         settings = self.pipeline.settings
         known = tuple(self.pipeline.store.read_trials(search.data.task))
-        learner = self.pipeline.make_learner(workers=settings.ray_cpus)
-        order = Order(search.data, learner, search.plan, settings.fidelity_epochs, known)
+        learner = self.pipeline.on(search.data.task.modality).make_learner(workers=settings.ray_cpus)
+        order = Order(
+            search.data,
+            learner,
+            search.plan,
+            settings.fidelity_epochs,
+            known,
+            settings.refit,
+            settings.informed_searches,
+        )
         remote = ray.remote(num_cpus=settings.ray_cpus, max_retries=0)(stream_trials)
         self.running[remote.remote(order)] = search
 

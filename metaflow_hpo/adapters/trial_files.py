@@ -15,6 +15,7 @@ from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
 from metaflow_hpo.evaluate.report.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.history import History
+from metaflow_hpo.history_files import read_trials
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.space import SearchSpace
 
@@ -42,13 +43,18 @@ def read_history(
         SearchSpaceMismatchError: If the search space is broken, or a configuration lies outside it.
     """
     known = read_space(space) if isinstance(space, Path) else space
-    is_folder = path.is_dir()
-    imported = None if is_folder else read_history_table(path, task_column=task_column, lower_is_better=lower_is_better)
-    if is_folder:
-        return History.from_frame(_read_folder(path), space=known, lower_is_better=bool(lower_is_better))
-    if imported is None:
-        return History.read(path, space=known, lower_is_better=lower_is_better, task_column=task_column)
-    return imported.to_history(known)
+    frame, said = read_trials_of_tasks(path, lower_is_better=lower_is_better, task_column=task_column)
+    return History.from_file(frame, said, space=known, lower_is_better=lower_is_better, task_column=task_column)
+
+
+def read_trials_of_tasks(
+    path: Path, *, lower_is_better: bool | None = None, task_column: str | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the lines of a table of trials and what it says beside them, see `read_history`."""
+    if path.is_dir():
+        return _read_folder(path), {}
+    imported = read_history_table(path, task_column=task_column, lower_is_better=lower_is_better)
+    return read_trials(path) if imported is None else (imported.frame, imported.said)
 
 
 def read_trial_table(

@@ -1,5 +1,6 @@
 """What commands share: options that several of them take, and the surroundings that they work in."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,20 +16,40 @@ if TYPE_CHECKING:
     from metaflow_hpo.task import TaskData
     from metaflow_hpo.trial import Trial
 
-TABLE_HELP = "Your table: csv, JSON lines, Excel or parquet; .gz, .bz2, .xz and .zip are unpacked."
-Data = Annotated[Path, typer.Argument(help=TABLE_HELP, metavar="DATA")]
+DATA_HELP = (
+    "Your table (csv, JSON lines, Excel, parquet; also packed), a folder with a folder a class of images or "
+    "recordings, a table of texts, series, or a zip of these."
+)
+Data = Annotated[Path, typer.Argument(help=DATA_HELP, metavar="DATA")]
 Target = Annotated[str | None, typer.Option("--target", help="Column to predict.")]
 Modality = Annotated[
     str | None,
     typer.Option(
         "--modality",
-        help="What the inputs are: table, opaque, a plug-in's name or module:attribute; told by the file unless given.",
+        help="What the inputs are: table, image, text, audio, series, opaque, a plug-in's name or module:attribute; "
+        "told by the file unless given.",
+    ),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="What only this modality knows, as under `options` of a sidecar, e.g. text=review; may be repeated.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Learner = Annotated[
     str | None,
-    typer.Option("--learner", help="mlp, svm, a plug-in's name or module:attribute; the setting's unless given."),
+    typer.Option(
+        "--learner",
+        help="mlp, svm, cnn, text, audio_cnn, series, a plug-in's name or module:attribute. Unless given it is the "
+        "setting's, or where that does not fit the data the modality's.",
+    ),
+]
+Assume = Annotated[
+    list[str] | None,
+    typer.Option("--assume", help="name=value of a hyperparameter that older trials lack; repeat it."),
 ]
 Kind = Annotated[
     Literal["binary", "multiclass", "classification", "regression"] | None,
@@ -47,6 +68,34 @@ def check_output(path: Path | None) -> Path | None:
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise typer.BadParameter(f"{path} cannot be written: {folder} is no folder that may be written to.")
     return path
+
+
+def read_assumptions(texts: list[str] | None) -> dict[str, Any]:
+    """Return what is to be assumed of older trials.
+
+    Raises:
+        BadParameter: If a text is not name=value.
+    """
+    return dict(_read_pair(text, "--assume name=value, such as weight_decay=0") for text in texts or ())
+
+
+def read_options(texts: list[str] | None) -> dict[str, Any] | None:
+    """Return the options of `--option`; None where there are none.
+
+    Raises:
+        BadParameter: If a text is not NAME=VALUE.
+    """
+    return dict(_read_pair(text, "--option NAME=VALUE, such as text=review") for text in texts or ()) or None
+
+
+def _read_pair(text: str, expected: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise typer.BadParameter(f"expected {expected}; got {text!r}.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def check_trials_output(path: Path | None) -> Path | None:
@@ -96,7 +145,12 @@ def check_seconds(seconds: float | None) -> float | None:
 
 @contextmanager
 def opened(
-    learner: str | None = None, *, quiet: bool = False, own_learner: "LearnerObject | None" = None
+    learner: str | None = None,
+    *,
+    quiet: bool = False,
+    own_learner: "LearnerObject | None" = None,
+    data: Path | None = None,
+    modality: str | None = None,
 ) -> "Iterator[Pipeline]":
     """Open the surroundings that the settings describe, and show progress on standard error.
 
@@ -104,17 +158,21 @@ def opened(
         learner: Learner in place of the setting's.
         quiet: Show no progress.
         own_learner: A learner that has no name in the settings.
+        data: What is worked on: its modality decides where no learner is given and the setting's does not fit.
+        modality: What was said of it.
 
     Raises:
         MetaflowHPOError: If a setting is wrong.
     """
     from metaflow_hpo.adapters.pipeline import Pipeline, show_nothing
     from metaflow_hpo.adapters.terminal import show_progress
+    from metaflow_hpo.modalities.registry import tell_modality
     from metaflow_hpo.settings import Settings
 
     settings = Settings.load(**({} if learner is None else {"learner": learner}))
     with nullcontext(show_nothing) if quiet else show_progress() as progress:
-        yield Pipeline(settings, progress, own_learner=own_learner)
+        pipeline = Pipeline(settings, progress, own_learner=own_learner, is_chosen=learner is not None)
+        yield pipeline if data is None else pipeline.on(tell_modality(data, modality))
 
 
 def write_script(

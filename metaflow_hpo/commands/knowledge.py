@@ -45,14 +45,14 @@ def report(
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo unpack && metaflow-hpo fit")
-def unpack(as_json: Json = False) -> None:
+def unpack(learner: Learner = None, as_json: Json = False) -> None:
     """Start a data folder of your own from the shipped trials; what it holds already is kept."""
     from metaflow_hpo.actions.pack import unpack as unpack_knowledge
 
-    with opened() as pipeline:
+    with opened(learner) as pipeline:
         if pipeline.knowledge is None:
-            raise MetaflowHPOError("This package was built without knowledge; install a released one.")
-        added = unpack_knowledge(pipeline.knowledge, pipeline.store.data)
+            raise MetaflowHPOError("This package was built without such knowledge; install a released one.")
+        added = unpack_knowledge(pipeline.knowledge, pipeline.store.data, pipeline.learner_name)
     if as_json:
         printing.print_json({"folder": str(pipeline.store.data), "added": added})
     else:
@@ -63,16 +63,24 @@ def unpack(as_json: Json = False) -> None:
 def pack(
     data: Annotated[Path | None, typer.Option(help="Data folder; the setting's unless given.")] = None,
     recommender: Annotated[
-        list[Path] | None, typer.Option(help="Folder of a fitted recommender, one a learner; DATA/surrogate if none.")
+        list[Path] | None,
+        typer.Option(help="Folder of a fitted recommender, one a learner; that of the learner in DATA if none."),
     ] = None,
     target: Annotated[Path | None, typer.Option(help="Folder to write; the package's own unless given.")] = None,
+    learner: Learner = None,
 ) -> None:
     """Turn a data folder into the knowledge that ships with the package (for its maintainers)."""
     from metaflow_hpo.actions.pack import pack as pack_knowledge
     from metaflow_hpo.adapters.knowledge import shipped_folder
+    from metaflow_hpo.adapters.store import DEFAULT_LEARNER, DataStore
+    from metaflow_hpo.learners.registry import MODALITY_OF
+    from metaflow_hpo.task import TABLE
 
-    with opened() as pipeline:
-        source = pipeline.settings.data if data is None else data
-        folders = recommender or [source / "surrogate"]
-        provenance = pack_knowledge(source, shipped_folder() if target is None else target, folders)
+    with opened(learner) as pipeline:
+        source, name = pipeline.settings.data if data is None else data, pipeline.learner_name
+        folders = recommender or [DataStore(source, name).surrogate_folder]
+        folder = shipped_folder(MODALITY_OF[name]) if target is None else target
+        # Learners of tables share a meta-data set.
+        shared = DEFAULT_LEARNER if MODALITY_OF.get(name) == TABLE else name
+        provenance = pack_knowledge(source, folder, folders, shared)
     printing.print_json(provenance)

@@ -4,12 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from metaflow_hpo.commands import printing
-from metaflow_hpo.commands.common import Json, Learner, Modality, Target, opened
+from metaflow_hpo.commands.common import Json, Learner, Modality, Options, Target, opened, read_options
 from metaflow_hpo.errors import MetaflowHPOError
 
 app = typer.Typer()
@@ -70,13 +70,15 @@ def step(
     if max_task_rows is not None and name != "search_results":
         raise typer.BadParameter("--max-task-rows goes with search_results.")
     with opened(learner) as pipeline:
+        is_for_all = not pipeline.is_chosen and max_task_rows is None
+        task_ids = pipeline.collected_task_ids if is_for_all else lambda: pipeline.task_ids(max_task_rows)
         match name:
             case "dataset_catalogue":
                 collect.build_catalogue(pipeline)
             case "search_results":
-                collect.search_tasks(pipeline, pipeline.task_ids(max_task_rows))
+                collect.search_tasks(pipeline, task_ids())
             case "meta_features":
-                collect.describe_tasks(pipeline, pipeline.task_ids())
+                collect.describe_tasks(pipeline, task_ids())
             case "meta_dataset":
                 collect.join_tasks(pipeline)
             case "surrogate":
@@ -99,13 +101,21 @@ def add(
     family: Annotated[str | None, typer.Option(help="Group of relatives of the task.")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the data.")] = None,
     modality: Modality = None,
+    option: Options = None,
     replace: Annotated[bool, typer.Option("--replace", help="New versions of files that are there already.")] = False,
     as_json: Json = False,
 ) -> None:
     """Put files or folders into the inbox, from which the next reading of the catalogue makes tasks."""
     from metaflow_hpo.actions.add_file import add_file
 
-    sidecar = {"target": target, "kind": kind, "family": family, "licence": licence, "modality": modality}
+    sidecar: dict[str, Any] = {
+        "target": target,
+        "kind": kind,
+        "family": family,
+        "licence": licence,
+        "modality": modality,
+    }
+    sidecar["options"] = read_options(option)
     with opened() as pipeline:
         added = []
         for done, file in enumerate(files, start=1):

@@ -14,12 +14,14 @@ from metaflow_hpo.commands.common import (
     Kind,
     Learner,
     Modality,
+    Options,
     Script,
     Target,
     check_output,
     check_script,
     describe_trial,
     opened,
+    read_options,
     write_script,
 )
 
@@ -38,6 +40,7 @@ def train(
     target: Target = None,
     kind: Kind = None,
     modality: Modality = None,
+    option: Options = None,
     configuration: Annotated[
         Path | None, typer.Option(help="JSON file; the first recommendation unless given.")
     ] = None,
@@ -53,9 +56,10 @@ def train(
     from metaflow_hpo.modalities.registry import read_source
 
     check_script(script, force)
-    with opened(learner) as pipeline:
+    options = read_options(option)
+    with opened(learner, data=data, modality=modality) as pipeline:
         if configuration is None:
-            described = advise.describe_file(data, target, kind, pipeline.progress, modality=modality)
+            described = advise.describe_file(data, target, kind, pipeline.progress, modality=modality, options=options)
             rows = described.data
             answer = advise.recommend(pipeline, described, 1)
             printing.warn_if_novel(answer["novelty"])
@@ -63,7 +67,7 @@ def train(
             chosen = answer["recommendations"][0]["configuration"]
         else:
             chosen = advise.read_configuration(configuration, pipeline.learner)
-            rows = read_source(data, target, kind=kind, modality=modality)
+            rows = read_source(data, target, kind=kind, modality=modality, options=options)
         printing.show_notes(rows.task.notes)
         trial, model = own_trials.train_and_keep(pipeline, rows, chosen, seed=seed, path=data)
         recommendation = _record_training(pipeline, rows, trial)

@@ -7,17 +7,19 @@ import typer
 
 from metaflow_hpo.commands import printing
 from metaflow_hpo.commands.common import (
-    TABLE_HELP,
+    DATA_HELP,
     Data,
     Force,
     Json,
     Kind,
     Learner,
     Modality,
+    Options,
     Script,
     Target,
     check_script,
     opened,
+    read_options,
     write_script,
 )
 
@@ -27,10 +29,11 @@ _PANEL = "Your table"
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo recommend my.csv --target y --json")
 def recommend(
-    data: Annotated[Path | None, typer.Argument(help=TABLE_HELP, metavar="DATA")] = None,
+    data: Annotated[Path | None, typer.Argument(help=DATA_HELP, metavar="DATA")] = None,
     target: Target = None,
     kind: Kind = None,
     modality: Modality = None,
+    option: Options = None,
     k: Annotated[int, typer.Option("--k", min=1, max=50, help="How many configurations.")] = 5,
     trials: Annotated[Path | None, typer.Option(help="Your own trials so far: performance and hp_* columns.")] = None,
     per_time: Annotated[
@@ -58,9 +61,10 @@ def recommend(
         return
     if data is None or recommender is not None:
         raise typer.BadParameter("give either DATA, or --recommender FOLDER.")
-    with opened(learner, quiet=as_json) as pipeline:
+    options = read_options(option)
+    with opened(learner, quiet=as_json, data=data, modality=modality) as pipeline:
         observed = [] if trials is None else advise.read_observed(trials, pipeline.learner)
-        described = advise.describe_file(data, target, kind, pipeline.progress, modality=modality)
+        described = advise.describe_file(data, target, kind, pipeline.progress, modality=modality, options=options)
         pipeline.progress("asking what past tasks teach", 0, 0)
         answer = advise.recommend_and_remember(pipeline, described, k, observed, per_time=per_time)
         if script is not None:
@@ -86,12 +90,15 @@ def _recommend_from_folder(
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo describe my.csv --target y > request.json")
-def describe(data: Data, target: Target = None, kind: Kind = None, modality: Modality = None) -> None:
+def describe(
+    data: Data, target: Target = None, kind: Kind = None, modality: Modality = None, option: Options = None
+) -> None:
     """Print your data's meta-features as a request for the served model."""
     from metaflow_hpo.actions.advise import describe_file
 
     with opened() as pipeline:
-        described = describe_file(data, target, kind, pipeline.progress, modality=modality)
+        options = read_options(option)
+        described = describe_file(data, target, kind, pipeline.progress, modality=modality, options=options)
     printing.show_notes(described.data.task.notes)
     printing.print_json({"dataframe_records": [described.meta_features], "params": {"k": 5}})
 

@@ -1,13 +1,12 @@
 """Commands that import past trials: those of other tools, and published benchmarks."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from metaflow_hpo.commands import printing
-from metaflow_hpo.commands.common import Json, check_output
+from metaflow_hpo.commands.common import Assume, Json, check_output, read_assumptions
 
 app = typer.Typer()
 _PANEL = "Learn and judge"
@@ -58,9 +57,7 @@ def import_trials(
     task_features: Annotated[
         str | None, typer.Option(help="Labels with numbers that describe the task, with commas: tag:rows,tag:classes.")
     ] = None,
-    assume: Annotated[
-        list[str] | None, typer.Option(help="name=value of a hyperparameter that older trials lack; repeat it.")
-    ] = None,
+    assume: Assume = None,
     leave_out: Annotated[str | None, typer.Option(help="Names that are no hyperparameters, with commas.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -76,7 +73,7 @@ def import_trials(
         only=only,
         at=at,
         task_features=_split(task_features),
-        assume=dict(_read_assumption(text) for text in assume or ()),
+        assume=read_assumptions(assume),
         leave_out=_split(leave_out),
         output=output,
     )
@@ -117,16 +114,6 @@ def _describe(hp: dict[str, Any]) -> str:
 
 def _split(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
-
-
-def _read_assumption(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise typer.BadParameter(f"expected --assume name=value, such as weight_decay=0; got {text!r}.")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 @app.command(

@@ -189,6 +189,9 @@ def show_status(report: dict[str, Any]) -> None:
     )
     for name, count in knowledge["learners"].items():
         print(f"           {name}: {count['trials']} trials on {count['tasks']} tasks")
+    for name, known in report["modalities"].items():
+        what = "nothing" if known["shipped"] is None else "{trials} trials on {tasks} tasks".format(**known["shipped"])
+        print(f"{name + ':':<10} {what} shipped, {known['local_tasks']} tasks here")
     print("champion:  " + ("none" if champion is None else f"{champion['name']} version {champion['version']}"))
     if shipped is not None:
         print(

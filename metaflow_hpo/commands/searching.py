@@ -13,16 +13,20 @@ import typer
 
 from metaflow_hpo.commands import printing
 from metaflow_hpo.commands.common import (
-    TABLE_HELP,
+    DATA_HELP,
+    Assume,
     Json,
     Kind,
     Learner,
     Modality,
+    Options,
     Target,
     check_seconds,
     check_trials_output,
     describe_trial,
     opened,
+    read_assumptions,
+    read_options,
 )
 
 if TYPE_CHECKING:
@@ -57,11 +61,12 @@ def check_strategy(name: str) -> str:
 )
 def search(
     data: Annotated[
-        Path | None, typer.Argument(help=f"{TABLE_HELP} Or a task: YAML with metric, data, family.", metavar="[DATA]")
+        Path | None, typer.Argument(help=f"{DATA_HELP} Or a task: YAML with metric, data, family.", metavar="[DATA]")
     ] = None,
     target: Target = None,
     kind: Kind = None,
     modality: Modality = None,
+    option: Options = None,
     trials: Annotated[int, typer.Option(min=1, help="How many trainings; with halving over all rungs.")] = 20,
     strategy: Annotated[
         str,
@@ -122,30 +127,51 @@ def search(
     ] = None,
     past: Annotated[
         Path | None,
-        typer.Option(help="Past trials to learn from: a table, or a folder that fit wrote.", rich_help_panel=_OWN),
+        typer.Option(
+            help="Past trials to learn from, of any search space: a table, or a folder that fit wrote.",
+            rich_help_panel=_OWN,
+        ),
     ] = None,
     task_features: Annotated[
         Path | None,
         typer.Option(help="With --past: one line of its mf_* columns for this task.", rich_help_panel=_OWN),
     ] = None,
+    assume: Assume = None,
+    learn: Annotated[
+        bool,
+        typer.Option(
+            "--learn", help="Write what is found into --past, a .parquet, which is made.", rich_help_panel=_OWN
+        ),
+    ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Trainings at once.", rich_help_panel=_OWN)] = None,
     as_json: Json = False,
 ) -> None:
     """Search your table, or any task with a learner of your own; the same line goes on where a killed one stopped."""
     from metaflow_hpo.actions import advise, own_trials
-    from metaflow_hpo.actions.past_knowledge import read_past, read_task_features
+    from metaflow_hpo.actions.past_knowledge import know_others, learn_from, read_past, read_task_features
+    from metaflow_hpo.adapters.past_trials.growing import check_growing
     from metaflow_hpo.collect.search import find_best
 
     if per_time is not None and strategy != advise.RECOMMENDED:
         raise typer.BadParameter(f"--per-time and --per-trial are for --strategy recommended; got {strategy!r}.")
-    if task_features is not None and past is None:
-        raise typer.BadParameter("--task-features goes with --past.")
+    assumed = read_assumptions(assume)
+    if past is None and (task_features is not None or assumed or learn):
+        raise typer.BadParameter("--task-features, --assume and --learn go with --past.")
+    grown = check_growing(past) if learn else None
     _check_own(command, learner, space, {"--space": space, "--name": name, "--fidelity": fidelity})
+    options = read_options(option)
     own = None if command is None else _make_learner(command, space, name, fidelity)
     counts_time = seconds is not None if per_time is None else per_time
-    with opened(learner, own_learner=own) as pipeline, _interruptible(), redirect_stdout(sys.stderr):
-        task = _read_task(data, target, kind, modality, _read_metric(metric, mode), own)
+    surroundings = opened(learner, own_learner=own, data=None if own else data, modality=modality)
+    with surroundings as pipeline, _interruptible(), redirect_stdout(sys.stderr):
+        task = _read_task(data, target, kind, modality, options, _read_metric(metric, mode), own)
         printing.show_notes(task.task.notes)
+        known = None
+        if grown is not None:
+            known = know_others(grown, pipeline.learner, task.task.task_id, assume=assumed)
+        elif past is not None:
+            known = read_past(past, pipeline.learner, assume=assumed)
+        features = None if task_features is None else read_task_features(task_features)
         try:
             found = own_trials.search(
                 pipeline,
@@ -159,12 +185,14 @@ def search(
                 refit=refit,
                 stop=stop,
                 workers=workers,
-                past=None if past is None else read_past(past, pipeline.learner),
-                features=None if task_features is None else read_task_features(task_features),
+                past=known,
+                features=features,
             )
         except KeyboardInterrupt:
             typer.echo("stopped; finished trials are kept, and the same command goes on from them", err=True)
             raise
+        if grown is not None:
+            learn_from(grown, task, pipeline.learner, found, known=known, features=features)
     best, by = find_best(found), found[0].strategy
     if as_json:
         described = None if best is None else describe_trial(best, task.task.metric.name)
@@ -232,6 +260,7 @@ def _read_task(
     target: str | None,
     kind: Any,
     modality: str | None,
+    options: dict[str, Any] | None,
     metric: "Metric | None",
     own: "CommandLearner | None",
 ) -> "TaskData":
@@ -246,11 +275,12 @@ def _read_task(
             raise typer.BadParameter("give DATA, or --command with --metric and --mode.")
         if metric is not None:
             raise typer.BadParameter("--metric and --mode go with --command; a task says what it is scored by.")
-        return read_source(path, target, kind=kind, modality=modality or (OPAQUE if is_described else None))
+        modality = modality or (OPAQUE if is_described else None)
+        return read_source(path, target, kind=kind, modality=modality, options=options)
     if metric is None:
         raise typer.BadParameter("--command needs --metric NAME --mode max|min, or a task in YAML that says it.")
-    if target is not None or kind is not None:
-        raise typer.BadParameter("--target and --kind go with tables, which a command reads by itself.")
+    if target is not None or kind is not None or options is not None:
+        raise typer.BadParameter("--target, --kind and --option go with tables, which a command reads by itself.")
     task_id = name_task(f"{Path.cwd().name}_{own.name}" if path is None else path.name)
     address = "" if path is None else str(path)
     return read_opaque({"task_id": task_id, "metric": metric.to_json(), "data": address})

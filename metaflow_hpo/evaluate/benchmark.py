@@ -64,6 +64,7 @@ class Plan:
         folds: Folds of families; leave-one-family-out where None.
         max_tasks: Tasks that are judged at most, drawn by a hash of their names; all are learned from.
         has_default: Whether the default of the search space is somebody's; the middle of an inferred space is not.
+        settings: How the parts of `recommended` work together; the usual ones unless given.
     """
 
     names: tuple[str, ...] = DEFAULT_NAMES
@@ -72,11 +73,13 @@ class Plan:
     folds: int | None = None
     max_tasks: int = MAX_JUDGED
     has_default: bool = False
+    settings: RecommenderSettings | None = None
 
     def contestant(self, name: str) -> Contestant:
         """Return a strategy; `recommended` is what `fit` would make of the past tasks."""
         if name == RECOMMENDED:
-            return Contestant(name, FitRecommender(RecommenderSettings(default_first=self.has_default)).make)
+            settings = self.settings or RecommenderSettings(default_first=self.has_default)
+            return Contestant(name, FitRecommender(settings).make)
         return Contestant.called(name, 1 if name in SEEDLESS else self.seeds)
 
     def __post_init__(self) -> None:

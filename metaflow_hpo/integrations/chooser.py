@@ -1,16 +1,16 @@
 """Chooses configurations for a task of any search space in view of a history of any other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from metaflow_hpo.actions.past_knowledge import as_history
 from metaflow_hpo.alignment import holds, is_inside, translate
 from metaflow_hpo.collect.strategies.fresh import fresh_configurations
-from metaflow_hpo.errors import InvalidTableError, listed
+from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError, listed
 from metaflow_hpo.history import Array, History, IntArray
 from metaflow_hpo.hyperparameter import Hyperparameter, Value
 from metaflow_hpo.past_tasks import MAX_QUICK_TRIALS
@@ -75,6 +75,7 @@ class Chooser:
         pending: Sequence[Configuration] = (),
         *,
         skip: int = 0,
+        settle: Callable[[Configuration], Configuration] = dict,
     ) -> Configuration | None:
         """Return the next configuration; None where there is nothing left to propose.
 
@@ -82,6 +83,7 @@ class Chooser:
             told: Finished trials and their performance, higher is better.
             pending: What is being tried.
             skip: How many better ones are left to others, who choose at the same time.
+            settle: Returns what becomes of a configuration, say of a number between two steps.
         """
         tried = [configuration for configuration, _ in told]
         performance = [value for _, value in told]
@@ -95,7 +97,7 @@ class Chooser:
             chosen = task.choose(seen, skip + 1, waiting)
             if not chosen:
                 break
-            configuration = task.past.configurations[chosen[-1]]
+            configuration = settle(task.past.configurations[chosen[-1]])
             # What differs in nothing that was asked for would be the same trial once more.
             if is_inside(self._space, configuration) and not any(_covers(configuration, other) for other in known):
                 return configuration
@@ -187,29 +189,22 @@ def read_past(past: Any) -> History | None:
     """Return past trials, given as any of what `past=` takes; None for none at all.
 
     Args:
-        past: A history, a frame of trials, the file of one, an Optuna storage, or studies of Optuna.
+        past: See `as_history`.
 
     Raises:
         InvalidTableError: If it holds no trials that differ.
     """
-    from metaflow_hpo.actions.past_trials import import_history
-    from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table
-
     if past is None or (isinstance(past, list | tuple) and not past):
         return None
-    history: History
-    if isinstance(past, History):
-        history = past
-    elif isinstance(past, pd.DataFrame):
-        history = History.from_frame(past)
-    elif (
-        isinstance(past, str | Path) and "://" not in str(past) and Path(past).suffix in {".csv", ".parquet", ".jsonl"}
-    ):
-        imported = read_history_table(Path(past))
-        history = History.read(past) if imported is None else imported.to_history()
-    else:
-        history = import_history("optuna", past)
-    return _thinned(history)
+    return _thinned(as_history(past))
+
+
+def read_grown(path: Path) -> History | None:
+    """Return the past trials of a history that grows; None where there are none yet that differ."""
+    try:
+        return read_past(path) if path.is_file() else None
+    except DegenerateTaskError:
+        return None
 
 
 def _thinned(history: History) -> History:

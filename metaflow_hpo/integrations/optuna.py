@@ -5,37 +5,35 @@ objective asks for something else than was expected, it is chosen anew, given wh
 """
 
 import json
-import math
-import statistics
 import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 from optuna import Study
 from optuna import logging as optuna_logging
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from metaflow_hpo.adapters.past_trials.optuna import distribution_to_hyperparameter
-from metaflow_hpo.adapters.past_trials.spaces import find_condition
+from metaflow_hpo.adapters.past_trials.growing import check_growing
+from metaflow_hpo.adapters.past_trials.spaces import with_parents
 from metaflow_hpo.adapters.past_trials.values import plain
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.history import History
-from metaflow_hpo.hyperparameter import Categorical, Hyperparameter, find_value, is_number
-from metaflow_hpo.integrations.chooser import Chooser, read_features, read_past
+from metaflow_hpo.hyperparameter import Hyperparameter
+from metaflow_hpo.integrations.chooser import Chooser, read_features, read_grown, read_past
+from metaflow_hpo.integrations.distributions import fit_value, from_distribution, is_same, settle, with_conditions
+from metaflow_hpo.integrations.learning import remember
+from metaflow_hpo.integrations.studies import PLAN, all_trials, read_pending, read_told, with_end
 from metaflow_hpo.space import Configuration, SearchSpace
+from metaflow_hpo.tables import META_PREFIX
 
-PLAN = "metaflow_hpo:plan"
-"""Attribute of a trial that says what was chosen for it, for workers that choose at the same time."""
 TPE_FROM = 10
 """Trials from which every other one is TPE's: whatever the history is worth, the study's own trials have a say."""
 MIN_EXPIRY_S = 3_600.0
@@ -51,6 +49,8 @@ class MetaSampler(BaseSampler):
         search_space: Distributions by name; told from the history and the study's trials unless given.
         assume: Values of parameters for past trials that lack them.
         seed: Seed of everything random.
+        learn: Write what the study finds into the file that `past` names, a history in parquet, after each trial; it is
+            made where there is none. Trials of the study itself that stand there already do not count as past ones.
         expire_after_s: Age at which a running trial is taken for dead; five times the longest finished one, and an
             hour at least, unless given.
 
@@ -66,12 +66,18 @@ class MetaSampler(BaseSampler):
         search_space: Mapping[str, BaseDistribution] | None = None,
         assume: Mapping[str, Any] | None = None,
         seed: int | None = None,
+        learn: bool = False,
         expire_after_s: float | None = None,
     ) -> None:
-        self._history = read_past(past)
+        self._grown = check_growing(past) if learn else None
+        self._history = read_past(past) if self._grown is None else read_grown(self._grown)
         self._task, self._assume = task, assume
+        self._known_task = task
         if self._history is not None:
-            read_features(self._history.meta_feature_names, task)
+            names = self._history.meta_feature_names
+            if learn:  # what the history has not yet is known once this study is written there
+                self._known_task = {n: v for n, v in (task or {}).items() if {n, META_PREFIX + n} & set(names)}
+            read_features(names, self._known_task)
         self._given = dict(search_space or {})
         self._tpe = _make_tpe(seed)
         self._seed = int(np.random.default_rng(seed).integers(2**31))
@@ -80,7 +86,7 @@ class MetaSampler(BaseSampler):
         self._choosers: dict[str, Chooser] = {}
         self._lock = threading.RLock()
         if self._history is not None:
-            self._chooser([])
+            self._chooser(None, [])
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what cannot travel to another process."""
@@ -108,9 +114,11 @@ class MetaSampler(BaseSampler):
         self._tpe.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Forget what was chosen."""
+        """Forget what was chosen, and write down what came of it."""
         self._plans.pop((study.study_name, trial.number), None)
         self._tpe.after_trial(study, trial, state, values)
+        if self._grown is not None:
+            remember(self._grown, study, with_end(study, trial, state, values), self._task)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return nothing, unless TPE is asked: relative values that do not fit raise inside the objective."""
@@ -131,8 +139,8 @@ class MetaSampler(BaseSampler):
         with self._lock:
             plan = self._plan(study, trial)
             fixed = {name: plain(value) for name, value in trial.params.items()}
-            value = _fit(param_distribution, plan, param_name)
-            is_as_planned = all(name in plan and _is_same(plan[name], v) for name, v in fixed.items())
+            value = fit_value(param_distribution, plan, param_name)
+            is_as_planned = all(name in plan and is_same(plan[name], v) for name, v in fixed.items())
             if value is None or not is_as_planned:
                 return self._choose_anew(study, trial, plan, fixed, param_name, param_distribution)
             return value[0]
@@ -146,15 +154,16 @@ class MetaSampler(BaseSampler):
         return dict(self._plans[key])
 
     def _choose(self, study: Study, trial: FrozenTrial) -> Configuration:
-        trials = [t for t in _all_trials(study) if t.number != trial.number]
-        told = _told(trials, study.direction)
-        chooser = self._chooser(trials)
+        trials = [t for t in all_trials(study) if t.number != trial.number]
+        told = read_told(trials, study.direction)
+        chooser = self._chooser(study, trials)
         if not chooser.knows or (len(told) >= TPE_FROM and trial.number % 2):
             return self._ask_tpe(study, trial)
         alive = [t for t in trials if not t.state.is_finished() and not self._is_dead(t, trials)]
-        pending = [found for t in alive if (found := _pending(t))]
-        early = sum(t.number < trial.number and not _pending(t) for t in alive if t.state == TrialState.RUNNING)
-        chosen = chooser.choose(told, pending, skip=early)
+        pending = [found for t in alive if (found := read_pending(t))]
+        early = sum(t.number < trial.number and not read_pending(t) for t in alive if t.state == TrialState.RUNNING)
+        shown = self._shown(trials)
+        chosen = chooser.choose(told, pending, skip=early, settle=lambda planned: settle(shown, planned))
         return self._ask_tpe(study, trial) if chosen is None else chosen
 
     def _ask_tpe(self, study: Study, trial: FrozenTrial) -> Configuration:
@@ -176,12 +185,12 @@ class MetaSampler(BaseSampler):
         name: str,
         distribution: BaseDistribution,
     ) -> Any:
-        trials = [t for t in _all_trials(study) if t.number != trial.number]
-        chooser = self._chooser(trials)
+        trials = [t for t in all_trials(study) if t.number != trial.number]
+        chooser = self._chooser(study, trials)
         if chooser.knows and chooser.has(name):
-            hp = _to_hyperparameter(name, distribution)
-            anew = chooser.choose_given(_told(trials, study.direction), fixed, hp, number=trial.number)
-            value = _fit(distribution, anew, name)
+            hp = from_distribution(name, distribution)
+            anew = chooser.choose_given(read_told(trials, study.direction), fixed, hp, number=trial.number)
+            value = fit_value(distribution, anew, name)
             if value is not None:
                 self._plans[study.study_name, trial.number] = {**plan, **anew, name: plain(value[0])}
                 return value[0]
@@ -189,34 +198,42 @@ class MetaSampler(BaseSampler):
         self._plans[study.study_name, trial.number] = {**plan, **fixed, name: plain(value)}
         return value
 
-    def _known_space(self, history: History, trials: Sequence[FrozenTrial]) -> SearchSpace:
+    def _shown(self, trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
+        """Return the distributions that the study is known to ask for."""
         shown: dict[str, BaseDistribution] = dict(self._given)
         for trial in trials:
             shown |= trial.distributions
+        return shown
+
+    def _known_space(self, history: History, trials: Sequence[FrozenTrial]) -> SearchSpace:
+        shown = self._shown(trials)
         finished = [t for t in trials if t.state == TrialState.COMPLETE]
         found: dict[str, Hyperparameter] = {}
         for name, distribution in shown.items():
             if not distribution.single():
-                found[name] = _to_hyperparameter(
+                found[name] = from_distribution(
                     name, distribution, optional=any(name not in t.params for t in finished)
                 )
-        found = _with_conditions(found, [t.params for t in finished])
+        found = with_conditions(found, [t.params for t in finished])
         if self._given and found:
             return SearchSpace(tuple(found.values()))
         for hp in history.space.hyperparameters:
             # What a finished trial did not ask for is not part of this study, or of a branch that it did not take.
             if hp.name not in shown and (not finished or hp.condition is not None or hp.optional):
                 found[hp.name] = hp
-        return SearchSpace(_with_parents(found))
+        return SearchSpace(with_parents(found))
 
-    def _chooser(self, trials: Sequence[FrozenTrial]) -> Chooser:
+    def _chooser(self, study: Study | None, trials: Sequence[FrozenTrial]) -> Chooser:
         """Return who chooses in the space as the study's trials, and before them the history, show it."""
         if self._history is None:
             raise MetaflowHPOError("Expected past trials; this sampler has none.")
-        space = self._known_space(self._history, trials)
-        key = json.dumps(space.to_json(), sort_keys=True)
+        others = [t for t, name in enumerate(self._history.task_ids) if study is None or name != study.study_name]
+        is_resumed = self._grown is not None and len(others) < len(self._history.tasks)
+        history = self._history.subset(others) if is_resumed else self._history
+        space = self._known_space(history, trials)
+        key = json.dumps([study.study_name if study and is_resumed else "", space.to_json()], sort_keys=True)
         if key not in self._choosers:
-            self._choosers[key] = Chooser(self._history, space, task=self._task, assume=self._assume, seed=self._seed)
+            self._choosers[key] = Chooser(history, space, task=self._known_task, assume=self._assume, seed=self._seed)
         return self._choosers[key]
 
     def _is_dead(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
@@ -243,95 +260,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         optuna_logging.set_verbosity(before)
-
-
-def _all_trials(study: Study) -> list[FrozenTrial]:
-    """Return all trials: under HyperbandPruner the study itself shows those of one bracket."""
-    return study._storage.get_all_trials(study._study_id, deepcopy=False)
-
-
-def _told(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[tuple[Configuration, float]]:
-    """Return finished trials, higher is better; a failed one counts as the worst, a pruned one is middling at best."""
-    sign = -1.0 if direction == StudyDirection.MINIMIZE else 1.0
-    final = {
-        t.number: sign * t.value
-        for t in trials
-        if t.state == TrialState.COMPLETE and t.value is not None and math.isfinite(t.value)
-    }
-    if not final:
-        return []
-    worst, middle = min(final.values()), statistics.median(final.values())
-    told: list[tuple[Configuration, float]] = []
-    for trial in trials:
-        if not trial.state.is_finished() or not trial.params:
-            continue
-        value = final.get(trial.number, worst)
-        reached = [v for v in trial.intermediate_values.values() if math.isfinite(v)]
-        if trial.state == TrialState.PRUNED and reached:
-            value = min(sign * reached[-1], middle)
-        told.append(({name: plain(v) for name, v in trial.params.items()}, value))
-    return told
-
-
-def _pending(trial: FrozenTrial) -> Configuration:
-    """Return what a running or waiting trial tries, as far as it is known."""
-    plan = json.loads(trial.system_attrs.get(PLAN, "{}"))
-    known = {**plan, **trial.system_attrs.get("fixed_params", {}), **trial.params}
-    return {name: plain(value) for name, value in known.items()}
-
-
-def _is_same(first: Any, second: Any) -> bool:
-    if isinstance(first, float) and isinstance(second, int | float):
-        return math.isclose(first, second, rel_tol=1e-5, abs_tol=1e-12)
-    return find_value([first], second) is not None
-
-
-def _to_hyperparameter(name: str, distribution: BaseDistribution, *, optional: bool = False) -> Hyperparameter:
-    return replace(distribution_to_hyperparameter(name, distribution._asdict()), optional=optional)
-
-
-def _with_conditions(
-    found: Mapping[str, Hyperparameter], tried: Sequence[Mapping[str, Any]]
-) -> dict[str, Hyperparameter]:
-    """Return hyperparameters with the branches of the objective as conditions, as far as its trials show them."""
-    configurations = [{name: plain(value) for name, value in params.items()} for params in tried]
-    certain = {name: hp for name, hp in found.items() if not hp.optional}
-    choices = [hp for hp in certain.values() if isinstance(hp, Categorical)]
-    for name, hp in found.items():
-        if hp.optional:
-            branch = find_condition(name, configurations, choices)
-            certain[name] = hp if branch is None else replace(hp, condition=branch[1], optional=False)
-    return certain
-
-
-def _with_parents(found: Mapping[str, Hyperparameter]) -> tuple[Hyperparameter, ...]:
-    """Return hyperparameters of which those whose condition today's parent cannot meet are merely optional."""
-    kept: dict[str, Hyperparameter] = {}
-    for hp in found.values():
-        condition = hp.condition
-        parent = None if condition is None else kept.get(condition.parent)
-        meets = (
-            isinstance(parent, Categorical)
-            and condition is not None
-            and all(find_value(parent.choices, value) is not None for value in condition.values)
-        )
-        kept[hp.name] = hp if condition is None or meets else replace(hp, condition=None, optional=True)
-    return tuple(kept.values())
-
-
-def _fit(distribution: BaseDistribution, plan: Mapping[str, Any], name: str) -> tuple[Any] | None:
-    """Return the planned value as a distribution has it; None where it has no such value, or nothing is planned."""
-    if name not in plan:
-        return None
-    value = plan[name]
-    if isinstance(distribution, CategoricalDistribution):
-        place = find_value([plain(choice) for choice in distribution.choices], value)
-        return None if place is None else (distribution.choices[place],)
-    if not isinstance(distribution, FloatDistribution | IntDistribution) or not is_number(value):
-        return None
-    if not distribution.low <= value <= distribution.high:
-        return None
-    if distribution.step is not None:
-        steps = round((value - distribution.low) / distribution.step)
-        value = min(distribution.low + steps * distribution.step, distribution.high)
-    return (int(value) if isinstance(distribution, IntDistribution) else float(value),)

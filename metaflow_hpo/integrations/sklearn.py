@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import joblib
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
@@ -24,6 +25,8 @@ class MetaSearchCV(BaseSearchCV):  # type: ignore[misc]
         past: Past trials, see `MetaSampler`.
         task: Meta-features of the task by name, where the history has some.
         n_trials: How many candidates.
+        learn: Write the candidates and their scores into the file that `past` names, see `MetaSampler`.
+        task_id: What this task is called there; the estimator and a digest of the data unless given.
         scoring: As in `GridSearchCV`; with several metrics `refit` names the one that counts.
         n_jobs: Folds at once.
         refit: As in `GridSearchCV`.
@@ -43,6 +46,8 @@ class MetaSearchCV(BaseSearchCV):  # type: ignore[misc]
         past: Any = None,
         task: Mapping[str, float] | None = None,
         n_trials: int = 20,
+        learn: bool = False,
+        task_id: str | None = None,
         scoring: Any = None,
         n_jobs: int | None = None,
         refit: Any = True,
@@ -68,16 +73,26 @@ class MetaSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.past = past
         self.task = task
         self.n_trials = n_trials
+        self.learn = learn
+        self.task_id = task_id
         self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> "MetaSearchCV":  # noqa: N803 - scikit-learn's name
+        """Search, then refit the best candidate; see `GridSearchCV.fit`."""
+        if self.learn:
+            digest = "" if self.task_id else joblib.hash((X, y))[:12]
+            self._study_name = self.task_id or f"{type(self.estimator).__name__}-{digest}"
+        return super().fit(X, y, **params)  # type: ignore[no-any-return]
 
     def _run_search(self, evaluate_candidates: Callable[[list[dict[str, Any]]], Mapping[str, Any]]) -> None:
         """Try one candidate after the other."""
         choices = {name: [str(c) for c in v] for name, v in self.space.items() if _is_of_objects(v)}
         space = read_distributions({**self.space, **choices})
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        sampler = MetaSampler(self.past, task=self.task, search_space=space, seed=seed)
+        sampler = MetaSampler(self.past, task=self.task, search_space=space, seed=seed, learn=self.learn)
+        name = self._study_name if self.learn else None
         with quiet():
-            study = optuna.create_study(direction="maximize", sampler=sampler)
+            study = optuna.create_study(direction="maximize", sampler=sampler, study_name=name)
         failure: ValueError | None = None
         scores: list[float] = []
         for _ in range(self.n_trials):

@@ -1,4 +1,4 @@
-"""Folds of a table: cross-validation, out-of-fold performance, and the refit scored on the test rows.
+"""Folds of a task with arrays: cross-validation, out-of-fold performance, and the refit scored on the test rows.
 
 The last fold is not one of cross-validation but the refit: it trains on all training rows and predicts the test rows.
 Its score is reported as test performance, and nothing is ever selected on it.
@@ -12,21 +12,28 @@ import numpy as np
 from metaflow_hpo.learners.fold import FoldOutcome, average_curves
 from metaflow_hpo.learners.learner import Outcome
 from metaflow_hpo.modalities.modality import Fold
+from metaflow_hpo.modalities.registry import get_array_modality
 from metaflow_hpo.modalities.table.scores import score
-from metaflow_hpo.modalities.table.splits import prepare_split, split_table
-from metaflow_hpo.modalities.table.table_data import TableData
-from metaflow_hpo.task import Task
+from metaflow_hpo.task import Task, TaskData
 
 
-def make_folds(data: TableData, seed: int = 0) -> list[Fold]:
+def make_folds(data: TaskData, seed: int = 0) -> list[Fold]:
     """Return the folds of cross-validation, and the fold of the test rows as the last one.
 
     Args:
-        data: The task with its rows in canonical order, on which the folds depend.
+        data: The task with its items in canonical order, on which the folds depend.
         seed: Seed of the assignment of rows to folds.
     """
-    splits = split_table(data, seed)
-    return [prepare_split(data, split, number) for number, split in enumerate([*splits.validation, splits.test])]
+    modality = get_array_modality(data.task.modality)
+    splits = modality.split(data, seed)
+    return [modality.prepare(data, split, number) for number, split in enumerate([*splits.validation, splits.test])]
+
+
+def make_test_fold(data: TaskData) -> Fold:
+    """Return the last of the folds alone: all training rows, and the test rows."""
+    modality = get_array_modality(data.task.modality)
+    splits = modality.split(data)
+    return modality.prepare(data, splits.test, len(splits.validation))
 
 
 class _FoldMemory:
@@ -35,7 +42,7 @@ class _FoldMemory:
     def __init__(self) -> None:
         self._folds: dict[int, list[Fold]] = {}
 
-    def get(self, data: TableData) -> list[Fold]:
+    def get(self, data: TaskData) -> list[Fold]:
         """Return the folds of these very rows."""
         name = id(data)
         if name not in self._folds:

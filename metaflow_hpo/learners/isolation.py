@@ -1,10 +1,11 @@
-"""A table learner in processes of its own: one that is killed, crashes or hangs costs one trial, not the run.
+"""A learner of arrays in processes of its own: one that is killed, crashes or hangs costs one trial, not the run.
 
 The one thing to know: processes are spawned, so a script that uses this must be importable (`if __name__ == ...` round
 what it does), and a process that cannot even start is an error of the program, not of a trial. Threads (the learner
 itself) are the fast path; what comes out are the same bits.
 """
 
+import json
 import multiprocessing
 import os
 import tempfile
@@ -16,15 +17,16 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.learners.array_learner import ArrayLearner
 from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.learner import Fidelity, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Limits
-from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Configuration, SearchSpace
 
@@ -36,7 +38,7 @@ _ARRAYS = ("x_train", "y_train", "x_valid", "y_valid")
 
 
 @dataclass(frozen=True)
-class IsolatedLearner(TableLearner):
+class IsolatedLearner(ArrayLearner):
     """A learner whose configurations are trained in worker processes, each one at a time.
 
     Attributes:
@@ -45,7 +47,7 @@ class IsolatedLearner(TableLearner):
         limits: What each configuration may cost. A process that works on one for longer is ended.
     """
 
-    learner: TableLearner
+    learner: ArrayLearner
     workers: int | None = None
     limits: Limits = NO_LIMITS
 
@@ -53,6 +55,11 @@ class IsolatedLearner(TableLearner):
     def name(self) -> str:
         """Name of the learner inside."""
         return self.learner.name
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities of the learner inside."""
+        return self.learner.modalities
 
     @property
     def space(self) -> SearchSpace:
@@ -79,7 +86,7 @@ class IsolatedLearner(TableLearner):
         epochs: int,
         judge: Judge | None = None,
     ) -> Iterator[tuple[int, list[FoldOutcome]]]:
-        """Train every configuration on every fold; see `TableLearner.train_folds`.
+        """Train every configuration on every fold; see `ArrayLearner.train_folds`.
 
         Closing the iterator ends the processes; the judge is not asked.
 
@@ -112,7 +119,7 @@ class IsolatedLearner(TableLearner):
 class _Start:
     """What a worker process is told when it starts."""
 
-    learner: TableLearner
+    learner: ArrayLearner
     folder: str
     folds: list[tuple[int, float, int]]
     seed: int
@@ -122,16 +129,30 @@ class _Start:
 def _write_folds(folder: Path, folds: Sequence[Fold]) -> None:
     for position, fold in enumerate(folds):
         for name in _ARRAYS:
-            np.save(folder / f"{position}_{name}.npy", getattr(fold, name))
+            _write_array(folder / f"{position}_{name}", getattr(fold, name))
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    if array.dtype == object:  # texts
+        path.with_suffix(".json").write_text(json.dumps(array.tolist()), encoding="utf-8")
+    else:
+        np.save(path.with_suffix(".npy"), array)
+
+
+def _read_array(path: Path) -> NDArray[Any]:
+    """Map an array into memory: all workers share the pages, as nobody writes."""
+    texts = path.with_suffix(".json")
+    if texts.exists():
+        return np.array(json.loads(texts.read_text(encoding="utf-8")), object)
+    # Copy on write: engines that want writable arrays would copy read-only ones.
+    return np.asarray(np.load(path.with_suffix(".npy"), mmap_mode="c"))
 
 
 def _read_folds(start: _Start) -> list[Fold]:
-    """Map the arrays into memory: all workers share the pages, as nobody writes."""
     folds = []
     for position, (classes, scale, number) in enumerate(start.folds):
-        # Copy on write: engines that want writable arrays would copy read-only ones.
-        paths = [Path(start.folder) / f"{position}_{name}.npy" for name in _ARRAYS]
-        x_train, y_train, x_valid, y_valid = (np.asarray(np.load(path, mmap_mode="c")) for path in paths)
+        paths = [Path(start.folder) / f"{position}_{name}" for name in _ARRAYS]
+        x_train, y_train, x_valid, y_valid = map(_read_array, paths)
         folds.append(Fold(x_train, y_train, x_valid, y_valid, classes, scale, number))
     return folds
 

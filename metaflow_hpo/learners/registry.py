@@ -9,12 +9,26 @@ from metaflow_hpo.learners.learner import Fidelity, Isolation, Learner, Limited
 from metaflow_hpo.learners.limits import NO_LIMITS, Limits
 from metaflow_hpo.plugins import Registry
 from metaflow_hpo.space import SearchSpace
+from metaflow_hpo.task import AUDIO, IMAGE, SERIES, TABLE, TEXT
 
 LEARNERS = Registry(
     "learner",
     "metaflow_hpo.learners",
-    {"mlp": "metaflow_hpo.learners.mlp.learner:MLP", "svm": "metaflow_hpo.learners.svm:SVM"},
+    {
+        "mlp": "metaflow_hpo.learners.mlp.learner:MLP",
+        "svm": "metaflow_hpo.learners.svm:SVM",
+        "cnn": "metaflow_hpo.learners.cnn:CNN",
+        "text": "metaflow_hpo.learners.text.learner:TextLearner",
+        "audio_cnn": "metaflow_hpo.learners.audio_cnn:AudioCNN",
+        "series": "metaflow_hpo.learners.series.learner:SeriesLearner",
+    },
 )
+
+MODALITY_OF = {"mlp": TABLE, "svm": TABLE, "cnn": IMAGE, "audio_cnn": AUDIO, "text": TEXT, "series": SERIES}
+"""What a built-in learner trains on, so that it need not be imported to tell."""
+
+DEFAULT_LEARNERS = {TABLE: "mlp", IMAGE: "cnn", AUDIO: "audio_cnn", TEXT: "text", SERIES: "series"}
+"""The learner of a modality where nobody chose one that trains on it."""
 
 LEARNER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 """Learners name files and registered models."""

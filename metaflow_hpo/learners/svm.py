@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from metaflow_hpo.learners.array_learner import ArrayLearner
 from metaflow_hpo.learners.fold import FloatArray, FoldOutcome
 from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Fidelity, Isolation, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
-from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.learners.threads import train_in_threads
 from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
@@ -39,7 +39,7 @@ _EMPTY = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
-class SVM(TableLearner):
+class SVM(ArrayLearner):
     """Support vector machines for classification and regression.
 
     Attributes:
@@ -51,6 +51,7 @@ class SVM(TableLearner):
     workers: int | None = None
     limits: Limits = NO_LIMITS
     name: ClassVar[str] = "svm"
+    modalities: ClassVar[tuple[str, ...]] = ("table",)
     space: ClassVar[SearchSpace] = SPACE
     fidelity: ClassVar[Fidelity] = Fidelity()
 
@@ -63,7 +64,7 @@ class SVM(TableLearner):
         epochs: int,
         judge: Judge | None = None,
     ) -> Iterator[tuple[int, list[FoldOutcome]]]:
-        """Train every configuration on every fold; see `TableLearner.train_folds`.
+        """Train every configuration on every fold; see `ArrayLearner.train_folds`.
 
         Nothing is random, `seed` plays no role; nothing can pause, the judge is not asked.
 

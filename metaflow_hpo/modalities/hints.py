@@ -57,8 +57,11 @@ class Hints(BaseModel):
     options: Mapping[str, Any] = Field(default_factory=dict)
 
     def given(self, **values: Any) -> "Hints":
-        """Return the hints with what a caller gives, which wins; None says nothing."""
-        return self.model_copy(update={name: value for name, value in values.items() if value is not None})
+        """Return the hints with what a caller gives, which wins, option by option; None says nothing."""
+        given = {name: value for name, value in values.items() if value is not None}
+        if "options" in given:
+            given["options"] = {**self.options, **given["options"]}
+        return self.model_copy(update=given)
 
     def describe(self, source: Path) -> dict[str, Any]:
         """Return the fields of a task that depend on its file's name and on what was said of it."""

@@ -41,18 +41,18 @@ class Fold:
     """Prepared arrays of one split of the rows.
 
     Attributes:
-        x_train: `(n, ...)` float32.
+        x_train: `(n, ...)` float32; `(n,)` of str where the learner has to encode texts itself.
         y_train: `(n,)` class numbers (int64), or standardised target (float32) for regression.
-        x_valid: `(m, ...)` float32, rows that are scored but never fitted on.
+        x_valid: `(m, ...)` alike, rows that are scored but never fitted on.
         y_valid: `(m,)`, in the same coding as `y_train`.
         classes: Number of classes; 0 for regression.
         target_scale: Target units in one unit of `y_train` (the standard deviation of its training rows).
         number: Place among the splits of a task, from 0; trainings on different splits draw different numbers.
     """
 
-    x_train: NDArray[np.float32]
+    x_train: NDArray[Any]
     y_train: NDArray[Any]
-    x_valid: NDArray[np.float32]
+    x_valid: NDArray[Any]
     y_valid: NDArray[Any]
     classes: int
     target_scale: float = 1.0
@@ -114,6 +114,14 @@ class Sampling(Protocol):
 
     def sample(self, data: Any, max_rows: int) -> TaskData:
         """Return about `max_rows` items of a task, or all where it has no more."""
+
+
+@runtime_checkable
+class Showing(Protocol):
+    """A modality that can show people what its tasks look like."""
+
+    def show(self, data: Any) -> bytes | str:
+        """Return some training items by class: a PNG image, or Markdown."""
 
 
 @runtime_checkable

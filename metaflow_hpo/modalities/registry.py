@@ -10,7 +10,7 @@ from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.modality import ArrayModality, Modality
 from metaflow_hpo.plugins import Registry
-from metaflow_hpo.task import OPAQUE, TABLE, TaskData
+from metaflow_hpo.task import AUDIO, IMAGE, OPAQUE, SERIES, TABLE, TEXT, TaskData
 
 MODALITIES = Registry(
     kind="modality",
@@ -18,6 +18,10 @@ MODALITIES = Registry(
     built_in={
         TABLE: "metaflow_hpo.modalities.table.modality:TABLE_MODALITY",
         OPAQUE: "metaflow_hpo.modalities.opaque:OPAQUE_MODALITY",
+        IMAGE: "metaflow_hpo.modalities.image.modality:IMAGE_MODALITY",
+        TEXT: "metaflow_hpo.modalities.text.modality:TEXT_MODALITY",
+        AUDIO: "metaflow_hpo.modalities.audio.modality:AUDIO_MODALITY",
+        SERIES: "metaflow_hpo.modalities.series.modality:SERIES_MODALITY",
     },
 )
 
@@ -74,18 +78,29 @@ def find_modality(source: Path, name: str | None = None) -> Modality:
         name: The modality, where it was said.
 
     Raises:
-        InvalidTaskError: If it could be of several. What nobody recognises is left to a reader that says what it
-            expects: a YAML file to that of descriptions, all else to that of tables.
+        InvalidTaskError: If it could be of several; one that may also be a table is what else it may be. What nobody
+            recognises is left to a reader that says what it expects: a YAML file to that of descriptions, all else to
+            that of tables.
     """
     if name is not None:
         return get_modality(name)
     found = recognise(source)
+    found = [one for one in found if one != TABLE] or found
     if len(found) > 1:
         raise InvalidTaskError(
             f"{source.name} could be of the modalities {', '.join(found)}. Say which with --modality, or write "
             f"`modality: {found[0]}` into its sidecar."
         )
     return get_modality(found[0] if found else OPAQUE if source.suffix.lower() in _DESCRIPTIONS else TABLE)
+
+
+def tell_modality(source: Path, name: str | None = None) -> str:
+    """Return the name of the modality of a file or folder: what is said, or its sidecar says, or what recognises it.
+
+    Raises:
+        InvalidTaskError: If it could be of several.
+    """
+    return find_modality(source, name or read_hints(source).modality).name
 
 
 def read_source(source: Path, target: str | None = None, **given: Any) -> TaskData:

@@ -11,6 +11,7 @@ import dagster as dg
 from metaflow_hpo.actions import collect, feedback
 from metaflow_hpo.actions.evaluate import evaluate
 from metaflow_hpo.actions.fit import fit
+from metaflow_hpo.actions.other_learners import learn_others
 from metaflow_hpo.actions.promote import promote
 from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
 from metaflow_hpo.adapters.pipeline import record_stages
@@ -47,7 +48,7 @@ def dataset_catalogue(context: dg.AssetExecutionContext, pipeline: PipelineResou
     """All tasks: data set, target, metric and fixed row splits. One prepared file a task, one partition a task."""
     work = pipeline.open(context)
     report = collect.build_catalogue(work)
-    sync_partitions(context.instance, work.task_ids())
+    sync_partitions(context.instance, work.collected_task_ids())
     shown = {"catalogue": show.show_table(report["table"])}
     shown |= {name: report[name] for name in ("modalities", "kinds", "deliveries", "refused")}
     return dg.MaterializeResult(metadata=show.keep_plain(report) | shown, data_version=dg.DataVersion(report["md5"]))
@@ -89,7 +90,8 @@ def meta_features(context: dg.AssetExecutionContext, pipeline: PipelineResource)
     with keep_done_tasks(context):
         reports = collect.describe_tasks(pipeline.open(context), list(context.partition_keys))
     for task_id, report in reports.items():
-        context.add_asset_metadata(show.keep_plain(report) | {"values": report["values"]}, partition_key=task_id)
+        shown = {"values": report["values"]} | show.show_task(report["shown"])
+        context.add_asset_metadata(show.keep_plain(report) | shown, partition_key=task_id)
 
 
 @dg.asset(
@@ -192,6 +194,25 @@ def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> d
 
 @dg.asset(
     group_name="evaluate",
+    kinds={"pytorch", "mlflow"},
+    owners=OWNERS,
+    deps=[
+        dg.AssetDep(search_results, partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep(meta_features, partition_mapping=dg.AllPartitionMapping()),
+    ],
+    automation_condition=AFTER_COLLECTION,
+    retry_policy=RETRY,
+    pool=TRAINING,
+)
+def other_champions(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
+    """The champions of the learners of other modalities: joined, fitted, evaluated, gated; one holds up no other."""
+    reports = learn_others(pipeline.open(context))
+    shown = {name: show.keep_plain(report) for name, report in reports.items()}
+    return dg.MaterializeResult(metadata={"learners": len(reports), **shown})
+
+
+@dg.asset(
+    group_name="evaluate",
     kinds={"matplotlib"},
     owners=OWNERS,
     deps=[champion],
@@ -217,6 +238,9 @@ ASSETS = [
     champion,
 ]
 """The steps of the pipeline, which are the stages of dvc.yaml as well."""
+
+OTHERS = [other_champions]
+"""What is learned of the learners of other modalities; DVC has a `.dvc` file of each."""
 
 MONITORING = [knowledge_report, recommendation_monitoring]
 """What people look at; nothing depends on it."""

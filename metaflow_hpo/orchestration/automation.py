@@ -112,7 +112,7 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
     store = pipeline.store
     pending = intake.find_pending(store)
     # Accepted on the command line, where no partition can be added.
-    known = set(context.instance.get_dynamic_partitions(TASKS)) | _of_other_learners(pipeline)
+    known = set(context.instance.get_dynamic_partitions(TASKS)) | _without_learner(pipeline)
     unknown = [task_id for task_id in intake.accepted_tasks(store) if task_id not in known]
     if not pending and not unknown:
         context.update_cursor("")
@@ -132,10 +132,10 @@ def inbox_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
     return dg.SensorResult([request])
 
 
-def _of_other_learners(pipeline: Pipeline) -> set[str]:
-    """Return the tasks of the catalogue that the learner cannot train on, which have no partition."""
+def _without_learner(pipeline: Pipeline) -> set[str]:
+    """Return the tasks of the catalogue that no learner trains on, which have no partition."""
     store = pipeline.store
-    return set(store.task_ids()) - set(pipeline.task_ids()) if store.catalogue_path.is_file() else set()
+    return set(store.task_ids()) - set(pipeline.collected_task_ids()) if store.catalogue_path.is_file() else set()
 
 
 def _collect_replaced(instance: dg.DagsterInstance, store: DataStore) -> dg.SensorResult | dg.SkipReason:
@@ -161,7 +161,7 @@ def _is_catalogue_read(instance: dg.DagsterInstance) -> bool:
 
 automation = dg.AutomationConditionSensorDefinition(
     "automation",
-    target=dg.AssetSelection.assets(*assets.ASSETS, *assets.MONITORING),
+    target=dg.AssetSelection.assets(*assets.ASSETS, *assets.OTHERS, *assets.MONITORING),
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=_INTERVAL_S,
     run_tags={"metaflow_hpo": "automation"},

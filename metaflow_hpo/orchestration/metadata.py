@@ -44,6 +44,13 @@ def show_png(png: bytes) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
+def show_task(shown: bytes | str | None) -> dict[str, dg.MarkdownMetadataValue]:
+    """Return what a modality shows of a task, a PNG image or Markdown; nothing where it shows nothing."""
+    if shown is None:
+        return {}
+    return {"task": show_png(shown) if isinstance(shown, bytes) else dg.MetadataValue.md(shown)}
+
+
 def keep_plain(report: dict[str, Any]) -> dict[str, Any]:
     """Return the entries of a report that are single numbers, texts or flags."""
     return {name: value for name, value in report.items() if isinstance(value, int | float | str | bool)}

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from metaflow_hpo.adapters.kept_trials import KeptTrials
 from metaflow_hpo.cli import app
-from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, SearchSpaceMismatchError
+from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
 from metaflow_hpo.modalities.opaque import read_opaque
 from metaflow_hpo.tables import trial_to_record
 
@@ -152,8 +152,7 @@ def test_past_tasks_teach_the_first_proposals_from_a_table_and_from_a_folder(fol
     assert pd.read_csv("new.csv")["performance"].max() > 0.9
     result = CliRunner().invoke(app, ["fit", "--trials", "past.parquet", "--output", "fitted"])
     assert result.exit_code == 0, result.output
-    with pytest.raises(SearchSpaceMismatchError, match="Expected past tasks in the search space of 'mine'"):
-        search(*arguments, "--past", "fitted")  # inferred from the trials
+    assert search(*arguments, "--past", "fitted")["strategy"] == "recommended"  # a space inferred from the trials
     (folder / "space.json").write_text(json.dumps([{"type": "float", "name": "x", "low": 0, "high": 1}]))
     CliRunner().invoke(app, ["fit", "--trials", "past.parquet", "--space", "space.json", "--output", "fitted"])
     (folder / "features.csv").write_text("mf_given.best\n0.8\n")
@@ -162,6 +161,20 @@ def test_past_tasks_teach_the_first_proposals_from_a_table_and_from_a_folder(fol
     (folder / "features.csv").write_text("mf_other\n0.8\n")
     with pytest.raises(InvalidTableError, match="Expected meta-features that past tasks have"):
         search(*arguments, "--past", "past.parquet", "--task-features", "features.csv")
+
+
+def test_what_is_found_is_learned_from_by_the_next_search(folder):
+    module = f"grown_{folder.name}"
+    (folder / f"{module}.py").write_text(LEARNER)
+    for name, best in (("first", 0.2), ("other", 0.25)):
+        (folder / f"{name}.yaml").write_text(f"task_id: {name}\nmetric: accuracy\nmeta_features: {{best: {best}}}\n")
+    for task in ("first.yaml", "first.yaml", "other.yaml"):
+        search(task, "--learner", f"{module}:learner", "--trials", "3", "--past", "grown.parquet", "--learn")
+    frame = pd.read_parquet("grown.parquet")
+    assert frame.groupby("task_id").size().tolist() == [3, 3]
+    assert set(frame["source"]) == {"search of mine"}
+    assert set(frame.loc[frame["task_id"] == "other", "strategy"]) == {"recommended"}
+    assert frame.groupby("task_id")["mf_given.best"].nunique().max() == 1
 
 
 @pytest.mark.parametrize(
@@ -173,12 +186,15 @@ def test_past_tasks_teach_the_first_proposals_from_a_table_and_from_a_folder(fol
         (["task.yaml", *OWN, "--learner", "mlp"], "either --command or --learner"),
         (["task.yaml", *OWN, "--strategy", "magic"], "expected one of sobol"),
         (["task.yaml", *OWN, "--fidelity", "many"], "as a number of epochs or as UNIT=NUMBER"),
-        (["task.yaml", *OWN, "--task-features", "f.csv"], "--task-features goes with --past"),
+        (["task.yaml", *OWN, "--task-features", "f.csv"], "--task-features, --assume and --learn go with"),
+        (["task.yaml", *OWN, "--assume", "x=0.5"], "--task-features, --assume and --learn go with"),
+        (["task.yaml", *OWN, "--learn"], "--task-features, --assume and --learn go with"),
+        (["task.yaml", *OWN, "--past", "past.csv", "--assume", "x"], "expected --assume name=value"),
         (["task.yaml", *OWN, "--metric", "loss", "--mode", "min"], "a task says what it is scored by"),
         (["data.npz", *OWN], "needs --metric NAME --mode max|min"),
         (["data.npz", *OWN, "--metric", "loss"], "needs --mode max or --mode min"),
         (["data.npz", *OWN, "--metric", "accuracy", "--mode", "min"], "better with --mode max"),
-        (["data.npz", *OWN, "--metric", "accuracy", "--target", "y"], "--target and --kind go with tables"),
+        (["data.npz", *OWN, "--metric", "accuracy", "--target", "y"], "--target, --kind and --option go with tables"),
         (["--trials", "3"], "give DATA, or --command"),
     ],
 )

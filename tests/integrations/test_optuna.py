@@ -5,11 +5,13 @@ import pickle
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.history import History
 from metaflow_hpo.integrations.optuna import MetaSampler
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -205,3 +207,69 @@ def test_misleading_history_fades(past):
         misled.append(lying)
     ours = [run(MetaSampler(misled, seed=s), objective(), 20).best_value for s in range(3)]
     assert np.mean(ours) > -0.6
+
+
+def test_what_a_study_finds_is_learned_from_by_the_next(tmp_path):
+    path = tmp_path / "past.parquet"
+    for number in range(3):
+        sampler = MetaSampler(path, task={"rows": 10.0 * number}, learn=True, seed=number)
+        run(sampler, objective(0.1 * number), 8, study_name=f"week{number}")
+    history = History.read(path)
+    assert history.task_ids == ("week0", "week1", "week2")
+    assert history.meta_features.ravel().tolist() == [0.0, 10.0, 20.0]
+    assert set(history.space.names) == {"lr", "layers", "optimizer", "momentum"}
+    weeks = pd.read_parquet(path).groupby("task_id")
+    assert weeks.size().tolist() == [8, 8, 8]  # the last trial of each, too
+    assert weeks["source"].unique().map(list).tolist() == [["optuna"]] * 3
+    best = run(MetaSampler(path, seed=9), objective(0.1), 1).best_value
+    assert best >= weeks["performance"].max().min() - 0.1
+
+
+def test_a_resumed_study_does_not_take_itself_for_a_past_task(tmp_path):
+    path = tmp_path / "past.parquet"
+    first = run(MetaSampler(path, learn=True, seed=0), objective(), 4, study_name="mine")
+    again = MetaSampler(path, learn=True, seed=0)
+    study = optuna.create_study(direction="maximize", sampler=again, study_name="mine")
+    study.add_trials(first.trials)
+    study.optimize(objective(), n_trials=2)
+    assert len(study.trials) == distinct(study) == 6
+    assert len(pd.read_parquet(path)) == 6
+
+
+def test_a_history_of_one_trial_teaches_nothing_yet(tmp_path):
+    path = tmp_path / "past.parquet"
+    run(MetaSampler(path, learn=True, seed=0), objective(), 1, study_name="first")
+    run(MetaSampler(path, learn=True, seed=0), objective(), 2, study_name="second")
+    assert pd.read_parquet(path)["task_id"].tolist() == ["first", "second", "second"]
+
+
+@pytest.mark.parametrize("state", ["failed", "pruned"])
+def test_a_study_without_a_finished_trial_writes_nothing(tmp_path, state):
+    def train(trial):
+        objective()(trial)
+        raise optuna.TrialPruned if state == "pruned" else ValueError
+
+    study = optuna.create_study(sampler=MetaSampler(tmp_path / "past.parquet", learn=True, seed=0))
+    study.optimize(train, n_trials=2, catch=ValueError)
+    assert not (tmp_path / "past.parquet").exists()
+
+
+def test_a_history_that_cannot_be_written_never_disturbs_a_study(tmp_path, caplog):
+    (tmp_path / "past.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(MetaflowHPOError, match=r"past\.parquet"):
+        MetaSampler(tmp_path / "past.parquet", learn=True)
+    (tmp_path / "past.parquet").unlink()
+    sampler = MetaSampler(tmp_path / "past.parquet", learn=True, seed=0)
+    (tmp_path / "past.parquet").mkdir()
+    assert len(run(sampler, objective(), 2).trials) == 2
+    assert "are not written into" in caplog.text
+
+
+def test_numbers_with_steps_are_not_tried_twice(past):
+    def train(trial):
+        rate = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+        momentum = trial.suggest_float("momentum", 0.0, 0.9, step=0.3)
+        return -((math.log10(rate) + 3) ** 2) - (momentum - 0.9) ** 2 + trial.suggest_int("layers", 2, 8, step=3)
+
+    study = run(MetaSampler(past, seed=0), train, 12)
+    assert distinct(study) == 12

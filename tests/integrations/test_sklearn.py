@@ -1,6 +1,7 @@
 """MetaSearchCV keeps scikit-learn's contract."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -60,8 +61,6 @@ class Chosen(LogisticRegression):
 
 
 def test_past_searches_inform_the_first_candidate(data):
-    import pandas as pd
-
     rates = np.geomspace(1e-4, 1e2, 12)
     frame = pd.DataFrame(
         [
@@ -72,6 +71,18 @@ def test_past_searches_inform_the_first_candidate(data):
     )
     search = MetaSearchCV(SVC(), {"C": SPACE["C"]}, past=frame, n_trials=1, cv=2, random_state=0).fit(*data)
     assert 1.0 < search.best_params_["C"] < 100.0
+
+
+def test_candidates_are_written_into_the_history_that_is_read(data, tmp_path):
+    path = tmp_path / "past.parquet"
+    options = {"past": path, "learn": True, "n_trials": 3, "cv": 2, "random_state": 0}
+    search = MetaSearchCV(SVC(), SPACE, **options).fit(*data)
+    MetaSearchCV(SVC(), SPACE, task_id="reversed", **options).fit(data[0][::-1], data[1][::-1])
+    MetaSearchCV(SVC(), SPACE, **options).fit(*data)  # the same data are the same task
+    frame = pd.read_parquet(path)
+    assert frame["task_id"].nunique() == 2
+    assert frame["task_id"].iloc[0].startswith("SVC-")
+    assert frame["performance"].iloc[:3].tolist() == search.cv_results_["mean_test_score"].tolist()
 
 
 def _failing(search):

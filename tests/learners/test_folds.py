@@ -10,13 +10,13 @@ from sklearn.datasets import load_diabetes, load_iris
 
 from metaflow_hpo.collect.trials import refit_trial, train_trials
 from metaflow_hpo.errors import MetaflowHPOError, SearchSpaceMismatchError
+from metaflow_hpo.learners.array_learner import ArrayLearner
 from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.folds import make_folds, prepare_folds
 from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Fidelity
 from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.svm import SVM
-from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.modalities.splits import assign_folds, count_folds
@@ -49,10 +49,10 @@ def evaluate(data, learner=None, epochs=5, **options):
     return trial
 
 
-class Stub(TableLearner):
+class Stub(ArrayLearner):
     """A learner that predicts class 0, or the mean, or fails on one fold."""
 
-    name, fidelity = "stub", Fidelity("epochs", 2)
+    name, modalities, fidelity = "stub", ("table",), Fidelity("epochs", 2)
     space = SearchSpace((Float("x", 0.0, 1.0, 0.5),))
 
     def __init__(self, fails_on: int = -1):

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
+from metaflow_hpo.learners.array_learner import ArrayLearner
 from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.learner import Fidelity
 from metaflow_hpo.learners.mlp.learner import MLP
-from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.space import Categorical, SearchSpace
 
 ACTIONS = ("predict", "crash", "raise", "hang")
 
 
 @dataclass(frozen=True)
-class Wild(TableLearner):
+class Wild(ArrayLearner):
     """Its configurations say what a training does; the curve is the number of the process."""
 
-    name = "wild"
+    name, modalities = "wild", ("table",)
     space = SearchSpace((Categorical("action", ACTIONS, "predict"),))
     fidelity = Fidelity()
 

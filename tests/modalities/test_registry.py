@@ -45,9 +45,14 @@ def test_a_modality_that_was_said_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_source_of_several_modalities_is_asked_for(monkeypatch, table: Path) -> None:
-    monkeypatch.setattr(registry, "recognise", lambda source: ["table", "text"])
-    with pytest.raises(InvalidTaskError, match=r"my.csv could be of the modalities table, text\. Say which with"):
+    monkeypatch.setattr(registry, "recognise", lambda source: ["table", "text", "series"])
+    with pytest.raises(InvalidTaskError, match=r"my.csv could be of the modalities text, series\. Say which with"):
         find_modality(table)
+
+
+def test_what_may_be_a_table_too_is_what_else_it_may_be(monkeypatch, table: Path) -> None:
+    monkeypatch.setattr(registry, "recognise", lambda source: ["table", "opaque"])
+    assert find_modality(table).name == "opaque"
 
 
 def test_what_is_no_modality_is_refused() -> None:

@@ -49,8 +49,17 @@ class Imported:
     notes: Sequence[str]
 
     @property
-    def said(self) -> tuple[str, ...]:
-        """What was kept, dropped and left out, sentences for people."""
+    def said(self) -> dict[str, Any]:
+        """What the lines of the table cannot say, as `History.from_file` reads it."""
+        return {
+            "space": self.space.to_json(),
+            "lower_is_better": self.direction == "min",
+            "notes": list(self.sentences),
+        }
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was kept, dropped and left out, for people."""
         sentences = [f"{count} trials left out: {reason}." for reason, count in self.dropped.items()]
         if self.left_out:
             reasons = "; ".join(f"{name} ({reason})" for name, reason in self.left_out.items())
@@ -66,8 +75,7 @@ class Imported:
         if path.suffix.lower() != ".parquet":
             raise InvalidTableError(f"Expected a name that ends in .parquet; got {path.name}. Choose another one.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        said = {"space": self.space.to_json(), "lower_is_better": self.direction == "min", "notes": list(self.said)}
-        write_trials(path, self.frame, said)
+        write_trials(path, self.frame, self.said)
 
     def to_history(self, space: SearchSpace | None = None) -> History:
         """Return the history of these trials.
@@ -79,8 +87,7 @@ class Imported:
             InvalidTableError: If no task is left on which trials differ.
             SearchSpaceMismatchError: If a configuration lies outside a given space.
         """
-        found = History.from_frame(self.frame, space=space or self.space, lower_is_better=self.direction == "min")
-        return replace(found, notes=(*self.said, *found.notes))
+        return History.from_file(self.frame, self.said, space=space)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was kept and what was dropped, JSON-ready."""

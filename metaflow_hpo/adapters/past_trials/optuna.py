@@ -142,11 +142,26 @@ def _read_studies(studies: "Sequence[optuna.Study]", wanted: Wanted) -> Found:
             f"Expected studies named {wanted.only or '*'}; found {listed([s.study_name for s in studies]) or 'none'}."
         )
     objective, metric, direction = _choose_objective(chosen, wanted)
+    return _read_trials([(study, study.get_trials(deepcopy=False)) for study in chosen], objective, metric, direction)
+
+
+def read_ended(study: "optuna.Study", trials: "Sequence[optuna.trial.FrozenTrial]") -> Found:
+    """Read some trials of a study of one objective, one of which the study may not know yet to have ended."""
+    words: dict[int, Direction] = {1: "min", 2: "max"}
+    return _read_trials([(study, trials)], 0, "value", words[int(study.direction)])
+
+
+def _read_trials(
+    studies: "Iterable[tuple[optuna.Study, Sequence[optuna.trial.FrozenTrial]]]",
+    objective: int,
+    metric: str,
+    direction: Direction,
+) -> Found:
     trials: list[PastTrial] = []
     dropped: Counter[str] = Counter()
     known: dict[tuple[str, str], Hyperparameter] = {}
-    for study in chosen:
-        for trial in study.get_trials(deepcopy=False):
+    for study, its_trials in studies:
+        for trial in its_trials:
             for name, distribution in trial.distributions.items():
                 key = (name, repr(distribution))
                 if key not in known:

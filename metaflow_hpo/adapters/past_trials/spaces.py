@@ -95,6 +95,26 @@ def united(studies: Iterable[Sequence[Hyperparameter]]) -> dict[str, Hyperparame
     return merged
 
 
+def with_parents(found: Mapping[str, Hyperparameter]) -> tuple[Hyperparameter, ...]:
+    """Return hyperparameters of which those whose condition the parent cannot meet are merely optional."""
+    kept: dict[str, Hyperparameter] = {}
+    for hp in found.values():
+        condition = hp.condition
+        parent = None if condition is None else kept.get(condition.parent)
+        meets = (
+            isinstance(parent, Categorical)
+            and condition is not None
+            and all(find_value(parent.choices, value) is not None for value in condition.values)
+        )
+        kept[hp.name] = hp if condition is None or meets else replace(hp, condition=None, optional=True)
+    return tuple(kept.values())
+
+
+def is_of_numbers(hp: Hyperparameter) -> bool:
+    """Tell whether every value of a hyperparameter is a number."""
+    return not isinstance(hp, Categorical) or all(is_number(choice) for choice in hp.choices)
+
+
 def varies(hp: Hyperparameter) -> bool:
     """Tell whether there is more than one value to choose from."""
     return not isinstance(hp, Categorical) or len(hp.choices) > 1

@@ -1,22 +1,28 @@
-"""Tasks that the settings choose among those that need no file of one's own: built-in ones, and OpenML's."""
+"""Tasks that the settings choose beside the inbox: built-in ones or those of a folder, and OpenML's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from metaflow_hpo.adapters.pipeline import Progress
+from metaflow_hpo.adapters.pipeline import Progress, logger
 from metaflow_hpo.adapters.sources.builtin import BuiltinSpec, builtin_specs, load_builtin
-from metaflow_hpo.errors import UnknownTaskError
+from metaflow_hpo.adapters.sources.task_folder import load_folder_task, read_index
+from metaflow_hpo.errors import InvalidTaskError, UnknownTaskError
 from metaflow_hpo.settings import DEMO_TASKS, Settings
 from metaflow_hpo.task import TaskData
 
 
 def load_chosen(settings: Settings, progress: Progress) -> Iterator[TaskData]:
-    """Read and prepare the tasks that the settings choose, the built-in ones first.
+    """Read and prepare the tasks that the settings choose, OpenML's last.
 
     Raises:
-        UnknownTaskError: If `tasks` names one that is not built in.
-        InvalidTaskError: If built-in data are damaged, or OpenML cannot be reached.
+        UnknownTaskError: If `tasks` names one that is not there.
+        InvalidTaskError: If built-in data are damaged, a folder has no index, or OpenML cannot be reached. A task of a
+            folder that cannot be read is left out, with a warning.
     """
-    yield from _load_builtin(settings, progress)
+    if settings.task_folder is None:
+        yield from _load_builtin(settings, progress)
+    else:
+        yield from _load_folder(settings.task_folder, settings, progress)
     yield from _load_openml(settings, progress)
 
 
@@ -33,12 +39,30 @@ def _choose_specs(settings: Settings) -> list[BuiltinSpec]:
     wanted = DEMO_TASKS if settings.catalogue == "demo" else tuple(spec.task_id for spec in specs)
     if settings.tasks is not None:  # none at all where all tasks come by the inbox
         wanted = settings.tasks
-    unknown = sorted(set(wanted) - {spec.task_id for spec in specs})
+    _check_known(wanted, [spec.task_id for spec in specs], "built-in tasks")
+    return [spec for spec in specs if spec.task_id in wanted]
+
+
+def _check_known(wanted: Sequence[str], known: Sequence[str], what: str) -> None:
+    unknown = sorted(set(wanted) - set(known))
     if unknown:
         raise UnknownTaskError(
-            f"The setting `tasks` names {unknown}; there are {len(specs)} built-in tasks, such as iris."
+            f"The setting `tasks` names {unknown}; there are {len(known)} {what}, such as {min(known)}."
         )
-    return [spec for spec in specs if spec.task_id in wanted]
+
+
+def _load_folder(folder: Path, settings: Settings, progress: Progress) -> Iterator[TaskData]:
+    specs = read_index(folder, settings.modalities)
+    wanted = [spec.task_id for spec in specs] if settings.tasks is None else settings.tasks
+    _check_known(wanted, [spec.task_id for spec in specs], f"tasks in {folder}")
+    chosen = [spec for spec in specs if spec.task_id in wanted]
+    for done, spec in enumerate(chosen, start=1):
+        try:
+            yield load_folder_task(folder, spec)
+        except InvalidTaskError as error:
+            # One bad file must not keep all others out.
+            logger.warning("Left out: %s", error)
+        progress("tasks", done, len(chosen))
 
 
 def _load_openml(settings: Settings, progress: Progress) -> Iterator[TaskData]:

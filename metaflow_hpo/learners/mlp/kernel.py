@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from metaflow_hpo.learners.mlp.recipe import MAX_LOSS
+from metaflow_hpo.learners.fold import MAX_LOSS
 
 _log = logging.getLogger(__name__)
 

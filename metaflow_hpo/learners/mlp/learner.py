@@ -4,25 +4,23 @@ The one thing to know: every engine follows the same recipes (`mlp/recipe.py`). 
 network a processor; on a GPU the stacked one; plain PyTorch is the reference that both are tested against.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.fold import FloatArray, FoldOutcome
+from metaflow_hpo.learners.array_learner import ArrayLearner
+from metaflow_hpo.learners.devices import Device, find_device, has_gpu
+from metaflow_hpo.learners.fold import MAX_LOSS, FloatArray, FoldOutcome
 from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Fidelity, Isolation, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
 from metaflow_hpo.learners.mlp.recipe import (
-    MAX_LOSS,
     SPACE,
-    Device,
     Recipe,
     Start,
     Trained,
@@ -31,7 +29,6 @@ from metaflow_hpo.learners.mlp.recipe import (
     to_outcome,
 )
 from metaflow_hpo.learners.stages import train_in_stages
-from metaflow_hpo.learners.table_learner import TableLearner
 from metaflow_hpo.learners.threads import train_in_threads
 from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Configuration, SearchSpace
@@ -43,7 +40,7 @@ Engine = Literal["auto", "numba", "stacked", "torch"]
 
 
 @dataclass(frozen=True)
-class MLP(TableLearner):
+class MLP(ArrayLearner):
     """Multi-layer perceptrons for classification and regression.
 
     Attributes:
@@ -59,6 +56,7 @@ class MLP(TableLearner):
     workers: int | None = None
     limits: Limits = NO_LIMITS
     name: ClassVar[str] = "mlp"
+    modalities: ClassVar[tuple[str, ...]] = ("table",)
     space: ClassVar[SearchSpace] = SPACE
     fidelity: ClassVar[Fidelity] = Fidelity("epochs", 50)
 
@@ -85,7 +83,7 @@ class MLP(TableLearner):
         epochs: int,
         judge: Judge | None = None,
     ) -> Iterator[tuple[int, list[FoldOutcome]]]:
-        """Train every configuration on every fold; see `TableLearner.train_folds`.
+        """Train every configuration on every fold; see `ArrayLearner.train_folds`.
 
         The PyTorch engines do not ask the judge.
 
@@ -97,9 +95,9 @@ class MLP(TableLearner):
             return self._train_judged(folds, configurations, seed, epochs, judge)
         recipes, costs, draw = self._prepare(folds, configurations, seed, epochs)
         if self._find_engine() == "stacked":
-            from metaflow_hpo.learners.mlp import stacked_engine, torch_engine
+            from metaflow_hpo.learners.mlp import stacked_engine
 
-            device = torch_engine.find_device(self.device)
+            device = find_device(self.device)
             return stacked_engine.train_population(folds, recipes, draw, costs, self.limits, device)
         train_network, measure_mb, workers = self._start_engine()
         needed_mb = [max(map(measure_mb, folds, row), default=0.0) for row in recipes]
@@ -162,7 +160,7 @@ class MLP(TableLearner):
     def _find_engine(self) -> Engine:
         if self.engine != "auto":
             return self.engine
-        return "stacked" if self.device == "cuda" or (self.device == "auto" and _has_gpu()) else "numba"
+        return "stacked" if self.device == "cuda" or (self.device == "auto" and has_gpu()) else "numba"
 
     def _start_engine(
         self,
@@ -171,7 +169,7 @@ class MLP(TableLearner):
         if self._find_engine() == "torch":
             from metaflow_hpo.learners.mlp import torch_engine
 
-            device = torch_engine.find_device(self.device)
+            device = find_device(self.device)
 
             def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag) -> Trained:
                 return torch_engine.train_network(fold, recipe, start, device, stop)
@@ -214,12 +212,3 @@ def _make_recipes(folds: Sequence[Fold], configurations: Sequence[Configuration]
 def _cost(folds: Sequence[Fold], recipes: Sequence[Sequence[Recipe]]) -> NDArray[np.float64]:
     costs = [[recipe.cost * len(fold.x_train) for fold, recipe in zip(folds, row, strict=True)] for row in recipes]
     return np.array(costs, np.float64).reshape(len(recipes), len(folds))
-
-
-def _has_gpu() -> bool:
-    """Tell whether PyTorch finds a GPU; it is imported, which takes a second, only where there is a driver at all."""
-    if shutil.which("nvidia-smi") is None and not Path("/dev/nvidiactl").exists():
-        return False
-    import torch
-
-    return torch.cuda.is_available()

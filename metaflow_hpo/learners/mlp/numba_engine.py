@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metaflow_hpo.learners.fold import FloatArray
+from metaflow_hpo.learners.fold import FloatArray, score_weights
 from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp import kernel
 from metaflow_hpo.learners.mlp.kernel import ADAM, ADAMW, CHUNK, RELU, SGD, TANH, f4, train, u4
@@ -23,7 +23,6 @@ from metaflow_hpo.learners.mlp.recipe import (
     Trained,
     draw_start,
     make_recipe,
-    score_weights,
 )
 from metaflow_hpo.modalities.modality import Fold
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.fold import FloatArray
-from metaflow_hpo.learners.mlp.recipe import Recipe, Start, score_weights
+from metaflow_hpo.learners.fold import FloatArray, score_weights
+from metaflow_hpo.learners.mlp.recipe import Recipe, Start
 from metaflow_hpo.modalities.modality import Fold
 
 CHUNK = 512  # validation rows passed at once

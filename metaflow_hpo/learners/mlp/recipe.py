@@ -5,23 +5,16 @@ seed, the configuration and the fold number. A result never depends on what else
 number of threads (with the stacked engine: but for rounding).
 """
 
-import hashlib
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.fold import FloatArray, FoldOutcome
+from metaflow_hpo.learners.fold import MAX_LOSS, FloatArray, FoldOutcome, make_rng
 from metaflow_hpo.learners.limits import NO_LIMITS, Limits
 from metaflow_hpo.modalities.modality import Fold
-from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace, configuration_id
-
-Device = Literal["auto", "cpu", "cuda"]
-
-MAX_LOSS = 1e6
-"""A validation loss above this is divergence: training starts near log(classes), or 1 for a standardised target."""
+from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
 
 SPACE = SearchSpace(
     (
@@ -134,8 +127,7 @@ def learning_rates(initial: float, schedule: str, epochs: int) -> NDArray[np.flo
 
 def draw_start(recipe: Recipe, rows: int, seed: int, configuration: Configuration, fold_number: int) -> Start:
     """Draw initial parameters (as `torch.nn.Linear` does: uniform in +-1/sqrt(inputs)), row order and dropout seed."""
-    key = f"{seed}|{configuration_id(configuration)}|{fold_number}"
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "big"))
+    rng = make_rng(seed, configuration, fold_number)
     layers = []
     for inputs, outputs in zip(recipe.widths[:-1], recipe.widths[1:], strict=True):
         bound = np.float32(1 / math.sqrt(inputs))
@@ -144,19 +136,6 @@ def draw_start(recipe: Recipe, rows: int, seed: int, configuration: Configuratio
     epochs = len(recipe.learning_rates)
     order = rng.permuted(np.tile(np.arange(rows, dtype=np.int32), (epochs, 1)), axis=1)
     return Start(np.concatenate(layers), order, dropout_seed)
-
-
-def score_weights(fold: Fold) -> NDArray[np.float64]:
-    """Return one weight a validation row, `(m,)`.
-
-    Weighted hits sum to the balanced accuracy, and weighted squared errors to 1 - R2 (to 1 where the target of the
-    validation rows is constant and R2 is not defined).
-    """
-    if fold.classes == 0:
-        spread = float(np.sum((fold.y_valid.astype(np.float64) - fold.y_valid.mean(dtype=np.float64)) ** 2))
-        return np.full(len(fold.y_valid), 1 / spread if spread > 0 else 0.0)
-    counts = np.bincount(fold.y_valid, minlength=fold.classes)
-    return np.asarray(1.0 / (counts[fold.y_valid] * np.count_nonzero(counts)))
 
 
 def to_outcome(trained: Trained, recipe: Recipe, duration_s: float, limits: Limits = NO_LIMITS) -> FoldOutcome:

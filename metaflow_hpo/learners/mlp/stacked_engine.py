@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.fold import FloatArray, FoldOutcome
+from metaflow_hpo.learners.devices import memory_errors
+from metaflow_hpo.learners.fold import MAX_LOSS, FloatArray, FoldOutcome
 from metaflow_hpo.learners.limits import POLL_S, Limits, Stopwatch
 from metaflow_hpo.learners.mlp.population import CHUNK, Member, Population, Rows
-from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, Recipe, Start, Trained, to_outcome
-from metaflow_hpo.learners.mlp.torch_engine import memory_errors
+from metaflow_hpo.learners.mlp.recipe import Recipe, Start, Trained, to_outcome
 from metaflow_hpo.learners.threads import describe_memory_error, one_thread
 from metaflow_hpo.modalities.modality import Fold
 

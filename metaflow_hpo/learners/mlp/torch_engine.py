@@ -4,34 +4,19 @@ The one thing to know: initial parameters and mini-batch order come from the sha
 engines follow the same path up to rounding; dropout masks are PyTorch's own.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.fold import FloatArray
+from metaflow_hpo.learners.devices import memory_errors
+from metaflow_hpo.learners.fold import MAX_LOSS, FloatArray, score_weights
 from metaflow_hpo.learners.limits import Flag
-from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, Device, Recipe, Start, Trained, score_weights
+from metaflow_hpo.learners.mlp.recipe import Recipe, Start, Trained
 from metaflow_hpo.learners.threads import one_thread
 from metaflow_hpo.modalities.modality import Fold
 
 if TYPE_CHECKING:
     import torch
-
-
-def find_device(device: Device) -> "torch.device":
-    """Return the PyTorch device; `auto` takes a GPU if there is one.
-
-    Raises:
-        MetaflowHPOError: If `cuda` is asked for and PyTorch finds none.
-    """
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise MetaflowHPOError("device='cuda' needs a CUDA GPU, and PyTorch finds none: use device='cpu' or 'auto'.")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def build_network(recipe: Recipe, parameters: FloatArray) -> "torch.nn.Sequential":
@@ -78,21 +63,6 @@ def measure_mb(fold: Fold, recipe: Recipe) -> float:
     numbers += (rows + scored) * (columns + 4) + 3 * recipe.batch * sum(recipe.widths)
     numbers += 2 * scored * max(recipe.widths) + 8 * scored * recipe.widths[-1]
     return float(numbers * 4 / 1e6)
-
-
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn what PyTorch raises where there is not enough memory into a `MemoryError`."""
-    import torch
-
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise MemoryError(str(error).partition("\n")[0]) from error
-    except RuntimeError as error:  # on the CPU it has no type of its own
-        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
-            raise
-        raise MemoryError(str(error).partition("\n")[0]) from error
 
 
 def train_network(

@@ -13,9 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metaflow_hpo.array_files import read_described, write_described
-from metaflow_hpo.learners.fold import FloatArray
-from metaflow_hpo.learners.folds import make_folds
-from metaflow_hpo.learners.mlp.recipe import MAX_LOSS, draw_start, make_recipe
+from metaflow_hpo.learners.fold import MAX_LOSS, FloatArray
+from metaflow_hpo.learners.folds import make_test_fold
+from metaflow_hpo.learners.mlp.recipe import draw_start, make_recipe
+from metaflow_hpo.learners.predictions import show_classes
 from metaflow_hpo.modalities.table.conform import TrainingColumn
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.modalities.table.styles import Style, style_from_json, style_to_json
@@ -76,16 +77,11 @@ class TrainedNetwork:
             `prediction` (the name of the class, or the target in its own units), and for classification
             `probability_<class>` for each class; n rows, the index of `features`.
         """
-        from scipy.special import softmax
-
-        outputs = self._pass(self.preprocessor.transform(features)).astype(np.float64)  # (n, outputs)
+        outputs = self._pass(self.preprocessor.transform(features))  # (n, outputs)
         if self.target is not None:
-            values = self.target.inverse(outputs[:, 0].astype(np.float32))
+            values = self.target.inverse(outputs[:, 0])
             return pd.DataFrame({"prediction": values}, index=features.index)
-        probabilities = softmax(outputs, axis=1)
-        names = np.asarray(self.class_names, dtype=object)[probabilities.argmax(axis=1)]
-        shares = {f"probability_{name}": probabilities[:, c] for c, name in enumerate(self.class_names)}
-        return pd.DataFrame({"prediction": pd.Series(names, dtype="str"), **shares}).set_axis(features.index)
+        return show_classes(outputs, self.class_names, features.index)
 
     def _pass(self, x: FloatArray) -> NDArray[np.float32]:
         """Pass rows `(n, D)` through the layers, without dropout; return `(n, outputs)`."""
@@ -148,7 +144,7 @@ def fit_network(data: TableData, configuration: Configuration, *, seed: int, epo
     from metaflow_hpo.blas import single_threaded_blas
     from metaflow_hpo.learners.mlp import numba_engine
 
-    fold = make_folds(data)[-1]
+    fold = make_test_fold(data)
     recipe = make_recipe(configuration, fold, epochs)
     start = draw_start(recipe, len(fold.x_train), seed, configuration, fold.number)
     numba_engine.warm_up()

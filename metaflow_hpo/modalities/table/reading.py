@@ -1,18 +1,22 @@
 """A person's table as a task."""
 
+from collections.abc import Collection
 from pathlib import Path
+
+import pandas as pd
 
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.table.files.file_names import sidecar_of
 from metaflow_hpo.modalities.table.files.marks import say_lost_rows
 from metaflow_hpo.modalities.table.files.tables import read_table
+from metaflow_hpo.modalities.table.free_text import find_free_text
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.modalities.table.task_files import check_columns
 
 USUAL_TARGETS = ("target", "class", "label", "y")
-_USUAL_SPELLINGS = tuple(spelling for name in USUAL_TARGETS for spelling in (name, name.capitalize(), name.upper()))
+USUAL_SPELLINGS = tuple(spelling for name in USUAL_TARGETS for spelling in (name, name.capitalize(), name.upper()))
 
 
 def read_task_table(path: Path, hints: Hints) -> TableData:
@@ -27,12 +31,13 @@ def read_task_table(path: Path, hints: Hints) -> TableData:
     """
     target = hints.target
     names = [target.strip()] if target else []
-    frame = read_table(path, names=names, as_written=names or _USUAL_SPELLINGS, reads_commas=False)
+    frame = read_table(path, names=names, as_written=names or USUAL_SPELLINGS, reads_commas=False)
     notes = list(frame.attrs.pop("notes", []))
     if target is None:
         target = _usual_target(path, [str(name).strip() for name in frame.columns])
         notes.append(f"Took the column {target!r} as target, for its name.")
     notes += say_lost_rows(frame.attrs["lost"].get(target.strip(), {}), target)
+    notes += _say_free_text(frame, {target.strip(), *hints.drop})
     data = prepare_task(
         frame,
         **hints.describe(path),
@@ -46,6 +51,16 @@ def read_task_table(path: Path, hints: Hints) -> TableData:
     )
     check_columns(data)
     return data
+
+
+def _say_free_text(frame: pd.DataFrame, taken: Collection[str]) -> list[str]:
+    texts = [name for name in find_free_text(frame) if name.strip() not in taken]
+    if not texts:
+        return []
+    return [
+        f"Column {texts[0].strip()!r} looks like sentences, of which a table makes little: to learn from these alone, "
+        "read it with --modality text, or write `modality: text` into the sidecar."
+    ]
 
 
 def _usual_target(path: Path, names: list[str]) -> str:

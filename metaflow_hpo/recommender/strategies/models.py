@@ -57,7 +57,8 @@ class GaussianProcessStrategy(OneByOneStrategy):
 
     def __init__(self, context: StrategyContext, pool: Pool | None, first: First, starts: int) -> None:
         super().__init__(context.parallel)
-        self._space, self._seed = context.space, context.seed
+        # Past tasks may be of a wider space than what is searched: points are compared in theirs.
+        self._space, self._seed = context.space if pool is None else pool.space, context.seed
         self._pool = pool
         self._first = first(context, self._record)
         self._starts = starts

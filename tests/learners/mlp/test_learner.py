@@ -10,11 +10,11 @@ from scipy.stats import ks_2samp, qmc
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.fold import FoldOutcome
+from metaflow_hpo.learners.fold import FoldOutcome, score_weights
 from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp import kernel, numba_engine, torch_engine
 from metaflow_hpo.learners.mlp.learner import MLP
-from metaflow_hpo.learners.mlp.recipe import SPACE, draw_start, learning_rates, make_recipe, score_weights
+from metaflow_hpo.learners.mlp.recipe import SPACE, draw_start, learning_rates, make_recipe
 from metaflow_hpo.learners.threads import train_in_threads
 from metaflow_hpo.modalities.modality import Fold
 

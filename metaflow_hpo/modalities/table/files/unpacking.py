@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from metaflow_hpo.errors import InvalidTaskError, listed
-from metaflow_hpo.modalities.table.files.file_names import RECORDS, TEXT, ending_of
+from metaflow_hpo.modalities.table.files.file_names import COMPRESSED, RECORDS, TEXT, ending_of
 
 MAX_UNPACKED_BYTES = 2 * 1024**3
 MAX_RATIO = 100
@@ -54,6 +54,24 @@ def unpack(path: Path) -> tuple[bytes, str]:
     with _damage_is_said(path):
         content = b"".join(_read_chunks(path))
     return content, next(one for one in (*TEXT, *RECORDS) if ending.startswith(one))
+
+
+def read_head(path: Path, size: int) -> bytes:
+    """Return the first bytes of a file, unpacked where it is packed.
+
+    Raises:
+        InvalidTaskError: It is damaged before that, or a zip of something else than one table.
+    """
+    if ending_of(path).endswith(COMPRESSED):
+        head = b""
+        with _damage_is_said(path):
+            for chunk in _read_chunks(path):
+                head += chunk
+                if len(head) >= size:
+                    break
+        return head[:size]
+    with path.open("rb") as file:
+        return file.read(size)
 
 
 def find_limit(path: Path) -> int:

@@ -1,8 +1,13 @@
-"""Callbacks that report each epoch of a training to a learner, which stops what will not win."""
+"""Reports each epoch of a training of Lightning."""
 
 from collections.abc import Callable
 
-import pytorch_lightning as pl
+from metaflow_hpo.errors import MissingExtraError
+
+try:
+    import pytorch_lightning as pl
+except ImportError as missing:
+    raise MissingExtraError("pytorch-lightning", "train") from missing
 
 
 class LightningReport(pl.Callback):

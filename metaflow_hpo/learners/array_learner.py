@@ -1,8 +1,8 @@
-"""The base of learners of tables: trained on folds of arrays, cross-validated, refitted for the test rows."""
+"""The base of learners that see arrays: trained on folds, cross-validated, refitted for the test rows."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,16 @@ from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.folds import cross_validate, prepare_folds, score_refit
 from metaflow_hpo.learners.learner import Fidelity, Judge, Outcome, check_request, ending
 from metaflow_hpo.modalities.modality import Fold
-from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Configuration, SearchSpace
 
 
-class TableLearner(ABC):
+class ArrayLearner(ABC):
     """A learner that never sees a task: it gets arrays prepared on their own training rows, and returns predictions."""
 
-    modalities: ClassVar[tuple[str, ...]] = ("table",)
+    @property
+    @abstractmethod
+    def modalities(self) -> tuple[str, ...]:
+        """Kinds of inputs whose arrays it trains on."""
 
     @property
     @abstractmethod
@@ -49,7 +51,7 @@ class TableLearner(ABC):
         """Train every configuration on every fold.
 
         Args:
-            folds: The splits; all have the same number of columns and classes.
+            folds: The splits; all have items of the same shape, and the same number of classes.
             configurations: Valid configurations of `space`.
             seed: Seed of initialisation, mini-batch order and dropout; the same seed gives the same bits whatever
                 else is trained in the same call.
@@ -70,7 +72,7 @@ class TableLearner(ABC):
 
     def train(
         self,
-        data: TableData,
+        data: Any,
         configurations: Sequence[Configuration],
         *,
         fidelity: int,
@@ -94,7 +96,7 @@ class TableLearner(ABC):
 
     def _train(
         self,
-        data: TableData,
+        data: Any,
         chosen: Sequence[Configuration],
         fidelity: int,
         seed: int,
@@ -108,7 +110,7 @@ class TableLearner(ABC):
             for index, outcomes in finished:
                 yield index, cross_validate(data.task, folds, outcomes)
 
-    def refit(self, data: TableData, configuration: Configuration, *, fidelity: int, seed: int) -> Outcome:
+    def refit(self, data: Any, configuration: Configuration, *, fidelity: int, seed: int) -> Outcome:
         """Train a configuration on all training rows and score it on the test rows; see `Refitting.refit`."""
         fold = prepare_folds(data)[-1]
         [(_, [outcome])] = self.train_folds([fold], [configuration], seed=seed, epochs=fidelity)

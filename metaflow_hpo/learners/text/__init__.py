@@ -1,0 +1,1 @@
+"""The learner `text`: networks that tell texts apart."""

@@ -1,0 +1,127 @@
+"""The learner `text`: a bag of words and n-grams, convolutions, recurrent units, or a transformer, from scratch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from numpy.typing import NDArray
+
+from metaflow_hpo.learners.learner import Fidelity
+from metaflow_hpo.learners.networks.network_learner import NetworkLearner
+from metaflow_hpo.learners.networks.space import join_space
+from metaflow_hpo.learners.text.encoder import CHARACTERS_A_WORD, PADDING, UNKNOWN, Reading, TextEncoder
+from metaflow_hpo.space import Categorical, Condition, Configuration, Float, Integer, SearchSpace
+from metaflow_hpo.task import TEXT
+
+if TYPE_CHECKING:
+    import torch
+
+_IN_ORDER = ("cnn", "gru", "transformer")
+
+SPACE = join_space(
+    (
+        Categorical("encoder", ("bag", *_IN_ORDER), "bag"),
+        Integer("vocabulary", 1_000, 64_000, 32_000, log=True),
+        Integer("embedding_width", 16, 64, 32, log=True),
+        Float("word_dropout", 0.0, 0.5, 0.1),
+        Integer("word_ngrams", 1, 3, 2, condition=Condition("encoder", ("bag",))),
+        Integer("character_ngrams", 0, 6, 5, condition=Condition("encoder", ("bag",))),
+        Categorical("unit", ("words", "characters"), "words", condition=Condition("encoder", _IN_ORDER)),
+        Integer("max_length", 16, 96, 48, log=True, condition=Condition("encoder", _IN_ORDER)),
+        Integer("filters", 16, 96, 48, log=True, condition=Condition("encoder", ("cnn",))),
+        Integer("kernel_size", 1, 6, 2, condition=Condition("encoder", ("cnn",))),
+        Integer("hidden_width", 16, 64, 48, log=True, condition=Condition("encoder", ("gru",))),
+        Integer("layers", 1, 2, 1, condition=Condition("encoder", ("gru", "transformer"))),
+        Categorical("heads", (1, 2, 4), 2, condition=Condition("encoder", ("transformer",))),
+    ),
+    {"label_smoothing": 0.0, "dropout": 0.4},
+)
+
+
+@dataclass(frozen=True)
+class TextLearner(NetworkLearner[TextEncoder]):
+    """Networks on texts; see `NetworkLearner`."""
+
+    name: ClassVar[str] = "text"
+    modalities: ClassVar[tuple[str, ...]] = (TEXT,)
+    space: ClassVar[SearchSpace] = SPACE
+    fidelity: ClassVar[Fidelity] = Fidelity("epochs", 15)
+    encoded_by: ClassVar[tuple[str, ...]] = (
+        "encoder",
+        "vocabulary",
+        "word_ngrams",
+        "character_ngrams",
+        "unit",
+        "max_length",
+    )
+    clip: ClassVar[float] = 1.0
+
+    def fit_encoder(self, x_train: NDArray[Any], configuration: Configuration) -> TextEncoder:
+        """Learn the vocabulary."""
+        return TextEncoder.fit(x_train.tolist(), read_by(configuration), int(configuration["vocabulary"]))
+
+    def read_encoder(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> TextEncoder:
+        """Return the encoder whose `to_state` this was."""
+        return TextEncoder(Reading(**values), arrays["keys"], arrays["weights"])
+
+    def build(self, configuration: Configuration, encoder: TextEncoder, classes: int) -> "torch.nn.Module":
+        """Build the network."""
+        import torch
+
+        from metaflow_hpo.learners.text import networks
+
+        width, dropout = find_width(configuration), float(configuration["dropout"])
+        if configuration["encoder"] == "bag":
+            return networks.Bag(torch.from_numpy(encoder.weights), width, dropout, classes)
+        embedding = networks.Embedding(encoder.size, width, dropout)
+        if configuration["encoder"] == "cnn":
+            filters, kernel = int(configuration["filters"]), int(configuration["kernel_size"])
+            return networks.Convolutions(embedding, width, filters, kernel, dropout, classes)
+        shorten = networks.Shorten(width, of_characters=configuration["unit"] == "characters")
+        layers = int(configuration["layers"])
+        if configuration["encoder"] == "gru":
+            hidden = int(configuration["hidden_width"])
+            return networks.Recurrent(embedding, shorten, width, hidden, layers, dropout, classes)
+        length, heads = int(configuration["max_length"]), int(configuration["heads"])
+        return networks.Transformer(embedding, shorten, width, length, layers, heads, dropout, classes)
+
+    def augment(self, x: "torch.Tensor", configuration: Configuration, generator: "torch.Generator") -> "torch.Tensor":
+        """Take tokens away: out of a bag; else what is unknown takes their place."""
+        from metaflow_hpo.learners.text.networks import drop_tokens
+
+        share = float(configuration["word_dropout"])
+        instead = PADDING if configuration["encoder"] == "bag" else UNKNOWN
+        return drop_tokens(x, share, instead, generator) if share > 0 else x
+
+    def measure_cost(self, configuration: Configuration, shape: tuple[int, ...], classes: int) -> float:
+        """Return about how many multiplications it takes to pass one item once, its share of a step included."""
+        width, layers = find_width(configuration), int(configuration.get("layers", 1))
+        update = 4.0 * width * int(configuration["vocabulary"]) / int(configuration["batch_size"])
+        steps = int(configuration.get("max_length", 1))
+        match configuration["encoder"]:
+            case "bag":
+                passed = 500.0 * width
+            case "cnn":
+                characters = CHARACTERS_A_WORD if configuration["unit"] == "characters" else 1
+                kernels = 3 * int(configuration["kernel_size"]) + 3
+                passed = characters * steps * width * kernels * int(configuration["filters"])
+            case "gru":
+                hidden = int(configuration["hidden_width"])
+                passed = 20.0 * layers * steps * 6 * hidden * (width + 2 * hidden)
+            case _:
+                passed = 4.0 * layers * steps * width * (8 * width + 2 * steps)
+        return float(update + passed)
+
+
+def read_by(configuration: Configuration) -> Reading:
+    """Return how a configuration cuts texts."""
+    if configuration["encoder"] == "bag":
+        return Reading(int(configuration["word_ngrams"]), int(configuration["character_ngrams"]), 0)
+    length, characters = int(configuration["max_length"]), configuration["unit"] == "characters"
+    return Reading(1, int(characters), CHARACTERS_A_WORD * length if characters else length)
+
+
+def find_width(configuration: Configuration) -> int:
+    """Return the width of embeddings: a multiple of the heads where there are some."""
+    width, heads = int(configuration["embedding_width"]), int(configuration.get("heads", 1))
+    return max(width // heads, 1) * heads

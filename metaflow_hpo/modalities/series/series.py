@@ -1,0 +1,72 @@
+"""The series of a task: values by channel and step, missing where nothing was measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Series:
+    """Series side by side.
+
+    Attributes:
+        values: `(n, c, t)` float32; NaN where a value is missing, and after the end of a series.
+        lengths: `(n,)` steps of each, from 1 to `t`.
+    """
+
+    values: NDArray[np.float32]
+    lengths: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.values)
+
+    def __getitem__(self, positions: NDArray[np.intp]) -> "Series":
+        """Return some of them, in the order of their positions."""
+        return Series(self.values[positions], self.lengths[positions])
+
+    def one(self, position: int) -> NDArray[np.float32]:
+        """Return one of them without what follows its end, `(c, length)`."""
+        return self.values[position, :, : self.lengths[position]]
+
+
+def find_length(one: NDArray[np.float32]) -> int:
+    """Return the steps of a series `(c, t)` up to its last value; 0 where it has none."""
+    there = np.flatnonzero(~np.isnan(one).all(axis=0))
+    return int(there[-1]) + 1 if len(there) else 0
+
+
+def pack_series(parts: Sequence[NDArray[Any]]) -> Series:
+    """Put series `(c, t_i)` of any lengths side by side; steps without a value at the end are no part of one."""
+    lengths = np.array([find_length(one) for one in parts], np.int64)
+    values = np.full((len(parts), len(parts[0]), int(lengths.max(initial=0))), np.nan, np.float32)
+    for place, (one, length) in enumerate(zip(parts, lengths, strict=True)):
+        values[place, :, :length] = one[:, :length]
+    return Series(_canonical(values), lengths)
+
+
+def _canonical(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Write equal values with equal bits: there are several NaN and two zeros."""
+    return np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0))
+
+
+def shorten(series: Series, steps: int) -> Series:
+    """Average neighbouring steps until the longest series has at most `steps`; what is there counts."""
+    longest = series.values.shape[2]
+    block = -(-longest // steps)
+    if block <= 1:
+        return series
+    n, c, _ = series.values.shape
+    width = -(-longest // block) * block
+    padded = np.full((n, c, width), np.nan, np.float32)
+    padded[:, :, :longest] = series.values
+    blocks = padded.reshape(n, c, width // block, block)
+    there = ~np.isnan(blocks)
+    counts = there.sum(axis=3)
+    sums = np.where(there, blocks, 0).sum(axis=3, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.where(counts > 0, sums / counts, np.nan)
+    return Series(_canonical(means.astype(np.float32)), -(-series.lengths // block))
