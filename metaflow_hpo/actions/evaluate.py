@@ -106,7 +106,7 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
     trials = pipeline.store.read_meta_dataset()
     random = choose_random_trials(trials, surrogate.learner, configuration_id(surrogate.space.default))
     realised = compare_realised(trained, random)
-    incumbent = find_incumbent(pipeline, meta, version)
+    incumbent = find_incumbent(pipeline, meta, version, recommender.tuning)
     if incumbent.note:
         logger.info("Not compared with an incumbent. %s", incumbent.note)
     return Findings(

@@ -89,8 +89,6 @@ def show_recommendation(answer: dict[str, Any]) -> None:
     warn_if_novel(novelty)
     say_if_known(answer["evidence"]["nearest_tasks"])
     print_recommendations(f"{task['task_id']}: {task['kind']}, {task['rows']} rows, {task['columns']} columns", answer)
-    if answer["tuning"] is not None:
-        print(answer["tuning"]["text"])
     show_drivers(answer["evidence"])
     near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])
     print(f"nearest past tasks: {near}; surrogate version {answer['lineage']['surrogate_version']}")
@@ -112,6 +110,8 @@ def print_recommendations(title: str, answer: dict[str, Any]) -> None:
     metric = answer["recommendations"][0]["performance"]["metric"]
     header = ["rank", "configuration", f"expected {metric}", "80 % interval", "gain over default", "seconds"]
     print_table(title, header, rows)
+    if answer["tuning"] is not None:
+        print(answer["tuning"]["text"])
 
 
 def format_seconds(seconds: float) -> str:
