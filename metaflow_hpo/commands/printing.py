@@ -59,7 +59,7 @@ def show_notes(notes: Iterable[str]) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
-def warn_if_novel(novelty: dict[str, Any], instead: str = "what did well on all or like ones is") -> None:
+def warn_if_novel(novelty: dict[str, Any], instead: str = "what past tasks alone speak for is") -> None:
     """Warn of a task that is unlike all past ones, and say what is recommended instead."""
     from metaflow_hpo.recommender.novelty import is_beyond
 
