@@ -175,7 +175,10 @@ def candidates(
     """
     rng = np.random.default_rng(seed)
     required = {hp.name for hp in space.hyperparameters if not hp.optional}
-    drawn = space.from_unit(rng.random((2 * count, len(space.names))))
+    units = rng.random((2 * count, len(space.names)))
+    drawn = [
+        {hp.name: hp.from_unit(float(u)) for hp, u in zip(space.hyperparameters, row, strict=True)} for row in units
+    ]
     chosen: dict[str, Configuration] = {}
     for (configuration, searched), free in zip(ranked, itertools.cycle(drawn), strict=False):
         if len(chosen) >= count - count // 5:
@@ -187,7 +190,8 @@ def candidates(
     for free in drawn:
         if len(chosen) >= count:
             break
-        chosen.setdefault(configuration_id(free), free)
+        made = _keep_active(space, free)
+        chosen.setdefault(configuration_id(made), made)
     return list(chosen.values())
 
 

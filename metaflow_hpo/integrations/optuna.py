@@ -29,6 +29,7 @@ from metaflow_hpo.history import History
 from metaflow_hpo.hyperparameter import Hyperparameter
 from metaflow_hpo.integrations.chooser import Chooser, read_features, read_grown, read_past
 from metaflow_hpo.integrations.distributions import fit_value, from_distribution, is_same, settle, with_conditions
+from metaflow_hpo.integrations.doubt import ALONE, goes_alone
 from metaflow_hpo.integrations.learning import remember
 from metaflow_hpo.integrations.studies import PLAN, all_trials, read_pending, read_told, with_end
 from metaflow_hpo.space import Configuration, SearchSpace
@@ -83,6 +84,7 @@ class MetaSampler(BaseSampler):
         self._seed = int(np.random.default_rng(seed).integers(2**31))
         self._expire_after_s = expire_after_s
         self._plans: dict[tuple[str, int], Configuration] = {}
+        self._alone: set[tuple[str, int]] = set()
         self._choosers: dict[str, Chooser] = {}
         self._lock = threading.RLock()
         if self._history is not None:
@@ -116,6 +118,7 @@ class MetaSampler(BaseSampler):
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Forget what was chosen, and write down what came of it."""
         self._plans.pop((study.study_name, trial.number), None)
+        self._alone.discard((study.study_name, trial.number))
         self._tpe.after_trial(study, trial, state, values)
         if self._grown is not None:
             remember(self._grown, study, with_end(study, trial, state, values), self._task)
@@ -149,22 +152,27 @@ class MetaSampler(BaseSampler):
         key = (study.study_name, trial.number)
         if key not in self._plans:
             chosen = self._choose(study, trial)
+            if chosen is None:
+                self._alone.add(key)
+                study._storage.set_trial_system_attr(trial._trial_id, ALONE, True)
+                chosen = self._ask_tpe(study, trial)
             self._plans[key] = chosen
             study._storage.set_trial_system_attr(trial._trial_id, PLAN, json.dumps(dict(chosen)))
         return dict(self._plans[key])
 
-    def _choose(self, study: Study, trial: FrozenTrial) -> Configuration:
+    def _choose(self, study: Study, trial: FrozenTrial) -> Configuration | None:
+        """Return what the past proposes; None where this trial is chosen without it."""
         trials = [t for t in all_trials(study) if t.number != trial.number]
         told = read_told(trials, study.direction)
         chooser = self._chooser(study, trials)
-        if not chooser.knows or (len(told) >= TPE_FROM and trial.number % 2):
-            return self._ask_tpe(study, trial)
+        takes_turns = len(told) >= TPE_FROM and trial.number % 2
+        if not chooser.knows or takes_turns or goes_alone(trials, study.direction, trial.number):
+            return None
         alive = [t for t in trials if not t.state.is_finished() and not self._is_dead(t, trials)]
         pending = [found for t in alive if (found := read_pending(t))]
         early = sum(t.number < trial.number and not read_pending(t) for t in alive if t.state == TrialState.RUNNING)
         shown = self._shown(trials)
-        chosen = chooser.choose(told, pending, skip=early, settle=lambda planned: settle(shown, planned))
-        return self._ask_tpe(study, trial) if chosen is None else chosen
+        return chooser.choose(told, pending, skip=early, settle=lambda planned: settle(shown, planned))
 
     def _ask_tpe(self, study: Study, trial: FrozenTrial) -> Configuration:
         tpe = self._make_tpe(trial)
@@ -187,7 +195,8 @@ class MetaSampler(BaseSampler):
     ) -> Any:
         trials = [t for t in all_trials(study) if t.number != trial.number]
         chooser = self._chooser(study, trials)
-        if chooser.knows and chooser.has(name):
+        is_alone = (study.study_name, trial.number) in self._alone
+        if not is_alone and chooser.knows and chooser.has(name):
             hp = from_distribution(name, distribution)
             anew = chooser.choose_given(read_told(trials, study.direction), fixed, hp, number=trial.number)
             value = fit_value(distribution, anew, name)

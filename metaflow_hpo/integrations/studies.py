@@ -31,7 +31,16 @@ def with_end(study: Study, trial: FrozenTrial, state: TrialState, values: Sequen
 
 
 def read_told(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[tuple[Configuration, float]]:
-    """Return finished trials, higher is better; a failed one counts as the worst, a pruned one is middling at best."""
+    """Return finished trials and what they are worth, see `read_values`."""
+    values, params = read_values(trials, direction), {trial.number: trial.params for trial in trials}
+    return [({name: plain(v) for name, v in params[number].items()}, value) for number, value in values.items()]
+
+
+def read_values(trials: Sequence[FrozenTrial], direction: StudyDirection) -> dict[int, float]:
+    """Return what finished trials are worth by number, higher is better.
+
+    A failed one counts as the worst, a pruned one as its last report, and as middling at best.
+    """
     sign = -1.0 if direction == StudyDirection.MINIMIZE else 1.0
     final = {
         t.number: sign * t.value
@@ -39,18 +48,17 @@ def read_told(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[
         if t.state == TrialState.COMPLETE and t.value is not None and math.isfinite(t.value)
     }
     if not final:
-        return []
+        return {}
     worst, middle = min(final.values()), statistics.median(final.values())
-    told: list[tuple[Configuration, float]] = []
+    found: dict[int, float] = {}
     for trial in trials:
         if not trial.state.is_finished() or not trial.params:
             continue
-        value = final.get(trial.number, worst)
+        found[trial.number] = final.get(trial.number, worst)
         reached = [v for v in trial.intermediate_values.values() if math.isfinite(v)]
         if trial.state == TrialState.PRUNED and reached:
-            value = min(sign * reached[-1], middle)
-        told.append(({name: plain(v) for name, v in trial.params.items()}, value))
-    return told
+            found[trial.number] = min(sign * reached[-1], middle)
+    return found
 
 
 def read_pending(trial: FrozenTrial) -> Configuration:

@@ -13,7 +13,7 @@ from metaflow_hpo.learners.networks.network_learner import NetworkLearner
 from metaflow_hpo.learners.networks.space import join_space
 from metaflow_hpo.modalities.audio.mel import MelFrontEnd
 from metaflow_hpo.modalities.audio.recordings import Waves, read_lines, resample_waves
-from metaflow_hpo.space import Categorical, Configuration, Float, Integer, SearchSpace
+from metaflow_hpo.space import Configuration, Float, Integer, SearchSpace
 from metaflow_hpo.task import AUDIO
 
 if TYPE_CHECKING:
@@ -21,13 +21,11 @@ if TYPE_CHECKING:
 
 SPACE = join_space(
     (
-        Integer("n_mels", 32, 96, 64, log=True),
+        Integer("n_mels", 32, 96, 48, log=True),
         Float("window_ms", 16.0, 80.0, 32.0, log=True),
         Float("hop_ms", 8.0, 25.0, 16.0, log=True),
         Integer("depth", 2, 5, 4),
-        Integer("width", 8, 32, 16, log=True),
-        Categorical("pooling", ("mean", "max", "both"), "both"),
-        Float("masking", 0.0, 0.6, 0.2),
+        Integer("width", 6, 24, 12, log=True),
         Float("augmentation", 0.0, 1.0, 0.25),
     ),
     {"label_smoothing": 0.1, "dropout": 0.2},
@@ -103,7 +101,6 @@ class AudioCNN(NetworkLearner[Mels]):
             plan_channels(configuration),
             encoder.front_end.bands,
             classes,
-            pooling=str(configuration["pooling"]),
             dropout=float(configuration["dropout"]),
         )
 
@@ -122,7 +119,7 @@ class AudioCNN(NetworkLearner[Mels]):
         """Crop recordings, add noise and mask bands and frames; see `NetworkLearner.augment`."""
         from metaflow_hpo.learners.networks.sounds import augment_pictures
 
-        return augment_pictures(x, float(configuration["augmentation"]), float(configuration["masking"]), generator)
+        return augment_pictures(x, float(configuration["augmentation"]), generator)
 
 
 def plan_channels(configuration: Configuration) -> list[int]:

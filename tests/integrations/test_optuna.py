@@ -12,6 +12,7 @@ from optuna.trial import TrialState, create_trial
 
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.history import History
+from metaflow_hpo.integrations.doubt import ALONE, goes_alone
 from metaflow_hpo.integrations.optuna import MetaSampler
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -273,3 +274,50 @@ def test_numbers_with_steps_are_not_tried_twice(past):
 
     study = run(MetaSampler(past, seed=0), train, 12)
     assert distinct(study) == 12
+
+
+def layered(trial):
+    layers = trial.suggest_int("layers", 1, 3)
+    units = [trial.suggest_int(f"units_{i}", 8, 64, log=True) for i in range(layers)]
+    return -abs(layers - 2) - sum(abs(math.log2(u / 32)) for u in units)
+
+
+def test_hyperparameters_that_depend_on_a_number_are_lived_with(past):
+    studies = [run(optuna.samplers.RandomSampler(seed=s), layered, 25, study_name=f"deep{s}") for s in range(3)]
+    study = run(MetaSampler(studies, seed=0), layered, 12)
+    assert study.trials[0].params["layers"] == 2
+    assert all(sum(n.startswith("units_") for n in t.params) == t.params["layers"] for t in study.trials)
+    assert distinct(study) == 12
+
+
+def test_a_hyperparameter_whose_choices_are_all_others_is_no_guide(past):
+    def train(trial):
+        rate = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+        return -((math.log10(rate) + 3) ** 2) - (trial.suggest_categorical("optimizer", ["lion", "muon"]) == "lion")
+
+    study = run(MetaSampler(past, seed=0), train, 10)
+    assert study.trials[0].params["lr"] == pytest.approx(1e-3, rel=2.0)
+    assert {t.params["optimizer"] for t in study.trials} == {"lion", "muon"}
+
+
+def test_a_past_that_lies_is_tested_and_left():
+    def trial(number, value, *, alone):
+        attrs = {ALONE: True} if alone else {}
+        one = create_trial(
+            params={"lr": 0.1}, distributions={"lr": FloatDistribution(0, 1)}, value=value, system_attrs=attrs
+        )
+        one.number = number
+        return one
+
+    def decide(*values):
+        trials = [trial(n, abs(v), alone=v < 0) for n, v in enumerate(values)]
+        return goes_alone(trials, optuna.study.StudyDirection.MAXIMIZE, len(values))
+
+    assert [decide(*[0.5] * n) for n in range(4)] == [False, False, True, True]  # the third is a test
+    assert not decide(0.5, 0.6, -0.4)  # won by the past
+    assert decide(0.5, 0.6, -0.7)  # lost: tested again at once
+    assert decide(0.5, 0.6, -0.6)  # level
+    assert not decide(0.5, 0.6, -0.7, -0.4)
+    assert decide(0.5, 0.6, -0.7, -0.65, 0.9, 0.9, 0.9)  # two in a row lost: for good
+    assert not decide(0.5, 0.6, -0.4, 0.6, 0.6)
+    assert decide(0.5, 0.6, -0.4, 0.6, 0.6, 0.6)  # and tested now and then

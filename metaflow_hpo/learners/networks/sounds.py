@@ -7,8 +7,8 @@ from torch import nn
 
 from metaflow_hpo.learners.networks.blocks import Dropout
 
-_CROP, _NOISE = 0.4, 0.4
-"""At full strength: largest share of frames that are cut, and deviations of a band."""
+_CROP, _NOISE, _MASKED = 0.4, 0.4, 0.5
+"""At full strength: largest share of frames that are cut, deviations of a band, largest share that masks hide."""
 _MASKS = 2
 """Of frames, and as many of bands."""
 
@@ -16,18 +16,16 @@ _MASKS = 2
 class SoundNetwork(nn.Module):
     """Convolutions that halve bands and frames, means and maxima over the frames that are there, a linear layer."""
 
-    def __init__(self, channels: Sequence[int], bands: int, classes: int, *, pooling: str, dropout: float) -> None:
+    def __init__(self, channels: Sequence[int], bands: int, classes: int, *, dropout: float) -> None:
         """Build it.
 
         Args:
             channels: Of each convolution.
             bands: Of a picture.
             classes: Outputs.
-            pooling: `mean`, `max` or `both`, over time; the bands that are left are kept apart.
             dropout: Before the linear layer.
         """
         super().__init__()
-        self.pooling = pooling
         blocks: list[nn.Module] = []
         inputs = 1
         for outputs in channels:
@@ -35,7 +33,7 @@ class SoundNetwork(nn.Module):
             inputs, bands = outputs, -(-bands // 2)
         self.blocks = nn.ModuleList(blocks)
         self.dropout = Dropout(dropout)
-        self.head = nn.Linear(inputs * bands * (2 if pooling == "both" else 1), classes)
+        self.head = nn.Linear(2 * inputs * bands, classes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -46,12 +44,9 @@ class SoundNetwork(nn.Module):
             there = nn.functional.max_pool2d(there, (1, 2), ceil_mode=True)
             # What lies behind a recording stays zero: it must not matter which longer ones are beside it.
             maps = block(maps) * there  # (B, channels, bands left, frames left)
-        pooled = []
-        if self.pooling != "max":
-            pooled.append(maps.sum(dim=3) / there.sum(dim=3).clamp(min=1))
-        if self.pooling != "mean":
-            pooled.append(maps.amax(dim=3))
-        return self.head(self.dropout(torch.cat(pooled, dim=1).flatten(1)))  # type: ignore[no-any-return]
+        # Over time alone: which bands are left tells tones apart.
+        pooled = torch.cat([maps.sum(dim=3) / there.sum(dim=3).clamp(min=1), maps.amax(dim=3)], dim=1)
+        return self.head(self.dropout(pooled.flatten(1)))  # type: ignore[no-any-return]
 
 
 def _make_block(inputs: int, outputs: int, *, is_first: bool) -> nn.Module:
@@ -67,33 +62,32 @@ def find_frames(x: torch.Tensor) -> torch.Tensor:
     return (x != 0).any(dim=2)[:, 0]
 
 
-def augment_pictures(x: torch.Tensor, strength: float, masking: float, generator: torch.Generator) -> torch.Tensor:
+def augment_pictures(x: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
     """Crop pictures in time, change their loudness, add noise, and mask bands and frames, each at random.
 
     Args:
         x: `(n, 1, bands, frames)` standardised.
-        strength: In [0, 1]; at 1 up to 40 % of the frames are cut, at the beginning and at the end.
-        masking: Largest share of bands and of frames that two masks each hide together.
+        strength: In [0, 1]; at 1 up to 40 % of the frames are cut, and masks hide up to half of bands and of frames.
         generator: What is drawn from.
 
     References:
         Park et al. (2019), SpecAugment.
     """
-    there = find_frames(x)
-    frames = there.sum(dim=1).to(x.dtype)
-    kept = there
-    if strength > 0:
-        cut = _draw(x, 2, generator) * (_CROP / 2 * strength) * frames
-        at = torch.arange(x.shape[3], device=x.device)
-        kept = kept & (at >= cut[0].floor()[:, None]) & (at < (frames - cut[1]).ceil()[:, None])
-        noise = torch.empty_like(x).normal_(generator=generator)
-        loudness = torch.empty(len(x), 1, 1, 1, device=x.device).normal_(generator=generator)
-        x = x + _NOISE * strength * (noise + loudness)
-    if masking > 0:
-        for _ in range(_MASKS):
-            kept = kept & ~_draw_mask(x, frames, x.shape[3], masking / _MASKS, generator)
-            bands = torch.full_like(frames, x.shape[2])
-            x = x * ~_draw_mask(x, bands, x.shape[2], masking / _MASKS, generator)[:, None, :, None]
+    if strength == 0:
+        return x
+    kept = find_frames(x)
+    frames = kept.sum(dim=1).to(x.dtype)
+    bands = torch.full_like(frames, x.shape[2])
+    cut = _draw(x, 2, generator) * (_CROP / 2 * strength) * frames
+    at = torch.arange(x.shape[3], device=x.device)
+    kept = kept & (at >= cut[0].floor()[:, None]) & (at < (frames - cut[1]).ceil()[:, None])
+    noise = torch.empty_like(x).normal_(generator=generator)
+    loudness = torch.empty(len(x), 1, 1, 1, device=x.device).normal_(generator=generator)
+    x = x + _NOISE * strength * (noise + loudness)
+    for _ in range(_MASKS):
+        share = _MASKED * strength / _MASKS
+        kept = kept & ~_draw_mask(x, frames, x.shape[3], share, generator)
+        x = x * ~_draw_mask(x, bands, x.shape[2], share, generator)[:, None, :, None]
     return x * kept[:, None, None, :]
 
 

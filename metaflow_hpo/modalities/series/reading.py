@@ -16,7 +16,7 @@ from metaflow_hpo.modalities.series.arff_file import read_arff
 from metaflow_hpo.modalities.series.found_series import FoundSeries
 from metaflow_hpo.modalities.series.parts import find_parts, part_name
 from metaflow_hpo.modalities.series.random_kernels import fill_and_normalise
-from metaflow_hpo.modalities.series.series import Series, find_length, pack_series, shorten
+from metaflow_hpo.modalities.series.series import Series, average_steps, find_block, find_length, pack_series, shorten
 from metaflow_hpo.modalities.series.series_arrays import ENDINGS as ARRAYS
 from metaflow_hpo.modalities.series.series_arrays import read_series_arrays
 from metaflow_hpo.modalities.series.series_tables import read_series_table
@@ -59,17 +59,16 @@ def read_series(source: Path, hints: Hints) -> ItemData:
         )
     steps = _read_steps(hints)
     found = _leave_out_empty(source, _read(source, hints))
-    packed = pack_series(found.series)
-    notes = list(found.notes)
-    if packed.values.shape[2] < MIN_STEPS:
+    notes, longest = list(found.notes), max(map(find_length, found.series))
+    if longest < MIN_STEPS:
         raise InvalidTaskError(
-            f"Expected series of at least {MIN_STEPS} steps in {source.name}; the longest has "
-            f"{packed.values.shape[2]}. With so few it is rather a table: give --modality table."
+            f"Expected series of at least {MIN_STEPS} steps in {source.name}; the longest has {longest}. With so few "
+            "it is rather a table: give --modality table."
         )
-    series = shorten(packed, steps)
-    if series is not packed:
-        block = -(-packed.values.shape[2] // steps)
-        notes.append(f"Averaged each {block} neighbouring steps: the longest of {packed.values.shape[2]} had too many.")
+    block = find_block(longest, steps)
+    if block > 1:
+        notes.append(f"Averaged each {block} neighbouring steps: the longest series of {longest} had too many.")
+    series = pack_series([average_steps(one, block) for one in found.series])  # first, as padding may be most of it
     if part := part_name(source.name):
         hints = hints.given(task_id=hints.task_id or task_id_of(Path(part[0])))
     test_rows = None if found.is_test is None else tuple(np.flatnonzero(found.is_test).tolist())
@@ -77,7 +76,7 @@ def read_series(source: Path, hints: Hints) -> ItemData:
         series,
         found.labels,
         [_digest(series.one(i)) for i in range(len(series))],
-        hints=hints.model_copy(update={"drop": (), "test_rows": test_rows}),
+        hints=hints.model_copy(update={"test_rows": test_rows, "drop": () if _is_table(source, hints) else hints.drop}),
         source=source,
         modality=SERIES,
         groups=found.groups,
@@ -85,6 +84,11 @@ def read_series(source: Path, hints: Hints) -> ItemData:
         columns=series.values.shape[1],
         near=_find_near(series),
     )
+
+
+def read_new_series(source: Path, steps: int) -> Series:
+    """Read the series of a file, whatever their classes, of at most so many steps."""
+    return shorten(pack_series(_read(source, Hints()).series), steps)
 
 
 def _read_steps(hints: Hints) -> int:
@@ -98,8 +102,7 @@ def _read(source: Path, hints: Hints) -> FoundSeries:
     """Return what is there, with the test rows that a person says, or those that the source itself tells."""
     if source.suffix.lower() in ARRAYS and not source.is_dir():
         return read_series_arrays(source, hints)
-    is_table = not source.is_dir() and not _is_text(source, hints)
-    found = read_series_table(source, hints) if is_table else _read_parts(source)
+    found = read_series_table(source, hints) if _is_table(source, hints) else _read_parts(source)
     if hints.test_rows is None:
         return found
     count = len(found.series)
@@ -122,12 +125,12 @@ def _read_parts(source: Path) -> FoundSeries:
     return _join(source, found)
 
 
-def _is_text(source: Path, hints: Hints) -> bool:
-    """Tell whether a file is of a format of its own; a .tsv or .txt is, unless a target is named."""
+def _is_table(source: Path, hints: Hints) -> bool:
+    """Tell a table from formats of series; a .tsv or .txt is one where a target is named."""
     ending = source.suffix.lower()
-    if ending in {".tsv", ".txt"}:
-        return hints.target is None
-    return ending in _READERS or ending == ".zip" or ending_of(source) not in TABLES
+    if source.is_dir() or ending in {".zip", *ARRAYS}:
+        return False
+    return hints.target is not None if ending in {".tsv", ".txt"} else ending_of(source) in TABLES
 
 
 def _join(source: Path, parts: Sequence[FoundSeries]) -> FoundSeries:

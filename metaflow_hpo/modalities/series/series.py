@@ -53,20 +53,26 @@ def _canonical(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0))
 
 
+def find_block(longest: int, steps: int) -> int:
+    """Return how many neighbouring steps must become one, so that the longest series has at most `steps`."""
+    return -(-longest // steps)
+
+
 def shorten(series: Series, steps: int) -> Series:
-    """Average neighbouring steps until the longest series has at most `steps`; what is there counts."""
-    longest = series.values.shape[2]
-    block = -(-longest // steps)
+    """Average neighbouring steps until the longest series has at most `steps`."""
+    block = find_block(series.values.shape[2], steps)
+    return Series(average_steps(series.values, block), -(-series.lengths // block))
+
+
+def average_steps(values: NDArray[np.float32], block: int) -> NDArray[np.float32]:
+    """Return the means of `block` neighbouring steps each, `(..., t)`; what is missing does not count."""
     if block <= 1:
-        return series
-    n, c, _ = series.values.shape
-    width = -(-longest // block) * block
-    padded = np.full((n, c, width), np.nan, np.float32)
-    padded[:, :, :longest] = series.values
-    blocks = padded.reshape(n, c, width // block, block)
+        return values
+    width = -(-values.shape[-1] // block) * block
+    padded = np.full((*values.shape[:-1], width), np.nan, np.float32)
+    padded[..., : values.shape[-1]] = values
+    blocks = padded.reshape(*values.shape[:-1], width // block, block)
     there = ~np.isnan(blocks)
-    counts = there.sum(axis=3)
-    sums = np.where(there, blocks, 0).sum(axis=3, dtype=np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.where(counts > 0, sums / counts, np.nan)
-    return Series(_canonical(means.astype(np.float32)), -(-series.lengths // block))
+    counts = there.sum(axis=-1)
+    sums = np.where(there, blocks, 0).sum(axis=-1, dtype=np.float64)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)

@@ -1,6 +1,7 @@
 import math
 import os
 
+import pandas as pd
 import pytest
 
 from metaflow_hpo.adapters.tracking import keeping_global_address
@@ -183,3 +184,21 @@ def test_a_database_that_is_not_there_is_not_made(tmp_path, read):
     with pytest.raises(InvalidTableError, match="there is no"):
         read("mlflow", tmp_path / "mlruns")
     assert not list(tmp_path.iterdir())
+
+
+def test_nested_runs_without_a_parent_are_grouped_by_their_experiment(read):
+    runs = pd.DataFrame(
+        {
+            "run_id": [f"r{i}" for i in range(8)],
+            "experiment_id": ["1"] * 4 + ["2"] * 4,
+            "status": ["FINISHED"] * 8,
+            "metrics.val_acc": [0.1 * i for i in range(8)],
+            "params.lr": [str(10.0**-i) for i in range(8)],
+            "tags.mlflow.parentRunId": ["p"] * 4 + [None] * 4,
+        }
+    )
+    found = read("mlflow", runs, metric="val_acc", mode="max")
+    assert found.frame["task_id"].value_counts().to_dict() == {"1": 4, "2": 4}
+    by_parent = read("mlflow", runs, metric="val_acc", mode="max", task="tag:mlflow.parentRunId")
+    assert by_parent.frame["task_id"].unique().tolist() == ["p"]
+    assert by_parent.dropped == {"no tag:mlflow.parentRunId that names the task": 4}

@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 
 import pandas as pd
@@ -78,3 +79,24 @@ def test_a_folder_without_trials_is_refused(tmp_path, read):
         read("ray", tmp_path)
     with pytest.raises(InvalidTableError, match="there is no"):
         read("ray", tmp_path / "none")
+
+
+def write_trial(folder, name, values, **params):
+    (folder / name).mkdir(parents=True)
+    (folder / name / "params.json").write_text(json.dumps(params))
+    lines = [{"val_acc": v, "training_iteration": i, "trial_id": name} for i, v in enumerate(values, 1)]
+    (folder / name / "result.json").write_text("\n".join(map(json.dumps, lines)))
+
+
+@pytest.mark.parametrize(
+    ("at", "status", "best"),
+    [(None, ["ok", "failed", "ok", "failed"], 0.9), ("best", ["ok", "ok", "ok", "failed"], 0.9)],
+)
+def test_a_metric_that_is_nan_is_no_score_and_its_point_is_skipped_in_the_curve(tmp_path, read, at, status, best):
+    folder = tmp_path / "experiment"
+    for number, values in enumerate([[0.5, 0.6], [0.7, math.nan], [math.nan, 0.9], [math.nan, math.nan]]):
+        write_trial(folder, f"t{number}", values, lr=10.0**-number)
+    frame = read("ray", folder, metric="val_acc", mode="max", at=at).frame
+    assert frame["status"].tolist() == status
+    assert frame["performance"].max() == best
+    assert [list(curve) for curve in frame["learning_curve"]] == [[0.5, 0.6], [0.7], [0.9], []]

@@ -41,7 +41,8 @@ def fit_encoder(lines):
 def test_the_space_has_the_front_end_and_the_learner_is_found_by_name():
     learner = get_learner("audio_cnn")
     assert (learner.modalities, learner.fidelity.unit) == (("audio",), "epochs")
-    assert {"n_mels", "window_ms", "hop_ms", "masking", "augmentation", "depth", "width"} <= set(SPACE.names)
+    assert {"n_mels", "window_ms", "hop_ms", "augmentation", "depth", "width"} <= set(SPACE.names)
+    assert len(SPACE.names) == 14
 
 
 def test_it_learns_to_tell_sounds_apart():
@@ -87,11 +88,10 @@ class TestEncoder:
 
 
 class TestNetwork:
-    @pytest.mark.parametrize("pooling", ["mean", "max", "both"])
     @pytest.mark.parametrize("depth", [2, 5])
-    def test_what_follows_the_last_frame_changes_nothing(self, pooling, depth):
+    def test_what_follows_the_last_frame_changes_nothing(self, depth):
         torch.manual_seed(0)
-        network = SoundNetwork([8] * depth, 33, 3, pooling=pooling, dropout=0.5).eval()
+        network = SoundNetwork([8] * depth, 33, 3, dropout=0.5).eval()
         x = torch.randn(4, 1, 33, 64)
         longer = torch.cat([x, torch.zeros(4, 1, 33, 64)], dim=3)
         assert network(x).shape == (4, 3)
@@ -99,11 +99,11 @@ class TestNetwork:
 
     @pytest.mark.parametrize("frames", [1, 2, 3, 31])
     def test_short_recordings_pass(self, frames):
-        network = SoundNetwork([8, 16, 32, 64, 64], 32, 2, pooling="both", dropout=0.0)
+        network = SoundNetwork([8, 16, 32, 64, 64], 32, 2, dropout=0.0)
         assert network(torch.randn(5, 1, 32, frames)).isfinite().all()
 
     def test_silence_passes(self):
-        network = SoundNetwork([8, 8], 32, 2, pooling="both", dropout=0.0).eval()
+        network = SoundNetwork([8, 8], 32, 2, dropout=0.0).eval()
         assert network(torch.zeros(2, 1, 32, 9)).isfinite().all()
 
     def test_channels_double_up_to_eight_times_the_first(self):
@@ -112,39 +112,39 @@ class TestNetwork:
 
 class TestAugmentation:
     @staticmethod
-    def change(x, strength, masking):
-        return augment_pictures(x.clone(), strength, masking, torch.Generator().manual_seed(0))
+    def change(x, strength):
+        return augment_pictures(x.clone(), strength, torch.Generator().manual_seed(0))
 
     def test_of_no_strength_changes_nothing(self):
         x = torch.randn(6, 1, 32, 40)
-        assert torch.equal(self.change(x, 0.0, 0.0), x)
+        assert torch.equal(self.change(x, 0.0), x)
 
     def test_puts_nothing_where_nothing_was(self):
         x = torch.randn(50, 1, 32, 40)
         x[:, :, :, 20:] = 0
-        assert (self.change(x, 1.0, 0.6)[:, :, :, 20:] == 0).all()
+        assert (self.change(x, 1.0)[:, :, :, 20:] == 0).all()
 
-    def test_cuts_up_to_its_share_of_the_frames(self):
-        kept = find_frames(self.change(torch.ones(2000, 1, 8, 100), 1.0, 0.0)).sum(dim=1).float()
-        assert 60 <= kept.min() <= 63
-        assert kept.max() == 100
-        assert float(kept.mean()) == pytest.approx(80, abs=1.5)
+    def test_cuts_and_masks_up_to_their_shares_of_the_frames(self):
+        there = find_frames(self.change(torch.ones(1000, 1, 8, 100), 1.0))
+        first = there.float().argmax(dim=1)
+        assert 19 <= first.max() <= 20 + 25 + 25  # masks may follow what is cut
+        # A tenth is cut at either end on average, and each of two masks hides an eighth, which partly overlap.
+        assert 0.55 < float(there.float().mean()) < 0.7
 
-    def test_masks_up_to_their_share_of_bands_and_frames(self):
-        x = self.change(torch.ones(2000, 1, 50, 100), 0.0, 0.5)
-        hidden = 1 - (x != 0).any(dim=2)[:, 0].float().mean(dim=1), 1 - (x != 0).any(dim=3)[:, 0].float().mean(dim=1)
-        for share in hidden:  # two masks of up to a quarter each
-            assert 0.4 < share.max() <= 0.53
-            assert 0.2 < share.mean() < 0.27
+    def test_masks_up_to_half_of_the_bands(self):
+        x = self.change(torch.ones(1000, 1, 50, 20), 1.0)
+        hidden = 1 - (x != 0).any(dim=3)[:, 0].float().mean(dim=1)
+        assert 0.4 < hidden.max() <= 0.53
+        assert 0.2 < hidden.mean() < 0.27
 
     def test_noise_keeps_the_mean(self):
-        x = self.change(torch.ones(4000, 1, 8, 10), 0.5, 0.0)
+        x = self.change(torch.ones(4000, 1, 8, 10), 0.5)
         inside = x[x != 0]
         assert float(inside.mean()) == pytest.approx(1, abs=0.02)
         assert float(inside.std()) == pytest.approx(0.2 * 2**0.5, abs=0.02)
 
     def test_leaves_a_recording_of_one_frame_there(self):
-        assert find_frames(self.change(torch.ones(500, 1, 8, 1), 1.0, 0.0)).all()
+        assert find_frames(self.change(torch.ones(500, 1, 8, 1), 1.0)).all()
 
 
 def test_costs_grow_with_what_is_computed():

@@ -111,7 +111,7 @@ def test_long_series_are_averaged_down_and_that_is_said(tmp_path: Path) -> None:
     path = write_ts(tmp_path / "own.ts", list(waves), labels)
     data = read(path)
     assert data.items.values.shape[2] == 344
-    assert "Averaged each 3 neighbouring steps: the longest of 1030 had too many." in data.task.notes
+    assert "Averaged each 3 neighbouring steps: the longest series of 1030 had too many." in data.task.notes
     expected = waves[0, 0, :1029].reshape(343, 3).mean(axis=1)
     nearest = np.abs(data.items.values[:, 0, :343] - expected).max(axis=1).min()
     assert nearest < 1e-6
@@ -156,6 +156,23 @@ def test_parts_of_different_channels_are_refused(tmp_path: Path) -> None:
     write_ts(tmp_path / "Own_TEST.ts", list(draw_series(channels=2)[0][:20]), LABELS[:20])
     with pytest.raises(InvalidTaskError, match="as many channels"):
         read(tmp_path / "Own_TRAIN.ts")
+
+
+def test_short_series_beside_a_very_long_one_become_few_steps(tmp_path: Path) -> None:
+    series = [*SERIES, np.arange(5_120, dtype=np.float32)[None]]
+    data = read(write_ts(tmp_path / "own.ts", series, [*LABELS, "low"]))
+    assert data.items.values.shape == (61, 1, 512)
+    assert sorted(set(data.items.lengths.tolist())) == [4, 512]
+
+
+def test_columns_can_be_dropped_of_tables_alone(tmp_path: Path) -> None:
+    with pytest.raises(InvalidTaskError, match="Expected no `drop`"):
+        read(write_ts(tmp_path / "own.ts", SERIES, LABELS), drop=("a",))
+    wide = write_all(tmp_path)["wide"]
+    wide.write_text(
+        "\n".join(f"{line},{'age' if i == 0 else i}" for i, line in enumerate(wide.read_text().splitlines()))
+    )
+    assert read(wide, modality="series", drop=("age",)).task.rows == 60
 
 
 def test_a_file_of_another_sort_is_refused_by_name(tmp_path: Path) -> None:
