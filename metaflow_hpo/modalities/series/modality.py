@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ _HEAD_LINES = 2_000
 
 class SeriesModality(ItemModality):
     """See `Modality`."""
+
+    described_rows: ClassVar[int] = 400
 
     @property
     def name(self) -> str:
