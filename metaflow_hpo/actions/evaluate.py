@@ -96,7 +96,7 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
     from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
 
     meta, surrogate = recommender.history, recommender.require_surrogate()
-    evaluation = evaluate_leave_family_out(meta, surrogate)
+    evaluation = evaluate_leave_family_out(meta, surrogate, tuning=recommender.tuning)
     fold_of_task = {t: surrogate.fold_of_family[f] for t, f in zip(meta.task_ids, meta.families, strict=True)}
     if surrogate.knows_ends:
         scores = nonconformity(meta, surrogate, evaluation.orders)
@@ -106,7 +106,7 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
     trials = pipeline.store.read_meta_dataset()
     random = choose_random_trials(trials, surrogate.learner, configuration_id(surrogate.space.default))
     realised = compare_realised(trained, random)
-    incumbent = find_incumbent(pipeline, meta, version)
+    incumbent = find_incumbent(pipeline, meta, version, recommender.tuning)
     if incumbent.note:
         logger.info("Not compared with an incumbent. %s", incumbent.note)
     return Findings(

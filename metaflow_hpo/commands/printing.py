@@ -61,7 +61,7 @@ def show_notes(notes: Iterable[str]) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
-def warn_if_novel(novelty: dict[str, Any], instead: str = "the default and the portfolio are") -> None:
+def warn_if_novel(novelty: dict[str, Any], instead: str = "what past tasks alone speak for is") -> None:
     """Warn of a task that is unlike all past ones, and say what is recommended instead."""
     from metaflow_hpo.recommender.novelty import is_beyond
 
@@ -119,6 +119,8 @@ def print_recommendations(title: str, answer: dict[str, Any]) -> None:
     metric = answer["recommendations"][0]["performance"]["metric"]
     header = ["rank", "configuration", f"expected {metric}", "80 % interval", "gain over default", "seconds"]
     print_table(title, header, rows)
+    if answer["tuning"] is not None:
+        print(answer["tuning"]["text"])
 
 
 def format_seconds(seconds: float) -> str:
