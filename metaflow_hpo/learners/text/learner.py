@@ -74,7 +74,8 @@ class TextLearner(NetworkLearner[TextEncoder]):
 
         width, dropout = find_width(configuration), float(configuration["dropout"])
         if configuration["encoder"] == "bag":
-            return networks.Bag(torch.from_numpy(encoder.weights), width, dropout, classes)
+            weights, kinds = torch.from_numpy(encoder.weights), torch.from_numpy(encoder.kinds)
+            return networks.Bag(weights, kinds, width, dropout, classes)
         embedding = networks.Embedding(encoder.size, width, dropout)
         if configuration["encoder"] == "cnn":
             filters, kernel = int(configuration["filters"]), int(configuration["kernel_size"])
