@@ -36,7 +36,7 @@ SPACE = join_space(
         Integer("layers", 1, 2, 1, condition=Condition("encoder", ("gru", "transformer"))),
         Categorical("heads", (1, 2, 4), 2, condition=Condition("encoder", ("transformer",))),
     ),
-    {"label_smoothing": 0.0, "dropout": 0.4},
+    {"learning_rate": 6e-3, "label_smoothing": 0.0, "dropout": 0.4},
 )
 
 
