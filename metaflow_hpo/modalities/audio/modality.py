@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ _OPTIONS = ("seconds", "key", "rate", "path", "group", "split", "root")
 class AudioModality(ItemModality):
     """Recordings; see `ItemModality`."""
 
+    described_rows: ClassVar[int] = 400
+
     @property
     def name(self) -> str:
         """One word."""
@@ -41,7 +43,7 @@ class AudioModality(ItemModality):
 
     def recognises(self, source: Path) -> bool:
         """Tell whether files of recordings, or arrays with waves, are there."""
-        return holds_waves(source) or holds_items(source, SUFFIXES)
+        return _is_one(source) or holds_waves(source) or holds_items(source, SUFFIXES)
 
     def read(self, source: Path, hints: Hints) -> ItemData:
         """Read a folder, zip or table of files, or an `.npz` with waves.
@@ -58,6 +60,11 @@ class AudioModality(ItemModality):
         if unknown:
             raise InvalidTaskError(
                 f"Expected only the options {', '.join(_OPTIONS)} of recordings; found {listed(unknown)}. Correct them."
+            )
+        if _is_one(source):
+            raise InvalidTaskError(
+                f"Expected many recordings with a class each; {source.name} is one. Give the folder that has a folder "
+                "for each class, or a table of paths and labels."
             )
         if source.suffix.lower() == ".npz" and not source.is_dir():
             return read_waves(source, hints)
@@ -99,6 +106,10 @@ class AudioModality(ItemModality):
     def features(self, items: Recordings) -> NDArray[np.float32]:
         """Return mean, deviation and change of the bands of each recording, and its duration."""
         return describe_sounds(items)
+
+
+def _is_one(source: Path) -> bool:
+    return source.suffix.lower() in SUFFIXES and source.is_file()
 
 
 AUDIO_MODALITY = AudioModality()
