@@ -7,21 +7,25 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from metaflow_hpo.adapters.logged_model import NETWORK, fetch_surrogate, log_network
+from metaflow_hpo.adapters.logged_model import NETWORK, fetch_surrogate, log_item_network, log_network
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.registered_files import check_fetched, tag_files
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.modalities.items.item_data import ItemData
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
 
 _PATH_TAG = "source_path"
 _ADDRESS = re.compile(r"(?:models:/)?([^/]+)/(\d+)")
@@ -35,30 +39,27 @@ def keep_network(
     Args:
         pipeline: The surroundings.
         data: The task.
-        trial: A trial of the `mlp`.
+        trial: A trial of the task.
         run_id: The MLflow run of the trial.
-        path: Where the table lies: the network of another file of the same name gets another name.
+        path: Where the data lie: the network of another file of the same name gets another name.
 
     Returns:
         `name, version, uri` of the registered model; None where there is no network: the trial failed, or another
         learner was trained.
     """
-    from metaflow_hpo.learners.mlp.trained import fit_network
-
-    if trial.status == "failed" or trial.learner != "mlp" or not isinstance(data, TableData):
-        return None
-    network = fit_network(data, trial.configuration, seed=trial.seed, epochs=trial.fidelity)
-    if network is None:
+    if trial.status == "failed":
         return None
     client = pipeline.tracking.client()
-    name = _choose_name(client, f"{pipeline.settings.model_name}_{data.task.task_id}", path)
+    name = f"{pipeline.settings.model_name}_{data.task.task_id}"
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
-        network.save(Path(temporary))
-        example = data.train_features[network.preprocessor.column_names].head(2)
-        outputs = [str(column) for column in network.predict(example).columns]
+        log = _save_network(pipeline, data, trial, Path(temporary))
+        if log is None:
+            return None
+        name = _choose_name(client, name, path)
         files = tag_files(Path(temporary))
-        model = log_network(client, Path(temporary), run_id=run_id, name=name, example=example, outputs=outputs)
-    pipeline.tracking.ensure_registered(name, f"Predicts {data.task.target!r} of {data.task.source}.")
+        model = log(client, Path(temporary), run_id=run_id, name=name)
+    predicted = repr(data.task.target) if data.task.target else "the class"
+    pipeline.tracking.ensure_registered(name, f"Predicts {predicted} of {data.task.source}.")
     if path is not None:
         client.set_registered_model_tag(name, _PATH_TAG, _show_path(path))
     tags = {"task_sha256": data.task.sha256, "configuration_id": trial.configuration_id, **files}
@@ -66,6 +67,39 @@ def keep_network(
         name, source=model.artifact_location, run_id=run_id, model_id=model.model_id, tags=tags
     )
     return {"name": name, "version": int(created.version), "uri": f"models:/{name}/{created.version}"}
+
+
+def _save_network(
+    pipeline: Pipeline, data: TaskData, trial: Trial, folder: Path
+) -> "Callable[..., LoggedModel] | None":
+    """Train the network, save it and return what logs it; None where the learner keeps none, or it diverges."""
+    if isinstance(data, TableData):
+        return _save_of_rows(data, trial, folder) if trial.learner == "mlp" else None
+    return _save_of_items(pipeline, data, trial, folder) if isinstance(data, ItemData) else None
+
+
+def _save_of_rows(data: TableData, trial: Trial, folder: Path) -> "Callable[..., LoggedModel] | None":
+    from metaflow_hpo.learners.mlp.trained import fit_network
+
+    network = fit_network(data, trial.configuration, seed=trial.seed, epochs=trial.fidelity)
+    if network is None:
+        return None
+    network.save(folder)
+    example = data.train_features[network.preprocessor.column_names].head(2)
+    outputs = [str(column) for column in network.predict(example).columns]
+    return partial(log_network, example=example, outputs=outputs)
+
+
+def _save_of_items(
+    pipeline: Pipeline, data: ItemData, trial: Trial, folder: Path
+) -> "Callable[..., LoggedModel] | None":
+    from metaflow_hpo.adapters.item_networks import fit_kept
+
+    kept = fit_kept(pipeline.learner, data, trial)
+    if kept is None:
+        return None
+    kept.save(folder)
+    return log_item_network
 
 
 def _choose_name(client: "MlflowClient", name: str, path: Path | None) -> str:
@@ -113,12 +147,16 @@ def predict_file(pipeline: Pipeline, path: Path, model: str) -> Predicted:
         InvalidTaskError: If the file cannot be read.
         InvalidTableError: If a column is missing, or nothing in it can be read.
     """
+    from metaflow_hpo.adapters.item_networks import FORM_FILE, KeptItemNetwork
     from metaflow_hpo.learners.mlp.trained import TrainedNetwork
     from metaflow_hpo.modalities.table.conform import conform_rows
     from metaflow_hpo.modalities.table.files.tables import read_table
 
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
-        network = TrainedNetwork.load(_download(pipeline, model, temporary))
+        folder = _download(pipeline, model, temporary)
+        if (folder / FORM_FILE).is_file():
+            return Predicted(KeptItemNetwork.load(folder).predict_file(path), ())
+        network = TrainedNetwork.load(folder)
     columns = network.columns
     # As in the training rows, and not as a few rows may look: `1.234` as written, `007` as text.
     as_written = [column.name for column in columns if not column.is_numeric or column.style is not None]

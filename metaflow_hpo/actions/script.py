@@ -1,6 +1,6 @@
-"""Take a configuration home: a Python script that trains it on the person's table, without this package.
+"""Take a configuration home: a Python script that trains it on the person's data, without this package.
 
-The script knows the columns as this package understood them, so the table is read once more.
+The script knows the columns of a table as this package understood them, so the table is read once more.
 """
 
 import warnings
@@ -14,7 +14,9 @@ from pandas.api import types
 from metaflow_hpo.adapters.files import write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError, listed
-from metaflow_hpo.learners.script import SCRIPTED, ScriptTable, render_script
+from metaflow_hpo.learners.script import SCRIPTED, ScriptPictures, ScriptTable, render_cnn, render_script
+from metaflow_hpo.modalities.image.pictures import SUFFIXES
+from metaflow_hpo.modalities.items.item_data import ItemData, expect_items
 from metaflow_hpo.modalities.table.columns import as_text
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.table_data import TableData, expect_table
@@ -27,21 +29,25 @@ from metaflow_hpo.task import TaskData
 def write_script(
     pipeline: Pipeline, output: Path, path: Path, data: TaskData, configuration: Configuration, *, seed: int = 0
 ) -> None:
-    """Write a script that trains a configuration of the settings' learner on a person's table.
+    """Write a script that trains a configuration of the settings' learner on a person's table or pictures.
 
     Args:
         pipeline: The surroundings.
         output: The script; replaced if it is there.
-        path: The table.
+        path: The table, or the folder of pictures.
         data: The task that was made of it.
         configuration: A valid configuration of the learner.
         seed: Seed of the script.
 
     Raises:
         InvalidTaskError: If it is no table, or one that plain pandas does not read, or a column holds what a script
-            cannot prepare.
+            cannot prepare; or if pictures are not in a folder with a folder per class.
     """
     learner = check_scripted(pipeline.learner.name)
+    if learner == "cnn":
+        pictures = describe_pictures(path, expect_items(data))
+        write_text(output, render_cnn(pictures, configuration, epochs=pipeline.epochs, seed=seed))
+        return
     table = describe_table(path, expect_table(data))
     write_text(output, render_script(table, learner, configuration, epochs=pipeline.epochs, seed=seed))
 
@@ -54,10 +60,27 @@ def check_scripted(learner: str) -> str:
     """
     if learner not in SCRIPTED:
         raise MetaflowHPOError(
-            f"Expected a learner that ships for --script, {' or '.join(SCRIPTED)}; {learner} is code of your own. "
+            f"Expected a learner that ships for --script, {' or '.join(SCRIPTED)}; {learner} is none of them. "
             "Leave --script out."
         )
     return learner
+
+
+def describe_pictures(path: Path, data: ItemData) -> ScriptPictures:
+    """Return where the pictures of each class are, and the shape that they get.
+
+    Raises:
+        InvalidTaskError: If they are not in a folder with a folder per class.
+    """
+    folders = {folder.name for folder in path.iterdir() if folder.is_dir()} if path.is_dir() else set()
+    missing = sorted(set(data.class_names) - folders)
+    if missing:
+        raise InvalidTaskError(
+            f"Expected a folder with a folder per class for --script; {path} has none for {listed(missing)}. Save the "
+            "pictures like that, or leave --script out."
+        )
+    high, wide, channels = data.items[:1].shape[1:]
+    return ScriptPictures(str(path), data.class_names, (channels, high, wide), SUFFIXES)
 
 
 def describe_table(path: Path, data: TableData) -> ScriptTable:

@@ -5,6 +5,7 @@ The one thing to know: the path within the model is the name of the logged folde
 
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 ARTIFACT = "surrogate"
 NETWORK = "network"
+ITEM = "item"
+"""Column of a request to a network of items, and of its predictions."""
 
 _DATA = {".json", ".safetensors"}
 _PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".dill", ".cloudpickle", ".npy", ".npz"}
@@ -61,7 +64,7 @@ def _log_model(
     *,
     run_id: str,
     name: str,
-    example: tuple[pd.DataFrame, dict[str, Any]],
+    example: tuple[pd.DataFrame, dict[str, Any]] | None = None,
 ) -> "LoggedModel":
     """Do what `mlflow.pyfunc.log_model` does, without its global state.
 
@@ -72,7 +75,7 @@ def _log_model(
         signature: What goes in and comes out.
         run_id: The run that made the folders.
         name: Name of the logged model.
-        example: Input and parameters, kept with it.
+        example: Input and parameters, kept with it; None for none.
     """
     from mlflow import pyfunc
     from mlflow.entities import LoggedModelOutput
@@ -84,20 +87,23 @@ def _log_model(
         for artifact, folder in artifacts.items():
             shutil.copytree(folder, Path(temporary, artifact))  # the path within the model is the folder's name
         local = Path(temporary, "model")
-        pyfunc.save_model(
-            path=str(local),
-            mlflow_model=Model(
-                artifact_path=logged.artifact_location,
-                run_id=run_id,
-                model_uuid=logged.model_id,
-                model_id=logged.model_id,
-            ),
-            python_model=str(Path(__file__).with_name(code)),
-            artifacts={artifact: str(Path(temporary, artifact)) for artifact in artifacts},
-            signature=signature,
-            input_example=example,
-            pip_requirements=pip_requirements(),
-        )
+        with warnings.catch_warnings():
+            # Of items there is no example to keep; the signature says what comes out.
+            warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
+            pyfunc.save_model(
+                path=str(local),
+                mlflow_model=Model(
+                    artifact_path=logged.artifact_location,
+                    run_id=run_id,
+                    model_uuid=logged.model_id,
+                    model_id=logged.model_id,
+                ),
+                python_model=str(Path(__file__).with_name(code)),
+                artifacts={artifact: str(Path(temporary, artifact)) for artifact in artifacts},
+                signature=signature,
+                input_example=example,
+                pip_requirements=pip_requirements(),
+            )
         client.log_model_artifacts(logged.model_id, str(local))
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return client.finalize_logged_model(logged.model_id, "READY")
@@ -130,6 +136,26 @@ def log_network(
     return _log_model(
         client, {NETWORK: folder}, "trained_model.py", signature, run_id=run_id, name=name, example=(example, {})
     )
+
+
+def log_item_network(client: "MlflowClient", folder: Path, *, run_id: str, name: str) -> "LoggedModel":
+    """Log a trained network of items to its run as a served model.
+
+    Args:
+        client: The tracking server.
+        folder: A saved `TrainedItemNetwork` with the form of its items; no pickle is made of it.
+        run_id: The run that trained it.
+        name: Name of the logged model.
+
+    Returns:
+        The logged model, ready to be registered.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    signature = ModelSignature(outputs=Schema([ColSpec(AnyType(), "prediction")]))  # type: ignore[no-untyped-call]
+    return _log_model(client, {NETWORK: folder}, "item_model.py", signature, run_id=run_id, name=name)
 
 
 def pip_requirements() -> list[str]:

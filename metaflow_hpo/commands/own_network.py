@@ -54,6 +54,7 @@ def train(
     from metaflow_hpo.actions import advise, own_trials
     from metaflow_hpo.actions.feedback import remember
     from metaflow_hpo.modalities.registry import read_source
+    from metaflow_hpo.modalities.table.table_data import TableData
 
     check_script(script, force)
     options = read_options(option)
@@ -84,7 +85,8 @@ def train(
         printing.print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
         print("configuration: " + json.dumps(dict(trial.configuration)))
         if model is not None:
-            print(f"predict rows:  metaflow-hpo predict rows.csv --model {model['uri']}")
+            new = "rows.csv" if isinstance(rows, TableData) else "NEW_ITEMS"
+            print(f"predict:       metaflow-hpo predict {new} --model {model['uri']}")
             # Without `local` MLflow would download an environment of its own first.
             command = f"mlflow models serve -m {model['uri']} --env-manager local"
             print(f"serve it:      MLFLOW_TRACKING_URI={pipeline.tracking.address} {command}")
@@ -95,7 +97,9 @@ def train(
     epilog="Try: metaflow-hpo predict rows.csv --model models:/metaflow_hpo_surrogate_my/1 --output predictions.csv",
 )
 def predict(
-    data: Annotated[Path, typer.Argument(help="Rows with the columns that were trained on.")],
+    data: Annotated[
+        Path, typer.Argument(help="Rows with the columns that were trained on; or files, a folder or a zip of items.")
+    ],
     model: Annotated[str, typer.Option(help="models:/NAME/VERSION, as train says it.")],
     output: Annotated[
         Path | None,
@@ -103,7 +107,7 @@ def predict(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict rows with a network that train registered: csv on standard output, one line a row."""
+    """Predict rows or items with a network that train registered: csv on standard output, one line each."""
     from metaflow_hpo.actions.kept_network import predict_file
     from metaflow_hpo.adapters.files import write_csv
 
@@ -120,7 +124,9 @@ def predict(
 
 
 def _explain_no_model(trial: "Trial", script: Path | None) -> str:
-    if trial.status == "failed" or trial.learner == "mlp":
+    from metaflow_hpo.learners.registry import MODALITY_OF
+
+    if trial.status == "failed" or (trial.learner in MODALITY_OF and trial.learner != "svm"):
         return "No model was kept: the training failed."
     if trial.learner != "svm":
         return f"No model was kept: {trial.learner} is code of your own, which may keep its model itself."

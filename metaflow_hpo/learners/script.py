@@ -1,7 +1,7 @@
 """A configuration as a Python script of its own: the recipe of a learner in plain PyTorch or scikit-learn.
 
-The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp/recipe.py` and `svm.py`
-in other words; whoever changes one changes the other, and the tests compare their scores.
+The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp/recipe.py`, `svm.py`,
+`networks/` and `cnn.py` in other words; whoever changes one changes the other, and the tests compare their scores.
 """
 
 import json
@@ -15,7 +15,7 @@ from metaflow_hpo.version import __version__
 
 _LINE = 100
 _WHAT = {"mlp": "a multi-layer perceptron", "svm": "a support vector machine"}
-SCRIPTED = tuple(_WHAT)
+SCRIPTED = (*_WHAT, "cnn")
 """Learners that can be written down as a script."""
 
 _NEEDS = {"mlp": "torch, numpy, pandas and scikit-learn", "svm": "numpy, pandas and scikit-learn"}
@@ -59,6 +59,66 @@ def render_script(table: ScriptTable, learner: str, configuration: Configuration
         epochs: Epochs of the `mlp`.
         seed: Seed of the split and of the training.
     """
+    return _render(
+        learner,
+        what=_WHAT[learner],
+        needs=_NEEDS[learner],
+        is_regression=not table.classes,
+        table=table,
+        configuration=configuration,
+        epochs=epochs,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class ScriptPictures:
+    """A folder with a folder of pictures per class.
+
+    Attributes:
+        path: The folder.
+        classes: Names of the classes, and of their folders, by number.
+        shape: `(channels, height, width)` that pictures get.
+        suffixes: Endings of pictures.
+    """
+
+    path: str
+    classes: Sequence[str]
+    shape: tuple[int, int, int]
+    suffixes: Sequence[str]
+
+
+def render_cnn(pictures: ScriptPictures, configuration: Configuration, *, epochs: int, seed: int) -> str:
+    """Return a script that trains a configuration of the `cnn` on pictures and scores it on some that it holds out.
+
+    Args:
+        pictures: The pictures; names end up in the script as quoted text only.
+        configuration: A valid configuration.
+        epochs: Epochs.
+        seed: Seed of the split and of the training.
+    """
+    from metaflow_hpo.learners.cnn import plan_layers
+
+    layers, pixels = plan_layers(int(configuration["depth"]), int(configuration["width"]), pictures.shape)
+    return _render(
+        "cnn",
+        what="a convolutional network",
+        needs="torch, numpy, scikit-learn and Pillow",
+        items="pictures",
+        data=pictures.path,
+        classes=pictures.classes,
+        shape=pictures.shape,
+        suffixes=pictures.suffixes,
+        layers=layers,
+        head_inputs=layers[-1].outputs * (pixels if configuration["head"] == "flatten" else 1),
+        clip=0,
+        configuration=configuration,
+        epochs=epochs,
+        seed=seed,
+    )
+
+
+def _render(template: str, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(  # noqa: S701 - Python, not HTML; names go through `literal`
@@ -69,16 +129,7 @@ def render_script(table: ScriptTable, learner: str, configuration: Configuration
         keep_trailing_newline=True,
     )
     environment.filters["literal"] = to_literal
-    return environment.get_template(f"{learner}.py.jinja").render(
-        what=_WHAT[learner],
-        needs=_NEEDS[learner],
-        version=__version__,
-        is_regression=not table.classes,
-        table=table,
-        configuration=configuration,
-        epochs=epochs,
-        seed=seed,
-    )
+    return environment.get_template(f"{template}.py.jinja").render(version=__version__, **values)
 
 
 def to_literal(value: Any) -> str:

@@ -3,9 +3,10 @@
 There is no `describe` here: groups of meta-features do that, those that come with the modality and those of others.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.task import TaskData
+
+if TYPE_CHECKING:
+    from metaflow_hpo.modalities.items.new_items import NewItems
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,28 @@ class Sampling(Protocol):
 
     def sample(self, data: Any, max_rows: int) -> TaskData:
         """Return about `max_rows` items of a task, or all where it has no more."""
+
+
+@runtime_checkable
+class Predicting(Protocol):
+    """A modality whose new items, without classes, can be brought to the form of those that were trained on."""
+
+    def form(self, data: Any) -> dict[str, Any]:
+        """Return what says of a task how its items look, JSON-ready: their size, their rate."""
+
+    def read_new(self, source: Path, form: Mapping[str, Any]) -> "NewItems":
+        """Read new items from a file or folder.
+
+        Raises:
+            InvalidTaskError: If there are none, or one cannot be read; the message names it.
+        """
+
+    def take_new(self, values: Sequence[Any], form: Mapping[str, Any]) -> NDArray[Any]:
+        """Return the items of a request, prepared, `(n, ...)`: texts, lists of numbers, or files in base64.
+
+        Raises:
+            InvalidTaskError: If one is no such item.
+        """
 
 
 @runtime_checkable

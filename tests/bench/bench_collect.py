@@ -24,6 +24,7 @@ import numpy as np
 
 _BLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 _POOL = 256
+PARTS = ("ratios", "growth", "memory", "networks")
 TASKS = ("wine", "breast_cancer", "digits")
 COUNTS = {
     "small": {"wine": 24, "breast_cancer": 12, "digits": 8},
@@ -48,9 +49,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--spaces", nargs="+", choices=list(COUNTS), default=list(COUNTS))
-    parser.add_argument(
-        "--parts", nargs="+", choices=["ratios", "growth", "memory"], default=["ratios", "growth", "memory"]
-    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--share", type=float, default=1.0, help="of the configurations, where time is short")
     parser.add_argument("--output", type=Path, help="JSON file of all that was measured")
     arguments = parser.parse_args()
@@ -78,6 +77,11 @@ def main() -> None:
 
         result["memory"] = measure_memory(rows=5_000 if arguments.quick else 50_000)
         print(f"Peak memory, {result['memory']['rows']:,} x 100: {result['memory']['peak_mb']:.0f} MB (target < 2,048)")
+    if "networks" in arguments.parts:
+        from bench_networks import measure_networks, show_networks
+
+        result["networks"] = measure_networks(repetitions=1 if arguments.quick else 3)
+        show_networks(result["networks"])
     save(result, arguments.output)
 
 

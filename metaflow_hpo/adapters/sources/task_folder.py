@@ -24,7 +24,7 @@ _KINDS = ("binary", "multiclass", "regression", "classification")
 _UNSTATED = "unstated"
 _GENERATED = ("simulated", "synthetic")
 """What the note of a task says whose data are generated."""
-_TASK, _TEXT, _LABEL = "task", "text", "label"
+_TASK = "task"
 
 
 @dataclass(frozen=True)
@@ -145,15 +145,12 @@ def _read(path: Path, spec: FolderSpec) -> TaskData:
         simulated=spec.simulated,
         options=options,
     )
-    if path.suffix != ".parquet" or not spec.key:
+    if spec.modality != TABLE or not spec.key:
         return modality.read(path, hints)
     with tempfile.TemporaryDirectory(prefix="metaflow_hpo_") as temporary:
-        rows = _select(path, spec.key)
         alone = Path(temporary) / path.name
-        rows.to_parquet(alone)
-        target = hints.target or (_LABEL if _LABEL in rows.columns else None)
-        named = {_TEXT: _TEXT} if _TEXT in rows.columns and spec.modality != TABLE else {}
-        return modality.read(alone, hints.model_copy(update={"target": target, "options": named}))
+        _select(path, spec.key).to_parquet(alone)
+        return modality.read(alone, hints.model_copy(update={"options": {}}))
 
 
 def _select(path: Path, key: str) -> pd.DataFrame:

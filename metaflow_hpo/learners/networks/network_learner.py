@@ -1,6 +1,7 @@
 """The base of learners that train networks: one says how items become tensors, what the network is, how to augment."""
 
 import threading
+import time
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -180,6 +181,7 @@ class NetworkLearner(ArrayLearner, Generic[_EncoderT]):
         from metaflow_hpo.learners.networks.blocks import draw_from
         from metaflow_hpo.learners.networks.training import Training, make_recipe
 
+        began = time.perf_counter()
         fold, device = encodings.folds[number], encodings.device
         rng = make_rng(seed, configuration, fold.number)
         with memory_errors():
@@ -189,7 +191,7 @@ class NetworkLearner(ArrayLearner, Generic[_EncoderT]):
             draw_from(network, generator)
             recipe = make_recipe(configuration, len(fold.y_train), epochs, self.clip)
             self._check_memory(network, items, recipe)
-            return Training(
+            training = Training(
                 network,
                 items,
                 recipe,
@@ -197,6 +199,8 @@ class NetworkLearner(ArrayLearner, Generic[_EncoderT]):
                 lambda x, stream: self.augment(x, configuration, stream),
                 self.limits,
             )
+            training.duration_s = time.perf_counter() - began
+            return training
 
     def _check_memory(self, network: "torch.nn.Module", items: "Encoded", recipe: "Recipe") -> None:
         """Refuse a training beyond the limit before it begins."""

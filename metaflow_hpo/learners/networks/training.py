@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from metaflow_hpo.learners.devices import memory_errors
 from metaflow_hpo.learners.fold import MAX_LOSS, FloatArray, FoldOutcome
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
 from metaflow_hpo.space import Configuration
@@ -164,8 +165,9 @@ class Training:
         """Train until so many epochs are done; see `Stageable.advance`."""
         began = time.perf_counter()
         reason = ""
-        while len(self._curve) < epochs and not reason:
-            reason = self._train_epoch(stop) or self._validate()
+        with memory_errors():
+            while len(self._curve) < epochs and not reason:
+                reason = self._train_epoch(stop) or self._validate()
         self.duration_s += time.perf_counter() - began
         if reason:
             return FoldOutcome.failed(reason, self.duration_s, self.learning_curve)

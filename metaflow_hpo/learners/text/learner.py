@@ -16,6 +16,8 @@ from metaflow_hpo.task import TEXT
 if TYPE_CHECKING:
     import torch
 
+_USUAL_WORDS = 5_000
+"""Different words of a task of some hundred texts; n-grams are many more."""
 _IN_ORDER = ("cnn", "gru", "transformer")
 
 SPACE = join_space(
@@ -96,21 +98,24 @@ class TextLearner(NetworkLearner[TextEncoder]):
     def measure_cost(self, configuration: Configuration, shape: tuple[int, ...], classes: int) -> float:
         """Return about how many multiplications it takes to pass one item once, its share of a step included."""
         width, layers = find_width(configuration), int(configuration.get("layers", 1))
-        update = 4.0 * width * int(configuration["vocabulary"]) / int(configuration["batch_size"])
-        steps = int(configuration.get("max_length", 1))
+        batch, words = int(configuration["batch_size"]), min(int(configuration["vocabulary"]), _USUAL_WORDS)
+        steps = layers * int(configuration.get("max_length", 1))
+        is_bag, of_characters = configuration["encoder"] == "bag", configuration.get("unit") == "characters"
+        tokens = int(configuration["vocabulary"]) if is_bag else words
+        share_of_step = (3e6 + 8.0 * width * tokens) / batch
         match configuration["encoder"]:
             case "bag":
                 passed = 500.0 * width
             case "cnn":
-                characters = CHARACTERS_A_WORD if configuration["unit"] == "characters" else 1
-                kernels = 3 * int(configuration["kernel_size"]) + 3
-                passed = characters * steps * width * kernels * int(configuration["filters"])
+                kernels = 3.0 * (int(configuration["kernel_size"]) + 1)
+                length = steps * (CHARACTERS_A_WORD if of_characters else 1)
+                passed = length * (0.06 * width * kernels * int(configuration["filters"]) + 500)
             case "gru":
                 hidden = int(configuration["hidden_width"])
-                passed = 20.0 * layers * steps * 6 * hidden * (width + 2 * hidden)
+                passed = steps * (2.4 * hidden * (width + 2 * hidden) + 4_000)
             case _:
-                passed = 4.0 * layers * steps * width * (8 * width + 2 * steps)
-        return float(update + passed)
+                passed = steps * (0.1 * width * (8 * width + 2 * steps / layers) + 2_600)
+        return float(share_of_step + passed)
 
 
 def read_by(configuration: Configuration) -> Reading:

@@ -70,10 +70,15 @@ def join_decoded(decoded: Sequence[Decoded]) -> tuple[Recordings, list[str]]:
     """Bring recordings to the rate that most of them have; return what is to be said of it as well."""
     rates = Counter(one.rate for one in decoded)
     rate = max(rates, key=lambda one: (rates[one], one), default=1)
-    steps = [one.steps if one.rate == rate else quantise(resample(one.steps.wave, one.rate, rate)) for one in decoded]
     others = sorted(set(rates) - {rate})
     said = f"Brought {len(decoded) - rates[rate]} recordings from {listed(others)} to {rate} samples a second."
-    return Recordings.join(steps, rate), [said] if others else []
+    return bring_to_rate(decoded, rate), [said] if others else []
+
+
+def bring_to_rate(decoded: Sequence[Decoded], rate: int) -> Recordings:
+    """Return recordings at a rate."""
+    steps = [one.steps if one.rate == rate else quantise(resample(one.steps.wave, one.rate, rate)) for one in decoded]
+    return Recordings.join(steps, rate)
 
 
 def read_seconds(hints: Hints) -> float:

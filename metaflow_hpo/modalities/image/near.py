@@ -48,11 +48,17 @@ def _summarise(pixels: NDArray[np.uint8]) -> tuple[Floats, Floats]:
     for start in range(0, len(pixels), _CHUNK):
         part = slice(start, start + _CHUNK)
         colour = pixels[part].astype(np.float32)
-        grey = colour.mean(axis=3)
+        grey = _to_grey(colour)
         tones[part, 0], tones[part, 1:] = grey.std(axis=(1, 2)), colour.mean(axis=(1, 2))
         small = rows @ (grey - grey.mean(axis=(1, 2), keepdims=True)) @ columns.T
         coarse[part] = small.reshape(len(small), -1) / np.maximum(tones[part, :1], _FLAT)
     return coarse, tones
+
+
+def _to_grey(colour: Floats) -> Floats:
+    """Return the mean of the channels, `(n, h, w)`; channel by channel, which is much faster than over an axis."""
+    channels = colour.shape[3]
+    return np.asarray(sum(colour[..., channel] for channel in range(channels)) / np.float32(channels))
 
 
 def _average_over(size: int) -> Floats:
@@ -66,7 +72,7 @@ def _average_over(size: int) -> Floats:
 
 def _correlate(pixels: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Tell of pairs `(p, 2)` whether their grey pixels correlate as those of one picture do, or both are flat."""
-    one, other = (pixels[pairs[:, side]].astype(np.float32).mean(axis=3).reshape(len(pairs), -1) for side in (0, 1))
+    one, other = (_to_grey(pixels[pairs[:, side]].astype(np.float32)).reshape(len(pairs), -1) for side in (0, 1))
     one -= one.mean(axis=1, keepdims=True)
     other -= other.mean(axis=1, keepdims=True)
     size = np.sqrt((one**2).mean(axis=1) * (other**2).mean(axis=1))

@@ -108,5 +108,5 @@ def read_files(
     note = (
         f"Left out {len(broken)} files that cannot be read ({listed([found.files[p].name for p in broken])}): {reasons}"
     )
-    kept = [p for p in range(len(results)) if p not in set(broken)]
-    return [results[p] for p in kept], found.take(kept, note)  # type: ignore[misc]
+    kept = [p for p, result in enumerate(results) if not isinstance(result, InvalidTaskError)]
+    return [result for result in results if not isinstance(result, InvalidTaskError)], found.take(kept, note)

@@ -1,7 +1,7 @@
 """What modalities share whose tasks are items with a class each."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.items.item_data import ItemData
 from metaflow_hpo.modalities.items.item_files import load_items, save_items
+from metaflow_hpo.modalities.items.listed import ItemFile
+from metaflow_hpo.modalities.items.new_items import NewItems, list_new, read_sent
 from metaflow_hpo.modalities.items.probes import ITEM_GROUP
 from metaflow_hpo.modalities.items.sample import sample_items
 from metaflow_hpo.modalities.items.splits import split_items
@@ -62,6 +64,30 @@ class ItemModality(ABC):
     @abstractmethod
     def features(self, items: Any) -> NDArray[np.float32]:
         """Return features of items that cost little and are learned from nothing, `(n, d)`, for probes."""
+
+    @property
+    @abstractmethod
+    def endings(self) -> tuple[str, ...]:
+        """Endings of files that hold one item each, lower case with a dot."""
+
+    @abstractmethod
+    def decode(self, files: Sequence[ItemFile], form: Mapping[str, Any]) -> Any:
+        """Return the items of files in the form of those of a task, see `form`."""
+
+    @abstractmethod
+    def form(self, data: ItemData) -> dict[str, Any]:
+        """Return what says of a task how its items look, JSON-ready."""
+
+    def read_new(self, source: Path, form: Mapping[str, Any]) -> NewItems:
+        """Read new items: a file, or all files of a folder or zip."""
+        files = list_new(source, self.endings)
+        items = self.decode(files, form)
+        return NewItems(tuple(file.name for file in files), self.prepare_arrays(items, items))
+
+    def take_new(self, values: Sequence[Any], form: Mapping[str, Any]) -> NDArray[Any]:
+        """Return items that were sent as files in base64."""
+        items = self.decode(read_sent(values), form)
+        return self.prepare_arrays(items, items)
 
     @property
     def meta_features(self) -> tuple[MetaFeatureGroup, ...]:

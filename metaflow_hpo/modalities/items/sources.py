@@ -10,11 +10,13 @@ from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.items.listed import ItemFile, Listed
 from metaflow_hpo.modalities.items.path_tables import TABLES, list_table, peek_paths, read_listing
 from metaflow_hpo.modalities.items.side_names import TEST, TRAIN, side_of
-from metaflow_hpo.modalities.items.trees import Tree, open_tree, read_file
+from metaflow_hpo.modalities.items.trees import Tree, open_tree, peek_names, read_file
 from metaflow_hpo.modalities.table.files.file_names import ending_of
 
 NEARLY_ALL = 0.9
 """Share of the files of a folder that are items, where it is a folder of items."""
+_PEEKED = 2_000
+"""Files, at most, by whose names a folder is recognised."""
 
 
 def list_items(source: Path, hints: Hints, suffixes: Sequence[str]) -> Listed:
@@ -45,11 +47,7 @@ def holds_items(source: Path, suffixes: Sequence[str]) -> bool:
         return source.is_file() and peek_paths(source, suffixes)
     if not source.is_dir() and source.suffix.lower() != ".zip":
         return False
-    try:
-        names = list(open_tree(source).files)
-    except InvalidTaskError:
-        return False
-    others = [name for name in names if not _is_table(name)]
+    others = [name for name in peek_names(source, _PEEKED) if not _is_table(name)]
     fitting = sum(_ends(name, suffixes) for name in others)
     return fitting > 0 and fitting >= NEARLY_ALL * len(others)
 
@@ -100,7 +98,7 @@ def _list_folders(tree: Tree, suffixes: Sequence[str]) -> Listed:
         _refuse_without(tree, suffixes)
     placed = dict(_place(fitting))
     notes = []
-    others = [name for name in tree.files if name not in set(fitting)]
+    others = [name for name in tree.files if name not in placed]
     if others:
         notes.append(f"Left out {len(others)} files with other endings: {listed(others)}.")
     loose = [name for name in fitting if placed[name][1] is None]

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from metaflow_hpo.errors import InvalidTaskError, listed
@@ -55,16 +56,33 @@ def open_tree(source: Path) -> Tree:
 
 def is_junk(name: str) -> bool:
     """Tell of a path below a source whether it is hidden, or what macOS and Windows add by themselves."""
-    return any(part.startswith(".") or part.lower() in _JUNK for part in PurePosixPath(name).parts)
+    return any(part.startswith(".") or part.lower() in _JUNK for part in name.split("/"))
+
+
+def peek_names(source: Path, limit: int) -> list[str]:
+    """Return the paths of at most `limit` files, as `Tree.files` has them; none where a zip is broken."""
+    if source.is_dir():
+        found = (
+            f"{Path(folder).relative_to(source).as_posix()}/{name}".removeprefix("./")
+            for folder, _, names in os.walk(source)
+            for name in names
+        )
+        return list(islice((path for path in found if not is_junk(path)), limit))
+    try:
+        with zipfile.ZipFile(source) as archive:
+            names = archive.namelist()
+    except _DAMAGE:
+        return []
+    return list(islice((name for name in names if not name.endswith("/") and not is_junk(name)), limit))
 
 
 def _open_folder(source: Path) -> Tree:
     files, links = {}, []
     for folder, below, names in os.walk(source):
-        at = Path(folder).relative_to(source)
-        links += [(at / name).as_posix() for name in below if (Path(folder) / name).is_symlink()]
+        at = Path(folder).relative_to(source).as_posix()
+        links += [f"{at}/{name}".removeprefix("./") for name in below if (Path(folder) / name).is_symlink()]
         for name in names:
-            path = (at / name).as_posix()
+            path = f"{at}/{name}".removeprefix("./")
             if not is_junk(path):
                 files[path] = ItemFile(path, partial(read_file, Path(folder) / name))
     note = [f"Left out linked folders, which are not followed: {listed(sorted(links))}."] if links else []

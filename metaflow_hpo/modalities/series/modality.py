@@ -1,7 +1,7 @@
 """Series with a class each: what was measured over time, of one or several channels."""
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.items.item_data import ItemData
+from metaflow_hpo.modalities.items.listed import ItemFile
 from metaflow_hpo.modalities.items.modality import ItemModality
+from metaflow_hpo.modalities.items.new_items import NewItems
+from metaflow_hpo.modalities.items.sheets import draw_curves, make_sheet
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.series.arff_file import holds_series
 from metaflow_hpo.modalities.series.meta_features import SERIES_GROUP
 from metaflow_hpo.modalities.series.parts import find_pair
 from metaflow_hpo.modalities.series.random_kernels import measure_features
-from metaflow_hpo.modalities.series.reading import read_series
-from metaflow_hpo.modalities.series.series import Series
+from metaflow_hpo.modalities.series.reading import read_new_series, read_series
+from metaflow_hpo.modalities.series.series import Series, pack_series
 from metaflow_hpo.modalities.series.series_arrays import holds_series_arrays
 from metaflow_hpo.modalities.series.series_tables import names_steps
 from metaflow_hpo.modalities.series.ucr_file import looks_like_ucr
@@ -63,6 +67,45 @@ class SeriesModality(ItemModality):
     def prepare_arrays(self, items: Series, fitted_on: Series) -> NDArray[np.float32]:
         """Return `(n, c, t)` as measured: NaN where a value is missing and after the end, for the learner to treat."""
         return items.values
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """None: a file holds many series."""
+        return ()
+
+    def form(self, data: ItemData) -> dict[str, Any]:
+        """Return channels and steps."""
+        _, channels, steps = data.train_items.values.shape
+        return {"channels": channels, "steps": steps}
+
+    def decode(self, files: Sequence[ItemFile], form: Mapping[str, Any]) -> Series:
+        """Refuse: see `read_new`."""
+        raise InvalidTaskError("Expected series as numbers; a file holds many of them.")
+
+    def read_new(self, source: Path, form: Mapping[str, Any]) -> NewItems:
+        """Read the series of a file as those of a task are read; classes need not be right."""
+        series = read_new_series(source, form["steps"])
+        return NewItems(tuple(map(str, range(len(series)))), self._like(series, form, source.name))
+
+    def take_new(self, values: Sequence[Any], form: Mapping[str, Any]) -> NDArray[np.float32]:
+        """Return series that were sent as lists of numbers, `(channels, steps)` each."""
+        try:
+            parts = [np.atleast_2d(np.array(value, dtype=np.float32)) for value in values]
+        except (TypeError, ValueError) as error:
+            raise InvalidTaskError(f"Expected a list of numbers a channel for each series; found: {error}.") from error
+        return self._like(pack_series(parts), form, "the request")
+
+    def _like(self, series: Series, form: Mapping[str, Any], where: str) -> NDArray[np.float32]:
+        if series.values.shape[1] != form["channels"]:
+            raise InvalidTaskError(
+                f"Expected series of {form['channels']} channels in {where}, as were trained on; found "
+                f"{series.values.shape[1]}."
+            )
+        return series.values
+
+    def show(self, data: ItemData) -> bytes:
+        """Return curves by class."""
+        return make_sheet(data, lambda position: draw_curves(data.items[np.array([position])].one(0)), side=128)
 
     def features(self, items: Series) -> NDArray[np.float32]:
         """Return what random kernels find."""

@@ -16,7 +16,7 @@ from metaflow_hpo.modalities.series.arff_file import read_arff
 from metaflow_hpo.modalities.series.found_series import FoundSeries
 from metaflow_hpo.modalities.series.parts import find_parts, part_name
 from metaflow_hpo.modalities.series.random_kernels import fill_and_normalise
-from metaflow_hpo.modalities.series.series import Series, average_steps, find_block, find_length, pack_series
+from metaflow_hpo.modalities.series.series import Series, average_steps, find_block, find_length, pack_series, shorten
 from metaflow_hpo.modalities.series.series_arrays import ENDINGS as ARRAYS
 from metaflow_hpo.modalities.series.series_arrays import read_series_arrays
 from metaflow_hpo.modalities.series.series_tables import read_series_table
@@ -84,6 +84,11 @@ def read_series(source: Path, hints: Hints) -> ItemData:
         columns=series.values.shape[1],
         near=_find_near(series),
     )
+
+
+def read_new_series(source: Path, steps: int) -> Series:
+    """Read the series of a file, whatever their classes, of at most so many steps."""
+    return shorten(pack_series(_read(source, Hints()).series), steps)
 
 
 def _read_steps(hints: Hints) -> int:

@@ -24,13 +24,18 @@ def read_documents(source: Path, hints: Hints) -> ItemData:
     Raises:
         InvalidTaskError: If they cannot be a task; the message says what to do.
     """
-    texts, found = read_files(list_items(source, hints, SUFFIXES), _decode)
+    texts, found = read_files(list_items(source, hints, SUFFIXES), decode_document)
     groups = None if found.groups is None else list(found.groups)
     hints = found.tell(hints)
     return assemble_texts(texts, list(found.labels), hints=hints, source=source, groups=groups, notes=found.notes)
 
 
-def _decode(file: ItemFile) -> str:
+def decode_document(file: ItemFile) -> str:
+    """Return the text of a file.
+
+    Raises:
+        InvalidTaskError: If it is none.
+    """
     try:
         return decode(Path(file.name), file.read())[0]
     except InvalidTaskError as error:

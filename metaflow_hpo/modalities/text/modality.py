@@ -1,6 +1,6 @@
 """Texts as a modality."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.items.item_data import ItemData
 from metaflow_hpo.modalities.items.item_files import pack_texts, unpack_texts
+from metaflow_hpo.modalities.items.listed import ItemFile
 from metaflow_hpo.modalities.items.modality import ItemModality
+from metaflow_hpo.modalities.items.new_items import NewItems
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.table.files.file_names import INBOX_ENDINGS, ending_of
 from metaflow_hpo.modalities.table.files.peek import peek_table
 from metaflow_hpo.modalities.text.columns import is_table_of_texts
-from metaflow_hpo.modalities.text.documents import holds_documents, read_documents
+from metaflow_hpo.modalities.text.documents import SUFFIXES, decode_document, holds_documents, read_documents
 from metaflow_hpo.modalities.text.frozen import project
 from metaflow_hpo.modalities.text.meta_features import TEXT_GROUP
-from metaflow_hpo.modalities.text.reading import read_texts
+from metaflow_hpo.modalities.text.reading import read_new_texts, read_texts
+from metaflow_hpo.modalities.text.showing import show_texts
 from metaflow_hpo.task import TEXT
 
 
@@ -62,9 +65,37 @@ class TextModality(ItemModality):
         """Return texts as they are: what learners make of them is theirs."""
         return np.asarray(items, dtype=object)
 
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Of files that are one text each."""
+        return SUFFIXES
+
+    def form(self, data: ItemData) -> dict[str, Any]:
+        """Return the column that is no text."""
+        return {"target": data.task.target}
+
+    def decode(self, files: Sequence[ItemFile], form: Mapping[str, Any]) -> NDArray[np.object_]:
+        """Return the texts of files."""
+        return np.array([decode_document(file) for file in files], dtype=object)
+
+    def read_new(self, source: Path, form: Mapping[str, Any]) -> NewItems:
+        """Read a table with a column of texts, or files that are texts."""
+        if source.is_dir() or ending_of(source) not in INBOX_ENDINGS:
+            return super().read_new(source, form)
+        texts = read_new_texts(source, form["target"])
+        return NewItems(tuple(map(str, range(len(texts)))), np.array(texts, dtype=object))
+
+    def take_new(self, values: Sequence[Any], form: Mapping[str, Any]) -> NDArray[np.object_]:
+        """Return the texts of a request."""
+        return np.array([str(value) for value in values], dtype=object)
+
     def features(self, items: Any) -> NDArray[np.float32]:
         """Return random sums of weighted words and n-grams."""
         return project(items.tolist())
+
+    def show(self, data: ItemData) -> str:
+        """Return some training texts of each class as Markdown."""
+        return show_texts(data)
 
 
 TEXT_MODALITY = TextModality()

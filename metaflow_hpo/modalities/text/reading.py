@@ -50,6 +50,25 @@ def read_texts(path: Path, hints: Hints) -> ItemData:
     return assemble_texts(texts, labels, hints=hints, source=path, groups=groups, notes=(*notes, *said))
 
 
+def read_new_texts(path: Path, target: str) -> list[str]:
+    """Read the texts of a table without classes: its only column of words, or the one with the longest.
+
+    Args:
+        path: The file.
+        target: Column of the classes in the table that was trained on, which may be there.
+
+    Raises:
+        InvalidTaskError: If it is no table, or has no column of texts.
+    """
+    frame, _ = _read_frame(path, Hints())
+    words = [name for name in frame.columns if name != target and frame[name].dtype == "str"]
+    if not words:
+        raise InvalidTaskError(f"Expected a column of texts in {path.name}; found {listed(list(frame.columns))}.")
+    usual = [name for name in words if name.lower() in USUAL_TEXTS]
+    chosen = usual[0] if usual else max(words, key=lambda name: float(frame[name].str.len().mean()))
+    return ["" if pd.isna(one) else as_text(one) for one in frame[chosen].tolist()]
+
+
 def check_options(options: Mapping[str, Any], path: Path) -> None:
     """Check what was said of texts.
 

@@ -190,6 +190,11 @@ def test_a_class_with_one_recording_is_learned_from_only(tones):
     assert any("'odd'" in note for note in data.task.notes)
 
 
+def test_one_recording_alone_is_refused(tones):
+    with pytest.raises(InvalidTaskError, match=r"many recordings with a class each; 0\.wav is one"):
+        read_source(tones / "low" / "0.wav")
+
+
 def _remove_class(tones):
     shutil.rmtree(tones / "low")
     for number in range(15, 25):
