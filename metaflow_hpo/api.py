@@ -51,6 +51,12 @@ class Recommendations:
         """One line a configuration: rank, expected performance with its interval, `hp_<name>`."""
         return pd.DataFrame([_flatten(line) for line in self.answer["recommendations"]])
 
+    @property
+    def tuning(self) -> Mapping[str, Any] | None:
+        """What tuning is expected to bring over the default, and whether it is worth it; None where nobody knows."""
+        found: Mapping[str, Any] | None = self.answer["tuning"]
+        return found
+
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self.answer["recommendations"])

@@ -93,6 +93,7 @@ class History:
         meta_feature_names: Sequence[str] = (),
         meta_features: Array | None = None,
         duration: Array | None = None,
+        test_performance: Array | None = None,
         learner: str | None = None,
         metric: Metric | None = None,
     ) -> "History":
@@ -107,6 +108,7 @@ class History:
             meta_feature_names: `(M,)` with the prefix `mf_`.
             meta_features: `(T, M)` raw, NaN where not known.
             duration: `(T, C)` seconds, NaN where not known.
+            test_performance: `(T, C)` on unseen rows, NaN where not known.
             learner: Name of the learner.
             metric: What the performances were.
 
@@ -116,10 +118,11 @@ class History:
         shape = (len(task_ids), len(configurations))
         known = np.full((shape[0], 0), np.nan) if meta_features is None else meta_features
         seconds = np.full(shape, np.nan) if duration is None else duration
-        if performance.shape != shape or seconds.shape != shape:
+        test = np.full(shape, np.nan) if test_performance is None else test_performance
+        if performance.shape != shape or seconds.shape != shape or test.shape != shape:
             raise InvalidTableError(
                 f"Expected performances and durations of shape {shape} (tasks, configurations); got "
-                f"{performance.shape} and {seconds.shape}."
+                f"{performance.shape}, {test.shape} and {seconds.shape}."
             )
         if known.shape != (shape[0], len(meta_feature_names)):
             raise InvalidTableError(
@@ -128,10 +131,8 @@ class History:
         tasks = []
         for t, (task_id, family) in enumerate(zip(task_ids, families, strict=True)):
             tried = np.flatnonzero(np.isfinite(performance[t]))
-            nothing = np.full(len(tried), np.nan)
-            tasks.append(
-                TaskTrials(task_id, family, known[t], tried, performance[t, tried], nothing, seconds[t, tried])
-            )
+            values = (table[t, tried] for table in (performance, test, seconds))
+            tasks.append(TaskTrials(task_id, family, known[t], tried, *values))
         return cls(
             space=space,
             configurations=tuple(configurations),
@@ -153,6 +154,7 @@ class History:
             meta_feature_names=past.meta_feature_names,
             meta_features=past.meta_features,
             duration=past.duration,
+            test_performance=past.test_performance,
             learner=learner,
             metric=metric,
         )
@@ -451,20 +453,21 @@ class History:
             families=tuple(task.family for task in seen),
             meta_feature_names=self.meta_feature_names,
             meta_features=self.meta_features[list(chosen)],
-            duration=self._durations_on(chosen, at),
+            duration=self._values_on("duration_s", chosen, at),
+            test_performance=self._values_on("test_performance", chosen, at),
         )
         scored = [self._score(t) for t in chosen]
         if quick:
             share_lengths(scored)
         return see_tasks(view, scored)
 
-    def _durations_on(self, tasks: Sequence[int], pool: IntArray) -> Array:
+    def _values_on(self, name: str, tasks: Sequence[int], pool: IntArray) -> Array:
         position = np.full(len(self.configurations), -1, dtype=np.int64)
         position[pool] = np.arange(len(pool))
         dense = np.full((len(tasks), len(pool)), np.nan)
         for row, t in enumerate(tasks):
             part = self.tasks[t].on(position)
-            dense[row, part.positions] = part.duration_s
+            dense[row, part.positions] = getattr(part, name)
         return dense
 
     def _score(self, t: int) -> ScoredTrials:

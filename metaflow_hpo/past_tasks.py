@@ -41,6 +41,7 @@ class PastTasks:
         meta_feature_names: `(M,)` with the prefix `mf_`.
         ends: `(T, 2)` worst and best performance of each task, in the pool or not.
         duration: `(T, P)` seconds of training, NaN where not known.
+        test_performance: `(T, P)` on unseen rows, NaN where not known.
     """
 
     space: SearchSpace
@@ -58,6 +59,7 @@ class PastTasks:
     meta_feature_names: tuple[str, ...]
     ends: Array
     duration: Array
+    test_performance: Array
     _learned: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -83,6 +85,7 @@ class PastTasks:
             meta_features=self.meta_features[rows],
             ends=self.ends[rows],
             duration=self.duration[rows],
+            test_performance=self.test_performance[rows],
             task_ids=tuple(self.task_ids[t] for t in rows),
             families=tuple(self.families[t] for t in rows),
             trials=tuple(self.trials[t] for t in rows) if self.trials else (),
@@ -195,6 +198,7 @@ class View:
         meta_feature_names: `(M,)` with the prefix `mf_`.
         meta_features: `(T, M)` raw, NaN where not known.
         duration: `(T, P)` seconds, NaN where not known.
+        test_performance: `(T, P)` on unseen rows, NaN where not known.
     """
 
     space: SearchSpace
@@ -206,6 +210,7 @@ class View:
     meta_feature_names: tuple[str, ...]
     meta_features: Array
     duration: Array
+    test_performance: Array
 
 
 def see_tasks(view: View, trials: Sequence[ScoredTrials]) -> PastTasks:

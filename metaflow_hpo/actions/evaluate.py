@@ -96,7 +96,7 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
     from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
 
     meta, surrogate = recommender.history, recommender.require_surrogate()
-    evaluation = evaluate_leave_family_out(meta, surrogate)
+    evaluation = evaluate_leave_family_out(meta, surrogate, tuning=recommender.tuning)
     fold_of_task = {t: surrogate.fold_of_family[f] for t, f in zip(meta.task_ids, meta.families, strict=True)}
     if surrogate.knows_ends:
         scores = nonconformity(meta, surrogate, evaluation.orders)
@@ -106,7 +106,7 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
     trials = pipeline.store.read_meta_dataset()
     random = choose_random_trials(trials, surrogate.learner, configuration_id(surrogate.space.default))
     realised = compare_realised(trained, random)
-    incumbent = find_incumbent(pipeline, meta, version)
+    incumbent = find_incumbent(pipeline, meta, version, recommender.tuning)
     if incumbent.note:
         logger.info("Not compared with an incumbent. %s", incumbent.note)
     return Findings(
@@ -144,12 +144,19 @@ def _train_recommended(pipeline: Pipeline, meta: "History", evaluation: "Evaluat
     from metaflow_hpo.collect.trials import train_trials
     from metaflow_hpo.evaluate.realised import FRESH_SEED
 
-    learner, epochs = pipeline.learner, pipeline.epochs
-    journal = Journal(pipeline.store.data / "mlflow" / "realised.journal.jsonl")
+    learner, epochs, store = pipeline.learner, pipeline.epochs, pipeline.store
+    journal = Journal(store.data / "mlflow" / "realised.journal.jsonl")
     known = _read_trained(journal)
     trained: dict[str, list[Trial]] = {}
-    for done, (task_id, order) in enumerate(evaluation.orders.items(), start=1):
-        data = pipeline.store.read_task(task_id)
+    # The rows of tasks that are known from what ships are not here.
+    orders = {task_id: order for task_id, order in evaluation.orders.items() if store.task_path(task_id).is_file()}
+    if not orders:
+        raise MetaflowHPOError(
+            f"Expected rows of at least one of {len(evaluation.orders)} tasks in {store.data}, to train what is "
+            "recommended for it; found none. Collect a task: metaflow-hpo add DATA, then the steps."
+        )
+    for done, (task_id, order) in enumerate(orders.items(), start=1):
+        data = store.read_task(task_id)
         chosen = [meta.configurations[c] for c in order[:TRAINED]] + [meta.space.default]
         keys = [(data.task.sha256, learner.name, epochs, configuration_id(c)) for c in chosen]
         missing = {key: c for key, c in zip(keys, chosen, strict=True) if key not in known}
@@ -161,7 +168,7 @@ def _train_recommended(pipeline: Pipeline, meta: "History", evaluation: "Evaluat
                 journal.append({**trial_to_record(trial), _SHA256: data.task.sha256})
                 known[list(missing)[position]] = trial
         trained[task_id] = [known[key] for key in keys]
-        pipeline.progress("held-out tasks trained", done, len(evaluation.orders))
+        pipeline.progress("held-out tasks trained", done, len(orders))
     return trained
 
 

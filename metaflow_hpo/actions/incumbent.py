@@ -18,18 +18,23 @@ from metaflow_hpo.evaluate.gate import CHAMPION, SHIPPED, Incumbent
 if TYPE_CHECKING:
     from metaflow_hpo.history import History
     from metaflow_hpo.recommender.recommender import Recommender
+    from metaflow_hpo.recommender.tuning import TuningEvidence
 
 MIN_TASKS = 5
 """Fewer tasks of both cannot tell two recommenders apart."""
 
 
-def find_incumbent(pipeline: Pipeline, meta: "History", candidate: int) -> Incumbent:
+def find_incumbent(
+    pipeline: Pipeline, meta: "History", candidate: int, tuning: "TuningEvidence | None" = None
+) -> Incumbent:
     """Return the incumbent's regret on the present tasks.
 
     Args:
         pipeline: The surroundings.
         meta: The candidate's tasks on their shared core.
         candidate: Version of the candidate.
+        tuning: What decides whether the candidate's recommendation comes before the default. It decides for a champion
+            that learned none as well: to be cautious costs regret, and is no difference between what they know.
     """
     champion = pipeline.registry.champion()
     if champion is None:
@@ -37,6 +42,7 @@ def find_incumbent(pipeline: Pipeline, meta: "History", candidate: int) -> Incum
     if champion.version == candidate:
         return Incumbent(CHAMPION, None, "The candidate is the champion.")
     served = pipeline.registry.load(champion.version)
+    served = served if served.tuning is not None else replace(served, tuning=tuning)
     obstacle = find_mismatch(pipeline, served, meta)
     if obstacle:
         return Incumbent(CHAMPION, None, f"The champion is no rival: {obstacle}")
@@ -133,7 +139,8 @@ def _without(served: "Recommender", known: "History", networks: tuple[int, ...])
 
     has_forest = served.fitted_forest.share > 0
     forest = None if has_forest else TaskForest.without_say(len(known.task_ids))
-    return replace(served, past=known.past_tasks(), networks=networks, forest=forest)
+    tuning = None if served.tuning is None else served.tuning.of(known.task_ids)
+    return replace(served, past=known.past_tasks(), networks=networks, forest=forest, tuning=tuning)
 
 
 def _visible(families: Sequence[str], family: str, folds: Mapping[str, int], hidden: set[int]) -> tuple[int, ...]:

@@ -245,7 +245,7 @@ def _signature(example: pd.DataFrame) -> "ModelSignature":
 
     anything = AnyType()  # type: ignore[no-untyped-call]
     outputs: list[Any] = [ColSpec(Array(anything), "recommendations")]
-    outputs += [ColSpec(anything, name) for name in ("evidence", "novelty", "lineage")]
+    outputs += [ColSpec(anything, name) for name in ("tuning", "evidence", "novelty", "lineage")]
     return ModelSignature(
         inputs=Schema([ColSpec("double", str(name)) for name in example.columns]),
         outputs=Schema(outputs),

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from metaflow_hpo.task import TABLE
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -59,7 +61,7 @@ def show_notes(notes: Iterable[str]) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
-def warn_if_novel(novelty: dict[str, Any], instead: str = "the default and the portfolio are") -> None:
+def warn_if_novel(novelty: dict[str, Any], instead: str = "what past tasks alone speak for is") -> None:
     """Warn of a task that is unlike all past ones, and say what is recommended instead."""
     from metaflow_hpo.recommender.novelty import is_beyond
 
@@ -88,10 +90,17 @@ def show_recommendation(answer: dict[str, Any]) -> None:
     show_notes(task["notes"])
     warn_if_novel(novelty)
     say_if_known(answer["evidence"]["nearest_tasks"])
-    print_recommendations(f"{task['task_id']}: {task['kind']}, {task['rows']} rows, {task['columns']} columns", answer)
+    print_recommendations(f"{task['task_id']}: {task['kind']}, {_describe_size(task)}", answer)
     show_drivers(answer["evidence"])
     near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])
     print(f"nearest past tasks: {near}; surrogate version {answer['lineage']['surrogate_version']}")
+
+
+def _describe_size(task: dict[str, Any]) -> str:
+    """Return how large a task is, in words that fit its modality."""
+    if task["modality"] == TABLE:
+        return f"{task['rows']} rows, {task['columns']} columns"
+    return f"{task['rows']} items of the modality {task['modality']}, {task['classes']} classes"
 
 
 def print_recommendations(title: str, answer: dict[str, Any]) -> None:
@@ -110,6 +119,8 @@ def print_recommendations(title: str, answer: dict[str, Any]) -> None:
     metric = answer["recommendations"][0]["performance"]["metric"]
     header = ["rank", "configuration", f"expected {metric}", "80 % interval", "gain over default", "seconds"]
     print_table(title, header, rows)
+    if answer["tuning"] is not None:
+        print(answer["tuning"]["text"])
 
 
 def format_seconds(seconds: float) -> str:

@@ -130,7 +130,7 @@ def measure_replayed(
     if not scores:
         return {}
     replayed, families = _spread(len(past.task_ids), max_tasks), np.array(past.families)
-    shares = _decide_forest_shares(recommender)
+    shares = decide_forest_shares(recommender)
     for family in dict.fromkeys(families[replayed].tolist()):
         others = recommender.without(family)
         if family in shares:
@@ -143,7 +143,7 @@ def measure_replayed(
     return scores
 
 
-def _decide_forest_shares(recommender: Recommender) -> dict[str, float]:
+def decide_forest_shares(recommender: Recommender) -> dict[str, float]:
     """Return the share of the forest for the families of each fold, decided on the tasks of all other folds.
 
     Without networks there are no folds: the share is decided for each family anew.

@@ -25,6 +25,7 @@ from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.recommender.strategies.past import past_of
 from metaflow_hpo.recommender.strategies.recommended import RecommendedStrategy
 from metaflow_hpo.recommender.task_forest import TaskForest
+from metaflow_hpo.recommender.tuning import TuningEvidence
 from metaflow_hpo.surrogate.predict import Surrogate
 from metaflow_hpo.surrogate.splits import FamilySplit, split_families
 
@@ -50,6 +51,7 @@ class WithNetworks:
         per_time: Whether seconds of training are counted instead of trials.
         change: Returns a variant of the recommender.
         settings: How the recommender's parts work together.
+        tuning: What decides whether a recommendation comes before the default; only what past tasks tell counts.
     """
 
     surrogate: Surrogate
@@ -58,10 +60,12 @@ class WithNetworks:
     per_time: bool = False
     change: Callable[[Recommender], Recommender] = lambda full: full
     settings: RecommenderSettings = DESCRIBED
+    tuning: TuningEvidence | None = None
 
     def fit(self, past: PastTasks) -> Recommender:
         """Return the recommender on past tasks; a forest is grown once for all variants."""
-        full = Recommender(past, self.settings, self.surrogate, self.networks, self.trust)
+        tuning = None if self.tuning is None else self.tuning.of(past.task_ids)
+        full = Recommender(past, self.settings, self.surrogate, self.networks, self.trust, tuning=tuning)
         return self.change(replace(full, forest=past.learn(_Forest(self.settings))))
 
     def __call__(self, context: StrategyContext) -> RecommendedStrategy:
@@ -110,6 +114,7 @@ def evaluate_leave_family_out(
     *,
     settings: RecommenderSettings = DESCRIBED,
     default_trust: float = DEFAULT_TRUST,
+    tuning: TuningEvidence | None = None,
 ) -> Evaluation:
     """Evaluate the recommender with networks and every baseline, each asked for all before the first trial.
 
@@ -120,6 +125,7 @@ def evaluate_leave_family_out(
         on_fold: Called with the fold's number when it is done.
         settings: How the recommender's parts work together.
         default_trust: The trust where no other one is clearly better on meta-validation families.
+        tuning: What decides whether a recommendation comes before the default, where that was learned.
 
     Raises:
         DegenerateTaskError: If no task is left on which configurations differ.
@@ -137,9 +143,9 @@ def evaluate_leave_family_out(
     orders: dict[str, list[int]] = {}
     for j, split in enumerate(splits):
         # The gate compares what would be served; what is reported was chosen without the reported families.
-        served = WithNetworks(surrogate, (j,), served_trust, settings=settings)
+        served = WithNetworks(surrogate, (j,), served_trust, settings=settings, tuning=tuning)
         lines.append(judge_all(recall(history, split.train), served, split.validation, ks).assign(part="validation"))
-        fold = HeldOutFold(history, surrogate, j, split, trusts[j], settings)
+        fold = HeldOutFold(history, surrogate, j, split, trusts[j], settings, tuning)
         lines.append(judge_all(fold.known, fold.served, split.test, ks).assign(part="test"))
         for t in split.test:
             orders[history.task_ids[t]] = fold.order(t, max(ks))
@@ -187,6 +193,7 @@ class HeldOutFold:
         split: The tasks: `test` is reported, the others may be learned from.
         trust: Chosen without any outcome of these families.
         settings: How the recommender's parts work together.
+        tuning: What decides whether a recommendation comes before the default.
     """
 
     history: History
@@ -195,6 +202,7 @@ class HeldOutFold:
     split: FamilySplit
     trust: float
     settings: RecommenderSettings = DESCRIBED
+    tuning: TuningEvidence | None = None
 
     @property
     def tasks(self) -> IntArray:
@@ -214,7 +222,7 @@ class HeldOutFold:
     @cached_property
     def served(self) -> WithNetworks:
         """The recommender."""
-        return WithNetworks(self.surrogate, (self.network,), self.trust, settings=self.settings)
+        return WithNetworks(self.surrogate, (self.network,), self.trust, settings=self.settings, tuning=self.tuning)
 
     def order(self, t: int, count: int, contestant: Contestant | None = None, *, seed: int = 0) -> list[int]:
         """Return what the recommender, or another one, recommends for a task: positions in the history."""

@@ -16,6 +16,7 @@ from metaflow_hpo.evaluate.calibration import (
     with_observed,
 )
 from metaflow_hpo.evaluate.evaluation import DEFAULT_TRUST, choose_trust, evaluate_leave_family_out
+from metaflow_hpo.evaluate.tuning_evidence import learn_tuning
 from metaflow_hpo.history import History
 from metaflow_hpo.recommender.interval import UNIT
 from metaflow_hpo.recommender.new_task import RecommenderSettings
@@ -65,7 +66,7 @@ def fit_recommender(
             return found
     past = history.past_tasks(pool=choose_pool(history))
     recommender = Recommender(past, chosen, learner=history.learner, metric=history.metric)
-    return replace(recommender, interval=calibrate(recommender))
+    return replace(recommender, interval=calibrate(recommender), tuning=learn_tuning(recommender))
 
 
 def can_have_networks(history: History) -> bool:
@@ -114,8 +115,10 @@ def fit_networks(
     recommender = Recommender(pool.past_tasks(), settings, surrogate, learner=pool.learner, metric=pool.metric)
     if not surrogate.knows_ends:
         recommender = replace(recommender, trust=choose_trust(pool, surrogate, settings, default_trust))
-        return replace(recommender, interval=calibrate(recommender)), reports
+        interval = calibrate(recommender)
+        return replace(recommender, interval=interval, tuning=learn_tuning(recommender)), reports
     evaluation = evaluate_leave_family_out(pool, surrogate, settings=settings, default_trust=default_trust)
     recommender = replace(recommender, trust=evaluation.trust)
     interval = fit_interval(nonconformity(pool, surrogate, evaluation.orders))
-    return replace(recommender, interval=with_observed(interval, measure_replayed(recommender))), reports
+    interval = with_observed(interval, measure_replayed(recommender))
+    return replace(recommender, interval=interval, tuning=learn_tuning(recommender)), reports

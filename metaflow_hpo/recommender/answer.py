@@ -10,6 +10,7 @@ from metaflow_hpo.modalities.roles import Roles
 from metaflow_hpo.recommender.explanation import explain, find_nearest
 from metaflow_hpo.recommender.interval import IntervalScale
 from metaflow_hpo.recommender.novelty import is_beyond
+from metaflow_hpo.recommender.tuning import Forecast
 
 if TYPE_CHECKING:
     from metaflow_hpo.recommender.recommender import Chosen, Recommender
@@ -19,7 +20,13 @@ NOVEL_WIDENING = 2.0
 
 
 def make_answer(
-    recommender: "Recommender", row: Array, chosen: "Chosen", observed: int, *, explained: bool = False
+    recommender: "Recommender",
+    row: Array,
+    chosen: "Chosen",
+    observed: int,
+    forecast: Forecast | None = None,
+    *,
+    explained: bool = False,
 ) -> dict[str, Any]:
     """Return the answer, JSON-ready, performances in the metric's own units.
 
@@ -28,6 +35,7 @@ def make_answer(
         row: `(M,)` meta-features of the task, NaN where not known.
         chosen: What it chose.
         observed: How many trials of the task it knew.
+        forecast: What tuning is expected to bring.
         explained: Add to the evidence what drives the first recommendation.
     """
     margins = _find_margins(recommender, chosen, observed)
@@ -55,6 +63,7 @@ def make_answer(
             }
             for rank, (configuration, mean, margin, gain, expected_s) in enumerate(lines, start=1)
         ],
+        "tuning": None if forecast is None else forecast.to_json(name_metric(recommender, row)),
         "evidence": evidence,
         "novelty": {"percentile": chosen.percentile, "fallback": chosen.fallback},
         "lineage": {

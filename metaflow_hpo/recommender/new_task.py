@@ -27,6 +27,10 @@ Believe = Callable[[Array], Array]
 """Returns where the surrogate expects encoded configurations `(P, D)` between the task's worst (0) and best (1)."""
 
 
+FEW_TASKS = 12
+"""Fewer past tasks than these are complemented by each other for longer before they are experts."""
+
+
 @dataclass(frozen=True)
 class RecommenderSettings:
     """How the parts work together, and what an ablation switches off.
@@ -35,7 +39,8 @@ class RecommenderSettings:
 
     Attributes:
         portfolio_trials: Trials before the experts have a say; at 0 the first is what is best on the mean.
-        mixture_trials: Trials from which they decide alone.
+        mixture_trials: Trials from which they decide alone; both are at least 3 and 5 where past tasks are fewer than
+            `FEW_TASKS`, which are few experts.
         improvement_share: Their share in between, in [0, 1].
         task_forest: Whether past tasks may be weighed by a forest, where it has proved itself on them; else by their
             distance.
@@ -62,6 +67,13 @@ class RecommenderSettings:
     default_first: bool = False
     described: bool = False
     mixture: MixtureSettings = field(default_factory=MixtureSettings)
+
+    def for_tasks(self, count: int) -> "RecommenderSettings":
+        """Return the settings for so many past tasks."""
+        if count >= FEW_TASKS or self.portfolio_trials == 0:
+            return self
+        early, late = max(self.portfolio_trials, 3), max(self.mixture_trials, 5)
+        return replace(self, portfolio_trials=early, mixture_trials=late)
 
     def to_json(self) -> dict[str, Any]:
         """Return it JSON-ready."""

@@ -28,6 +28,7 @@ from metaflow_hpo.recommender.signal import lacks_signal
 from metaflow_hpo.recommender.stopping import StoppingRule
 from metaflow_hpo.recommender.task_distance import TaskDistance
 from metaflow_hpo.recommender.task_forest import TaskForest
+from metaflow_hpo.recommender.tuning import TRIED, Forecast, Gains, TuningEvidence, earn_first
 from metaflow_hpo.space import Configuration, SearchSpace, configuration_id
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Chosen:
         spread: `(K,)` standard deviation of it.
         default_mean: Expected performance of the default configuration.
         percentile: Novelty of the task; None where nothing is known of it.
-        fallback: Past tasks are no guide: what complements each other over all of them comes first.
+        fallback: Past tasks are less of a guide: the surrogate is not asked.
     """
 
     configurations: tuple[Configuration, ...]
@@ -73,6 +74,7 @@ class Recommender:
         forest: Weights of past tasks, fitted on `past`; fitted when first asked unless given.
         interval: Conformal width of intervals; None where nothing calibrates them.
         stopping: When to stop a training by its learning curve; None where that was not learned.
+        tuning: What decides whether a recommendation comes before the default; None where that was not learned.
         learner: Name of the learner, where it is known.
         metric: What performances are; None where that is not known, or differs from task to task.
         lineage: Where it came from: `meta_dataset_md5`, `git_revision`, ...
@@ -86,6 +88,7 @@ class Recommender:
     forest: TaskForest | None = field(default=None, repr=False)
     interval: IntervalScale | None = None
     stopping: StoppingRule | None = None
+    tuning: TuningEvidence | None = None
     learner: str | None = None
     metric: Metric | None = None
     lineage: Mapping[str, str] = field(default_factory=dict)
@@ -129,12 +132,19 @@ class Recommender:
 
     def keep(self, tasks: Sequence[int] | IntArray) -> "Recommender":
         """Return the recommender with some of its past tasks; pool and networks stay."""
-        return replace(self, past=self.past.subset(tasks), forest=None)
+        past = self.past.subset(tasks)
+        tuning = None if self.tuning is None else self.tuning.of(past.task_ids)
+        return replace(self, past=past, forest=None, tuning=tuning)
 
     @cached_property
     def distance(self) -> TaskDistance:
         """Distances in meta-features."""
         return TaskDistance.fit(self.past.meta_features, guess_scales=not self.settings.described)
+
+    @cached_property
+    def gains(self) -> Gains:
+        """What configurations gained over the default on past tasks."""
+        return Gains.of(self.past, self.bounds)
 
     @cached_property
     def novelty(self) -> Novelty:
@@ -206,21 +216,39 @@ class Recommender:
             meta_features: `(M,)` raw, NaN where not known.
             more: Configurations beside the pool that were tried or may be.
             believe: What is predicted for this task; the surrogate is asked unless given.
-            is_novel: The task is unlike all past ones: none of them is nearer, the surrogate is not asked, and the
-                default comes first where the settings say so.
+            is_novel: The task is unlike all past ones: none of them is nearer and the surrogate is not asked. Where
+                nothing was learned that decides, the default comes first if the settings say so.
             per_time: Count expected seconds of training instead of trials.
         """
         past = self.kernel.extend(more) if more else self.past
-        # What a forest that proved itself finds alike helps even then.
-        is_weighed = not is_novel or (self.settings.described and self.fitted_forest.share > 0)
-        weights = self.weigh(meta_features if is_weighed else None)
+        weights = self._weigh_for(meta_features, is_novel=is_novel)
         if (believe or self.surrogate) and not is_novel and self.trust > 0:
             expected = (believe or self._believe(meta_features))(past.points)
             past = with_prediction(past, expected, meta_features, len(self.past.configurations))
             weights = np.append((1.0 - self.trust) * weights, self.trust)
-        first = (past.default,) if is_novel and self.settings.default_first else ()
+        first = (past.default,) if is_novel and self.settings.default_first and self.tuning is None else ()
         duration = _fill(self.durations.predict(meta_features, past.points)) if per_time else None
-        return NewTask(past, weights, first, duration, self.settings)
+        return NewTask(past, weights, first, duration, self.settings.for_tasks(len(self.past.scores)))
+
+    def _weigh_for(self, meta_features: Array, *, is_novel: bool) -> Array:
+        # What a forest that proved itself finds alike helps even on a task unlike all past ones.
+        is_weighed = not is_novel or (self.settings.described and self.fitted_forest.share > 0)
+        return self.weigh(meta_features if is_weighed else None)
+
+    def forecast(self, meta_features: Array, tried: Sequence[Configuration]) -> Forecast | None:
+        """Return what tuning is expected to bring; None where the default is nobody's.
+
+        Args:
+            meta_features: `(M,)` of the task.
+            tried: The first recommendations.
+        """
+        if not self.settings.default_first:
+            return None
+        _, fallback = self.falls_back(meta_features)
+        weights = self._weigh_for(meta_features, is_novel=fallback)
+        positions = [self.positions[configuration_id(configuration)] for configuration in tried]
+        unit = None if self.bounds is None else self.bounds[1] - self.bounds[0]
+        return Forecast.of(self.gains.of_best(positions), weights, unit)
 
     def _believe(self, meta_features: Array) -> Believe:
         return lambda points: _positions(self.predict(meta_features, points))
@@ -299,6 +327,9 @@ class Recommender:
             task = self.begin(meta_features, is_novel=fallback, per_time=per_time)
             mean, spread = self.expect(None if fallback else meta_features)
         mean, default = expect_performance(mean, spread, self.bounds), self.past.default
+        is_open = default not in at and len(known) < self.settings.portfolio_trials and not per_time
+        if is_open and self.tuning is not None and self.settings.default_first:
+            task = earn_first(task, self.gains, self.tuning)
         waiting = [p for p in at[len(observed) :].tolist() if p < len(task.past.configurations)]
         order = task.choose(seen, count, waiting)
         # The next trial alone may be a step into the unknown, or a cheap one; a set is what a person relies on.
@@ -349,7 +380,8 @@ class Recommender:
             explained: Add to the evidence what drives the first recommendation, see `explain`.
 
         Returns:
-            JSON-ready `learner`, `recommendations`, `evidence`, `novelty` and `lineage`, as in the CLI's contract.
+            JSON-ready `learner`, `recommendations`, `tuning`, `evidence`, `novelty` and `lineage`, as in the CLI's
+            contract.
 
         Raises:
             InvalidTableError: If a meta-feature is missing or not finite, or k is out of range.
@@ -359,7 +391,10 @@ class Recommender:
             raise InvalidTableError(f"k must be from 1 to {len(self.past.configurations)}; got {k}.")
         turned = [ObservedTrial(trial.configuration, self.sign * trial.performance) for trial in observed]
         chosen = self.choose(row, k, turned, per_time=per_time)
-        return make_answer(self, row, chosen, len(observed), explained=explained)
+        is_asked = k >= TRIED and not observed and not per_time
+        tried = chosen if is_asked else self.choose(row, min(TRIED, len(self.past.configurations)))
+        forecast = self.forecast(row, tried.configurations[:TRIED])
+        return make_answer(self, row, chosen, len(observed), forecast, explained=explained)
 
     @cached_property
     def content_sha256(self) -> str:

@@ -16,6 +16,7 @@ from metaflow_hpo.recommender.interval import IntervalScale
 from metaflow_hpo.recommender.new_task import DESCRIBED, RecommenderSettings
 from metaflow_hpo.recommender.stopping import StoppingRule
 from metaflow_hpo.recommender.task_forest import TaskForest
+from metaflow_hpo.recommender.tuning import TuningEvidence
 from metaflow_hpo.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _NETWORKS = "surrogate_md5"
 """Key of the md5 of the networks' description, which has that of their weights; None where there are no networks."""
 _FOREST = "forest."
 """What the names of the forest's arrays begin with."""
-_ARRAYS = ("scores", "deviation", "regret", "scale", "meta_features", "ends", "duration")
+_ARRAYS = ("scores", "deviation", "regret", "scale", "meta_features", "ends", "duration", "test_performance")
 _REMEDY = "run `metaflow-hpo fit`."
 
 
@@ -52,6 +53,7 @@ def describe(recommender: "Recommender") -> dict[str, Any]:
         "trust": recommender.trust,
         "interval": None if recommender.interval is None else recommender.interval.to_json(),
         "stopping": None if recommender.stopping is None else recommender.stopping.to_json(),
+        "tuning": None if recommender.tuning is None else recommender.tuning.to_json(),
     }
 
 
@@ -93,6 +95,7 @@ def read_parts(folder: Path) -> dict[str, Any]:
         "trust": _check_trust(values["trust"], folder),
         "interval": None if values["interval"] is None else IntervalScale.from_json(values["interval"]),
         "stopping": StoppingRule.from_json(values["stopping"]) if values.get("stopping") else None,
+        "tuning": TuningEvidence.from_json(values["tuning"]) if values.get("tuning") else None,
         "lineage": values["lineage"],
     }
     if version == 1:
@@ -135,6 +138,8 @@ def _read_surrogate(folder: Path, md5: str | None) -> "Surrogate | None":
 
 def _read_past(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> PastTasks:
     space = SearchSpace.from_json(values["space"])
+    nothing = np.full(arrays["regret"].shape, np.nan)  # they came later
+    arrays = {"test_performance": nothing, **arrays}
     return PastTasks(
         space=space,
         configurations=tuple(values["configurations"]),

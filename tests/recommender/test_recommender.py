@@ -42,7 +42,7 @@ def test_recommendations_are_ranked_from_one_and_distinct(served, meta, known):
 def test_an_answer_has_every_part_of_the_contract(served, known):
     answer = served.recommend(known, 1)
     assert answer["learner"] == "mlp"
-    assert set(answer) == {"learner", "recommendations", "evidence", "novelty", "lineage"}
+    assert set(answer) == {"learner", "recommendations", "tuning", "evidence", "novelty", "lineage"}
     item = answer["recommendations"][0]
     assert set(item) == {"rank", "configuration", "performance", "expected_gain_over_default", "expected_duration_s"}
     assert set(item["performance"]) == {"metric", "mean", "low", "high", "coverage"}

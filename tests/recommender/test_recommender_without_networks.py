@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from metaflow_hpo.metric import Metric
 from metaflow_hpo.recommender.observed import ObservedTrial
 from metaflow_hpo.recommender.portfolio import select_greedily
 from metaflow_hpo.recommender.recommender import Recommender
+from metaflow_hpo.recommender.tuning import TuningEvidence
 
 
 def make_frame(*, tasks=10, shared=True, meta_features=True):
@@ -128,10 +131,12 @@ def test_a_task_unlike_all_others_gets_the_portfolio_over_all_tasks_and_wider_in
         assert np.ptp(wide) > 1.2 * np.ptp(narrow)
 
 
-def test_a_task_unlike_all_others_gets_the_default_of_a_given_space_first(tmp_path):
+def test_where_nothing_earned_the_first_place_the_default_of_a_given_space_has_it(tmp_path):
     fitted = fit(make_frame(), has_default=True)
-    fitted.save(tmp_path)
-    for recommender in (fitted, Recommender.load(tmp_path)):
+    losers = [f"t{n}" for n in range(20)]
+    doubtful = replace(fitted, tuning=TuningEvidence(dict.fromkeys(losers, 9.0), dict.fromkeys(losers, -1.0)))
+    doubtful.save(tmp_path)
+    for recommender in (doubtful, Recommender.load(tmp_path), replace(fitted, tuning=None)):
         first = recommender.recommend({"mf_at": 400.0, "mf_other": -900.0}, 3)["recommendations"][0]
         assert first["configuration"] == dict(recommender.past.configurations[recommender.past.default])
         assert first["expected_gain_over_default"] == 0.0
