@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from metaflow_hpo.task import TABLE
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -88,10 +90,17 @@ def show_recommendation(answer: dict[str, Any]) -> None:
     show_notes(task["notes"])
     warn_if_novel(novelty)
     say_if_known(answer["evidence"]["nearest_tasks"])
-    print_recommendations(f"{task['task_id']}: {task['kind']}, {task['rows']} rows, {task['columns']} columns", answer)
+    print_recommendations(f"{task['task_id']}: {task['kind']}, {_describe_size(task)}", answer)
     show_drivers(answer["evidence"])
     near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])
     print(f"nearest past tasks: {near}; surrogate version {answer['lineage']['surrogate_version']}")
+
+
+def _describe_size(task: dict[str, Any]) -> str:
+    """Return how large a task is, in words that fit its modality."""
+    if task["modality"] == TABLE:
+        return f"{task['rows']} rows, {task['columns']} columns"
+    return f"{task['rows']} items of the modality {task['modality']}, {task['classes']} classes"
 
 
 def print_recommendations(title: str, answer: dict[str, Any]) -> None:
