@@ -60,12 +60,14 @@ class SeriesModality(ItemModality):
         return read_series(source, hints)
 
     def to_arrays(self, items: Series) -> Mapping[str, NDArray[Any]]:
-        """Return values, lengths and how steps were averaged."""
-        return {"values": items.values, "lengths": items.lengths, "block": np.array([items.block])}
+        """Return values and lengths, and how steps were averaged where they were."""
+        averaged = {"block": np.array([items.block])} if items.block > 1 else {}
+        return {"values": items.values, "lengths": items.lengths, **averaged}
 
     def from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> Series:
         """Return the series that `to_arrays` was given."""
-        return Series(arrays["values"], arrays["lengths"], int(arrays["block"][0]))
+        block = int(arrays["block"][0]) if "block" in arrays else 1
+        return Series(arrays["values"], arrays["lengths"], block)
 
     def prepare_arrays(self, items: Series, fitted_on: Series) -> NDArray[np.float32]:
         """Return `(n, c, t)` as measured: NaN where a value is missing and after the end, for the learner to treat."""
