@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.extras import naming_extras
 from metaflow_hpo.history import History
 from metaflow_hpo.space import Configuration, SearchSpace
 from metaflow_hpo.tables import HP_PREFIX
@@ -380,12 +381,13 @@ def _opened(learner: "Learner | str | None", source: Path, modality: str | None)
     from metaflow_hpo.modalities.registry import tell_modality
     from metaflow_hpo.settings import Settings
 
-    if learner is None:
-        yield Pipeline(Settings.load()).on(tell_modality(source, modality))
-    elif isinstance(learner, str):
-        yield Pipeline(Settings.load(learner=learner), is_chosen=True)
-    else:
-        yield Pipeline(Settings.load(learner=learner.name), own_learner=learner)
+    with naming_extras():
+        if learner is None:
+            yield Pipeline(Settings.load()).on(tell_modality(source, modality))
+        elif isinstance(learner, str):
+            yield Pipeline(Settings.load(learner=learner), is_chosen=True)
+        else:
+            yield Pipeline(Settings.load(learner=learner.name), own_learner=learner)
 
 
 @contextmanager

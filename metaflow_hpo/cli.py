@@ -14,6 +14,7 @@ import typer
 from metaflow_hpo.adapters.secrets import hide_in_logs, hide_passwords
 from metaflow_hpo.commands import knowledge, learning, operating, own_network, own_table, past_trials, searching
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.extras import naming_extras
 from metaflow_hpo.version import __version__
 
 app = typer.Typer(
@@ -52,7 +53,8 @@ def main() -> None:
     debug = "--debug" in arguments
     sys.excepthook = _show_hidden
     try:
-        app(["--debug", *(one for one in arguments if one != "--debug")] if debug else arguments)
+        with naming_extras():
+            app(["--debug", *(one for one in arguments if one != "--debug")] if debug else arguments)
     except _explained() as error:
         told = "".join(traceback.format_exception(error)) if debug else f"error: {_describe(error)}\n"
         sys.stderr.write(hide_passwords(told))

@@ -1,16 +1,23 @@
-"""The end of the demo: a table the surrogate has never seen, recommended for, trained, compared."""
+"""The end of the demo: a table the surrogate has never seen, and some pictures, recommended for, trained, compared."""
 
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from metaflow_hpo.actions import advise, own_trials
 from metaflow_hpo.adapters.files import write_csv
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
+from metaflow_hpo.errors import NoChampionError
 from metaflow_hpo.settings import DEMO_HELD_OUT
+from metaflow_hpo.space import configuration_id
+from metaflow_hpo.task import IMAGE
 from metaflow_hpo.trial import Trial
 
 RANDOM_TRIALS = 10
+PICTURES = 400
+"""Of the digits that come with scikit-learn."""
 
 
 def write_held_out(pipeline: Pipeline) -> tuple[Path, str]:
@@ -26,17 +33,56 @@ def write_held_out(pipeline: Pipeline) -> tuple[Path, str]:
 
 def compare_on_held_out(pipeline: Pipeline, path: Path, target: str) -> tuple[dict[str, Any], list[list[Any]]]:
     """Recommend for the table and train with it: the first recommendation, the five, the default, random search."""
-    described = advise.describe_file(path, target)
-    answer = advise.recommend(pipeline, described, 5)
+    return _compare(pipeline, advise.describe_file(path, target), 5, RANDOM_TRIALS)
+
+
+def find_pictures(pipeline: Pipeline) -> Pipeline | None:
+    """Return the surroundings of pictures, None where nothing of their learner ships or is served."""
+    pictures = pipeline.on(IMAGE)
+    try:
+        advise.load_recommender(pictures)
+    except NoChampionError:
+        return None
+    return pictures
+
+
+def write_pictures(pipeline: Pipeline) -> Path:
+    """Write some of scikit-learn's digits as a person would bring pictures: a folder with a folder a class."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    pixels, digits = load_digits(return_X_y=True)
+    folder = pipeline.store.data / "demo" / "digits"
+    for number, (flat, digit) in enumerate(zip(pixels[:PICTURES], digits[:PICTURES], strict=True)):
+        path = folder / str(digit) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((flat.reshape(8, 8) * 255 / 16).round().astype(np.uint8)).save(path)
+    return folder
+
+
+def compare_on_pictures(pipeline: Pipeline, folder: Path) -> tuple[dict[str, Any], list[list[Any]]]:
+    """Recommend for the pictures and train with it: the first recommendation, the three, the default."""
+    return _compare(pipeline, advise.describe_file(folder, None), 3, 0)
+
+
+def _compare(
+    pipeline: Pipeline, described: advise.Described, k: int, random_trials: int
+) -> tuple[dict[str, Any], list[list[Any]]]:
+    answer = advise.recommend(pipeline, described, k)
     configurations = [r["configuration"] for r in answer["recommendations"]]
     default = pipeline.learner.space.default
-    *recommended, plain = own_trials.train(pipeline, described.data, [*configurations, default])
-    random = own_trials.search(pipeline, described.data, strategy="random", trials=RANDOM_TRIALS)
-    rows = [
-        _row("default", [plain]),
-        _row(f"random search, best of {RANDOM_TRIALS}", random),
+    # The default may be recommended, too; each configuration is trained once.
+    distinct = {configuration_id(configuration): configuration for configuration in [*configurations, default]}
+    trained = {t.configuration_id: t for t in own_trials.train(pipeline, described.data, list(distinct.values()))}
+    recommended = [trained[configuration_id(configuration)] for configuration in configurations]
+    plain = trained[configuration_id(default)]
+    rows = [_row("default", [plain])]
+    if random_trials:
+        random = own_trials.search(pipeline, described.data, strategy="random", trials=random_trials)
+        rows.append(_row(f"random search, best of {random_trials}", random))
+    rows += [
         _row("first recommendation", recommended[:1]),
-        _row("best of the five recommendations", recommended),
+        _row(f"best of the {len(recommended)} recommendations", recommended),
     ]
     return answer, rows
 

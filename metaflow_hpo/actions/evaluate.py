@@ -144,12 +144,19 @@ def _train_recommended(pipeline: Pipeline, meta: "History", evaluation: "Evaluat
     from metaflow_hpo.collect.trials import train_trials
     from metaflow_hpo.evaluate.realised import FRESH_SEED
 
-    learner, epochs = pipeline.learner, pipeline.epochs
-    journal = Journal(pipeline.store.data / "mlflow" / "realised.journal.jsonl")
+    learner, epochs, store = pipeline.learner, pipeline.epochs, pipeline.store
+    journal = Journal(store.data / "mlflow" / "realised.journal.jsonl")
     known = _read_trained(journal)
     trained: dict[str, list[Trial]] = {}
-    for done, (task_id, order) in enumerate(evaluation.orders.items(), start=1):
-        data = pipeline.store.read_task(task_id)
+    # The rows of tasks that are known from what ships are not here.
+    orders = {task_id: order for task_id, order in evaluation.orders.items() if store.task_path(task_id).is_file()}
+    if not orders:
+        raise MetaflowHPOError(
+            f"Expected rows of at least one of {len(evaluation.orders)} tasks in {store.data}, to train what is "
+            "recommended for it; found none. Collect a task: metaflow-hpo add DATA, then the steps."
+        )
+    for done, (task_id, order) in enumerate(orders.items(), start=1):
+        data = store.read_task(task_id)
         chosen = [meta.configurations[c] for c in order[:TRAINED]] + [meta.space.default]
         keys = [(data.task.sha256, learner.name, epochs, configuration_id(c)) for c in chosen]
         missing = {key: c for key, c in zip(keys, chosen, strict=True) if key not in known}
@@ -161,7 +168,7 @@ def _train_recommended(pipeline: Pipeline, meta: "History", evaluation: "Evaluat
                 journal.append({**trial_to_record(trial), _SHA256: data.task.sha256})
                 known[list(missing)[position]] = trial
         trained[task_id] = [known[key] for key in keys]
-        pipeline.progress("held-out tasks trained", done, len(evaluation.orders))
+        pipeline.progress("held-out tasks trained", done, len(orders))
     return trained
 
 

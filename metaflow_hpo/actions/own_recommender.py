@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metaflow_hpo.actions.past_knowledge import read_task_features
+from metaflow_hpo.actions.task_features import read_task_features
 from metaflow_hpo.adapters.files import replacing
 from metaflow_hpo.adapters.observed_trials import read_observed_trials
 from metaflow_hpo.adapters.pipeline import Pipeline
@@ -60,6 +60,10 @@ def fit_table(
         "space": trials.space.to_json(),
         "notes": list(trials.notes),
     }
+    if not pipeline.tracking.records:
+        with replacing(output) as fresh:
+            recommender.save(fresh)
+        return {**report, "mlflow_run_id": None}
     keys = {"step": "fit_table", "content_sha256": recommender.content_sha256}
     with pipeline.tracking.parent_run("fit_table", f"fit {table.name}", keys) as run:
         run.set_tags(pipeline.tags() | {"table": table.name})

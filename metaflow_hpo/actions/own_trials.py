@@ -15,6 +15,7 @@ from metaflow_hpo.adapters.kept_trials import write_card
 from metaflow_hpo.adapters.observed_trials import write_trials_file
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
+from metaflow_hpo.extras import require
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
@@ -39,6 +40,7 @@ def train_and_keep(
     """Train one configuration and register the network of a table, which lies at `path`; see `keep_network`."""
     from metaflow_hpo.actions.kept_network import keep_network
 
+    require("mlflow")
     trial = _train(pipeline, data, [configuration], seed)[0]
     keep_trained(pipeline, data, [trial])
     return trial, keep_network(pipeline, data, trial, _log_training(pipeline, data, trial), path)
@@ -64,7 +66,9 @@ def _train(pipeline: Pipeline, data: TaskData, configurations: Sequence[Configur
 
 
 def _log_training(pipeline: Pipeline, data: TaskData, trial: Trial) -> str:
-    """Record a trial as an MLflow run, once, and return the run."""
+    """Record a trial as an MLflow run, once, and return the run; nothing where there is no MLflow."""
+    if not pipeline.tracking.records:
+        return ""
     name = f"{trial.task_id} {trial.configuration_id}"
     keys = {"task.sha256": data.task.sha256, "configuration_id": trial.configuration_id, "seed": str(trial.seed)}
     with pipeline.tracking.parent_run("training", name, keys) as run:
@@ -181,6 +185,8 @@ def _log_search(
     seed: int,
     seconds: float,
 ) -> None:
+    if not pipeline.tracking.records:
+        return
     from metaflow_hpo.collect.search import find_best
     from metaflow_hpo.evaluate.plots import plot_learning_curves, plot_search
     from metaflow_hpo.tables import trials_to_frame

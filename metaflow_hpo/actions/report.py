@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from metaflow_hpo.adapters.files import read_frame, read_json, write_text
+from metaflow_hpo.adapters.knowledge import open_shipped
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.versioning import file_md5
@@ -78,9 +79,10 @@ def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) ->
         InvalidTableError: If no task has been searched yet.
     """
     store, learner, shipped = pipeline.store, pipeline.learner, pipeline.knowledge
-    if shipped is not None and not store.catalogue_path.is_file():
+    if shipped is not None and not _is_collected(pipeline):
         return _read_shipped(shipped, learner, stability)
     catalogue = store.read_catalogue()
+    catalogue = catalogue.loc[catalogue["task_id"].isin(pipeline.task_ids())].reset_index(drop=True)
     names = [str(name) for name in catalogue["task_id"]]
     searched = [name for name in names if store.search_results_path(name).is_file()]
     if not searched:
@@ -95,7 +97,7 @@ def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) ->
         space=learner.space,
         fingerprints=_read_fingerprints(pipeline, searched),
         stability=stability,
-        provenance=_provenance(store),
+        provenance=_provenance(store) | _list_shipped(),
     )
 
 
@@ -115,8 +117,22 @@ def _read_shipped(shipped: "Knowledge", learner: "Learner", stability: pd.DataFr
             "md5 of the meta-data set": str(facts["meta_dataset_md5"]),
             "made with": f"metaflow-hpo {facts['package_version']}, git revision {facts['git_revision']}",
             "made at": str(facts["packed_at"]),
+            **_list_shipped(),
         },
     )
+
+
+def _is_collected(pipeline: Pipeline) -> bool:
+    """Tell whether the data folder has tasks that the learner trains on."""
+    return pipeline.store.catalogue_path.is_file() and bool(pipeline.task_ids())
+
+
+def _list_shipped() -> dict[str, str]:
+    """Return what ships by modality: other pages show it, `report --learner NAME`."""
+    return {
+        f"ships of {name}": "{trials} trials on {tasks} tasks of {families} families".format(**knowledge.summary)
+        for name, knowledge in open_shipped().items()
+    }
 
 
 def _read_fingerprints(pipeline: Pipeline, names: list[str]) -> dict[str, frozenset[str]]:

@@ -18,6 +18,7 @@ from metaflow_hpo.adapters.mlflow_database import PREFIX, moved_roots, prepare_d
 from metaflow_hpo.adapters.run import Run
 from metaflow_hpo.adapters.secrets import hide_passwords
 from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.extras import has_package
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -78,6 +79,11 @@ class Tracking:
         """The SQLite file; None where the tracking URI is no SQLite file."""
         found = _SQLITE.match(self.tracking_uri)
         return Path(unquote(self.tracking_uri[found.end() :])) if found else None
+
+    @property
+    def records(self) -> bool:
+        """Whether runs are recorded: on this machine alone only where MLflow is installed."""
+        return self.database is None or has_package("mlflow")
 
     @property
     def artifact_root(self) -> Path | None:

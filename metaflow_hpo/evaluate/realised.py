@@ -132,6 +132,8 @@ def summarise_realised(table: pd.DataFrame) -> pd.DataFrame:
     for way in WAYS:
         for rival in RIVALS:
             gain = (table[f"{way}_test"] - table[f"{rival}_test"]).dropna().to_numpy(dtype=np.float64)
+            if not len(gain):
+                continue  # its trials were collected without test performances
             interval = bootstrap_mean(gain)
             lines.append(
                 {

@@ -151,6 +151,15 @@ class Showing(Protocol):
 
 
 @runtime_checkable
+class DescribedBySample(Sampling, Protocol):
+    """A modality whose large tasks are described by a sample, to be comparable with what was learned from."""
+
+    @property
+    def described_rows(self) -> int:
+        """Items above which that is so, as in `Sampling.sample`."""
+
+
+@runtime_checkable
 class Fingerprinting(Protocol):
     """A modality whose tasks can be told to be relatives."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError
 from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
-from metaflow_hpo.modalities.modality import ArrayModality, Modality
+from metaflow_hpo.modalities.modality import ArrayModality, DescribedBySample, Modality
 from metaflow_hpo.plugins import Registry
 from metaflow_hpo.task import AUDIO, IMAGE, OPAQUE, SERIES, TABLE, TEXT, TaskData
 
@@ -141,6 +141,9 @@ def describe(data: TaskData) -> dict[str, float]:
 
 
 def _describe(data: TaskData) -> Iterator[tuple[str, float]]:
+    modality = get_modality(data.task.modality)
+    if isinstance(modality, DescribedBySample):
+        data = modality.sample(data, modality.described_rows)
     for group in groups_of(data.task.modality):
         yield from group.describe(data).items()
 

@@ -1,4 +1,9 @@
+import pytest
+
 from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.errors import SearchSpaceMismatchError
+from metaflow_hpo.learners.registry import DEFAULT_LEARNERS, LEARNERS, MODALITY_OF, get_learner
+from metaflow_hpo.modalities.opaque import read_opaque
 from metaflow_hpo.settings import Settings
 
 
@@ -21,3 +26,34 @@ def test_trials_are_of_the_epochs_of_the_settings_or_of_the_full_fidelity(tmp_pa
     assert Pipeline(Settings(data=tmp_path, fidelity_epochs=3)).epochs == 3
     assert Pipeline(Settings(data=tmp_path)).epochs == 50
     assert Pipeline(Settings(data=tmp_path, learner="svm")).epochs == 1
+
+
+@pytest.mark.parametrize("name", LEARNERS.built_in)
+def test_what_built_in_learners_train_on_is_known_without_them(name):
+    assert get_learner(name).modalities == (MODALITY_OF[name],)
+    assert MODALITY_OF[DEFAULT_LEARNERS[MODALITY_OF[name]]] == MODALITY_OF[name]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "modality", "learner"),
+    [
+        ("mlp", "table", "mlp"),
+        ("svm", "table", "svm"),
+        ("mlp", "image", "cnn"),
+        ("svm", "text", "text"),
+        ("cnn", "audio", "audio_cnn"),
+        ("cnn", "series", "series"),
+        ("cnn", "table", "mlp"),
+        ("mlp", "opaque", "mlp"),
+    ],
+)
+def test_a_modality_has_its_own_learner_where_that_of_the_settings_does_not_fit(tmp_path, chosen, modality, learner):
+    assert Pipeline(Settings(data=tmp_path, learner=chosen)).on(modality).learner_name == learner
+
+
+def test_a_learner_that_a_person_chose_is_never_replaced_but_refused_where_it_does_not_fit(tmp_path):
+    pipeline = Pipeline(Settings(data=tmp_path, learner="svm"), is_chosen=True)
+    assert pipeline.on("image") is pipeline
+    data = read_opaque({"task_id": "mine", "metric": "accuracy"})
+    with pytest.raises(SearchSpaceMismatchError, match=r"table for the learner svm; mine is of opaque\. Leave"):
+        pipeline.check_learner(data)

@@ -17,6 +17,7 @@ from metaflow_hpo.modalities.text.tokens import Sequences, find_characters, find
 if TYPE_CHECKING:
     import torch
 
+_LAST_BIT = np.uint64(1)
 PADDING = 0
 UNKNOWN = 1
 FIRST = 2
@@ -25,6 +26,8 @@ MAX_BAG = 4_096
 """Different tokens of a text that a bag holds; of more, the rarest are taken."""
 MAX_CHARACTERS = 2_000
 """Of a text that are looked at."""
+OF_WORDS, OF_CHARACTERS = 0, 1
+"""Last bit of the key of an n-gram of a bag."""
 CHARACTERS_A_WORD = 4
 """A length is told in words; so many characters take the room of one."""
 
@@ -49,11 +52,11 @@ class Reading:
         if self.length:
             return find_characters(texts) if self.characters else find_words(texts)
         words = find_words(texts)
-        parts = [find_ngrams(words, size) for size in range(1, self.words + 1)]
+        parts = [_mark(find_ngrams(words, size), OF_WORDS) for size in range(1, self.words + 1)]
         if self.characters:
             characters = find_characters(texts)
             sizes = range(min(2, self.characters), self.characters + 1)
-            parts += [find_ngrams(characters, size, within_words=True) for size in sizes]
+            parts += [_mark(find_ngrams(characters, size, within_words=True), OF_CHARACTERS) for size in sizes]
         return join(parts)
 
 
@@ -81,6 +84,11 @@ class TextEncoder(Encoder):
         kept = np.sort(np.lexsort((keys, -texts_with))[:size])
         weights = np.log((1 + len(texts)) / (1 + texts_with[kept])) + 1
         return cls(reading, keys[kept], weights.astype(np.float32))
+
+    @property
+    def kinds(self) -> NDArray[np.int64]:
+        """`OF_WORDS` or `OF_CHARACTERS` for each token of a bag, `(V,)`."""
+        return (self.keys & _LAST_BIT).astype(np.int64)
 
     @property
     def size(self) -> int:
@@ -118,6 +126,10 @@ class TextEncoder(Encoder):
         owners, found = owners[order], found[order]
         places = np.arange(len(found)) - np.searchsorted(owners, owners)
         return _fill(owners, places, found, len(tokens), MAX_BAG)
+
+
+def _mark(part: Sequences, kind: int) -> Sequences:
+    return Sequences(part.keys & ~_LAST_BIT | np.uint64(kind), part.starts)
 
 
 def _fill(

@@ -36,7 +36,7 @@ SPACE = join_space(
         Integer("layers", 1, 2, 1, condition=Condition("encoder", ("gru", "transformer"))),
         Categorical("heads", (1, 2, 4), 2, condition=Condition("encoder", ("transformer",))),
     ),
-    {"label_smoothing": 0.0, "dropout": 0.4},
+    {"learning_rate": 6e-3, "label_smoothing": 0.0, "dropout": 0.4},
 )
 
 
@@ -74,7 +74,8 @@ class TextLearner(NetworkLearner[TextEncoder]):
 
         width, dropout = find_width(configuration), float(configuration["dropout"])
         if configuration["encoder"] == "bag":
-            return networks.Bag(torch.from_numpy(encoder.weights), width, dropout, classes)
+            weights, kinds = torch.from_numpy(encoder.weights), torch.from_numpy(encoder.kinds)
+            return networks.Bag(weights, kinds, width, dropout, classes)
         embedding = networks.Embedding(encoder.size, width, dropout)
         if configuration["encoder"] == "cnn":
             filters, kernel = int(configuration["filters"]), int(configuration["kernel_size"])

@@ -12,24 +12,25 @@ _KERNELS = 3
 
 
 class Bag(nn.Module):
-    """The mean of the embeddings of all tokens, the rare ones heavier; a linear layer.
+    """The sum of the embeddings of all tokens, the rare ones heavier, n-grams of words and of characters alike.
 
     References:
         Joulin et al. 2017, Bag of tricks for efficient text classification, arXiv:1607.01759.
     """
 
-    def __init__(self, weights: torch.Tensor, width: int, dropout: float, classes: int) -> None:
+    def __init__(self, weights: torch.Tensor, kinds: torch.Tensor, width: int, dropout: float, classes: int) -> None:
         super().__init__()
-        self.rarity: torch.Tensor
-        self.register_buffer("rarity", torch.cat([torch.zeros(2), weights]), persistent=False)
+        self.rarity: torch.Tensor  # (V + 2, 2), one column a kind
+        rarity = torch.zeros(len(weights) + 2, 2)
+        rarity[torch.arange(len(weights)) + 2, kinds] = weights
+        self.register_buffer("rarity", rarity, persistent=False)
         self.table = nn.Parameter(torch.empty(len(weights) + 2, width).normal_(std=0.1))
         self.dropout = Dropout(dropout)
         self.out = nn.Linear(width, classes)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return logits."""
-        rarity = self.rarity[tokens]
-        shares = functional.normalize(rarity, dim=1)
+        shares = functional.normalize(self.rarity[tokens], dim=1).sum(dim=2)  # each kind has length 1
         x = functional.embedding_bag(tokens, self.table, per_sample_weights=shares, mode="sum")
         logits: torch.Tensor = self.out(self.dropout(x))
         return logits

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ _OPTIONS = ("seconds", "key", "rate", "path", "group", "split", "root")
 
 class AudioModality(ItemModality):
     """Recordings; see `ItemModality`."""
+
+    described_rows: ClassVar[int] = 400
 
     @property
     def name(self) -> str:

@@ -11,7 +11,8 @@ from metaflow_hpo.modalities.meta_features import MetaFeature, MetaFeatureGroup
 from metaflow_hpo.task import IMAGE
 
 MAX_ITEMS = 500
-"""Pictures that are looked at, of the first in the order of digests, which is random."""
+"""Pictures that are looked at: the first in the order of digests, which is random; fewer where they are large."""
+_MAX_VALUES = 8_000_000
 _PACKED = 100
 _BACKGROUND = 0.02
 _RED_GREEN_BLUE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -28,7 +29,9 @@ def measure(data: ItemData) -> dict[str, float]:
     Returns:
         Finite values by name.
     """
-    pixels: NDArray[np.uint8] = data.items[np.flatnonzero(~data.is_test)[:MAX_ITEMS]]
+    training = np.flatnonzero(~data.is_test)
+    count = min(MAX_ITEMS, max(1, _MAX_VALUES // data.items[training[:1]].size))
+    pixels: NDArray[np.uint8] = data.items[training[:count]]
     colour = pixels.astype(np.float32) / np.float32(255)
     grey: Floats = np.asarray(colour[..., 0] if colour.shape[3] == 1 else colour @ _RED_GREEN_BLUE, np.float32)
     down, across = np.diff(grey, axis=1), np.diff(grey, axis=2)

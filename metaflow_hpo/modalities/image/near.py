@@ -17,7 +17,8 @@ _DIRECTIONS = 10
 _RADIUS = 0.05
 """Root mean square between coarse pictures of one contrast, up to which pairs are looked at closely."""
 _MAX_PAIRS = 2_000_000
-_CHUNK = 1_000
+_CHUNK_VALUES = 16_000_000
+"""Pixels, channels counted, that are looked at at once: 64 MB in float32."""
 _FLAT = 1.0
 
 Floats = NDArray[np.float32]
@@ -36,7 +37,8 @@ def number_near(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
         return alone  # nearly all are alike, which is how these pictures are
     pairs = tree.query_pairs(radius, output_type="ndarray")
     pairs = pairs[(np.abs(tones[pairs[:, 0]] - tones[pairs[:, 1]]) < MAX_SHIFT).all(axis=1)]
-    kept = [pairs[s : s + _CHUNK][_correlate(pixels, pairs[s : s + _CHUNK])] for s in range(0, len(pairs), _CHUNK)]
+    step = _chunk_of(pixels)
+    kept = [pairs[s : s + step][_correlate(pixels, pairs[s : s + step])] for s in range(0, len(pairs), step)]
     return _join(alone, np.concatenate(kept)) if kept else alone
 
 
@@ -45,14 +47,20 @@ def _summarise(pixels: NDArray[np.uint8]) -> tuple[Floats, Floats]:
     rows, columns = (_average_over(size) for size in pixels.shape[1:3])
     coarse = np.empty((len(pixels), _GRID * _GRID), dtype=np.float32)
     tones = np.empty((len(pixels), 1 + pixels.shape[3]), dtype=np.float32)
-    for start in range(0, len(pixels), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    step = _chunk_of(pixels)
+    for start in range(0, len(pixels), step):
+        part = slice(start, start + step)
         colour = pixels[part].astype(np.float32)
         grey = _to_grey(colour)
         tones[part, 0], tones[part, 1:] = grey.std(axis=(1, 2)), colour.mean(axis=(1, 2))
         small = rows @ (grey - grey.mean(axis=(1, 2), keepdims=True)) @ columns.T
         coarse[part] = small.reshape(len(small), -1) / np.maximum(tones[part, :1], _FLAT)
     return coarse, tones
+
+
+def _chunk_of(pixels: NDArray[np.uint8]) -> int:
+    """Return how many pictures are looked at at once."""
+    return int(max(1, _CHUNK_VALUES // pixels[0].size))
 
 
 def _to_grey(colour: Floats) -> Floats:

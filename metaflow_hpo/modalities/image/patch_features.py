@@ -41,7 +41,7 @@ def describe_patches(pixels: NDArray[np.uint8]) -> Floats:
 
 def _shrink(pixels: NDArray[np.uint8]) -> Floats:
     """Return pictures in [0, 1], averaged over whole blocks so that no side is above the largest by much."""
-    step = max(1, max(pixels.shape[1:3]) // _LARGEST)
+    step = max(1, round(max(pixels.shape[1:3]) / _LARGEST))
     height, width = (max(size // step, 1) * step for size in pixels.shape[1:3])
     if step == 1 or min(pixels.shape[1:3]) < step:
         return pixels.astype(np.float32) / np.float32(255)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ FINGERPRINTS = 64
 
 class ItemModality(ABC):
     """A modality of items; see `Modality`, `ArrayModality`, `Sampling` and `Fingerprinting`, all of which it is."""
+
+    described_rows: ClassVar[int] = 600
+    """What ships was learned from samples of this size: a larger task is described by such a one."""
 
     @property
     @abstractmethod

@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,11 @@ from metaflow_hpo.modalities.items.sheets import draw_curves, make_sheet
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.series.arff_file import holds_series
 from metaflow_hpo.modalities.series.meta_features import SERIES_GROUP
+from metaflow_hpo.modalities.series.new_series import form_of, read_new_series, take_new_series
 from metaflow_hpo.modalities.series.parts import find_pair
 from metaflow_hpo.modalities.series.random_kernels import measure_features
-from metaflow_hpo.modalities.series.reading import read_new_series, read_series
-from metaflow_hpo.modalities.series.series import Series, pack_series
+from metaflow_hpo.modalities.series.reading import read_series
+from metaflow_hpo.modalities.series.series import Series
 from metaflow_hpo.modalities.series.series_arrays import holds_series_arrays
 from metaflow_hpo.modalities.series.series_tables import names_steps
 from metaflow_hpo.modalities.series.ucr_file import looks_like_ucr
@@ -34,6 +35,8 @@ _HEAD_LINES = 2_000
 
 class SeriesModality(ItemModality):
     """See `Modality`."""
+
+    described_rows: ClassVar[int] = 400
 
     @property
     def name(self) -> str:
@@ -57,12 +60,14 @@ class SeriesModality(ItemModality):
         return read_series(source, hints)
 
     def to_arrays(self, items: Series) -> Mapping[str, NDArray[Any]]:
-        """Return values and lengths."""
-        return {"values": items.values, "lengths": items.lengths}
+        """Return values and lengths, and how steps were averaged where they were."""
+        averaged = {"block": np.array([items.block])} if items.block > 1 else {}
+        return {"values": items.values, "lengths": items.lengths, **averaged}
 
     def from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> Series:
         """Return the series that `to_arrays` was given."""
-        return Series(arrays["values"], arrays["lengths"])
+        block = int(arrays["block"][0]) if "block" in arrays else 1
+        return Series(arrays["values"], arrays["lengths"], block)
 
     def prepare_arrays(self, items: Series, fitted_on: Series) -> NDArray[np.float32]:
         """Return `(n, c, t)` as measured: NaN where a value is missing and after the end, for the learner to treat."""
@@ -74,9 +79,8 @@ class SeriesModality(ItemModality):
         return ()
 
     def form(self, data: ItemData) -> dict[str, Any]:
-        """Return channels and steps."""
-        _, channels, steps = data.train_items.values.shape
-        return {"channels": channels, "steps": steps}
+        """Return what new series must have in common with these."""
+        return form_of(data.train_items)
 
     def decode(self, files: Sequence[ItemFile], form: Mapping[str, Any]) -> Series:
         """Refuse: see `read_new`."""
@@ -84,24 +88,12 @@ class SeriesModality(ItemModality):
 
     def read_new(self, source: Path, form: Mapping[str, Any]) -> NewItems:
         """Read the series of a file as those of a task are read; classes need not be right."""
-        series = read_new_series(source, form["steps"])
-        return NewItems(tuple(map(str, range(len(series)))), self._like(series, form, source.name))
+        values = read_new_series(source, form)
+        return NewItems(tuple(map(str, range(len(values)))), values)
 
     def take_new(self, values: Sequence[Any], form: Mapping[str, Any]) -> NDArray[np.float32]:
         """Return series that were sent as lists of numbers, `(channels, steps)` each."""
-        try:
-            parts = [np.atleast_2d(np.array(value, dtype=np.float32)) for value in values]
-        except (TypeError, ValueError) as error:
-            raise InvalidTaskError(f"Expected a list of numbers a channel for each series; found: {error}.") from error
-        return self._like(pack_series(parts), form, "the request")
-
-    def _like(self, series: Series, form: Mapping[str, Any], where: str) -> NDArray[np.float32]:
-        if series.values.shape[1] != form["channels"]:
-            raise InvalidTaskError(
-                f"Expected series of {form['channels']} channels in {where}, as were trained on; found "
-                f"{series.values.shape[1]}."
-            )
-        return series.values
+        return take_new_series(values, form)
 
     def show(self, data: ItemData) -> bytes:
         """Return curves by class."""

@@ -16,7 +16,7 @@ from metaflow_hpo.modalities.series.arff_file import read_arff
 from metaflow_hpo.modalities.series.found_series import FoundSeries
 from metaflow_hpo.modalities.series.parts import find_parts, part_name
 from metaflow_hpo.modalities.series.random_kernels import fill_and_normalise
-from metaflow_hpo.modalities.series.series import Series, average_steps, find_block, find_length, pack_series, shorten
+from metaflow_hpo.modalities.series.series import Series, find_block, find_length, pack_series
 from metaflow_hpo.modalities.series.series_arrays import ENDINGS as ARRAYS
 from metaflow_hpo.modalities.series.series_arrays import read_series_arrays
 from metaflow_hpo.modalities.series.series_tables import read_series_table
@@ -58,7 +58,9 @@ def read_series(source: Path, hints: Hints) -> ItemData:
             f"Expected only the options {', '.join(OPTIONS)} of series; found {listed(unknown)}. Correct them."
         )
     steps = _read_steps(hints)
-    found = _leave_out_empty(source, _read(source, hints))
+    found = _leave_out_empty(source, find_series(source, hints))
+    if not any(found.labels):
+        raise InvalidTaskError(f"Expected a class for each series of {source.name}; it has none. Add them.")
     notes, longest = list(found.notes), max(map(find_length, found.series))
     if longest < MIN_STEPS:
         raise InvalidTaskError(
@@ -68,7 +70,7 @@ def read_series(source: Path, hints: Hints) -> ItemData:
     block = find_block(longest, steps)
     if block > 1:
         notes.append(f"Averaged each {block} neighbouring steps: the longest series of {longest} had too many.")
-    series = pack_series([average_steps(one, block) for one in found.series])  # first, as padding may be most of it
+    series = pack_series(found.series, block)
     if part := part_name(source.name):
         hints = hints.given(task_id=hints.task_id or task_id_of(Path(part[0])))
     test_rows = None if found.is_test is None else tuple(np.flatnonzero(found.is_test).tolist())
@@ -86,11 +88,6 @@ def read_series(source: Path, hints: Hints) -> ItemData:
     )
 
 
-def read_new_series(source: Path, steps: int) -> Series:
-    """Read the series of a file, whatever their classes, of at most so many steps."""
-    return shorten(pack_series(_read(source, Hints()).series), steps)
-
-
 def _read_steps(hints: Hints) -> int:
     steps = hints.options.get("steps", MAX_STEPS)
     if isinstance(steps, bool) or not isinstance(steps, int) or not MIN_STEPS <= steps <= _MOST_STEPS:
@@ -98,7 +95,7 @@ def _read_steps(hints: Hints) -> int:
     return steps
 
 
-def _read(source: Path, hints: Hints) -> FoundSeries:
+def find_series(source: Path, hints: Hints) -> FoundSeries:
     """Return what is there, with the test rows that a person says, or those that the source itself tells."""
     if source.suffix.lower() in ARRAYS and not source.is_dir():
         return read_series_arrays(source, hints)

@@ -14,11 +14,13 @@ class Series:
 
     Attributes:
         values: `(n, c, t)` float32; NaN where a value is missing, and after the end of a series.
-        lengths: `(n,)` steps of each, from 1 to `t`.
+        lengths: `(n,)` steps of each, from 1 to `t`; 0 where nothing was measured.
+        block: Steps as they were measured that one step here is the mean of.
     """
 
     values: NDArray[np.float32]
     lengths: NDArray[np.int64]
+    block: int = 1
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -26,7 +28,7 @@ class Series:
 
     def __getitem__(self, positions: NDArray[np.intp]) -> "Series":
         """Return some of them, in the order of their positions."""
-        return Series(self.values[positions], self.lengths[positions])
+        return Series(self.values[positions], self.lengths[positions], self.block)
 
     def one(self, position: int) -> NDArray[np.float32]:
         """Return one of them without what follows its end, `(c, length)`."""
@@ -39,13 +41,21 @@ def find_length(one: NDArray[np.float32]) -> int:
     return int(there[-1]) + 1 if len(there) else 0
 
 
-def pack_series(parts: Sequence[NDArray[Any]]) -> Series:
-    """Put series `(c, t_i)` of any lengths side by side; steps without a value at the end are no part of one."""
+def pack_series(parts: Sequence[NDArray[Any]], block: int = 1) -> Series:
+    """Put series `(c, t_i)` of any lengths side by side, averaged down before that.
+
+    Steps without a value at the end are no part of a series.
+
+    Args:
+        parts: At least one, all of the same channels.
+        block: How many neighbouring steps become one.
+    """
+    parts = [average_steps(one, block) for one in parts]
     lengths = np.array([find_length(one) for one in parts], np.int64)
     values = np.full((len(parts), len(parts[0]), int(lengths.max(initial=0))), np.nan, np.float32)
     for place, (one, length) in enumerate(zip(parts, lengths, strict=True)):
         values[place, :, :length] = one[:, :length]
-    return Series(_canonical(values), lengths)
+    return Series(_canonical(values), lengths, block)
 
 
 def _canonical(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -61,7 +71,7 @@ def find_block(longest: int, steps: int) -> int:
 def shorten(series: Series, steps: int) -> Series:
     """Average neighbouring steps until the longest series has at most `steps`."""
     block = find_block(series.values.shape[2], steps)
-    return Series(average_steps(series.values, block), -(-series.lengths // block))
+    return Series(average_steps(series.values, block), -(-series.lengths // block), series.block * block)
 
 
 def average_steps(values: NDArray[np.float32], block: int) -> NDArray[np.float32]:

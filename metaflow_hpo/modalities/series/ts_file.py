@@ -15,14 +15,14 @@ _FLAGS = {"true": True, "false": False}
 
 
 def read_ts(path: Path, content: bytes) -> FoundSeries:
-    """Read the series of a `.ts` file.
+    """Read the series of a `.ts` file; they have no classes where it says `@classLabel false`.
 
     Args:
         path: Where it is from, for messages.
         content: Its bytes.
 
     Raises:
-        InvalidTaskError: It is none, has no classes, or has time stamps; the message names the line.
+        InvalidTaskError: It is none, has numbers to predict or time stamps; the message names the line.
     """
     header: dict[str, list[str]] = {}
     found = FoundSeries([], [])
@@ -67,24 +67,21 @@ def _check_header(path: Path, header: dict[str, list[str]]) -> None:
             f"Expected classes; {path.name} has numbers to predict (@targetLabel true), which no learner of series "
             "does. Put them into classes."
         )
-    if not _flag(header, "classlabel"):
+    if _flag(header, "classlabel") is None:
         raise InvalidTaskError(
-            f"Expected a class at the end of each series, said as `@classLabel true 1 2`; {path.name} says "
-            f"{' '.join(['@classLabel', *header['classlabel']]) if 'classlabel' in header else 'nothing of it'}. "
-            "Add it to the header."
+            f"Expected `@classLabel true 1 2` (each series ends with its class) or `@classLabel false` in {path.name}; "
+            f"found {' '.join(['@classLabel', *header.get('classlabel', ['nowhere'])])}. Add it to the header."
         )
 
 
 def _read_line(line: str, header: dict[str, list[str]], found: FoundSeries) -> None:
     if "(" in line.split(":", maxsplit=1)[0]:
         raise LineError("values without time stamps", repr(line[:40]), "Leave the stamps out.")
-    *channels, label = line.split(":")
+    channels, label = line.split(":"), None
+    if _flag(header, "classlabel"):
+        label = _check_class(channels.pop().strip(), header["classlabel"][1:])
     if not channels:
         raise LineError("channels and a class separated by `:`", repr(line[:40]))
-    label, known = label.strip(), header["classlabel"][1:]
-    if not label or (known and label not in known):
-        among = f" among {', '.join(known[:10])}" if known else ""
-        raise LineError(f"a class{among} at the end", repr(label[:40]))
     values = [read_numbers(channel.split(",")) for channel in channels]
     wanted = len(found.series[0]) if found.series else _announced(header, "dimensions", len(values))
     if len(values) != wanted:
@@ -99,6 +96,13 @@ def _read_line(line: str, header: dict[str, list[str]], found: FoundSeries) -> N
         whole[place, : len(one)] = one
     found.series.append(whole)
     found.labels.append(label)
+
+
+def _check_class(label: str, known: list[str]) -> str:
+    if not label or (known and label not in known):
+        among = f" among {', '.join(known[:10])}" if known else ""
+        raise LineError(f"a class{among} at the end", repr(label[:40]))
+    return label
 
 
 def _announced(header: dict[str, list[str]], key: str, otherwise: int) -> int:

@@ -62,6 +62,12 @@ def test_a_bag_of_ngrams_tells_the_order_of_words() -> None:
     assert len(set(one) & set(other)) == 2
 
 
+def test_ngrams_of_words_and_of_characters_are_told_apart() -> None:
+    encoder = TextEncoder.fit(["ab"], Reading(1, 4, 0), 100)
+    assert sorted(encoder.kinds.tolist()) == [0, 1, 1, 1, 1, 1, 1]  # ab; _a ab b_ _ab ab_ _ab_
+    assert TextEncoder.fit(["ab ab"], Reading(2, 0, 0), 100).kinds.tolist() == [0, 0]
+
+
 def test_a_long_document_fills_a_bounded_row() -> None:
     text = " ".join(f"w{n}" for n in range(200_000))
     encoder = TextEncoder.fit([text], Reading(3, 6, 0), 32_000)

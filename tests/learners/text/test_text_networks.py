@@ -4,10 +4,10 @@ from torch.nn import functional
 from metaflow_hpo.learners.text.networks import Attention, Bag, Shorten, drop_tokens, pool
 
 
-def test_a_bag_is_the_mean_of_embeddings_weighed_by_rarity() -> None:
-    bag = Bag(torch.tensor([3.0, 4.0]), 5, 0.0, 2)
-    tokens = torch.tensor([[2, 3, 0], [3, 0, 0], [0, 0, 0]], dtype=torch.int32)
-    mixed = torch.stack([0.6 * bag.table[2] + 0.8 * bag.table[3], bag.table[3], torch.zeros(5)])
+def test_a_bag_weighs_embeddings_by_rarity_and_words_as_much_as_characters() -> None:
+    bag = Bag(torch.tensor([3.0, 4.0, 7.0]), torch.tensor([0, 0, 1]), 5, 0.0, 2)
+    tokens = torch.tensor([[2, 4, 3], [3, 0, 0], [0, 0, 0]], dtype=torch.int32)
+    mixed = torch.stack([0.6 * bag.table[2] + 0.8 * bag.table[3] + bag.table[4], bag.table[3], torch.zeros(5)])
     torch.testing.assert_close(bag(tokens), bag.out(mixed))
 
 

@@ -72,7 +72,7 @@ def test_texts_are_those_of_a_table_of_files_or_of_a_request(tmp_path):
 
 
 def test_series_of_a_request_are_lists_of_numbers_a_channel():
-    modality, form = get_modality(SERIES), {"channels": 2, "steps": 3}
+    modality, form = get_modality(SERIES), {"channels": 2, "block": 1}
     sent = modality.take_new([[[1, 2, 3], [4, 5, 6]], [[7, 8], [9, 1]]], form)
     np.testing.assert_array_equal(sent[1], np.array([[7, 8, np.nan], [9, 1, np.nan]], np.float32))
     with pytest.raises(InvalidTaskError, match=r"Expected series of 2 channels in the request.*; found 1"):

@@ -34,14 +34,20 @@ def test_a_windows_file_with_a_byte_order_mark_and_no_list_of_classes_is_read() 
     np.testing.assert_array_equal(found.series[1], [[4, 5, 6]])
 
 
+def test_there_may_be_no_classes() -> None:
+    found = read("@classLabel false\n@data\n1,2,3:4,5,6\n")
+    assert found.labels == [None]
+    np.testing.assert_array_equal(found.series[0], [[1, 2, 3], [4, 5, 6]])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("@timestamps true\n@classLabel true 1\n@data\n(0,1),(1,2):1\n", "time stamps"),
         ("@classLabel true 1\n@data\n(0,1),(1,2):1\n", r"without time stamps on line 3 of Own_TRAIN.ts"),
         ("@targetLabel true\n@data\n1,2:3.5\n", "Expected classes"),
-        ("@classLabel false\n@data\n1,2,3\n", "@classLabel false"),
-        ("@data\n1,2,3:1\n", "nothing of it"),
+        ("@classLabel\n@data\n1,2,3\n", "@classLabel false` in Own_TRAIN.ts; found @classLabel. "),
+        ("@data\n1,2,3:1\n", "found @classLabel nowhere"),
         ("@classLabel true 1 2\n@data\n1,2:3\n", "a class among 1, 2 at the end on line 3 .* found '3'"),
         ("@classLabel true\n@data\n1,2:\n", "a class at the end"),
         ("@classLabel true\n@data\n1,2,3\n", "channels and a class"),
