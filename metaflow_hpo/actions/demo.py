@@ -11,6 +11,7 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
 from metaflow_hpo.errors import NoChampionError
 from metaflow_hpo.settings import DEMO_HELD_OUT
+from metaflow_hpo.space import configuration_id
 from metaflow_hpo.task import IMAGE
 from metaflow_hpo.trial import Trial
 
@@ -70,7 +71,11 @@ def _compare(
     answer = advise.recommend(pipeline, described, k)
     configurations = [r["configuration"] for r in answer["recommendations"]]
     default = pipeline.learner.space.default
-    *recommended, plain = own_trials.train(pipeline, described.data, [*configurations, default])
+    # The default may be recommended, too; each configuration is trained once.
+    distinct = {configuration_id(configuration): configuration for configuration in [*configurations, default]}
+    trained = {t.configuration_id: t for t in own_trials.train(pipeline, described.data, list(distinct.values()))}
+    recommended = [trained[configuration_id(configuration)] for configuration in configurations]
+    plain = trained[configuration_id(default)]
     rows = [_row("default", [plain])]
     if random_trials:
         random = own_trials.search(pipeline, described.data, strategy="random", trials=random_trials)

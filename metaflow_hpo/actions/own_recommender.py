@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metaflow_hpo.actions.past_knowledge import read_task_features
+from metaflow_hpo.actions.task_features import read_task_features
 from metaflow_hpo.adapters.files import replacing
 from metaflow_hpo.adapters.observed_trials import read_observed_trials
 from metaflow_hpo.adapters.pipeline import Pipeline

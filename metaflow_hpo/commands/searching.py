@@ -148,7 +148,8 @@ def search(
 ) -> None:
     """Search your table, or any task with a learner of your own; the same line goes on where a killed one stopped."""
     from metaflow_hpo.actions import advise, own_trials
-    from metaflow_hpo.actions.past_knowledge import know_others, learn_from, read_past, read_task_features
+    from metaflow_hpo.actions.past_knowledge import know_others, learn_from, read_past
+    from metaflow_hpo.actions.task_features import read_task_features
     from metaflow_hpo.adapters.past_trials.growing import check_growing
     from metaflow_hpo.collect.search import find_best
 

@@ -187,9 +187,9 @@ class Forecast:
 
     def say(self, metric: str) -> str:
         """Return a sentence for people."""
-        brought = f"it gained on {self.share_paid:.0%} of like past tasks"
+        brought = f"it gained on {100 * self.share_paid:.0f} % of like past tasks"
         if self.expected_gain is not None:
-            span = f"{COVERAGE:.0%} of them: {self.low:+.3f} to {self.high:+.3f}"
+            span = f"{100 * COVERAGE:.0f} % of them: {self.low:+.3f} to {self.high:+.3f}"
             brought = f"{self.expected_gain:+.3f} {metric} over the default on unseen rows ({span}), and {brought}"
         what = f"Trying the default and {TRIED} recommendations"
         if self.worth_it:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer import BadParameter
 from typer.testing import CliRunner
 
 from metaflow_hpo.adapters.kept_trials import KeptTrials
 from metaflow_hpo.cli import app
+from metaflow_hpo.commands.common import read_options
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
 from metaflow_hpo.modalities.opaque import read_opaque
 from metaflow_hpo.tables import trial_to_record
@@ -280,3 +282,15 @@ def test_two_searches_at_the_same_time_lose_no_trials(folder):
         assert process.returncode == 0, error.decode()
     counted = pd.Series([trial.strategy for trial in read_own(folder)]).value_counts()
     assert counted.to_dict() == {"sobol": 6, "random": 6}
+
+
+def test_options_of_a_modality_are_read_as_json_and_otherwise_as_text():
+    assert read_options(["text=review", "size=32", 'columns=["a", "b"]', "note=a=b"]) == {
+        "text": "review",
+        "size": 32,
+        "columns": ["a", "b"],
+        "note": "a=b",
+    }
+    assert read_options(None) is None
+    with pytest.raises(BadParameter, match="expected --option NAME=VALUE, such as text=review; got 'text'"):
+        read_options(["text"])
