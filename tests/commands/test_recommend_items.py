@@ -35,8 +35,38 @@ def write_sentences(folder):
     return path
 
 
+def write_recordings(folder):
+    from scipy.io import wavfile
+
+    rng = np.random.default_rng(0)
+    for number in range(90):
+        label = number % 3
+        time_s = np.arange(3200) / 8000
+        wave = np.sin(2 * np.pi * (300 + 250 * label + rng.normal(0, 20)) * time_s) + rng.normal(0, 0.3, 3200)
+        path = folder / "tones" / f"tone{label}" / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wavfile.write(path, 8000, (wave * 8000).astype(np.int16))
+    return folder / "tones"
+
+
+def write_series(folder):
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    values = np.sin(np.arange(80) / (3 + labels[:, None]) + rng.normal(0, 1, (120, 1))) + rng.normal(0, 0.2, (120, 80))
+    lines = ["\t".join([str(y), *(f"{v:.5f}" for v in x)]) for y, x in zip(labels, values, strict=True)]
+    path = folder / "Waves_TRAIN.tsv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 @pytest.mark.parametrize(
-    ("write", "modality", "learner"), [(write_pictures, "image", "cnn"), (write_sentences, "text", "text")]
+    ("write", "modality", "learner"),
+    [
+        (write_pictures, "image", "cnn"),
+        (write_sentences, "text", "text"),
+        (write_recordings, "audio", "audio_cnn"),
+        (write_series, "series", "series"),
+    ],
 )
 def test_what_ships_recommends_for_items(folder, write, modality, learner):
     data = str(write(folder))
