@@ -300,7 +300,7 @@ def test_add_copies_file_and_sidecar_and_knows_them_again(store: DataStore, tmp_
         add_file(store, source, {"target": "outcome", "kind": "ranking"})
     target = add_file(store, source, {"target": "outcome"})
     assert target == store.inbox / "My table.csv"
-    assert target.with_suffix(".yaml").read_text() == "family: mine\ntarget: outcome\n"
+    assert target.with_suffix(".yaml").read_text() == "target: outcome\nfamily: mine\n"
     assert ids(take_in(store, [])) == ["my_table"]
     assert add_file(store, source, {"target": "outcome"}) == target
     assert find_pending(store) == []

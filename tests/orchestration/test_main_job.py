@@ -20,7 +20,7 @@ from metaflow_hpo.adapters.files import write_json
 from metaflow_hpo.definitions import defs
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.orchestration import automation
-from metaflow_hpo.orchestration.assets import ASSETS, MONITORING
+from metaflow_hpo.orchestration.assets import ASSETS, MONITORING, OTHERS
 from metaflow_hpo.orchestration.checks import CHECKS
 from metaflow_hpo.orchestration.main_job import run_main_job
 from metaflow_hpo.orchestration.partitions import TASKS
@@ -39,7 +39,7 @@ def digest(folder):
 
 
 def test_every_asset_is_described_grouped_and_owned():
-    for asset in [*ASSETS, *MONITORING]:
+    for asset in [*ASSETS, *OTHERS, *MONITORING]:
         (spec,) = asset.specs
         assert spec.description
         assert spec.group_name in {"collect", "surrogate", "evaluate"}
@@ -48,7 +48,9 @@ def test_every_asset_is_described_grouped_and_owned():
 
 
 def test_only_the_monitoring_goes_stale_by_age():
-    aging = [spec.key.to_user_string() for a in [*ASSETS, *MONITORING] for spec in a.specs if spec.freshness_policy]
+    aging = [
+        spec.key.to_user_string() for a in [*ASSETS, *OTHERS, *MONITORING] for spec in a.specs if spec.freshness_policy
+    ]
     assert aging == ["recommendation_monitoring"]
 
 
@@ -60,7 +62,7 @@ def test_the_gate_is_the_only_blocking_check():
 def test_definitions_hold_all_assets_jobs_the_schedule_and_the_sensor():
     repository = defs.get_repository_def()
     names = {key.to_user_string() for key in repository.assets_defs_by_key}
-    assert names == {a.key.to_user_string() for a in [*ASSETS, *MONITORING]}
+    assert names == {a.key.to_user_string() for a in [*ASSETS, *OTHERS, *MONITORING]}
     assert {"catalogue", "collect", "learn"} <= set(repository.job_names)
     assert repository.has_schedule_def("weekly_retraining")
     assert repository.has_sensor_def("inbox_sensor")

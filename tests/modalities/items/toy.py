@@ -26,6 +26,7 @@ def draw(count=60, classes=3, seed=0):
 class ToyModality(ItemModality):
     name = "toy"
     own_groups = ()
+    endings = (".row",)
 
     def recognises(self, source):
         return source.suffix == ".npy"
@@ -44,6 +45,12 @@ class ToyModality(ItemModality):
 
     def prepare_arrays(self, items, fitted_on):
         return ((items - fitted_on.mean(axis=0)) / fitted_on.std(axis=0)).astype(np.float32)
+
+    def decode(self, files, form):
+        return np.stack([np.frombuffer(file.read(), dtype=np.float32) for file in files])
+
+    def form(self, data):
+        return {}
 
     def features(self, items):
         return items.astype(np.float32)
