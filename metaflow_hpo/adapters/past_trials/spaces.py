@@ -233,7 +233,7 @@ def find_condition(
             continue
         on = {_key(c[parent.name]) for c in configurations if name in c}
         off = {_key(c[parent.name]) for c in configurations if name not in c and parent.name in c}
-        if on & off:
+        if not on or on & off:
             continue
         used = Condition(parent.name, tuple(sorted((value for _, value in on), key=_order)))
         if isinstance(parent, Categorical):
