@@ -27,8 +27,10 @@ def single_threaded_blas() -> Iterator[None]:
 
     with _cap.lock:
         _cap.users += 1
+        # Again where it is capped already: a limit of somebody else that ended meanwhile has lifted the cap.
+        limits = threadpool_limits(limits=1, user_api="blas")
         if _cap.users == 1:
-            _cap.limits = threadpool_limits(limits=1, user_api="blas")
+            _cap.limits = limits
     try:
         yield
     finally:
