@@ -8,8 +8,8 @@ from metaflow_hpo.space import Categorical, Float, Hyperparameter, Integer, Sear
 
 SHARED: tuple[Hyperparameter, ...] = (
     Float("learning_rate", 3e-4, 3e-2, 3e-3, log=True),
-    Float("weight_decay", 1e-4, 1.0, 1e-2, log=True),
-    Integer("batch_size", 8, 128, 32, log=True),
+    Float("weight_decay", 1e-6, 1e-1, 1e-2, log=True),
+    Integer("batch_size", 16, 128, 32, log=True),
     Categorical("schedule", ("constant", "cosine", "one_cycle"), "one_cycle"),
     Float("label_smoothing", 0.0, 0.3, 0.05),
     Float("dropout", 0.0, 0.6, 0.1),

@@ -57,9 +57,7 @@ class Convolutions(nn.Module):
         Kim 2014, Convolutional neural networks for sentence classification, arXiv:1408.5882.
     """
 
-    def __init__(
-        self, embedding: Embedding, width: int, kernels: Sequence[int], dropout: float, classes: int
-    ) -> None:
+    def __init__(self, embedding: Embedding, width: int, kernels: Sequence[int], dropout: float, classes: int) -> None:
         super().__init__()
         self.embedding = embedding
         self.convolutions = nn.ModuleList(nn.Conv1d(width, width, size, padding=size // 2) for size in kernels)
