@@ -81,7 +81,7 @@ def summarise_forecasts(found: pd.DataFrame) -> list[dict[str, Any]]:
             "tasks": len(rows),
             "expected": float(rows["expected_gain"].mean()),
             "gain": float(rows["gain"].mean()),
-            "error": float(rows["gain"].sem()) if len(rows) > 1 else float("nan"),
+            "error": float(rows["gain"].std() / np.sqrt(len(rows))),
             "covered": float(((rows["gain"] >= rows["low"]) & (rows["gain"] <= rows["high"])).mean()),
             "paid": float((rows["gain"] > 0).mean()),
         }

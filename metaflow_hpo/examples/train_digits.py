@@ -50,10 +50,10 @@ def train(given: argparse.Namespace, report: Callable[[int, float], object]) -> 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for name, kind in {"data": str, "lr": float, "optimizer": str, "width": int, "norm": json.loads}.items():
-        parser.add_argument(f"--{name}", type=kind, required=True)
-    for name in ("epochs", "seed"):
-        parser.add_argument(f"--{name}", type=int, required=True)
+    for name in ("data", "optimizer"):
+        parser.add_argument(f"--{name}", required=True)
+    for name in ("lr", "width", "norm", "epochs", "seed"):
+        parser.add_argument(f"--{name}", type=json.loads, required=True)
     parser.add_argument("--momentum", type=float)  # left out where it is not used
 
     def say(step: int, score: float) -> None:  # noqa: D103
