@@ -18,7 +18,7 @@ from metaflow_hpo.modalities.families import fingerprint, merge_families
 from metaflow_hpo.modalities.registry import describe
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.tables import TRIAL_KEY, meta_feature_columns
-from metaflow_hpo.task import Task, TaskData
+from metaflow_hpo.task import Task, TaskData, name_apart
 from metaflow_hpo.trial import Trial
 
 SOURCE = "source"
@@ -174,7 +174,7 @@ def _name_tasks(
     for task in tasks:
         if task.sha256 in names:
             continue
-        own = task.task_id if task.task_id not in taken else f"{task.task_id[:71]}-{task.sha256[:8]}"
+        own = task.task_id if task.task_id not in taken else name_apart(task)
         names[task.sha256] = known.get(task.sha256, own)
         taken.add(names[task.sha256])
     return names

@@ -106,6 +106,13 @@ def write_card(folder: Path, learner: Learner) -> None:
         write_json(path, card)
 
 
+def has_other_code(folder: Path, learner: Learner) -> bool:
+    """Tell whether another command, or another version of its script, was searched with under a learner's name."""
+    path, code = folder / f"{learner.name}.json", getattr(learner, "code", None)
+    before = read_json(path, remedy=_REMEDY).get("code") if path.is_file() and code is not None else None
+    return before not in {None, code}
+
+
 def read_card(folder: Path, name: str) -> RecordedLearner | None:
     """Return a learner as it was last searched with, or None where that never was.
 
