@@ -141,7 +141,7 @@ def fit_network(data: TableData, configuration: Configuration, *, seed: int, epo
     Returns:
         The network, or None where its training diverges.
     """
-    from metaflow_hpo.blas import single_threaded_blas
+    from metaflow_hpo.caps import single_threaded_blas
     from metaflow_hpo.learners.mlp import numba_engine
 
     fold = make_test_fold(data)

@@ -58,8 +58,9 @@ def _list_table_file(source: Path, hints: Hints, suffixes: Sequence[str]) -> Lis
     frame = read_listing(source, hints)
 
     def find(name: str) -> ItemFile | None:
-        path = Path(name)
-        full = folder / path
+        full = folder / name
+        if "\\" in name and not full.is_file():
+            full = folder / name.replace("\\", "/")  # as Windows writes it
         if not full.resolve().is_relative_to(folder.resolve()):
             raise InvalidTaskError(
                 f"Expected paths in {source.name} below {folder}; found {name!r}. Write `options: {{root: <folder>}}` "
