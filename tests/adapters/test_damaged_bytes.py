@@ -22,8 +22,8 @@ from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.trial_files import read_history
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
 from metaflow_hpo.learners.mlp.learner import MLP
-from metaflow_hpo.learners.trained_rows import TrainedNetwork, fit_network
 from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.learners.trained_rows import TrainedNetwork, fit_network
 from metaflow_hpo.modalities.registry import get_modality, read_source
 from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.tables import trials_to_frame
