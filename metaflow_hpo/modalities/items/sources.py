@@ -47,8 +47,8 @@ def holds_items(source: Path, suffixes: Sequence[str]) -> bool:
         return source.is_file() and peek_paths(source, suffixes)
     if not source.is_dir() and source.suffix.lower() != ".zip":
         return False
-    others = [name for name in peek_names(source, _PEEKED) if not _is_table(name)]
-    fitting = sum(_ends(name, suffixes) for name in others)
+    others = [name.lower() for name in peek_names(source, _PEEKED) if not name.lower().endswith(TABLES)]
+    fitting = sum(name.endswith(tuple(suffixes)) for name in others)  # plain text: paths cost seconds
     return fitting > 0 and fitting >= NEARLY_ALL * len(others)
 
 

@@ -69,8 +69,9 @@ def peek_names(source: Path, limit: int) -> list[str]:
     """Return the paths of at most `limit` files, as `Tree.files` has them; none where a zip is broken."""
     if source.is_dir():
         found = (
-            f"{Path(folder).relative_to(source).as_posix()}/{name}".removeprefix("./")
+            f"{below}/{name}".removeprefix("./")
             for folder, _, names in os.walk(source)
+            for below in [Path(folder).relative_to(source).as_posix()]
             for name in names
         )
         return list(islice((path for path in found if not is_junk(path)), limit))
