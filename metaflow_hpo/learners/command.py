@@ -131,7 +131,8 @@ class CommandLearner:
     def code(self) -> str:
         """Digest of the command and of the scripts that it names: trials of another one are those of other code."""
         files = [_read_script(argument) for argument in self.arguments]
-        begin = 0 if all(content is None for content in files) else 1  # where the interpreter lies says nothing
+        has_script = any(content is not None for content in files)
+        begin = int(has_script and files[0] is None)  # where the interpreter lies says nothing
         digest = hashlib.sha256()
         for argument, content in list(zip(self.arguments, files, strict=True))[begin:]:
             digest.update(

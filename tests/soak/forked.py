@@ -122,7 +122,7 @@ def wait(running: Sequence[Running], limit_s: float = 900.0) -> None:
                 if one.code is None:
                     os.kill(one.pid, signal.SIGKILL)
             raise TimeoutError("\n".join(f"{' '.join(one.arguments)} does not end:\n{one.said()}" for one in running))
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 def start(
