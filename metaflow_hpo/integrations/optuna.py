@@ -175,7 +175,7 @@ class MetaSampler(BaseSampler):
         shown = self._shown(trials)
         is_alone = trust == Trust.NONE or (len(told) >= OWN_FROM and trial.number % 2 == 1)
         choose = chooser.choose_alone if is_alone else chooser.choose
-        return choose(told, pending, skip=early, settle=lambda planned: settle(shown, planned)), is_alone
+        return choose(told, pending, skip=early, asked=shown, settle=lambda planned: settle(shown, planned)), is_alone
 
     def _ask_tpe(self, study: Study, trial: FrozenTrial) -> Configuration:
         tpe = self._make_tpe(trial)
