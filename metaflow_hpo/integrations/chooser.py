@@ -223,9 +223,9 @@ class Chooser:
 
     def _clip(self, configuration: Configuration) -> Configuration:
         """Return the configuration of today's space nearest to one that was enqueued outside of it."""
-        return {hp.name: hp.default for hp in self._space.hyperparameters} | self._held(configuration)
+        return {**{hp.name: hp.default for hp in self._space.hyperparameters}, **self._held(configuration)}
 
-    def _held(self, configuration: Configuration) -> Configuration:
+    def _held(self, configuration: Configuration) -> dict[str, Value]:
         """Return those values of a configuration that have a place in today's space."""
         hps = self._space.hyperparameters
         return {hp.name: v for hp in hps if hp.name in configuration and holds(hp, v := configuration[hp.name])}
