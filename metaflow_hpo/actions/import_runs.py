@@ -206,7 +206,7 @@ def _write(pipeline: Pipeline, one: RunImport, imported: Imported, trials: Mappi
             source=source,
             sha256=_digest(one.address, one.learner, name),
         )
-        features = {column: float(value) for column, value in described.get(name, {}).items() if math.isfinite(value)}
+        features = {str(key): float(v) for key, v in described.get(name, {}).items() if math.isfinite(v)}
         changed |= tasks.write(OwnTask(task, frozenset(), features))
         changed |= folder.replace_trials(task, mine)
         current.add(task.sha256)

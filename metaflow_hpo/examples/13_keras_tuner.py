@@ -37,7 +37,7 @@ def make_past() -> pd.DataFrame:
 def main() -> None:
     """Search the digits with three trials of three epochs."""
     data, target = load_digits(return_X_y=True)
-    data, target = np.float32(data / 16), np.int64(target)
+    data = (data / 16).astype(np.float32)
     tuner = keras_tuner.Tuner(
         oracle=MetaOracle("val_accuracy", past=make_past(), max_trials=3, seed=0), hypermodel=build, directory="tuned"
     )

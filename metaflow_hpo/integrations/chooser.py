@@ -1,6 +1,6 @@
 """Chooses configurations for a task of any search space in view of a history of any other."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ MIN_OWN_TRIALS = 3
 _ADAPTED = 64
 _FRESH, _LONG = 200, 60
 """New configurations to choose among; half as many from so many trials on, when each costs more time."""
-MAX_ATTEMPTS = 20
 
 
 class Chooser:
@@ -82,6 +81,7 @@ class Chooser:
         pending: Sequence[Configuration] = (),
         *,
         skip: int = 0,
+        asked: Collection[str] | None = None,
         settle: Callable[[Configuration], Configuration] = dict,
     ) -> Configuration | None:
         """Return the next configuration; None where there is nothing left to propose.
@@ -90,6 +90,7 @@ class Chooser:
             told: Finished trials and their performance, higher is better.
             pending: What is being tried.
             skip: How many better ones are left to others, who choose at the same time.
+            asked: Names that are known to be asked for; all unless given.
             settle: Returns what becomes of a configuration, say of a number between two steps.
         """
         tried = [configuration for configuration, _ in told]
@@ -98,17 +99,13 @@ class Chooser:
         if len(told) >= FRESH_FROM:
             fresh = self._draw(tried, performance)
         task, seen, waiting = self._begin(told, pending, fresh)
-        known = [*tried, *pending]
-        for _ in range(MAX_ATTEMPTS):
-            chosen = task.choose(seen, skip + 1, waiting)
-            if not chosen:
-                break
-            configuration = settle(task.past.configurations[chosen[-1]])
-            # What differs in nothing that was asked for would be the same trial once more.
-            if is_inside(self._space, configuration) and not any(_covers(configuration, other) for other in known):
-                return configuration
-            waiting = [*waiting, chosen[-1]]
-        return None
+        is_new = self._make_is_new([*tried, *pending], asked)
+        chosen = task.choose(seen, skip + 1, waiting)
+        if chosen and not is_new(settle(task.past.configurations[chosen[-1]])):
+            settled = [settle(configuration) for configuration in task.past.configurations]
+            used_up = {p for p, configuration in enumerate(settled) if not is_new(configuration)}
+            chosen = task.choose(seen, skip + 1, sorted({*waiting, *used_up} - set(seen.positions.tolist())))
+        return settle(task.past.configurations[chosen[-1]]) if chosen else None
 
     def choose_alone(
         self,
@@ -116,6 +113,7 @@ class Chooser:
         pending: Sequence[Configuration] = (),
         *,
         skip: int = 0,
+        asked: Collection[str] | None = None,
         settle: Callable[[Configuration], Configuration] = dict,
     ) -> Configuration | None:
         """Return the next configuration whatever the past says: what the trials alone promise most of.
@@ -127,6 +125,7 @@ class Chooser:
             told: Finished trials and their performance, higher is better.
             pending: What is being tried.
             skip: How many better ones are left to others, who choose at the same time.
+            asked: Names that are known to be asked for; all unless given.
             settle: Returns what becomes of a configuration, say of a number between two steps.
         """
         if len(told) < MIN_OWN_TRIALS:
@@ -141,12 +140,22 @@ class Chooser:
             scores = np.append(scores, process.predict(waiting)[0])
             process = process.like(np.concatenate([own, waiting]), scores)
         promise = expected_improvement(*process.predict(free), float(scores.max()))
-        known = [*tried, *pending]
-        for position in np.argsort(-promise, kind="stable")[skip : skip + MAX_ATTEMPTS]:
-            configuration = settle(fresh[position])
-            if is_inside(self._space, configuration) and not any(_covers(configuration, other) for other in known):
-                return configuration
-        return None
+        is_new = self._make_is_new([*tried, *pending], asked)
+        ordered = (settle(fresh[position]) for position in np.argsort(-promise, kind="stable")[skip:])
+        return next((configuration for configuration in ordered if is_new(configuration)), None)
+
+    def _make_is_new(
+        self, known: Sequence[Configuration], asked: Collection[str] | None
+    ) -> Callable[[Configuration], bool]:
+        """Return what tells whether a configuration is another one than all that are known.
+
+        What differs in nothing that is asked for would be the same trial once more.
+        """
+        others = [c if asked is None else {n: v for n, v in c.items() if n in asked} for c in known]
+        return lambda configuration: (
+            is_inside(self._space, configuration)
+            and not any(_covers(configuration, other) for other in others if other)
+        )
 
     def choose_given(
         self,
@@ -214,9 +223,9 @@ class Chooser:
 
     def _clip(self, configuration: Configuration) -> Configuration:
         """Return the configuration of today's space nearest to one that was enqueued outside of it."""
-        return {hp.name: hp.default for hp in self._space.hyperparameters} | self._held(configuration)
+        return {**{hp.name: hp.default for hp in self._space.hyperparameters}, **self._held(configuration)}
 
-    def _held(self, configuration: Configuration) -> Configuration:
+    def _held(self, configuration: Configuration) -> dict[str, Value]:
         """Return those values of a configuration that have a place in today's space."""
         hps = self._space.hyperparameters
         return {hp.name: v for hp in hps if hp.name in configuration and holds(hp, v := configuration[hp.name])}

@@ -67,7 +67,8 @@ class MetaOracle(keras_tuner.Oracle):  # type: ignore[misc]
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on with a project; its space is declared anew by the next trial's model, which may have more choices."""
         super().set_state(state)
-        self._former, self.hyperparameters = self.hyperparameters, keras_tuner.HyperParameters()
+        self._former = self.get_space()
+        self.hyperparameters = keras_tuner.HyperParameters()
 
     def get_state(self) -> dict[str, Any]:
         """Return what is saved; the space of before, until it is declared anew."""

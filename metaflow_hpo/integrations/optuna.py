@@ -35,8 +35,8 @@ from metaflow_hpo.integrations.studies import PLAN, all_trials, read_pending, re
 from metaflow_hpo.space import Configuration, SearchSpace
 from metaflow_hpo.tables import META_PREFIX
 
-OWN_FROM = 10
-"""Trials from which every other one is chosen by the study's own alone, whatever the history is worth."""
+TPE_FROM = 10
+"""Trials from which every other one is TPE's: whatever the history is worth, the study's own trials have a say."""
 MIN_EXPIRY_S = 3_600.0
 
 
@@ -167,15 +167,18 @@ class MetaSampler(BaseSampler):
         told = read_told(trials, study.direction)
         chooser = self._chooser(study, trials)
         trust = judge(trials, study.direction, trial.number) if chooser.knows else Trust.TEST
-        if trust == Trust.TEST:
+        is_odd = trial.number % 2 == 1
+        # TPE takes turns with the past from some trials on, and with a model of its own kind where the past is left.
+        is_tpes = {Trust.TEST: True, Trust.NONE: not is_odd, Trust.PAST: is_odd and len(told) >= TPE_FROM}[trust]
+        if is_tpes:
             return None, True
         alive = [t for t in trials if not t.state.is_finished() and not self._is_dead(t, trials)]
         pending = [found for t in alive if (found := read_pending(t))]
         early = sum(t.number < trial.number and not read_pending(t) for t in alive if t.state == TrialState.RUNNING)
         shown = self._shown(trials)
-        is_alone = trust == Trust.NONE or (len(told) >= OWN_FROM and trial.number % 2 == 1)
+        is_alone = trust == Trust.NONE
         choose = chooser.choose_alone if is_alone else chooser.choose
-        return choose(told, pending, skip=early, settle=lambda planned: settle(shown, planned)), is_alone
+        return choose(told, pending, skip=early, asked=shown, settle=lambda planned: settle(shown, planned)), is_alone
 
     def _ask_tpe(self, study: Study, trial: FrozenTrial) -> Configuration:
         tpe = self._make_tpe(trial)
