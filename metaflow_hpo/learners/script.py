@@ -1,7 +1,8 @@
 """A configuration as a Python script of its own: the recipe of a learner in plain PyTorch or scikit-learn.
 
-The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp/recipe.py`, `svm.py`,
-`networks/` and `cnn.py` in other words; whoever changes one changes the other, and the tests compare their scores.
+The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp/recipe.py`, `realmlp/`,
+`svm.py`, `networks/` and `cnn.py` in other words: whoever changes one changes the other, and
+the tests compare their scores.
 """
 
 import json
@@ -14,11 +15,19 @@ from metaflow_hpo.space import Configuration
 from metaflow_hpo.version import __version__
 
 _LINE = 100
-_WHAT = {"mlp": "a multi-layer perceptron", "svm": "a support vector machine"}
+_WHAT = {
+    "mlp": "a multi-layer perceptron",
+    "realmlp": "a network after RealMLP and TabM",
+    "svm": "a support vector machine",
+}
 SCRIPTED = (*_WHAT, "cnn")
 """Learners that can be written down as a script."""
 
-_NEEDS = {"mlp": "torch, numpy, pandas and scikit-learn", "svm": "numpy, pandas and scikit-learn"}
+_NEEDS = {
+    "mlp": "torch, numpy, pandas and scikit-learn",
+    "realmlp": "torch, numpy, pandas, scipy and scikit-learn",
+    "svm": "numpy, pandas and scikit-learn",
+}
 
 
 @dataclass(frozen=True)
@@ -54,9 +63,9 @@ def render_script(table: ScriptTable, learner: str, configuration: Configuration
 
     Args:
         table: The table; its names end up in the script as quoted text only.
-        learner: `mlp` or `svm`.
+        learner: `mlp`, `realmlp` or `svm`.
         configuration: A valid configuration of the learner.
-        epochs: Epochs of the `mlp`.
+        epochs: Epochs of a network.
         seed: Seed of the split and of the training.
     """
     return _render(
