@@ -81,6 +81,11 @@ class Settings(BaseSettings):
     tracking_uri: str | None = Field(None, description="MLflow; SQLite in the data folder unless given.")
     model_name: str = Field("metaflow_hpo_surrogate", description="Name of the registered surrogate.")
     learner: str = Field("mlp", min_length=1, description="The learner that is tuned: a name, or module:attribute.")
+    plugins: tuple[str, ...] = Field(
+        (),
+        description="Modalities and groups of meta-features that no installed package adds, as a JSON list of "
+        "module:attribute; every process of the program has to know them.",
+    )
     learn: bool = Field(
         True,
         description="Whether `fit` learns from `search`, `train` and `feedback` on people's own tasks, too.",

@@ -55,6 +55,13 @@ class Pipeline:
     own_learner: "Learner | None" = None
     is_chosen: bool = False
 
+    def __post_init__(self) -> None:
+        """Make known what the settings add."""
+        if self.settings.plugins:
+            from metaflow_hpo.modalities.registry import add_plugins
+
+            add_plugins(self.settings.plugins)
+
     @cached_property
     def learner(self) -> "Learner":
         """What is tuned, within the limits of the settings."""

@@ -54,7 +54,7 @@ def demo() -> None:
 
 def _show_comparison(name: str, answer: dict[str, Any], comparison: list[list[Any]]) -> None:
     printing.show_recommendation(answer)
-    printing.print_table(f"{name}, really trained", ["what", "cross-validated", "test rows", "seconds"], comparison)
+    printing.print_table(f"{name}, really trained", ["what", "validated", "test rows", "seconds"], comparison)
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo step dataset_catalogue")

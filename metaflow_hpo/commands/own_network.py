@@ -50,7 +50,7 @@ def train(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Train one configuration on your table: cross-validated, and refitted and scored on the test rows."""
+    """Train one configuration on your data: validated on its splits, refitted and scored on the test rows."""
     from metaflow_hpo.actions import advise, own_trials
     from metaflow_hpo.actions.feedback import remember
     from metaflow_hpo.errors import NoChampionError
@@ -87,7 +87,7 @@ def train(
         printing.print_json(result)
     else:
         header = ["", rows.task.metric.name]
-        lines = [["cross-validated", trial.performance], ["test rows", trial.test_performance]]
+        lines = [["validated", trial.performance], ["test rows", trial.test_performance]]
         printing.print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
         print("configuration: " + json.dumps(dict(trial.configuration)))
         if model is not None:

@@ -224,8 +224,11 @@ def recommendation_monitoring(
     context: dg.AssetExecutionContext, pipeline: PipelineResource
 ) -> dg.MaterializeResult[None]:
     """What came of recommendations against what was predicted with them, and how novel the tasks of people are."""
-    report, figure = feedback.monitor(pipeline.open(context))
-    return dg.MaterializeResult(metadata=show.keep_plain(report) | {"plot_monitoring": show.show_figure(figure)})
+    report, figures = feedback.monitor(pipeline.open(context))
+    own, *others = [show.show_figure(figure) for figure in figures.values()]
+    plots = {"plot_monitoring": own} | {f"plot_{name}": plot for name, plot in zip([*figures][1:], others, strict=True)}
+    reasons = {f"reason_{name}": found["reason"] for name, found in report["learners"].items()}
+    return dg.MaterializeResult(metadata=show.keep_plain(report) | reasons | plots)
 
 
 ASSETS = [

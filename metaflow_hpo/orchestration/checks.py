@@ -123,13 +123,14 @@ def champion_answers(context: dg.AssetCheckExecutionContext, pipeline: PipelineR
 
 @dg.asset_check(asset=assets.recommendation_monitoring)
 def intervals_hold(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
-    """Of 20 outcomes or more, 72 % to 88 % lie in their 80 % interval; beyond that the champion drifts: a warning."""
+    """Of 20 outcomes or more of a learner, 72 % to 88 % lie in their 80 % interval; beyond that is a warning."""
     report = read_json(feedback.monitoring_path(pipeline.open(context)), remedy="Materialize the asset first.")
     shown = {name: report[name] for name in ("outcomes", "coverage", "mean_error") if report[name] is not None}
+    drifted = {name: found["reason"] for name, found in report.get("learners", {}).items() if found["drifted"]}
     return dg.AssetCheckResult(
-        passed=not report["drifted"],
+        passed=not drifted,
         severity=dg.AssetCheckSeverity.WARN,
-        description=report["reason"],
+        description=" ".join(f"{name}: {reason}" for name, reason in drifted.items()) or report["reason"],
         metadata=shown,
     )
 

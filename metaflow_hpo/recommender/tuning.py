@@ -191,7 +191,7 @@ class Forecast:
         if self.expected_gain is not None:
             span = f"{100 * COVERAGE:.0f} % of them: {self.low:+.3f} to {self.high:+.3f}"
             brought = f"{self.expected_gain:+.3f} {metric} over the default on unseen rows ({span}), and {brought}"
-        what = f"Trying the default and {TRIED} recommendations"
+        what = f"Tuning with {TRIED} recommendations beside the default"  # however many were asked for
         if self.worth_it:
             return f"{what} is expected to pay: {brought}."
         return f"{what} is hardly worth it here: {brought}. The default will do."

@@ -152,7 +152,7 @@ def test_a_new_version_of_a_file_is_taken_in_and_a_touched_one_is_known(store: D
 def test_a_file_that_is_still_written_is_left_alone_until_it_is_whole(
     store: DataStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(landed, "SETTLED_S", 0.5)
+    monkeypatch.setattr(landed, "SETTLED_S", 1.0)
     land(store, "partial.csv.part")
     path = store.inbox / "slow.csv"
     lines = table().to_csv(index=False).splitlines(keepends=True)
@@ -173,7 +173,8 @@ def test_a_file_that_is_still_written_is_left_alone_until_it_is_whole(
         writer.join()
     assert path.is_file()
     path.write_text("".join(lines))
-    found = take_in(store, [])  # waits half a second
+    monkeypatch.setattr(landed, "SETTLED_S", 0.3)
+    found = take_in(store, [])  # waits that long
     assert found.tasks[0].task.rows == 60
     assert (store.inbox / "partial.csv.part").is_file()
 

@@ -73,10 +73,8 @@ def _prepare(work: Work, configuration: Configuration) -> tuple[nn.Module, Encod
 
 
 def _build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    rate, decay = float(recipe.learning_rates[0]), recipe.weight_decay
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
-    return torch.optim.SGD(network.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=decay)
+    rate = float(recipe.learning_rates[0])
+    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=recipe.weight_decay)
 
 
 def _make_loaders(items: Encoded, recipe: Recipe) -> tuple[Any, Any]:

@@ -71,8 +71,8 @@ def test_a_forecast_says_what_like_tasks_gained():
     assert found.share_paid == pytest.approx(0.7)
     assert found.worth_it
     assert found.say("r2") == (
-        "Trying the default and 5 recommendations is expected to pay: +0.034 r2 over the default on unseen rows "
-        "(80 % of them: -0.040 to +0.100), and it gained on 70 % of like past tasks."
+        "Tuning with 5 recommendations beside the default is expected to pay: +0.034 r2 over the default on unseen "
+        "rows (80 % of them: -0.040 to +0.100), and it gained on 70 % of like past tasks."
     )
 
 
@@ -86,6 +86,6 @@ def test_what_gained_on_few_like_tasks_is_not_worth_it_and_there_are_no_units_wi
         "share_paid": 0.3,
         "worth_it": False,
         "coverage": 0.8,
-        "text": "Trying the default and 5 recommendations is hardly worth it here: it gained on 30 % of like "
-        "past tasks. The default will do.",
+        "text": "Tuning with 5 recommendations beside the default is hardly worth it here: it gained on 30 % of "
+        "like past tasks. The default will do.",
     }

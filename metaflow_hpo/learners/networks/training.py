@@ -56,9 +56,7 @@ class Recipe:
         epochs: Fidelity.
         batches: Mini-batches an epoch; they differ by one item at most, so that none is tiny.
         learning_rates: `(epochs * batches,)`, one a step.
-        optimizer: `adamw` or `sgd`.
-        momentum: Of SGD (Nesterov's where it is above 0).
-        weight_decay: Decoupled for AdamW; never on biases and the scales of norms.
+        weight_decay: Decoupled, as AdamW has it; never on biases and the scales of norms.
         label_smoothing: Share of the target that goes to all classes evenly.
         mixup: Parameter of the Beta distribution from which the share of a second item is drawn; 0 for none.
         clip: Largest norm of the gradient; 0 for no limit.
@@ -67,8 +65,6 @@ class Recipe:
     epochs: int
     batches: int
     learning_rates: NDArray[np.float64]
-    optimizer: str
-    momentum: float
     weight_decay: float
     label_smoothing: float
     mixup: float = 0.0
@@ -84,8 +80,6 @@ def make_recipe(configuration: Configuration, items: int, epochs: int, clip: flo
         epochs=epochs,
         batches=batches,
         learning_rates=draw_schedule(rate, schedule, epochs * batches),
-        optimizer=str(configuration["optimizer"]),
-        momentum=float(configuration.get("momentum", 0.0)),
         weight_decay=float(configuration["weight_decay"]),
         label_smoothing=float(configuration["label_smoothing"]),
         mixup=float(configuration.get("mixup", 0.0)),
@@ -115,15 +109,12 @@ def _anneal(start: float, end: float, share: NDArray[np.float64]) -> NDArray[np.
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimizer of a recipe; the learning rate is set before each step."""
+    """Return AdamW for a recipe; the learning rate is set before each step."""
     decayed = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
-    rate = float(recipe.learning_rates[0])
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, fused=True)
-    return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
+    return torch.optim.AdamW(groups, lr=float(recipe.learning_rates[0]), fused=True)
 
 
 class Training:

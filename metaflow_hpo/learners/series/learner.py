@@ -28,8 +28,8 @@ SPACE = join_space(
     (
         Categorical("encoder", ("convolution", "inception", "gru"), "convolution"),
         Integer("filters", 16, 64, 32, log=True),
-        Integer("depth", 2, 9, 3, log=True, condition=_CONVOLUTIONS),
-        Integer("kernel", 8, 64, 8, log=True, condition=_CONVOLUTIONS),
+        Integer("depth", 2, 6, 3, log=True, condition=_CONVOLUTIONS),
+        Integer("kernel", 8, 40, 8, log=True, condition=_CONVOLUTIONS),
         Categorical("normalise", (PER_SERIES, PER_TASK), PER_TASK),
         Categorical("differences", (False, True), True),
         Float("augmentation", 0.0, 1.0, 0.2),

@@ -19,22 +19,20 @@ if TYPE_CHECKING:
 _USUAL_WORDS = 5_000
 """Different words of a task of some hundred texts; n-grams are many more."""
 _IN_ORDER = ("cnn", "gru", "transformer")
+KERNELS = ((2, 3, 4), (4, 6, 8))
+"""Sizes of the convolutions that stand side by side: over words, and over characters."""
+HEADS = 2
 
 SPACE = join_space(
     (
         Categorical("encoder", ("bag", *_IN_ORDER), "bag"),
         Integer("vocabulary", 1_000, 64_000, 32_000, log=True),
-        Integer("embedding_width", 16, 64, 32, log=True),
+        Integer("width", 16, 64, 32, log=True),
         Float("word_dropout", 0.0, 0.5, 0.1),
         Integer("word_ngrams", 1, 3, 2, condition=Condition("encoder", ("bag",))),
         Integer("character_ngrams", 0, 6, 5, condition=Condition("encoder", ("bag",))),
         Categorical("unit", ("words", "characters"), "words", condition=Condition("encoder", _IN_ORDER)),
         Integer("max_length", 16, 96, 48, log=True, condition=Condition("encoder", _IN_ORDER)),
-        Integer("filters", 16, 96, 48, log=True, condition=Condition("encoder", ("cnn",))),
-        Integer("kernel_size", 1, 6, 2, condition=Condition("encoder", ("cnn",))),
-        Integer("hidden_width", 16, 64, 48, log=True, condition=Condition("encoder", ("gru",))),
-        Integer("layers", 1, 2, 1, condition=Condition("encoder", ("gru", "transformer"))),
-        Categorical("heads", (1, 2, 4), 2, condition=Condition("encoder", ("transformer",))),
     ),
     {"learning_rate": 6e-3, "label_smoothing": 0.0, "dropout": 0.4},
 )
@@ -73,20 +71,18 @@ class TextLearner(NetworkLearner[TextEncoder]):
         from metaflow_hpo.learners.text import networks
 
         width, dropout = find_width(configuration), float(configuration["dropout"])
+        of_characters = configuration.get("unit") == "characters"
         if configuration["encoder"] == "bag":
             weights, kinds = torch.from_numpy(encoder.weights), torch.from_numpy(encoder.kinds)
             return networks.Bag(weights, kinds, width, dropout, classes)
         embedding = networks.Embedding(encoder.size, width, dropout)
         if configuration["encoder"] == "cnn":
-            filters, kernel = int(configuration["filters"]), int(configuration["kernel_size"])
-            return networks.Convolutions(embedding, width, filters, kernel, dropout, classes)
-        shorten = networks.Shorten(width, of_characters=configuration["unit"] == "characters")
-        layers = int(configuration["layers"])
+            return networks.Convolutions(embedding, width, KERNELS[of_characters], dropout, classes)
+        shorten = networks.Shorten(width, of_characters=of_characters)
         if configuration["encoder"] == "gru":
-            hidden = int(configuration["hidden_width"])
-            return networks.Recurrent(embedding, shorten, width, hidden, layers, dropout, classes)
-        length, heads = int(configuration["max_length"]), int(configuration["heads"])
-        return networks.Transformer(embedding, shorten, width, length, layers, heads, dropout, classes)
+            return networks.Recurrent(embedding, shorten, width, dropout, classes)
+        length = int(configuration["max_length"])
+        return networks.Transformer(embedding, shorten, width, length, HEADS, dropout, classes)
 
     def augment(self, x: "torch.Tensor", configuration: Configuration, generator: "torch.Generator") -> "torch.Tensor":
         """Take tokens away: out of a bag; else what is unknown takes their place."""
@@ -98,9 +94,8 @@ class TextLearner(NetworkLearner[TextEncoder]):
 
     def measure_cost(self, configuration: Configuration, shape: tuple[int, ...], classes: int) -> float:
         """Return about how many multiplications it takes to pass one item once, its share of a step included."""
-        width, layers = find_width(configuration), int(configuration.get("layers", 1))
+        width, steps = find_width(configuration), int(configuration.get("max_length", 1))
         batch, words = int(configuration["batch_size"]), min(int(configuration["vocabulary"]), _USUAL_WORDS)
-        steps = layers * int(configuration.get("max_length", 1))
         is_bag, of_characters = configuration["encoder"] == "bag", configuration.get("unit") == "characters"
         tokens = int(configuration["vocabulary"]) if is_bag else words
         share_of_step = (3e6 + 8.0 * width * tokens) / batch
@@ -108,14 +103,12 @@ class TextLearner(NetworkLearner[TextEncoder]):
             case "bag":
                 passed = 500.0 * width
             case "cnn":
-                kernels = 3.0 * (int(configuration["kernel_size"]) + 1)
                 length = steps * (CHARACTERS_A_WORD if of_characters else 1)
-                passed = length * (0.06 * width * kernels * int(configuration["filters"]) + 500)
+                passed = length * (0.06 * width * width * sum(KERNELS[of_characters]) + 500)
             case "gru":
-                hidden = int(configuration["hidden_width"])
-                passed = steps * (2.4 * hidden * (width + 2 * hidden) + 4_000)
+                passed = steps * (7.2 * width * width + 4_000)
             case _:
-                passed = steps * (0.1 * width * (8 * width + 2 * steps / layers) + 2_600)
+                passed = steps * (0.1 * width * (8 * width + 2 * steps) + 2_600)
         return float(share_of_step + passed)
 
 
@@ -128,6 +121,6 @@ def read_by(configuration: Configuration) -> Reading:
 
 
 def find_width(configuration: Configuration) -> int:
-    """Return the width of embeddings: a multiple of the heads where there are some."""
-    width, heads = int(configuration["embedding_width"]), int(configuration.get("heads", 1))
-    return max(width // heads, 1) * heads
+    """Return the width of embeddings, filters and states: a multiple of the heads where there are some."""
+    heads = HEADS if configuration["encoder"] == "transformer" else 1
+    return int(configuration["width"]) // heads * heads

@@ -1,14 +1,13 @@
 """The networks of the learner `text`: numbers of tokens `(B, L)` to logits `(B, classes)`."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from metaflow_hpo.learners.networks.blocks import Dropout
 from metaflow_hpo.learners.text.encoder import CHARACTERS_A_WORD, PADDING
-
-_KERNELS = 3
-"""Sizes of kernels side by side: the one given and the next ones."""
 
 
 class Bag(nn.Module):
@@ -58,15 +57,12 @@ class Convolutions(nn.Module):
         Kim 2014, Convolutional neural networks for sentence classification, arXiv:1408.5882.
     """
 
-    def __init__(
-        self, embedding: Embedding, width: int, filters: int, kernel: int, dropout: float, classes: int
-    ) -> None:
+    def __init__(self, embedding: Embedding, width: int, kernels: Sequence[int], dropout: float, classes: int) -> None:
         super().__init__()
         self.embedding = embedding
-        sizes = range(kernel, kernel + _KERNELS)
-        self.convolutions = nn.ModuleList(nn.Conv1d(width, filters, size, padding=size // 2) for size in sizes)
+        self.convolutions = nn.ModuleList(nn.Conv1d(width, width, size, padding=size // 2) for size in kernels)
         self.dropout = Dropout(dropout)
-        self.out = nn.Linear(_KERNELS * filters, classes)
+        self.out = nn.Linear(len(kernels) * width, classes)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return logits."""
@@ -96,14 +92,12 @@ class Shorten(nn.Module):
 class Recurrent(nn.Module):
     """Gated recurrent units in both directions, their mean and maximum over the text."""
 
-    def __init__(
-        self, embedding: Embedding, shorten: Shorten, width: int, hidden: int, layers: int, dropout: float, classes: int
-    ) -> None:
+    def __init__(self, embedding: Embedding, shorten: Shorten, width: int, dropout: float, classes: int) -> None:
         super().__init__()
         self.embedding, self.shorten = embedding, shorten
-        self.units = nn.GRU(width, hidden, layers, batch_first=True, bidirectional=True)
+        self.units = nn.GRU(width, width, batch_first=True, bidirectional=True)
         self.dropout = Dropout(dropout)
-        self.out = nn.Linear(4 * hidden, classes)
+        self.out = nn.Linear(4 * width, classes)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return logits."""
@@ -122,7 +116,6 @@ class Transformer(nn.Module):
         shorten: Shorten,
         width: int,
         length: int,
-        layers: int,
         heads: int,
         dropout: float,
         classes: int,
@@ -130,7 +123,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.embedding, self.shorten = embedding, shorten
         self.places = nn.Parameter(torch.empty(length, width).normal_(std=0.1))
-        self.layers = nn.ModuleList(Attention(width, heads, dropout) for _ in range(layers))
+        self.attention = Attention(width, heads, dropout)
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(2 * width, classes)
 
@@ -138,8 +131,7 @@ class Transformer(nn.Module):
         """Return logits."""
         x, present = self.shorten(*self.embedding(tokens))
         x = x + self.places[: x.shape[1]]
-        for layer in self.layers:
-            x = layer(x, present)
+        x = self.attention(x, present)
         logits: torch.Tensor = self.out(pool(self.norm(x), present))
         return logits
 

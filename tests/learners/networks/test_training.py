@@ -21,7 +21,6 @@ CONFIGURATION = {
     "learning_rate": 0.02,
     "weight_decay": 0.1,
     "batch_size": 16,
-    "optimizer": "adamw",
     "schedule": "one_cycle",
     "label_smoothing": 0.1,
     "dropout": 0.0,
@@ -101,7 +100,7 @@ class TestTheLoop:
         assert outcome.predictions.size == 0
 
     def test_says_that_and_where_it_diverged(self):
-        outcome = begin(optimizer="sgd", momentum=0.9, learning_rate=1e30, schedule="constant").advance(4, GO_ON)
+        outcome = begin(learning_rate=1e30, schedule="constant").advance(4, GO_ON)
         assert outcome.reason == "diverged: validation loss nan after epoch 1 of 4"
 
     def test_augments_training_items_only_and_all_of_them_once_an_epoch(self):
@@ -153,12 +152,6 @@ class TestRecipes:
         assert [p.ndim for p in decayed["params"]] == [2, 2]
         assert [p.ndim for p in others["params"]] == [1, 1, 1, 1]
         assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
-
-    def test_sgd_is_nesterovs_where_it_has_momentum(self):
-        for momentum in (0.0, 0.9):
-            recipe = make_recipe(CONFIGURATION | {"optimizer": "sgd", "momentum": momentum}, 50, 1)
-            optimizer = build_optimizer(make_network(), recipe)
-            assert optimizer.defaults["nesterov"] == (momentum > 0)
 
 
 def test_many_items_are_predicted_part_by_part():

@@ -85,7 +85,7 @@ def test_it_is_found_by_its_name_and_has_a_space_of_its_own():
 def test_larger_networks_are_expected_to_cost_more():
     learner, shape = SeriesLearner(), (1, 200)
     cost = learner.measure_cost(SPACE.default, shape, 2)
-    for name, value in {"filters": 64, "depth": 9, "kernel": 64, "batch_size": 16}.items():
+    for name, value in {"filters": 64, "depth": 6, "kernel": 40, "batch_size": 16}.items():
         assert learner.measure_cost({**SPACE.default, "batch_size": 64, name: value}, shape, 2) > learner.measure_cost(
             {**SPACE.default, "batch_size": 64}, shape, 2
         )

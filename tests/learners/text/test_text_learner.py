@@ -99,8 +99,8 @@ def test_configurations_say_how_texts_are_cut() -> None:
 
 
 def test_the_width_is_a_multiple_of_the_heads() -> None:
-    assert find_width(one_of("transformer", embedding_width=30, heads=4)) == 28
-    assert find_width(one_of("bag", embedding_width=30)) == 30
+    assert find_width(one_of("transformer", width=31)) == 30
+    assert find_width(one_of("bag", width=31)) == 31
 
 
 def test_what_costs_more_is_said_to() -> None:
@@ -109,7 +109,7 @@ def test_what_costs_more_is_said_to() -> None:
     def cost(encoder: str, **changed: object) -> float:
         return learner.measure_cost(one_of(encoder, **changed), (), 2)
 
-    assert cost("transformer", layers=2) > cost("transformer", layers=1)
+    assert cost("transformer", width=64) > cost("transformer", width=32)
     assert cost("cnn", unit="characters") > cost("cnn", unit="words")
     assert cost("bag", vocabulary=32_000) > cost("bag", vocabulary=1_000)
     assert cost("gru", max_length=96) > cost("gru", max_length=16)
