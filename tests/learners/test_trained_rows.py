@@ -21,7 +21,7 @@ CASES = {
     "mlp relu": (MLP(), {"activation": "relu"}),
     "mlp tanh": (MLP(), {"activation": "tanh"}),
     "realmlp selu": (RealMLP(), {"activation": "selu", "members": 3}),
-    "realmlp mish": (RealMLP(), {"activation": "mish", "embedding": "none", "scaling": "quantile"}),
+    "realmlp mish": (RealMLP(), {"activation": "mish", "frequency": 2.0, "scaling": "quantile"}),
     "realmlp silu": (RealMLP(), {"activation": "silu", "scaling": "standard", "layers": 1}),
     "realmlp relu": (RealMLP(), {"activation": "relu"}),
 }

@@ -95,4 +95,5 @@ def _cost(configuration: Configuration, fold: Fold) -> float:
     passed = sum(a * b + 60 * b for a, b in pairwise(layers)) + 10 * inputs
     steps = math.ceil(len(fold.x_train) / int(configuration["batch_size"]))
     stepped = 5 * sum(a * b for a, b in pairwise(layers)) * steps
-    return (passed * int(configuration["members"]) + 60 * columns * waves) * len(fold.x_train) + stepped
+    passed = passed * int(configuration["members"]) + 60 * columns * waves
+    return float(passed * len(fold.x_train) + stepped)

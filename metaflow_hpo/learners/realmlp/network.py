@@ -45,7 +45,7 @@ class Network:
         heads = zip(h, layers[hidden::2], layers[hidden + 1 :: 2], strict=True)
         outputs = np.stack([part @ weights + bias for part, weights, bias in heads]).astype(np.float64)
         if self.shape.outputs == 1:
-            return np.clip(outputs.mean(axis=0), *self.span).astype(np.float32)
+            return np.asarray(np.clip(outputs.mean(axis=0), *self.span), np.float32)
         shares = outputs - logsumexp(outputs, axis=2, keepdims=True)
         return np.asarray(logsumexp(shares, axis=0) - np.log(len(shares)), np.float32)
 
@@ -73,18 +73,17 @@ class Network:
         return described, {**arrays, "parameters": self.parameters}
 
 
-def _activate(z: FloatArray, activation: str) -> FloatArray:
+def _activate(z: NDArray[Any], activation: str) -> NDArray[Any]:
     match activation:
         case "relu":
-            return np.maximum(z, 0)
+            return np.asarray(np.maximum(z, 0))
         case "selu":
-            return np.float32(1.0507009873554805) * np.where(
-                z > 0, z, np.float32(1.6732632423543772) * np.expm1(np.minimum(z, 0))
-            )
+            below = np.float32(1.6732632423543772) * np.expm1(np.minimum(z, 0))
+            return np.asarray(np.float32(1.0507009873554805) * np.where(z > 0, z, below))
         case "silu":
-            return z * (0.5 + 0.5 * np.tanh(z / 2))
+            return np.asarray(z * (0.5 + 0.5 * np.tanh(z / 2)))
         case _:
-            return z * np.tanh(np.logaddexp(z, 0))
+            return np.asarray(z * np.tanh(np.logaddexp(z, 0)))
 
 
 def fit(fold: Fold, configuration: Configuration, *, seed: int, epochs: int) -> Network | None:
