@@ -77,6 +77,14 @@ class KeptTrials:
             self._journal(task).remove()
         return frame
 
+    def replace_trials(self, task: Task, trials: Sequence[Trial]) -> bool:
+        """Make these the trials of a task, whatever there was before; tell whether that changes anything."""
+        with locked(self.folder):
+            path = self.path(task)
+            before = path.read_bytes() if path.is_file() else None
+            write_frame(path, to_frame(task, trials))
+            return path.read_bytes() != before
+
     def keep(self, table: Path, task: Task) -> None:
         """Move a table here, which is of rows that the task had before."""
         self.folder.mkdir(parents=True, exist_ok=True)

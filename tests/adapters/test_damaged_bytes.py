@@ -22,8 +22,8 @@ from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.adapters.trial_files import read_history
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
 from metaflow_hpo.learners.mlp.learner import MLP
-from metaflow_hpo.learners.mlp.trained import TrainedNetwork, fit_network
 from metaflow_hpo.learners.registry import get_learner
+from metaflow_hpo.learners.trained_rows import TrainedNetwork, fit_network
 from metaflow_hpo.modalities.registry import get_modality, read_source
 from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.tables import trials_to_frame
@@ -136,7 +136,7 @@ def write_ledger(folder: Path) -> None:
 def write_network(folder: Path) -> None:
     source = folder / "raw.csv"
     table().to_csv(source, index=False)
-    network = fit_network(read_source(source, "y"), MLP.space.default, seed=0, epochs=1)  # type: ignore[arg-type]
+    network = fit_network(read_source(source, "y"), "mlp", MLP.space.default, seed=0, epochs=1)  # type: ignore[arg-type]
     assert network is not None
     network.save(folder)
     source.unlink()
