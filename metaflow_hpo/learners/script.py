@@ -1,8 +1,8 @@
 """A configuration as a Python script of its own: the recipe of a learner in plain PyTorch or scikit-learn.
 
-The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp/recipe.py`, `svm.py`,
-`networks/training.py` and `cnn.py` in other words; whoever changes one changes the other, and the tests compare their
-scores. Of texts, recordings and series the script holds our own source, see `script_source`.
+The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp/recipe.py`, `realmlp/`,
+`svm.py`, `networks/training.py` and `cnn.py` in other words; whoever changes one changes the other, and the tests
+compare their scores. Of texts, recordings and series the script holds our own source, see `script_source`.
 """
 
 import json
@@ -18,7 +18,11 @@ from metaflow_hpo.space import Configuration
 from metaflow_hpo.version import __version__
 
 _LINE = 100
-_WHAT = {"mlp": "a multi-layer perceptron", "svm": "a support vector machine"}
+_WHAT = {
+    "mlp": "a multi-layer perceptron",
+    "realmlp": "a network after RealMLP and TabM",
+    "svm": "a support vector machine",
+}
 _ITEMS = {"audio_cnn": "recordings", "text": "texts", "series": "series"}
 SCRIPTED = (*_WHAT, "cnn", *_ITEMS)
 """Learners that can be written down as a script."""
@@ -26,7 +30,11 @@ SCRIPTED = (*_WHAT, "cnn", *_ITEMS)
 _OF_THE_LOOP = ("learning_rate", "schedule", "batch_size", "weight_decay", "label_smoothing", "dropout")
 _IMPORTS = ("import math", "import sys", "from pathlib import Path", "import torch")
 _FUNCTIONAL = "from torch.nn import functional"
-_NEEDS = {"mlp": "torch, numpy, pandas and scikit-learn", "svm": "numpy, pandas and scikit-learn"}
+_NEEDS = {
+    "mlp": "torch, numpy, pandas and scikit-learn",
+    "realmlp": "torch, numpy, pandas, scipy and scikit-learn",
+    "svm": "numpy, pandas and scikit-learn",
+}
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,9 @@ def render_script(table: ScriptTable, learner: str, configuration: Configuration
 
     Args:
         table: The table; its names end up in the script as quoted text only.
-        learner: `mlp` or `svm`.
+        learner: `mlp`, `realmlp` or `svm`.
         configuration: A valid configuration of the learner.
-        epochs: Epochs of the `mlp`.
+        epochs: Epochs of a network.
         seed: Seed of the split and of the training.
     """
     return _render(
