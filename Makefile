@@ -48,7 +48,7 @@ KNOWLEDGE_ITEMS := METAFLOW_HPO_DATA=$(ITEMS_DATA) METAFLOW_HPO_CATALOGUE='folde
 	METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_RANDOM_TRIALS=0 METAFLOW_HPO_TPE_TRIALS=16 METAFLOW_HPO_INFORMED_SEARCHES=true \
 	METAFLOW_HPO_REPEAT_EVERY=10 METAFLOW_HPO_REFIT=best METAFLOW_HPO_LEARN_SHIPPED=false
 
-.PHONY: help install demo test check soak ui serve audit report screenshots bench-collect bench-meta bench-pipeline bench-refit bench-serve \
+.PHONY: help install demo test check soak ui serve audit report screenshots bench-collect bench-cold bench-meta bench-pipeline bench-refit bench-serve \
 	bench-tables knowledge repro clean
 
 help: ## list the commands
@@ -98,6 +98,9 @@ screenshots: install ## take the pictures of the README: a small project, real s
 
 bench-collect: install ## time the collection against Lightning, scikit-learn and Optuna (half an hour on 2 idle cores)
 	.venv/bin/python tests/bench/bench_collect.py --output bench_collect.json
+
+bench-cold: install ## time the first recommend on pictures, sentences and recordings, each in a fresh process
+	.venv/bin/python tests/bench/bench_cold_items.py --output bench_cold_items.json
 
 bench-meta: install ## time the meta-features (against pymfe where installed) and measure how stable they are
 	.venv/bin/python tests/bench/bench_meta_features.py --output bench_meta_features.json

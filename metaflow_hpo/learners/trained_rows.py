@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metaflow_hpo.array_files import read_described, write_described
-from metaflow_hpo.blas import single_threaded_blas
+from metaflow_hpo.caps import single_threaded_blas
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.fold import FloatArray
 from metaflow_hpo.learners.folds import make_test_fold

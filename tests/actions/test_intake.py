@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from metaflow_hpo.actions.add_file import add_file
@@ -441,3 +442,34 @@ def test_a_folder_that_no_modality_knows_is_not_added(store: DataStore, tmp_path
     (tmp_path / "pictures").mkdir()
     with pytest.raises(InvalidTaskError, match="Expected a regular file; pictures is a folder"):
         add_file(store, tmp_path / "pictures", {})
+
+
+def land_listing(store: DataStore, root: str) -> None:
+    """Land a table that lists pictures below a folder that its sidecar names."""
+    names = [f"{number}.png" for number in range(20)]
+    land(store, "listing.csv", pd.DataFrame({"path": names, "y": ["a", "b"] * 10}).to_csv(index=False))
+    land(store, "listing.yaml", f"options: {{root: {root!r}}}\n")
+
+
+def write_pictures(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for number in range(20):
+        pixels = np.full((8, 8), 100 * (number % 2) + number, np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize("root", ["{elsewhere}", "../../elsewhere", "../inbox_2", "~", "/"])
+def test_files_outside_the_inbox_are_not_read_whatever_a_sidecar_says(store: DataStore, root: str) -> None:
+    elsewhere = store.data.parent / "elsewhere"
+    write_pictures(elsewhere)
+    write_pictures(store.data / "inbox_2")
+    land_listing(store, root.format(elsewhere=elsewhere))
+    assert ids(take_in(store, [])) == []
+    assert "to be a folder of the inbox" in (store.quarantine / "listing.csv.reason.txt").read_text()
+
+
+def test_files_of_a_table_may_lie_in_a_folder_of_the_inbox(store: DataStore) -> None:
+    write_pictures(store.inbox / ".files")
+    land_listing(store, ".files")
+    found = take_in(store, [])
+    assert [(data.task.task_id, data.task.modality) for data in found.tasks] == [("listing", "image")]

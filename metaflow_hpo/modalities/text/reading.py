@@ -12,10 +12,11 @@ from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.items.item_data import ItemData
 from metaflow_hpo.modalities.items.side_names import TEST, side_of
 from metaflow_hpo.modalities.table.columns import as_text
+from metaflow_hpo.modalities.table.files.file_names import TEXT, ending_of
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.reading import USUAL_SPELLINGS
 from metaflow_hpo.modalities.text.assembling import assemble_texts
-from metaflow_hpo.modalities.text.columns import TASK, USUAL_TEXTS, TextColumns, choose_columns
+from metaflow_hpo.modalities.text.columns import TASK, USUAL_TEXTS, TextColumns, choose_columns, lacks_names
 
 OPTIONS = ("text", "group", "split", "key")
 """What `Hints.options` may say of texts: their column (or several, which are joined), the column of what belongs
@@ -95,6 +96,12 @@ def _read_frame(path: Path, hints: Hints) -> tuple[pd.DataFrame, list[str]]:
     as_written = names or [*USUAL_SPELLINGS, *_TEXT_SPELLINGS]
     frame = read_table(path, names=names, as_written=as_written, reads_commas=False, settles_words=False)
     notes = list(frame.attrs.get("notes", []))
+    if not names and ending_of(path).startswith(TEXT) and lacks_names(frame):
+        first = [str(name) for name in frame.columns]
+        numbered = [f"column {number}" for number in range(1, len(first) + 1)]
+        frame = pd.concat([pd.DataFrame([first]), frame.set_axis(range(len(first)), axis="columns")], ignore_index=True)
+        frame = frame.set_axis(numbered, axis="columns")
+        notes.append("Took the first line as a text with its class, as it names no columns.")
     plain = [str(name).strip() for name in frame.columns]
     repeated = sorted({name for name in plain if plain.count(name) > 1})
     if repeated:
