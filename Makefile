@@ -48,7 +48,7 @@ KNOWLEDGE_ITEMS := METAFLOW_HPO_DATA=$(ITEMS_DATA) METAFLOW_HPO_CATALOGUE='folde
 	METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_RANDOM_TRIALS=0 METAFLOW_HPO_TPE_TRIALS=16 METAFLOW_HPO_INFORMED_SEARCHES=true \
 	METAFLOW_HPO_REPEAT_EVERY=10 METAFLOW_HPO_REFIT=best METAFLOW_HPO_LEARN_SHIPPED=false
 
-.PHONY: help install demo test check soak ui serve audit report screenshots bench-collect bench-cold bench-meta bench-pipeline bench-refit bench-serve \
+.PHONY: help install demo test check soak ui serve audit report screenshots bench-collect bench-cold bench-meta bench-pipeline bench-refit bench-sampler bench-serve \
 	bench-tables knowledge repro clean
 
 help: ## list the commands
@@ -110,6 +110,10 @@ bench-pipeline: install ## time what the pipeline adds to a partition's work, an
 
 bench-refit: install ## time learning one more task from the shipped knowledge
 	.venv/bin/python tests/bench/bench_refit.py --full --output bench_refit.json
+
+bench-sampler: install ## replay published tables as Optuna studies, MetaSampler against others: BENCHMARKS=FOLDER (an hour; resumes)
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt cmaes greenlet onnxruntime
+	nice .venv/bin/python tests/bench/bench_sampler.py '$(BENCHMARKS)'
 
 bench-serve: install ## load the service with `hey` (apt-get install hey): latency, throughput, promotion under load
 	.venv/bin/python tests/bench/bench_serve.py --output bench_serve.json

@@ -135,6 +135,29 @@ def test_a_taken_name_is_refused_and_the_others_are_kept(store: DataStore) -> No
     assert [p.name for p in store.inbox.iterdir()] == ["one.csv"]
 
 
+def test_files_whose_names_make_one_id_become_tasks_of_their_own_and_keep_their_names(store: DataStore) -> None:
+    names = ["my_data.csv", "My Data.csv", "my-data.csv", "my data.csv", "my (data).csv"]
+    for seed, name in enumerate(names):
+        land(store, name, seed=seed)
+        assert len(ids(take_in(store, []))) == seed + 1  # one after the other: the first one has the plain name
+    first = dict(zip([d.file for d in read_ledger(store)], [d.task_id for d in read_ledger(store)], strict=True))
+    assert first["my_data.csv"] == "my_data"
+    assert len(set(first.values())) == len(names)
+    assert all(task_id.startswith("my_data") for task_id in first.values())
+    land(store, "my data.csv", seed=70)  # a new version keeps the name of its task
+    again = {data.task.source.removeprefix("inbox/"): data.task for data in take_in(store, []).tasks}
+    assert {name: task.task_id for name, task in again.items()} == first
+    assert again["my data.csv"].notes[-1] == f"Named {first['my data.csv']!r}, as another task is called 'my_data'."
+
+
+def test_a_table_called_as_one_that_ships_is_a_task_of_its_own(store: DataStore) -> None:
+    shipped = read_source(land(store, "iris.csv"))
+    land(store, "iris.csv", seed=1)
+    (mine,) = take_in(store, [shipped]).tasks
+    assert mine.task.task_id == f"iris-{mine.task.sha256[:8]}"
+    assert mine.task.family == "iris"
+
+
 def test_a_new_version_of_a_file_is_taken_in_and_a_touched_one_is_known(store: DataStore) -> None:
     path = land(store, "mine.csv")
     first = take_in(store, []).tasks[0].task.sha256
