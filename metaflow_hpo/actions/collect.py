@@ -247,8 +247,13 @@ def _add_shipped(pipeline: Pipeline, collected: pd.DataFrame | None) -> pd.DataF
     if collected is not None:
         known = shipped["task_sha256"].isin(collected[SHA256]) | shipped["task_id"].isin(collected["task_id"])
         shipped = shipped.loc[~known]
-    tuned = {HP_PREFIX + hyperparameter for hyperparameter in pipeline.learner.space.names}
-    if tuned != {column for column in map(str, shipped.columns) if column.startswith(HP_PREFIX)}:
+    found = {column for column in map(str, shipped.columns) if column.startswith(HP_PREFIX)}
+    space = pipeline.learner.space
+    always = {
+        HP_PREFIX + hyperparameter.name for hyperparameter in space.hyperparameters if not hyperparameter.condition
+    }
+    # One that no trial that ships has made active has no column there.
+    if not always <= found <= {HP_PREFIX + name for name in space.names}:
         return collected  # of another version of the learner
     return pd.concat([shipped, *([] if collected is None else [collected])], ignore_index=True)
 

@@ -84,3 +84,10 @@ def test_the_first_of_each_family_is_searched_first(pipeline):
         "points_0",
         "points_2",
     ]
+
+
+@pytest.mark.parametrize("learner", ["cnn", "text", "audio_cnn", "series"])
+def test_what_ships_of_items_is_learned_from_whatever_its_trials_made_active(tmp_path, learner):
+    shipped = collect._add_shipped(Pipeline(Settings(data=tmp_path / "data", learner=learner)), None)
+    assert shipped is not None
+    assert shipped["task_id"].nunique() > 3

@@ -4,7 +4,7 @@ import re
 
 from tests.browser import ui
 from tests.browser.conftest import MARKS
-from tests.live import Dagster, wait_for
+from tests.live import wait_for
 
 pytestmark = MARKS
 TASKS = ("iris", "zoo", "servo", "glass", "balance", "ecoli")
@@ -21,7 +21,7 @@ def test_a_landed_file_is_searched_learned_from_and_offered_as_a_new_version(tmp
 
         def has_learned() -> bool:
             now = dagster.materialised()
-            return all(now[name] != before[name] for name in LEARNED) and not _unfinished(dagster)
+            return all(now[name] != before[name] for name in LEARNED) and not dagster.unfinished()
 
         wait_for("the file is learned from", has_learned, ui.WORK_S)
 
@@ -44,7 +44,3 @@ def test_a_landed_file_is_searched_learned_from_and_offered_as_a_new_version(tmp
         page.goto(f"{mlflow}/#/models/metaflow_hpo_surrogate/versions/2")
         page.get_by_text(re.compile(r"^(Passed|Refused)\. ")).first.wait_for()
         page.get_by_text("Regret on held-out families").first.wait_for()
-
-
-def _unfinished(dagster: Dagster) -> bool:
-    return any(run["status"] not in {"SUCCESS", "FAILURE", "CANCELED"} for run in dagster.runs())

@@ -10,10 +10,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.live import Dagster, answers, free_ports, wait_for
 
@@ -37,7 +38,7 @@ BUDGETS = {
     "METAFLOW_HPO_ACCELERATOR": "cpu",
     "DAGSTER_DISABLE_TELEMETRY": "true",
 }
-START_S, WORK_S = 240.0, 900.0
+START_S, WORK_S = 900.0, 2400.0
 SENSORS = ("inbox_sensor", "automation")
 AUTOMATIONS = 4
 """Sensors and schedules on the page "Automation"."""
@@ -117,6 +118,59 @@ def land_a_file(project: Path, task_id: str) -> None:
     arriving = project / "data" / "inbox" / f".{task_id}.part"
     load_wine(as_frame=True).frame.to_csv(arriving, index=False)
     arriving.rename(project / "data" / "inbox" / f"{task_id}.csv")
+
+
+def land_pictures(project: Path, task_id: str, each: int = 12) -> None:
+    """Put a zip of scikit-learn's digits into the inbox, a folder per class, as someone else would."""
+    import io
+    import zipfile
+
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    pixels, digits = load_digits(return_X_y=True)
+    arriving = project / "data" / "inbox" / f".{task_id}.part"
+    with zipfile.ZipFile(arriving, "w") as archive:
+        for digit in range(10):
+            for number in np.flatnonzero(digits == digit)[:each]:
+                buffer = io.BytesIO()
+                Image.fromarray((pixels[number].reshape(8, 8) * 15).astype(np.uint8)).save(buffer, "PNG")
+                archive.writestr(f"{task_id}/{digit}/{number}.png", buffer.getvalue())
+    arriving.rename(project / "data" / "inbox" / f"{task_id}.zip")
+
+
+@contextmanager
+def serve(environment: dict[str, str], learner: str, log: Path) -> Iterator[str]:
+    """Serve the champion of a learner, as `make serve` does, and yield its address."""
+    (port,) = free_ports(1)
+    command = ["metaflow_hpo.adapters.servers", "--serve", "--learner", learner, "--serve-port", str(port)]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=ROOT, env=environment, stdout=output, stderr=output
+        ) as process,
+    ):
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_for(f"{url} answers", lambda: answers(f"{url}/ping"), START_S)
+            yield url
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def ask(url: str, described: dict[str, float], k: int) -> dict[str, Any]:
+    """Return what the service recommends for a task that was described."""
+    body = json.dumps({"dataframe_records": [described], "params": {"k": k}}).encode()
+    request = urllib.request.Request(f"{url}/invocations", body, {"content-type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        return dict(json.load(answer))
+
+
+def keep_picture(page: "Page", path: Path) -> None:
+    """Save what is seen, for whoever wants to look at it."""
+    page.wait_for_timeout(1500)  # the pages draw when their queries have answered
+    page.screenshot(path=path)
 
 
 def show_plot(page: "Page", name: str) -> None:

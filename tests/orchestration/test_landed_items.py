@@ -52,7 +52,7 @@ def test_recordings_and_sentences_are_searched_described_learned_from_and_judged
         assert materialize(collected, instance, PipelineResource(), partitions)
         result = dg.materialize(
             [*assets.ASSETS, *assets.OTHERS],
-            selection=dg.AssetSelection.assets(*assets.OTHERS),
+            selection=dg.AssetSelection.assets(assets.other_champions),
             instance=instance,
             resources={"pipeline": PipelineResource()},
         )
