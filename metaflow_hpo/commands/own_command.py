@@ -96,4 +96,5 @@ def read_task(
         raise typer.BadParameter("--target, --kind and --option go with tables, which a command reads by itself.")
     task_id = name_task(f"{Path.cwd().name}_{own.name}" if path is None else path.name)
     address = "" if path is None else str(path)
-    return read_opaque({"task_id": task_id, "metric": metric.to_json(), "data": address})
+    place = str(Path.cwd()) if path is None else ""
+    return read_opaque({"task_id": task_id, "metric": metric.to_json(), "data": address}, place)

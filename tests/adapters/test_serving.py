@@ -304,6 +304,39 @@ def test_numbers_that_no_table_has_are_refused_by_the_surrogate_that_ships(clien
         client.wait_for_version(1)
 
 
+FOREIGN = [
+    {"Host": "evil.example"},
+    {"Host": "127.0.0.1.evil.example"},
+    {"Host": "evil.example:80@127.0.0.1"},
+    {"Host": ""},
+    {"Origin": "http://evil.example"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Origin": "http://localhost:1"},
+    {"Origin": "null"},
+    {"Origin": "file://"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_a_page_of_another_origin_or_name_gets_nothing_of_the_service(
+    client: Client, row: dict[str, float], headers: dict[str, str]
+) -> None:
+    body = json.dumps({"dataframe_records": [row]}).encode()
+    for method, path in (("GET", "/health"), ("GET", "/ping"), ("GET", "/version"), ("POST", "/invocations")):
+        connection = HTTPConnection("127.0.0.1", client.port, timeout=60)
+        connection.request(method, path, body if method == "POST" else None, {"Content-Type": JSON, **headers})
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
+        assert response.status in ({400, 403} if headers.get("Host") == "" else {403}), (method, path)
+        assert b"version" not in content.lower()
+        assert "access-control-allow-origin" not in {name.lower() for name, _ in response.getheaders()}
+    assert client.post({"dataframe_records": [row]})[0] == 200
+
+
 def test_broken_and_slow_connections_hold_nobody_up(client: Client, row: dict[str, float]) -> None:
     head = b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     assert b" 400 " in client.raw(b"\x16\x03\x01\x02\x00" * 50 + b"\r\n\r\n")

@@ -120,6 +120,39 @@ def test_a_task_may_be_an_address_or_nothing_but_the_command(folder):
     assert answer["task"]["metric"] == "accuracy"
 
 
+OTHER = SCRIPT.replace("x - 0.7", "x - 0.2")
+
+
+@pytest.mark.parametrize("data", [["data.npz"], []])
+def test_scripts_and_data_of_one_name_in_two_folders_share_no_trials(folder, monkeypatch, data):
+    best = {}
+    for name, script in (("a", SCRIPT), ("b", OTHER)):
+        (folder / name / "exp").mkdir(parents=True)
+        monkeypatch.chdir(folder / name / "exp")
+        Path("train.py").write_text(script)
+        Path("space.yaml").write_text(SPACE)
+        Path("data.npz").write_text(name)
+        answer = search(*data, *OWN, "--trials", "6", "--strategy", "sobol", "--metric", "accuracy")
+        best[name] = answer["best"]["configuration"]["x"]
+    assert abs(best["a"] - 0.7) < abs(best["b"] - 0.7)
+    monkeypatch.chdir(folder / "a" / "exp")
+    again = search(*data, *OWN, "--trials", "6", "--strategy", "sobol", "--metric", "accuracy")
+    assert again["best"]["configuration"]["x"] == best["a"]
+
+
+def test_trials_of_another_version_of_a_script_are_gone_on_from_and_that_is_said(folder, caplog):
+    arguments = ["task.yaml", *OWN, "--strategy", "sobol", "--trials"]
+    search(*arguments, "2")
+    search(*arguments, "3")
+    assert "another version" not in caplog.text
+    Path("train.py").write_text(OTHER)
+    search(*arguments, "4")
+    assert "'train' ran another command, or another version of its script, before: 3 of its trials" in caplog.text
+    caplog.clear()
+    search(*arguments, "4", "--name", "fresh")
+    assert "another version" not in caplog.text
+
+
 def test_a_learner_by_address_is_searched_and_what_it_prints_stays_out_of_the_json(folder):
     module = f"mine_{folder.name}"
     (folder / f"{module}.py").write_text(LEARNER)
