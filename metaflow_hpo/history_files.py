@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from metaflow_hpo.array_files import seal, unseal
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.modalities.table.files.tables import read_table
+from metaflow_hpo.parquet_files import write_sealed_parquet
 
 _KEY = b"metaflow_hpo.history"
 
@@ -28,7 +30,7 @@ def write_trials(path: Path, frame: pd.DataFrame, said: Mapping[str, Any]) -> No
         write_parquet(path, frame, said)
     elif path.suffix == ".csv":
         frame.to_csv(path, index=False)
-        _beside(path).write_text(json.dumps(said, indent=1))
+        _beside(path).write_text(json.dumps(seal(json.loads(json.dumps(said))), indent=1))
     else:
         raise InvalidTableError(f"Expected a name that ends in .parquet or .csv; got {path.name}. Choose another one.")
 
@@ -36,10 +38,9 @@ def write_trials(path: Path, frame: pd.DataFrame, said: Mapping[str, Any]) -> No
 def write_parquet(path: Path, frame: pd.DataFrame, said: Mapping[str, Any]) -> None:
     """Write a table of trials and what is said of it as parquet, whatever the path ends in."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(said).encode()}), path)
+    write_sealed_parquet(path, table.replace_schema_metadata({_KEY: json.dumps(said).encode()}))
 
 
 def read_trials(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -69,15 +70,16 @@ def _read_metadata(path: Path) -> dict[bytes, bytes]:
 
 
 def _read_said(path: Path) -> dict[str, Any]:
-    if path.suffix == ".parquet":
-        text = _read_metadata(path).get(_KEY)
-    else:
-        text = _beside(path).read_bytes() if _beside(path).is_file() else None
+    is_parquet, beside = path.suffix == ".parquet", _beside(path)
+    written = beside.read_bytes() if beside.is_file() else None
+    text = _read_metadata(path).get(_KEY) if is_parquet else written
     try:
         said = {} if text is None else json.loads(text)
     except ValueError as error:
         raise InvalidTableError(f"Expected what was said of {path.name} as JSON; {error}. Write it again.") from error
-    return dict(said) if isinstance(said, dict) else {}
+    if not isinstance(said, dict) or not said:
+        return {}
+    return said if is_parquet else unseal(said, beside, "Write it again.")
 
 
 def _beside(path: Path) -> Path:

@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -65,6 +65,25 @@ def _default_data() -> Path:
     return base / "metaflow_hpo" / "data"
 
 
+class RunImport(BaseModel):
+    """Experiments of MLflow whose runs are trials of one learner; what can be said is as for `import-trials mlflow`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learner: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="Name of what was tuned.")
+    experiments: tuple[str, ...] = Field(min_length=1, description="Names of the experiments, or globs.")
+    metric: str = Field(min_length=1, description="Name of the metric.")
+    mode: Literal["max", "min"] = Field(description="Whether its higher or lower values are better.")
+    address: str | None = Field(None, description="MLflow's address; the tracking server of the settings unless given.")
+    task: str = Field("experiment", description="What tells tasks apart: experiment, parent, tag:NAME or param:NAME.")
+    at: str = Field("last", description="Which value of the metric counts: last, best or a step.")
+    task_features: tuple[str, ...] = Field((), description="Labels whose numbers describe the task, e.g. tag:rows.")
+    assume: dict[str, str | float | bool | None] = Field(
+        default_factory=dict, description="Values of parameters that older runs lack."
+    )
+    leave_out: tuple[str, ...] = Field((), description="Parameters that are no hyperparameters.")
+
+
 class Settings(BaseSettings):
     """What a person may change without touching code."""
 
@@ -81,6 +100,11 @@ class Settings(BaseSettings):
     tracking_uri: str | None = Field(None, description="MLflow; SQLite in the data folder unless given.")
     model_name: str = Field("metaflow_hpo_surrogate", description="Name of the registered surrogate.")
     learner: str = Field("mlp", min_length=1, description="The learner that is tuned: a name, or module:attribute.")
+    plugins: tuple[str, ...] = Field(
+        (),
+        description="Modalities and groups of meta-features that no installed package adds, as a JSON list of "
+        "module:attribute; every process of the program has to know them.",
+    )
     learn: bool = Field(
         True,
         description="Whether `fit` learns from `search`, `train` and `feedback` on people's own tasks, too.",
@@ -153,6 +177,15 @@ class Settings(BaseSettings):
     refit_from: int | None = Field(
         None, ge=1, description="Version of the surrogate whose networks a fit trains on, to repeat an incremental one."
     )
+    imports: tuple[RunImport, ...] = Field(
+        (),
+        description="Runs of MLflow that join the pipeline, as a JSON list of {learner, experiments, metric, mode}; "
+        "optional are address, task, at, task_features, assume, leave_out.",
+    )
+    import_cron: str = Field(
+        "0 1 * * *",
+        description="When Dagster looks for new runs of `imports`, as cron writes it, in UTC: daily at 1:00.",
+    )
     retrain_cron: str = Field(
         "0 3 * * 1", description="When Dagster retrains from scratch, as cron writes it, in UTC: Mondays at 3:00."
     )
@@ -179,7 +212,16 @@ class Settings(BaseSettings):
         """Return the folder with `~` and links followed, wherever the program goes on to work."""
         return value.expanduser().resolve()
 
-    @field_validator("retrain_cron")
+    @field_validator("imports")
+    @classmethod
+    def _check_imports(cls, value: tuple[RunImport, ...]) -> tuple[RunImport, ...]:
+        """The trials of a learner have one metric and one search space."""
+        names = [one.learner for one in value]
+        if len(set(names)) < len(names):
+            raise ValueError("expected each learner once; give all its experiments in one import")
+        return value
+
+    @field_validator("retrain_cron", "import_cron")
     @classmethod
     def _check_cron(cls, value: str) -> str:
         """Dagster checks the rest when it loads the schedule."""
@@ -242,7 +284,7 @@ class Settings(BaseSettings):
         return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-_MAY_HOLD_SECRETS = {"tracking_uri", "ray_address", "dvc_remote"}
+_MAY_HOLD_SECRETS = {"tracking_uri", "ray_address", "dvc_remote", "imports"}
 _PLAIN = re.compile(r"[\w.+-]{1,20}")
 
 

@@ -90,6 +90,11 @@ class Task:
         return cls(**{**fields, "metric": Metric.read(fields["metric"]), "notes": tuple(fields.get("notes", ()))})
 
 
+def name_apart(task: Task) -> str:
+    """Return an id by its content as well for a task whose name another one has."""
+    return f"{task.task_id[:71]}-{task.sha256[:8]}"
+
+
 class TaskData(Protocol):
     """A task with its data, as its modality read them."""
 

@@ -62,6 +62,10 @@ class Dagster:
         query = "{runsOrError{... on Runs{results{runId status jobName assetSelection{path}}}}}"
         return list(self.ask(query)["runsOrError"]["results"])
 
+    def unfinished(self) -> bool:
+        """Tell whether a run waits or is at work."""
+        return any(run["status"] not in {"SUCCESS", "FAILURE", "CANCELED"} for run in self.runs())
+
     def backfills(self) -> list[str]:
         """Return the statuses of all backfills."""
         query = "{partitionBackfillsOrError{... on PartitionBackfills{results{status}}}}"

@@ -170,7 +170,8 @@ def load_recommender(pipeline: Pipeline) -> "tuple[Recommender, dict[str, Any]]"
     if candidate is None:
         raise NoChampionError(
             f"Expected a champion of the learner {learner!r} in {pipeline.tracking.address}; none has been promoted, "
-            "nothing was fitted, and this package ships no knowledge of it. Run `metaflow-hpo fit` and "
+            "nothing was fitted, and this package ships no knowledge of it. `metaflow-hpo train` "
+            "trains its default, and `metaflow-hpo search` tunes it without past tasks. Run `metaflow-hpo fit` and "
             "`metaflow-hpo evaluate`, materialize the asset `champion`, or choose another `--learner`."
         )
     name, version = pipeline.registry.name, candidate["version"]

@@ -14,6 +14,7 @@ import pandas as pd
 from metaflow_hpo.actions.own_history import add_own, has_own_trials, without_own
 from metaflow_hpo.actions.plan_searches import plan_searches
 from metaflow_hpo.actions.task_search import search_task, start_recommended
+from metaflow_hpo.adapters.files import read_frame
 from metaflow_hpo.adapters.kept_trials import SHA256
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.ray_search import Searched, search_on_ray
@@ -177,7 +178,7 @@ def _describe_task(pipeline: Pipeline, task_id: str) -> Metadata:
         values = describe(data)
         pipeline.store.write_meta_features(data.task, values, time.monotonic() - started)
     path = pipeline.store.meta_features_path(task_id)
-    frame = pd.read_parquet(path)
+    frame = read_frame(path)
     names = meta_feature_columns(frame)
     modality = get_modality(data.task.modality)
     return {

@@ -47,7 +47,7 @@ def _evaluate(pipeline: Pipeline, *, learning_curve: bool) -> Metadata:
     candidate = read_candidate(pipeline)
     recommender = Recommender.load(pipeline.store.surrogate_folder)
     if recommender.surrogate is None:
-        return _evaluate_plain(pipeline, candidate, learning_curve=learning_curve)
+        return _evaluate_plain(pipeline, candidate, recommender, learning_curve=learning_curve)
     findings = _find(pipeline, recommender, candidate["version"])
     if learning_curve:
         write_learning_curve(pipeline.store, candidate["meta_dataset_md5"], _measure_learning_curve(pipeline))
@@ -57,7 +57,9 @@ def _evaluate(pipeline: Pipeline, *, learning_curve: bool) -> Metadata:
     return {**results, "summary": findings.summary, "gains": findings.gains, "realised": findings.realised}
 
 
-def _evaluate_plain(pipeline: Pipeline, candidate: dict[str, Any], *, learning_curve: bool) -> Metadata:
+def _evaluate_plain(
+    pipeline: Pipeline, candidate: dict[str, Any], recommender: "Recommender", *, learning_curve: bool
+) -> Metadata:
     """Evaluate a candidate without networks; nothing is trained, as the learner's code may not be at hand."""
     from metaflow_hpo.actions.plain_evaluation import evaluate_plain
 
@@ -66,7 +68,7 @@ def _evaluate_plain(pipeline: Pipeline, candidate: dict[str, Any], *, learning_c
             f"Expected a surrogate with networks for a learning curve; {pipeline.registry.name} has none. Leave "
             "--learning-curve out."
         )
-    results = evaluate_plain(pipeline, candidate)
+    results = evaluate_plain(pipeline, candidate, recommender)
     keep_card(pipeline, candidate["version"], results.pop("card"), results.pop("tags"))
     _publish(pipeline, results)
     return results
@@ -94,6 +96,7 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
     from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
     from metaflow_hpo.evaluate.prediction_error import measure_prediction_error
     from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
+    from metaflow_hpo.evaluate.tuning_evidence import measure_forecasts
 
     meta, surrogate = recommender.history, recommender.require_surrogate()
     evaluation = evaluate_leave_family_out(meta, surrogate, tuning=recommender.tuning)
@@ -114,6 +117,7 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
         summary=summarise(evaluation.per_task),
         realised=realised,
         gains=summarise_realised(realised),
+        tuning=measure_forecasts(recommender),
         coverage=measure_reliability(scores, fold_of_task),
         prediction_error=measure_prediction_error(meta, surrogate, evaluation.orders),
         ablation=ablate(meta, surrogate, evaluation.trusts),

@@ -19,6 +19,7 @@ from metaflow_hpo.adapters.clock import now
 from metaflow_hpo.adapters.files import locked, read_json, write_json
 from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
+from metaflow_hpo.adapters.store import DEFAULT_LEARNER
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.metric import KNOWN_METRICS
 from metaflow_hpo.space import Configuration, configuration_id
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[0-9a-f]{16}")
 OUTCOME_COLUMNS = (
-    "recommendation_id", "time", "source", "task_id", "task_sha256", "surrogate_version", "configuration_id", "rank",
-    "metric", "mean", "low", "high", "coverage", "realised", "percentile",
+    "recommendation_id", "time", "source", "task_id", "task_sha256", "learner", "surrogate_version", "configuration_id",
+    "rank", "metric", "mean", "low", "high", "coverage", "realised", "percentile",
 )  # fmt: skip
 
 
@@ -153,6 +154,7 @@ def _line(
         "source": source,
         "task_id": answer["task"]["task_id"],
         "task_sha256": answer["task"]["sha256"],
+        "learner": _learner_of(answer),
         "surrogate_version": str(lineage["surrogate_version"]),
         "configuration_id": name,
         "rank": predicted["rank"],
@@ -167,30 +169,52 @@ def _key(line: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def read_outcomes(pipeline: Pipeline) -> pd.DataFrame:
-    """Return every outcome, oldest first."""
-    return pd.DataFrame(_journal(pipeline).read(), columns=list(OUTCOME_COLUMNS))
+    """Return every outcome, oldest first; of one that was recorded without a learner it is the default one."""
+    found = pd.DataFrame(_journal(pipeline).read(), columns=list(OUTCOME_COLUMNS))
+    return found.assign(learner=found["learner"].astype(object).fillna(DEFAULT_LEARNER))
 
 
-def monitor(pipeline: Pipeline) -> "tuple[dict[str, Any], Figure]":
-    """Compare what was predicted with what came true, over everything recorded here.
+def monitor(pipeline: Pipeline) -> "tuple[dict[str, Any], dict[str, Figure]]":
+    """Compare what was predicted with what came true, over everything recorded here, for each learner apart.
 
     Returns:
-        The numbers, which `data/feedback/monitoring.json` keeps, and the plot.
+        The numbers of the learner of the settings, and under `learners` those of all, which
+        `data/feedback/monitoring.json` keeps; and a plot a learner, that of the settings first.
     """
-    from metaflow_hpo.evaluate.monitoring import monitor_outcomes, plot_monitoring
+    from metaflow_hpo.evaluate.monitoring import plot_monitoring
 
     outcomes, asked = read_outcomes(pipeline), read_recommendations(pipeline)
-    novelty = pd.DataFrame(
-        [{"time": a["time"], "percentile": a["novelty"]["percentile"]} for a in asked], columns=["time", "percentile"]
-    )
-    report = {
+    own = pipeline.learner_name
+    others = {*outcomes["learner"], *map(_learner_of, asked)} - {own}
+    reports: dict[str, dict[str, Any]] = {}
+    figures: dict[str, Figure] = {}
+    for learner in [own, *sorted(others)]:
+        came = outcomes.loc[outcomes["learner"] == learner]
+        of_it = [answer for answer in asked if _learner_of(answer) == learner]
+        novelty = pd.DataFrame(
+            [{"time": a["time"], "percentile": a["novelty"]["percentile"]} for a in of_it],
+            columns=["time", "percentile"],
+        ).astype({"percentile": "float64"})
+        reports[learner] = _sum_up(came, of_it, novelty)
+        figures[learner] = plot_monitoring(came, novelty)
+    report = {**reports[own], "learners": reports}
+    write_json(monitoring_path(pipeline), report)
+    return report, figures
+
+
+def _sum_up(outcomes: pd.DataFrame, asked: Sequence[Mapping[str, Any]], novelty: pd.DataFrame) -> dict[str, Any]:
+    from metaflow_hpo.evaluate.monitoring import monitor_outcomes
+
+    return {
         **asdict(monitor_outcomes(outcomes)),
         "recommendations": len(asked),
-        "median_novelty": float(novelty["percentile"].median()) if asked else None,
+        "median_novelty": float(novelty["percentile"].median()) if novelty["percentile"].notna().any() else None,
         "fallback_fraction": sum(bool(a["novelty"]["fallback"]) for a in asked) / len(asked) if asked else None,
     }
-    write_json(monitoring_path(pipeline), report)
-    return report, plot_monitoring(outcomes, novelty)
+
+
+def _learner_of(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("learner") or DEFAULT_LEARNER)
 
 
 def read_monitoring(pipeline: Pipeline) -> dict[str, Any] | None:

@@ -4,8 +4,9 @@ The one thing to know: `data/intake/ledger.jsonl` only grows and says what becam
 the md5 of its bytes, a task by the digest of its prepared content: the same data under another name are a duplicate.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from metaflow_hpo.adapters.landed import is_settled, list_landed, md5_of, stamp_of, wait_until_settled
@@ -25,10 +26,11 @@ from metaflow_hpo.adapters.quarantine import drop_moved_sidecars, quarantine
 from metaflow_hpo.adapters.sources.inbox import check_landed
 from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError
+from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.files.file_names import sidecar_of
 from metaflow_hpo.tables import tasks_to_frame
-from metaflow_hpo.task import TaskData
+from metaflow_hpo.task import TaskData, name_apart
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def _take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:
     accepted = select_accepted(last.values())
     settled, growing = wait_until_settled(store.inbox)
     tasks = _keep_growing(store, growing, accepted)
-    judge = _Judge(store.inbox, {data.task.task_id: data.task.sha256 for data in [*others, *tasks]})
+    judge = _Judge(store.inbox, {data.task.task_id: data.task.sha256 for data in [*others, *tasks]}, accepted)
     fresh: list[Delivery] = []
     # Those already accepted come first: of two alike, the newcomer is the duplicate.
     for path in sorted(settled, key=lambda path: (path.name not in accepted, path.name)):
@@ -115,16 +117,18 @@ class _Judge:
     Attributes:
         inbox: The folder the files must lie in.
         digests: Digest of every task there is, by id; what is accepted is added.
+        accepted: What became of each file before: a file keeps the name of its task.
     """
 
     inbox: Path
     digests: dict[str, str]
+    accepted: Mapping[str, Delivery] = field(default_factory=dict)
 
     def look_at(self, path: Path) -> tuple[Delivery, TaskData | None]:
         """Return the line of the ledger, and the task where it is one."""
         stamp = stamp_of(path)
         try:
-            data = self._read(path)
+            data = self._name(path, self._read(path))
         except InvalidTaskError as error:
             # By its name: reasons are shown in Dagster and MLflow, where nobody needs the folders of this machine.
             return Delivery(path.name, QUARANTINED, stamp, reason=str(error).replace(f"{path.parent}/", "")), None
@@ -136,11 +140,29 @@ class _Judge:
         if task.task_id in self.digests:
             reason = (
                 f"Expected a new task_id; {task.task_id!r} is the name of another task with other rows. "
-                f"Rename the file, or write `task_id: <name>` into its sidecar {sidecar_of(path).name}."
+                f"Write another one into the sidecar {sidecar_of(path).name}, or none."
             )
             return Delivery(path.name, QUARANTINED, stamp, md5, reason=reason), None
         self.digests[task.task_id] = task.sha256
         return Delivery(path.name, ACCEPTED, stamp, md5, task.task_id, task.sha256), data
+
+    def _name(self, path: Path, data: TaskData) -> TaskData:
+        """Name a task by its file, and by its content as well where another task has that name: `a b.csv`, `a_b.csv`.
+
+        What a person calls it is left as it is.
+        """
+        task, before = data.task, self.accepted.get(path.name)
+        if sidecar_of(path) == path or read_hints(path).task_id is not None:
+            return data
+        was_apart = before is not None and re.fullmatch(re.escape(task.task_id[:71]) + "-[0-9a-f]{8}", before.task_id)
+        task_id = before.task_id if before is not None and was_apart else task.task_id
+        if self.digests.get(task_id, task.sha256) != task.sha256:
+            task_id = name_apart(task)
+        if task_id == task.task_id:
+            return data
+        note = f"Named {task_id!r}, as another task is called {task.task_id!r}."
+        named = replace(task, task_id=task_id, notes=(*task.notes, note))
+        return replace(data, task=named)  # type: ignore[type-var]  # the data of every modality are dataclasses
 
     def _read(self, path: Path) -> TaskData:
         """Read a file as far as the catalogue needs it, so that nothing can go wrong with it there."""

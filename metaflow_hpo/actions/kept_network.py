@@ -74,14 +74,16 @@ def _save_network(
 ) -> "Callable[..., LoggedModel] | None":
     """Train the network, save it and return what logs it; None where the learner keeps none, or it diverges."""
     if isinstance(data, TableData):
-        return _save_of_rows(data, trial, folder) if trial.learner == "mlp" else None
+        return _save_of_rows(data, trial, folder)
     return _save_of_items(pipeline, data, trial, folder) if isinstance(data, ItemData) else None
 
 
 def _save_of_rows(data: TableData, trial: Trial, folder: Path) -> "Callable[..., LoggedModel] | None":
-    from metaflow_hpo.learners.mlp.trained import fit_network
+    from metaflow_hpo.learners.trained_rows import KEPT, fit_network
 
-    network = fit_network(data, trial.configuration, seed=trial.seed, epochs=trial.fidelity)
+    if trial.learner not in KEPT:
+        return None
+    network = fit_network(data, trial.learner, trial.configuration, seed=trial.seed, epochs=trial.fidelity)
     if network is None:
         return None
     network.save(folder)
@@ -148,7 +150,7 @@ def predict_file(pipeline: Pipeline, path: Path, model: str) -> Predicted:
         InvalidTableError: If a column is missing, or nothing in it can be read.
     """
     from metaflow_hpo.adapters.item_networks import FORM_FILE, KeptItemNetwork
-    from metaflow_hpo.learners.mlp.trained import TrainedNetwork
+    from metaflow_hpo.learners.trained_rows import TrainedNetwork
     from metaflow_hpo.modalities.table.conform import conform_rows
     from metaflow_hpo.modalities.table.files.tables import read_table
 

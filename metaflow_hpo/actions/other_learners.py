@@ -1,13 +1,16 @@
-"""The learners of other modalities, one after the other from what was collected to a champion of each.
+"""The learners of other modalities, and those whose runs are imported, one after the other to a champion of each.
 
 What ships of such a learner is part of what it learns from, so that a few tasks of one's own do not replace it.
 """
+
+from dataclasses import replace
 
 from metaflow_hpo.actions.collect import join_tasks
 from metaflow_hpo.actions.evaluate import evaluate
 from metaflow_hpo.actions.fit import fit
 from metaflow_hpo.actions.promote import promote
 from metaflow_hpo.adapters.evaluation_files import read_results
+from metaflow_hpo.adapters.kept_trials import read_card
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger, record_stages
 from metaflow_hpo.errors import MetaflowHPOError
 
@@ -15,10 +18,18 @@ STAGES = ("meta_dataset", "surrogate", "recommendation_evaluation", "champion")
 
 
 def find_others(pipeline: Pipeline) -> list[Pipeline]:
-    """Return the surroundings of each learner but the settings' own that searches tasks of the catalogue."""
-    modalities = sorted(pipeline.store.read_catalogue()["modality"].unique())
+    """Return the surroundings of each learner but the settings' own that searches tasks here, or is imported."""
+    is_collected = pipeline.store.catalogue_path.is_file()
+    modalities = sorted(pipeline.store.read_catalogue()["modality"].unique()) if is_collected else []
     others = [(pipeline.on(modality), modality) for modality in modalities]
-    return [other for other, modality in others if other is not pipeline and other.trains_on(modality)]
+    found = [other for other, modality in others if other is not pipeline and other.trains_on(modality)]
+    known = {other.learner_name for other in found}
+    imported = [one.learner for one in pipeline.settings.imports if one.learner not in known]
+    return [*found, *(_tuning(pipeline, name) for name in imported if read_card(pipeline.cards, name) is not None)]
+
+
+def _tuning(pipeline: Pipeline, learner: str) -> Pipeline:
+    return replace(pipeline, settings=pipeline.settings.model_copy(update={"learner": learner}), is_chosen=True)
 
 
 def learn_others(pipeline: Pipeline) -> dict[str, Metadata]:

@@ -18,18 +18,18 @@ from metaflow_hpo.modalities.families import fingerprint, merge_families
 from metaflow_hpo.modalities.registry import describe
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.tables import TRIAL_KEY, meta_feature_columns
-from metaflow_hpo.task import Task, TaskData
+from metaflow_hpo.task import Task, TaskData, name_apart
 from metaflow_hpo.trial import Trial
 
 SOURCE = "source"
 COLLECTED = "collected"
-SEARCH, TRAIN, FEEDBACK = "search", "train", "feedback"
+SEARCH, TRAIN, FEEDBACK, IMPORTED = "search", "train", "feedback", "mlflow"
 """Where trials come from: the pipeline, or one of these; the first counts where a trial is known twice."""
-_FOLDERS = {SEARCH: "search_results", TRAIN: "trained", FEEDBACK: "feedback"}
+_FOLDERS = {SEARCH: "search_results", TRAIN: "trained", FEEDBACK: "feedback", IMPORTED: "imported"}
 
 
 def kept(pipeline: Pipeline, source: str) -> KeptTrials:
-    """Return the trials on people's own tasks that come from `search`, `train` or `feedback`."""
+    """Return the trials on people's own tasks that come from `search`, `train`, `feedback` or MLflow."""
     return KeptTrials(pipeline.settings.data / "own" / _FOLDERS[source])
 
 
@@ -43,7 +43,7 @@ def remember_task(pipeline: Pipeline, data: TaskData, meta_features: Mapping[str
     """
     if not pipeline.settings.learn:
         return
-    tasks, measured = _own_tasks(pipeline), meta_features
+    tasks, measured = own_tasks(pipeline), meta_features
     if measured is None:
         known = tasks.find(data.task.sha256)
         measured = describe(data) if known is None else known.meta_features
@@ -65,7 +65,7 @@ def keep_feedback(pipeline: Pipeline, sha256: str, outcomes: Sequence[tuple[Conf
         sha256: Digest of the task.
         outcomes: Configurations and their performance, higher is better; NaN for a failed training.
     """
-    own = _own_tasks(pipeline).find(sha256) if pipeline.settings.learn else None
+    own = own_tasks(pipeline).find(sha256) if pipeline.settings.learn else None
     if own is not None:
         trials = [_make_trial(pipeline, own.task, configuration, value) for configuration, value in outcomes]
         kept(pipeline, FEEDBACK).write_trials(own.task, trials)
@@ -97,7 +97,7 @@ def has_own_trials(pipeline: Pipeline) -> bool:
 
 def own_metrics(pipeline: Pipeline) -> dict[str, Any]:
     """Return the metric of each task of people's own, by its id."""
-    return {own.task.task_id: own.task.metric for own in _own_tasks(pipeline).read()}
+    return {own.task.task_id: own.task.metric for own in own_tasks(pipeline).read()}
 
 
 def add_own(pipeline: Pipeline, collected: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -135,13 +135,14 @@ def without_own(frame: pd.DataFrame) -> pd.DataFrame | None:
     return rows.reset_index(drop=True) if len(rows) else None
 
 
-def _own_tasks(pipeline: Pipeline) -> OwnTasks:
+def own_tasks(pipeline: Pipeline) -> OwnTasks:
+    """Return what is kept of people's own tasks."""
     return OwnTasks(pipeline.settings.data / "own" / "tasks")
 
 
 def _find_trials(pipeline: Pipeline) -> Iterator[tuple[OwnTask, str, list[Trial]]]:
     """Yield tasks with the learner's trials on them, and where these come from; each trial once."""
-    for own in _own_tasks(pipeline).read():
+    for own in own_tasks(pipeline).read():
         known: list[Trial] = []
         for source in _FOLDERS:
             read = kept(pipeline, source).read_trials(own.task)
@@ -173,7 +174,7 @@ def _name_tasks(
     for task in tasks:
         if task.sha256 in names:
             continue
-        own = task.task_id if task.task_id not in taken else f"{task.task_id[:71]}-{task.sha256[:8]}"
+        own = task.task_id if task.task_id not in taken else name_apart(task)
         names[task.sha256] = known.get(task.sha256, own)
         taken.add(names[task.sha256])
     return names

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.actions.advise import RECOMMENDED
 from metaflow_hpo.actions.own_history import SEARCH, keep_trained, kept, remember_task
-from metaflow_hpo.adapters.kept_trials import write_card
+from metaflow_hpo.adapters.kept_trials import has_other_code, write_card
 from metaflow_hpo.adapters.observed_trials import write_trials_file
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
@@ -122,8 +122,16 @@ def search(
     store = kept(pipeline, SEARCH)
     learner = pipeline.learner if workers is None else pipeline.make_learner(workers)
     effort = learner.fidelity.check(pipeline.settings.fidelity_epochs or learner.fidelity.maximum)
-    write_card(pipeline.cards, learner)
     known = store.read_trials(data.task)
+    mine = sum(trial.learner == learner.name for trial in known)
+    if mine and has_other_code(pipeline.cards, learner):
+        logger.warning(
+            "The learner %r ran another command, or another version of its script, before: %d of its trials of this "
+            "task are gone on from. Give --name to begin anew.",
+            learner.name,
+            mine,
+        )
+    write_card(pipeline.cards, learner)
     count = 0
 
     def keep(trial: Trial) -> None:

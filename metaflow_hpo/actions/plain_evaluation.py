@@ -3,12 +3,13 @@
 Nothing is chosen on any of its tasks, so that all of them are both what is decided on and what is reported.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.actions.plain_fit import choose_settings, read_history
+from metaflow_hpo.actions.plain_fit import read_history
 from metaflow_hpo.adapters.evaluation_files import write_results
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.trial_files import write_benchmark
@@ -18,6 +19,7 @@ from metaflow_hpo.evaluate.gate import CHAMPION, RIVALS, Incumbent, decide
 if TYPE_CHECKING:
     from metaflow_hpo.evaluate.benchmark import BenchmarkResult, Plan
     from metaflow_hpo.history import History
+    from metaflow_hpo.recommender.recommender import Recommender
 
 KS = (1, 3, 5, 10)
 SEEDS = 20
@@ -27,25 +29,34 @@ MAX_SINGLE_FAMILIES = 30
 """More families than this are held out in folds, for the sake of time."""
 
 
-def evaluate_plain(pipeline: Pipeline, candidate: dict[str, Any]) -> dict[str, Any]:
+def evaluate_plain(pipeline: Pipeline, candidate: dict[str, Any], recommender: "Recommender") -> dict[str, Any]:
     """Replay the history leave-family-out against the baselines and the champion; write and return what was found.
+
+    Args:
+        pipeline: The surroundings.
+        candidate: What `fit` wrote down of the candidate.
+        recommender: The candidate.
 
     Raises:
         InvalidTableError: If there are tasks of fewer than three families on which configurations differ.
     """
     from metaflow_hpo.evaluate.benchmark import Plan, describe_benchmark, run_benchmark
     from metaflow_hpo.evaluate.model_card import CardFacts, card_tags, write_card
+    from metaflow_hpo.evaluate.tuning_evidence import measure_forecasts, measure_tuning
+    from metaflow_hpo.recommender.strategies.recommended import FitRecommender
 
     everything = read_history(pipeline, pipeline.store.read_meta_dataset())
     history, degenerate = _choose(everything, pipeline.learner_name)
     folds = pipeline.settings.folds if len(set(history.families)) > MAX_SINGLE_FAMILIES else None
-    plan = Plan(("recommended", *RIVALS), KS, SEEDS, folds, has_default=True, settings=choose_settings(history))
+    plan = Plan(("recommended", *RIVALS), KS, SEEDS, folds, fit=FitRecommender.like(recommender))
     result = run_benchmark(history, plan, on_done=lambda done, total: pipeline.progress("replays", done, total))
     incumbent = _find_incumbent(pipeline, history, plan, candidate["version"])
     if incumbent.note:
         logger.info("Not compared with an incumbent. %s", incumbent.note)
     verdict = decide(result.per_task.assign(part="validation"), incumbent.regret, incumbent.name)
-    write_benchmark(pipeline.store.evaluation_folder, describe_benchmark(history, plan, result), result)
+    tuning = measure_forecasts(recommender)
+    write_benchmark(pipeline.store.evaluation_folder, describe_benchmark(history, plan, result), result, tuning)
+    regrets = {f"regret/{r['recommender']}_k{r['k']}": float(r["mean"]) for r in result.summary.to_dict("records")}
     results = write_results(
         pipeline.store,
         candidate,
@@ -53,7 +64,8 @@ def evaluate_plain(pipeline: Pipeline, candidate: dict[str, Any]) -> dict[str, A
         incumbent,
         degenerate,
         result.summary,
-        {f"regret/{r['recommender']}_k{r['k']}": float(r["mean"]) for r in result.summary.to_dict("records")},
+        tuning,
+        regrets | measure_tuning(tuning),
     )
     facts = CardFacts(
         name=pipeline.registry.name,
@@ -90,8 +102,11 @@ def _choose(history: "History", learner: str) -> "tuple[History, list[str]]":
 
 
 def _find_incumbent(pipeline: Pipeline, history: "History", plan: "Plan", candidate: int) -> Incumbent:
-    """Return the regret of who learns only from the champion's tasks, each task without its own family."""
-    from metaflow_hpo.evaluate.replay import HeldOut
+    """Return the regret of who learns only from the champion's tasks, each task without its own family.
+
+    Where the champion learned nothing of what earns the first place, what the candidate learned decides for it, too.
+    """
+    from metaflow_hpo.evaluate.replay import Contestant, HeldOut
 
     champion = pipeline.registry.champion()
     if champion is None:
@@ -101,6 +116,7 @@ def _find_incumbent(pipeline: Pipeline, history: "History", plan: "Plan", candid
     served = pipeline.registry.load(champion.version)
     if served.space != history.space:
         return Incumbent(CHAMPION, None, "The champion is no rival: it is for another search space.")
+    fit = plan.fit if served.tuning is None else replace(plan.fit, tuning=served.tuning)
     known = np.isin(history.task_ids, served.past.task_ids)
     families = np.array(history.families)
     lines = []
@@ -109,5 +125,5 @@ def _find_incumbent(pipeline: Pipeline, history: "History", plan: "Plan", candid
         if not len(past):
             return Incumbent(CHAMPION, None, "The champion is no rival: too few of its tasks are left.")
         judged = np.flatnonzero(families == family)
-        lines.append(HeldOut(history, past).judge(plan.contestant("recommended"), judged, KS))
+        lines.append(HeldOut(history, past).judge(Contestant("recommended", fit.make), judged, KS))
     return Incumbent(CHAMPION, pd.concat(lines, ignore_index=True))

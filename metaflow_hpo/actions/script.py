@@ -1,11 +1,14 @@
 """Take a configuration home: a Python script that trains it on the person's data, without this package.
 
-The script knows the columns of a table as this package understood them, so the table is read once more.
+The script knows the columns of a table as this package understood them, so the table is read once more. Texts,
+recordings and series come in too many formats for that: they are written beside the script, as they were read.
 """
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -14,9 +17,20 @@ from pandas.api import types
 from metaflow_hpo.adapters.files import write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError, listed
-from metaflow_hpo.learners.script import SCRIPTED, ScriptPictures, ScriptTable, render_cnn, render_script
+from metaflow_hpo.learners.networks.kept import find_network_learner
+from metaflow_hpo.learners.script import (
+    SCRIPTED,
+    ScriptPictures,
+    ScriptTable,
+    render_cnn,
+    render_items,
+    render_script,
+)
 from metaflow_hpo.modalities.image.pictures import SUFFIXES
 from metaflow_hpo.modalities.items.item_data import ItemData, expect_items
+from metaflow_hpo.modalities.items.item_files import pack_texts
+from metaflow_hpo.modalities.items.modality import ItemModality
+from metaflow_hpo.modalities.registry import get_modality
 from metaflow_hpo.modalities.table.columns import as_text
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.table_data import TableData, expect_table
@@ -29,12 +43,12 @@ from metaflow_hpo.task import TaskData
 def write_script(
     pipeline: Pipeline, output: Path, path: Path, data: TaskData, configuration: Configuration, *, seed: int = 0
 ) -> None:
-    """Write a script that trains a configuration of the settings' learner on a person's table or pictures.
+    """Write a script that trains a configuration of the settings' learner on a person's data.
 
     Args:
         pipeline: The surroundings.
-        output: The script; replaced if it is there.
-        path: The table, or the folder of pictures.
+        output: The script; replaced if it is there. Texts, recordings and series are written beside it.
+        path: The table, or the folder or file of items.
         data: The task that was made of it.
         configuration: A valid configuration of the learner.
         seed: Seed of the script.
@@ -42,14 +56,49 @@ def write_script(
     Raises:
         InvalidTaskError: If it is no table, or one that plain pandas does not read, or a column holds what a script
             cannot prepare; or if pictures are not in a folder with a folder per class.
+        MetaflowHPOError: If another file than that of an earlier script is where the items are to be written.
     """
     learner = check_scripted(pipeline.learner.name)
+    network = find_network_learner(pipeline.learner)
     if learner == "cnn":
         pictures = describe_pictures(path, expect_items(data))
         write_text(output, render_cnn(pictures, configuration, epochs=pipeline.epochs, seed=seed))
         return
+    if network is not None:
+        items = expect_items(data)
+        beside = write_items(output, items)
+        options = {"epochs": pipeline.epochs, "seed": seed}
+        write_text(output, render_items(beside.name, items.class_names, network, configuration, **options))
+        return
     table = describe_table(path, expect_table(data))
     write_text(output, render_script(table, learner, configuration, epochs=pipeline.epochs, seed=seed))
+
+
+def write_items(script: Path, data: ItemData) -> Path:
+    """Write the items of a task beside a script, for the script to read, and return where.
+
+    Raises:
+        MetaflowHPOError: If there is another file of that name.
+    """
+    path = script.with_name(f"{script.stem}_items.npz")
+    if path.exists() and not _is_ours(path):
+        raise MetaflowHPOError(
+            f"Expected to write the items for the script to {path}, where there is another file. Rename the script."
+        )
+    modality = cast(ItemModality, get_modality(data.task.modality))
+    items = modality.prepare_arrays(data.items, data.train_items)
+    arrays: dict[str, Any] = pack_texts(items.tolist()) if items.dtype == object else {"items": items}
+    with path.open("wb") as file:
+        np.savez_compressed(file, labels=data.target, held_out=data.is_test, **arrays)
+    return path
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with np.load(path) as arrays:
+            return {"labels", "held_out"} <= set(arrays.files)
+    except (OSError, ValueError, EOFError, BadZipFile):
+        return False
 
 
 def check_scripted(learner: str) -> str:

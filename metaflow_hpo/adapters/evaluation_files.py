@@ -43,6 +43,7 @@ class Findings:
         summary: Mean regret on meta-test families, one line a (recommender, k).
         realised: What came of really training, one line a held-out task.
         gains: The same over tasks, one line a (way, rival).
+        tuning: From `measure_forecasts`.
         coverage: Share of covered outcomes of each held-out task, by nominal coverage.
         prediction_error: From `measure_prediction_error`.
         ablation: Regret of each variant on meta-test families.
@@ -57,6 +58,7 @@ class Findings:
     summary: pd.DataFrame
     realised: pd.DataFrame
     gains: pd.DataFrame
+    tuning: pd.DataFrame
     coverage: dict[float, dict[str, float]]
     prediction_error: pd.DataFrame
     ablation: pd.DataFrame
@@ -102,6 +104,7 @@ def write_results(
     incumbent: "Incumbent",
     degenerate: Sequence[str],
     summary: pd.DataFrame,
+    tuning: pd.DataFrame,
     metrics: dict[str, float],
 ) -> dict[str, Any]:
     """Write what later steps read of an evaluation without networks, beside its report, and return the results.
@@ -113,12 +116,13 @@ def write_results(
         incumbent: Whom the gate compared the candidate with.
         degenerate: Tasks left out, as all configurations perform alike on them.
         summary: Mean regret, one line a (recommender, k).
+        tuning: From `measure_forecasts`.
         metrics: Numbers by name.
     """
     folder = store.evaluation_folder
-    for name, table in {"regret_summary": summary, "gate": verdict.comparisons}.items():
+    for name, table in {"regret_summary": summary, "gate": verdict.comparisons, "tuning_per_task": tuning}.items():
         write_frame(folder / f"{name}.parquet", table)
-        write_csv(folder / f"{name}.csv", table, float_format="%.6g")
+        write_csv(folder / f"{name}.csv", neutralise(table), float_format="%.6g")
     results = _make_results(candidate, verdict, incumbent, degenerate, metrics)
     write_json(folder / _RESULTS_FILE, results)
     return results
@@ -155,6 +159,7 @@ def _write_tables(folder: Path, findings: Findings) -> None:
         "stopping_per_task": findings.stopping,
         "realised_per_task": findings.realised,
         "realised_summary": findings.gains,
+        "tuning_per_task": findings.tuning,
         "gate": findings.verdict.comparisons,
     }
     for name, table in tables.items():
@@ -182,6 +187,7 @@ def _write_plots(folder: Path, findings: Findings) -> None:
 def _measure(findings: Findings) -> dict[str, float]:
     from metaflow_hpo.evaluate.prediction_error import ERRORS
     from metaflow_hpo.evaluate.realised import WAYS
+    from metaflow_hpo.evaluate.tuning_evidence import measure_tuning
 
     regrets = {f"regret/{r['recommender']}_k{r['k']}": float(r["mean"]) for r in findings.summary.to_dict("records")}
     gains = {f"gain/{r['way']}_over_{r['rival']}": float(r["mean_gain"]) for r in findings.gains.to_dict("records")}
@@ -189,7 +195,7 @@ def _measure(findings: Findings) -> dict[str, float]:
     errors = {f"prediction_error/{name}": float(findings.prediction_error[name].mean()) for name in ERRORS}
     columns = [f"{way}_random_trials{rows}" for way in WAYS for rows in ("", "_test")]
     equal = {f"gain/{name}": float(findings.realised[name].median()) for name in columns}
-    return {**regrets, **coverage, **errors, **equal, **gains}
+    return {**regrets, **coverage, **errors, **equal, **gains, **measure_tuning(findings.tuning)}
 
 
 def _mean(covered: dict[str, float]) -> float:
@@ -214,6 +220,7 @@ def _describe(folder: Path, findings: Findings, candidate: dict[str, Any]) -> "E
         stopping=findings.stopping,
         realised=findings.realised,
         gains=findings.gains,
+        tuning=findings.tuning,
         covered=findings.covered,
         prediction_error=findings.prediction_error,
         reliability={nominal: _mean(tasks) for nominal, tasks in findings.coverage.items()},

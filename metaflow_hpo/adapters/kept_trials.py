@@ -77,6 +77,14 @@ class KeptTrials:
             self._journal(task).remove()
         return frame
 
+    def replace_trials(self, task: Task, trials: Sequence[Trial]) -> bool:
+        """Make these the trials of a task, whatever there was before; tell whether that changes anything."""
+        with locked(self.folder):
+            path = self.path(task)
+            before = path.read_bytes() if path.is_file() else None
+            write_frame(path, to_frame(task, trials))
+            return path.read_bytes() != before
+
     def keep(self, table: Path, task: Task) -> None:
         """Move a table here, which is of rows that the task had before."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -96,6 +104,13 @@ def write_card(folder: Path, learner: Learner) -> None:
     path, card = folder / f"{learner.name}.json", to_card(learner)
     if not path.is_file() or read_json(path) != card:
         write_json(path, card)
+
+
+def has_other_code(folder: Path, learner: Learner) -> bool:
+    """Tell whether another command, or another version of its script, was searched with under a learner's name."""
+    path, code = folder / f"{learner.name}.json", getattr(learner, "code", None)
+    before = read_json(path, remedy=_REMEDY).get("code") if path.is_file() and code is not None else None
+    return before not in {None, code}
 
 
 def read_card(folder: Path, name: str) -> RecordedLearner | None:

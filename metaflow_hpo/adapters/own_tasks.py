@@ -40,13 +40,15 @@ class OwnTasks:
 
     folder: Path
 
-    def write(self, own: OwnTask) -> None:
-        """Keep a task; one that is kept already as it is, is left alone."""
+    def write(self, own: OwnTask) -> bool:
+        """Keep a task; one that is kept already as it is, is left alone. Tell whether it was not."""
         path = self._path(own.task.sha256)
         described = {"task": own.task.to_dict(), "fingerprints": sorted(own.fingerprints)}
         content: dict[str, Any] = {**described, "meta_features": dict(own.meta_features)}
-        if not path.is_file() or read_json(path) != content:
-            write_json(path, content)
+        if path.is_file() and read_json(path) == content:
+            return False
+        write_json(path, content)
+        return True
 
     def read(self) -> list[OwnTask]:
         """Return all tasks, by name."""

@@ -55,6 +55,13 @@ class Pipeline:
     own_learner: "Learner | None" = None
     is_chosen: bool = False
 
+    def __post_init__(self) -> None:
+        """Make known what the settings add."""
+        if self.settings.plugins:
+            from metaflow_hpo.modalities.registry import add_plugins
+
+            add_plugins(self.settings.plugins)
+
     @cached_property
     def learner(self) -> "Learner":
         """What is tuned, within the limits of the settings."""
@@ -202,9 +209,11 @@ class Pipeline:
     def key_tags(self, step: str, inputs: str) -> dict[str, str]:
         """Return what makes the run of a step the same one when it is tried again.
 
-        Under Dagster that is the Dagster run; elsewhere the same step on the same inputs.
+        Under Dagster that is the Dagster run, and the learner where it is not the default one, as one run of
+        `other_champions` fits several; elsewhere the same step on the same inputs.
         """
-        return {"step": step, "dagster.run_id": self.dagster_run_id or f"none/{inputs}"}
+        own = {} if self.learner_name == DEFAULT_LEARNER else {"learner": self.learner_name}
+        return {"step": step, "dagster.run_id": self.dagster_run_id or f"none/{inputs}", **own}
 
 
 _LEARNED = {

@@ -18,6 +18,7 @@ from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.collect.plans import Plan, count_trials, run_plan
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.learner import Learner
+from metaflow_hpo.modalities.registry import add_plugins
 from metaflow_hpo.settings import Settings
 from metaflow_hpo.task import Task, TaskData
 from metaflow_hpo.trial import Trial
@@ -59,6 +60,7 @@ class Order:
         known: Trials that need not be trained again.
         refit: Which trials of each search have a test performance.
         informed: Whether a search is told what those before it have found.
+        plugins: Addresses of modalities that no installed package adds.
         version: Version of this package where the order was written.
     """
 
@@ -69,6 +71,7 @@ class Order:
     known: tuple[Trial, ...] = ()
     refit: "Refit" = "all"
     informed: bool = False
+    plugins: tuple[str, ...] = ()
     version: str = __version__
 
 
@@ -83,6 +86,7 @@ def stream_trials(order: Order) -> Iterator[Trial]:
             f"Expected metaflow_hpo {order.version} on every node of the cluster; a worker has {__version__}. "
             "Install the same version everywhere, or use one image."
         )
+    add_plugins(order.plugins)
     finished: SimpleQueue[Trial | None] = SimpleQueue()
     with ThreadPoolExecutor(1, thread_name_prefix="search") as pool:
         searching = pool.submit(
@@ -233,6 +237,7 @@ class _Driver:
             known,
             settings.refit,
             settings.informed_searches,
+            settings.plugins,
         )
         remote = ray.remote(num_cpus=settings.ray_cpus, max_retries=0)(stream_trials)
         self.running[remote.remote(order)] = search

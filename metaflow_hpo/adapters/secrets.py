@@ -5,12 +5,13 @@ are taken out of its address and handed to MLflow in its own variables; and what
 `hide_passwords`, which knows what a password looks like, and the very values that the environment holds.
 """
 
+import json
 import logging
 import os
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, quote, quote_plus, unquote
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 # Up to the last `@` before a space or the next address: a password may hold a `/` or `@` that it should have escaped,
 # and a slash may be missing after the scheme. Digits and a slash are a port.
@@ -26,6 +27,10 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _SECRET_NAME = re.compile(r"passw(or)?d|passphrase|pwd|secret|token|credential|signature|key$", re.IGNORECASE)
+_VALUES = re.compile(r"[?&@]([\w.-]+)=(.*?)(?=&[\w.-]+=|$)", re.DOTALL)
+"""Names and values of a query; a value may hold an `&` that it should have escaped."""
+_HOLDERS = ("METAFLOW_HPO_", "MLFLOW_", "AWS_", "AZURE_", "PG", "POSTGRES_", "GOOGLE_", "WANDB_", "HF_", "RAY_")
+"""What the names of variables begin with whose secrets may come into messages."""
 _ADDRESSES = (
     "METAFLOW_HPO_TRACKING_URI",
     "METAFLOW_HPO_RAY_ADDRESS",
@@ -76,7 +81,7 @@ def _known_secrets() -> set[str]:
     for name, value in os.environ.items():
         if name in _ADDRESSES:
             found |= set(_secrets_in(value))
-        elif _SECRET_NAME.search(name) and name.startswith(("METAFLOW_HPO_", "MLFLOW_", "AWS_", "AZURE_", "PG")):
+        elif _SECRET_NAME.search(name) and name.startswith(_HOLDERS):
             found |= _spellings(value)
     return {secret for secret in found if len(secret) >= _SHORTEST}
 
@@ -87,18 +92,20 @@ def _secrets_in(address: str) -> Iterator[str]:
     before, at, _ = rest.rpartition("@")
     if at:
         user, _, password = before.partition(":")
-        yield from _spellings(password or user)
-        for part in (password or user).split():
-            yield from _spellings(part)
+        for secret in (before, password or user, *(password or user).split()):
+            yield from _spellings(secret)
     _, _, query = address.partition("?")
-    for name, value in parse_qsl(query.rpartition("@")[2]):
+    for name, value in _VALUES.findall(f"&{query}"):
         if _SECRET_NAME.search(name):
             yield from _spellings(value)
 
 
 def _spellings(secret: str) -> set[str]:
-    plain = unquote(secret)
-    return {secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain), repr(plain)[1:-1]}
+    spellings = {secret}
+    for plain in (unquote(secret), unquote_plus(secret)):
+        spellings |= {plain, plain.strip(), quote(plain), quote(plain, safe=""), quote_plus(plain), repr(plain)[1:-1]}
+        spellings |= {json.dumps(plain, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
+    return spellings | {repr(secret)[1:-1]}
 
 
 def keep_credentials_apart(tracking_uri: str) -> str:

@@ -32,7 +32,7 @@ HOST = "127.0.0.1"
 DIED = 3
 """Exit code when the first server ended by itself; one more for the second."""
 
-_START_S = 180.0
+_START_S = 600.0
 _STOP_S = 15.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _QUIET = {"DAGSTER_DISABLE_TELEMETRY": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}

@@ -14,7 +14,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.mlp.trained import TrainedNetwork
+from metaflow_hpo.learners.trained_rows import TrainedNetwork
 from metaflow_hpo.modalities.table.conform import conform_rows
 
 _log = logging.getLogger(__name__)

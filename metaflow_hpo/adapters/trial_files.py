@@ -116,8 +116,16 @@ def _parse(text: str) -> Any:
         return yaml.safe_load(text)
 
 
-def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResult) -> list[Path]:
+def write_benchmark(
+    folder: Path, answer: dict[str, Any], result: BenchmarkResult, tuning: pd.DataFrame | None = None
+) -> list[Path]:
     """Write `report.html`, `benchmark.json`, `per_task.csv`, `summary.csv` and the plots of the report as images.
+
+    Args:
+        folder: Where.
+        answer: The contract's JSON.
+        result: What was found.
+        tuning: From `measure_forecasts`, for the report.
 
     Returns:
         The files.
@@ -128,9 +136,8 @@ def write_benchmark(folder: Path, answer: dict[str, Any], result: BenchmarkResul
         paths.append(folder / f"{name}.csv")
         write_csv(paths[-1], neutralise(frame))
     paths.append(folder / "report.html")
-    page = render_benchmark(
-        result.per_task, result.summary, _count(answer), result.seconds, answer["verdict"], answer["table"]["notes"]
-    )
+    said = answer["verdict"], answer["table"]["notes"]
+    page = render_benchmark(result.per_task, result.summary, _count(answer), result.seconds, *said, tuning)
     write_text(paths[-1], page)
     paths.append(folder / "regret.png")
     write_figure(paths[-1], plot_regret(result.summary), _DPI)

@@ -112,7 +112,7 @@ def check_trials_output(path: Path | None) -> Path | None:
 Script = Annotated[
     Path | None,
     typer.Option(
-        help="Write a Python script that trains it on your table without this package.",
+        help="Write a Python script that trains it on your data without this package.",
         dir_okay=False,
         callback=check_output,
     ),

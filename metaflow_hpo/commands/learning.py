@@ -123,10 +123,13 @@ def benchmark(
     from metaflow_hpo.adapters.terminal import show_progress
     from metaflow_hpo.adapters.trial_files import read_trial_table
     from metaflow_hpo.evaluate.benchmark import Plan, choose_names
+    from metaflow_hpo.recommender.new_task import RecommenderSettings
+    from metaflow_hpo.recommender.strategies.recommended import FitRecommender
 
     chosen = None if recommenders is None else [n.strip() for n in recommenders.split(",") if n.strip()]
     names = choose_names(chosen, ablation=ablation, peers=peers)
-    plan = Plan(names, _read_ks(k), seeds, folds, max_tasks=tasks, has_default=space is not None)
+    fit = FitRecommender(RecommenderSettings(default_first=space is not None))
+    plan = Plan(names, _read_ks(k), seeds, folds, max_tasks=tasks, fit=fit)
     if output is not None and output.is_file():
         raise typer.BadParameter(f"--output must be a folder; {output} is a file.")
     with show_progress() as progress:

@@ -15,6 +15,7 @@ from metaflow_hpo.errors import MetaflowHPOError
 app = typer.Typer()
 _PANEL = "Run the pipeline"
 STEPS = (
+    "imported_runs",
     "dataset_catalogue",
     "search_results",
     "meta_features",
@@ -66,7 +67,7 @@ def step(
     ] = None,
     learner: Learner = None,
 ) -> None:
-    """Run one step of the pipeline, as the asset of the same name does (the stages of dvc.yaml)."""
+    """Run one step of the pipeline, as the asset of the same name does (but for imported_runs stages of dvc.yaml)."""
     from metaflow_hpo.actions import collect
     from metaflow_hpo.actions.evaluate import evaluate
     from metaflow_hpo.actions.fit import fit
@@ -80,6 +81,10 @@ def step(
         is_for_all = not pipeline.is_chosen and max_task_rows is None
         task_ids = pipeline.collected_task_ids if is_for_all else lambda: pipeline.task_ids(max_task_rows)
         match name:
+            case "imported_runs":
+                from metaflow_hpo.actions.import_runs import import_runs
+
+                printing.print_json(import_runs(pipeline))
             case "dataset_catalogue":
                 collect.build_catalogue(pipeline)
             case "search_results":

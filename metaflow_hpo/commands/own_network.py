@@ -42,7 +42,7 @@ def train(
     modality: Modality = None,
     option: Options = None,
     configuration: Annotated[
-        Path | None, typer.Option(help="JSON file; the first recommendation unless given.")
+        Path | None, typer.Option(help="JSON file; the first recommendation unless given, or the default.")
     ] = None,
     learner: Learner = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
@@ -53,6 +53,7 @@ def train(
     """Train one configuration on your data: validated on its splits, refitted and scored on the test rows."""
     from metaflow_hpo.actions import advise, own_trials
     from metaflow_hpo.actions.feedback import remember
+    from metaflow_hpo.errors import NoChampionError
     from metaflow_hpo.modalities.registry import read_source
     from metaflow_hpo.modalities.table.table_data import TableData
 
@@ -62,10 +63,15 @@ def train(
         if configuration is None:
             described = advise.describe_file(data, target, kind, pipeline.progress, modality=modality, options=options)
             rows = described.data
-            answer = advise.recommend(pipeline, described, 1)
-            printing.warn_if_novel(answer["novelty"])
-            remember(pipeline, answer)
-            chosen = answer["recommendations"][0]["configuration"]
+            try:
+                answer = advise.recommend(pipeline, described, 1)
+            except NoChampionError:
+                name, chosen = pipeline.learner.name, pipeline.learner.space.default
+                typer.echo(f"note: nothing is known of {name} from past tasks: its default is trained.", err=True)
+            else:
+                printing.warn_if_novel(answer["novelty"])
+                remember(pipeline, answer)
+                chosen = answer["recommendations"][0]["configuration"]
         else:
             chosen = advise.read_configuration(configuration, pipeline.learner)
             rows = read_source(data, target, kind=kind, modality=modality, options=options)

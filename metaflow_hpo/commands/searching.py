@@ -1,7 +1,6 @@
 """The command `search`: a person's table, or any task with a learner of their own."""
 
 import json
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -28,11 +27,10 @@ from metaflow_hpo.commands.common import (
     read_assumptions,
     read_options,
 )
+from metaflow_hpo.commands.own_command import check_own, make_learner, read_metric, read_task
 
 if TYPE_CHECKING:
-    from metaflow_hpo.learners.command import CommandLearner
     from metaflow_hpo.metric import Metric
-    from metaflow_hpo.task import TaskData
     from metaflow_hpo.trial import Trial
 
 app = typer.Typer()
@@ -54,96 +52,111 @@ def check_strategy(name: str) -> str:
     return name
 
 
+Data = Annotated[
+    Path | None, typer.Argument(help=f"{DATA_HELP} Or a task: YAML with metric, data, family.", metavar="[DATA]")
+]
+Trials = Annotated[int, typer.Option(min=1, help="How many trainings; with halving over all rungs.")]
+StrategyName = Annotated[
+    str,
+    typer.Option(
+        help="Who proposes: recommended, sobol, random, grid, tpe, hyperopt, halving (begins with short "
+        "trainings), ..., or module:attribute.",
+        callback=check_strategy,
+    ),
+]
+Seconds = Annotated[float | None, typer.Option(help="Time limit.", callback=check_seconds)]
+PerTime = Annotated[
+    bool | None,
+    typer.Option(
+        "--per-time/--per-trial",
+        help="What recommended counts: seconds of training, or trials. Seconds where there is a time limit.",
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of strategy and trainings.")]
+Refit = Annotated[
+    Literal["best", "all"],
+    typer.Option(help="Which trials are trained on all training rows too and scored on the test rows."),
+]
+Stop = Annotated[
+    bool,
+    typer.Option(
+        "--stop/--no-stop",
+        help="Whether trials are stopped whose learning curve will not reach the best; not with --refit all.",
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(help="Write the trials here, .parquet or .csv.", dir_okay=False, callback=check_trials_output),
+]
+Command = Annotated[
+    str | None,
+    typer.Option(
+        help="Your training command, e.g. 'python train.py --lr {lr}'; it prints JSON lines.", rich_help_panel=_OWN
+    ),
+]
+Space = Annotated[Path | None, typer.Option(help="Search space of the command, YAML or JSON.", rich_help_panel=_OWN)]
+Name = Annotated[
+    str | None, typer.Option(help="Name of the command's learner; that of its script.", rich_help_panel=_OWN)
+]
+Effort = Annotated[
+    str | None,
+    typer.Option(
+        help="Full effort of the command, e.g. 50 (epochs) or steps=1000; for {fidelity}.", rich_help_panel=_OWN
+    ),
+]
+MetricName = Annotated[
+    str | None, typer.Option(help="What the command is scored by, where no task says it.", rich_help_panel=_OWN)
+]
+Mode = Annotated[Literal["max", "min"] | None, typer.Option(help="Which way that is better.", rich_help_panel=_OWN)]
+Past = Annotated[
+    Path | None,
+    typer.Option(
+        help="Past trials to learn from, of any search space: a table, or a folder that fit wrote.",
+        rich_help_panel=_OWN,
+    ),
+]
+TaskFeatures = Annotated[
+    Path | None,
+    typer.Option(help="With --past: one line of its mf_* columns for this task.", rich_help_panel=_OWN),
+]
+Learn = Annotated[
+    bool,
+    typer.Option("--learn", help="Write what is found into --past, a .parquet, which is made.", rich_help_panel=_OWN),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Trainings at once.", rich_help_panel=_OWN)]
+
+
 @app.command(
     rich_help_panel="Your table",
     epilog="Try: metaflow-hpo search my.csv --target y --trials 20 --output trials.parquet, or: metaflow-hpo search "
     "TASK.yaml --command 'python train.py --lr {lr}' --space space.yaml",
 )
 def search(
-    data: Annotated[
-        Path | None, typer.Argument(help=f"{DATA_HELP} Or a task: YAML with metric, data, family.", metavar="[DATA]")
-    ] = None,
+    data: Data = None,
     target: Target = None,
     kind: Kind = None,
     modality: Modality = None,
     option: Options = None,
-    trials: Annotated[int, typer.Option(min=1, help="How many trainings; with halving over all rungs.")] = 20,
-    strategy: Annotated[
-        str,
-        typer.Option(
-            help="Who proposes: recommended, sobol, random, grid, tpe, hyperopt, halving (begins with short "
-            "trainings), ..., or module:attribute.",
-            callback=check_strategy,
-        ),
-    ] = "recommended",
-    seconds: Annotated[float | None, typer.Option(help="Time limit.", callback=check_seconds)] = None,
-    per_time: Annotated[
-        bool | None,
-        typer.Option(
-            "--per-time/--per-trial",
-            help="What recommended counts: seconds of training, or trials. Seconds where there is a time limit.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of strategy and trainings.")] = 0,
-    refit: Annotated[
-        Literal["best", "all"],
-        typer.Option(help="Which trials are trained on all training rows too and scored on the test rows."),
-    ] = "best",
-    stop: Annotated[
-        bool,
-        typer.Option(
-            "--stop/--no-stop",
-            help="Whether trials are stopped whose learning curve will not reach the best; not with --refit all.",
-        ),
-    ] = True,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Write the trials here, .parquet or .csv.", dir_okay=False, callback=check_trials_output),
-    ] = None,
+    trials: Trials = 20,
+    strategy: StrategyName = "recommended",
+    seconds: Seconds = None,
+    per_time: PerTime = None,
+    seed: Seed = 0,
+    refit: Refit = "best",
+    stop: Stop = True,
+    output: Output = None,
     learner: Learner = None,
-    command: Annotated[
-        str | None,
-        typer.Option(
-            help="Your training command, e.g. 'python train.py --lr {lr}'; it prints JSON lines.", rich_help_panel=_OWN
-        ),
-    ] = None,
-    space: Annotated[
-        Path | None, typer.Option(help="Search space of the command, YAML or JSON.", rich_help_panel=_OWN)
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the command's learner; that of its script.", rich_help_panel=_OWN)
-    ] = None,
-    fidelity: Annotated[
-        str | None,
-        typer.Option(
-            help="Full effort of the command, e.g. 50 (epochs) or steps=1000; for {fidelity}.", rich_help_panel=_OWN
-        ),
-    ] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="What the command is scored by, where no task says it.", rich_help_panel=_OWN)
-    ] = None,
-    mode: Annotated[
-        Literal["max", "min"] | None, typer.Option(help="Which way that is better.", rich_help_panel=_OWN)
-    ] = None,
-    past: Annotated[
-        Path | None,
-        typer.Option(
-            help="Past trials to learn from, of any search space: a table, or a folder that fit wrote.",
-            rich_help_panel=_OWN,
-        ),
-    ] = None,
-    task_features: Annotated[
-        Path | None,
-        typer.Option(help="With --past: one line of its mf_* columns for this task.", rich_help_panel=_OWN),
-    ] = None,
+    command: Command = None,
+    space: Space = None,
+    name: Name = None,
+    fidelity: Effort = None,
+    metric: MetricName = None,
+    mode: Mode = None,
+    past: Past = None,
+    task_features: TaskFeatures = None,
     assume: Assume = None,
-    learn: Annotated[
-        bool,
-        typer.Option(
-            "--learn", help="Write what is found into --past, a .parquet, which is made.", rich_help_panel=_OWN
-        ),
-    ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Trainings at once.", rich_help_panel=_OWN)] = None,
+    learn: Learn = False,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Search your table, or any task with a learner of your own; the same line goes on where a killed one stopped."""
@@ -159,13 +172,13 @@ def search(
     if past is None and (task_features is not None or assumed or learn):
         raise typer.BadParameter("--task-features, --assume and --learn go with --past.")
     grown = check_growing(past) if learn else None
-    _check_own(command, learner, space, {"--space": space, "--name": name, "--fidelity": fidelity})
+    check_own(command, learner, space, {"--space": space, "--name": name, "--fidelity": fidelity})
     options = read_options(option)
-    own = None if command is None else _make_learner(command, space, name, fidelity)
+    own = None if command is None else make_learner(command, space, name, fidelity)
     counts_time = seconds is not None if per_time is None else per_time
     surroundings = opened(learner, own_learner=own, data=None if own else data, modality=modality)
     with surroundings as pipeline, _interruptible(), redirect_stdout(sys.stderr):
-        task = _read_task(data, target, kind, modality, options, _read_metric(metric, mode), own)
+        task = read_task(data, target, kind, modality, options, read_metric(metric, mode), own)
         printing.show_notes(task.task.notes)
         known = None
         if grown is not None:
@@ -217,74 +230,6 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _check_own(command: str | None, learner: str | None, space: Path | None, with_command: dict[str, Any]) -> None:
-    given = [option for option, value in with_command.items() if value is not None]
-    if command is None and given:
-        raise typer.BadParameter(f"{', '.join(given)} go with --command.")
-    if command is not None and learner is not None:
-        raise typer.BadParameter("give either --command or --learner.")
-    if command is not None and space is None:
-        raise typer.BadParameter("--command needs --space, a file such as: lr: {type: float, low: 1e-5, high: 0.1}")
-
-
-def _make_learner(command: str, space: Path | None, name: str | None, fidelity: str | None) -> "CommandLearner":
-    from metaflow_hpo.adapters.trial_files import read_space
-    from metaflow_hpo.learners.command import learner_from_command
-    from metaflow_hpo.learners.learner import Fidelity
-
-    found = None if fidelity is None else re.fullmatch(r"(?:([A-Za-z_]\w*)=)?(\d+)", fidelity)
-    if fidelity is not None and found is None:
-        raise typer.BadParameter(f"expected --fidelity as a number of epochs or as UNIT=NUMBER; got {fidelity!r}.")
-    effort = None if found is None else Fidelity(found[1] or "epochs", int(found[2]))
-    return learner_from_command(command, read_space(space or Path()), name=name, fidelity=effort)
-
-
-def _read_metric(name: str | None, mode: str | None) -> "Metric | None":
-    from metaflow_hpo.metric import KNOWN_METRICS, Metric
-
-    if name is None and mode is None:
-        return None
-    known = KNOWN_METRICS.get(name or "")
-    if known is not None and mode in (None, known.direction):
-        return known
-    if known is not None:
-        raise typer.BadParameter(f"{name} is better with --mode {known.direction}; got {mode}.")
-    if mode is None:
-        raise typer.BadParameter(f"--metric {name} needs --mode max or --mode min.")
-    return Metric(name or "score", "max" if mode == "max" else "min")
-
-
-def _read_task(
-    path: Path | None,
-    target: str | None,
-    kind: Any,
-    modality: str | None,
-    options: dict[str, Any] | None,
-    metric: "Metric | None",
-    own: "CommandLearner | None",
-) -> "TaskData":
-    """Read the task; with a command, what is no description is an address that the command understands."""
-    from metaflow_hpo.modalities.opaque import SUFFIXES, name_task, read_opaque
-    from metaflow_hpo.modalities.registry import read_source
-    from metaflow_hpo.task import OPAQUE
-
-    is_described = path is not None and path.suffix.lower() in SUFFIXES
-    if own is None or is_described:
-        if path is None:
-            raise typer.BadParameter("give DATA, or --command with --metric and --mode.")
-        if metric is not None:
-            raise typer.BadParameter("--metric and --mode go with --command; a task says what it is scored by.")
-        modality = modality or (OPAQUE if is_described else None)
-        return read_source(path, target, kind=kind, modality=modality, options=options)
-    if metric is None:
-        raise typer.BadParameter("--command needs --metric NAME --mode max|min, or a task in YAML that says it.")
-    if target is not None or kind is not None or options is not None:
-        raise typer.BadParameter("--target, --kind and --option go with tables, which a command reads by itself.")
-    task_id = name_task(f"{Path.cwd().name}_{own.name}" if path is None else path.name)
-    address = "" if path is None else str(path)
-    return read_opaque({"task_id": task_id, "metric": metric.to_json(), "data": address})
 
 
 def _count(found: "list[Trial]") -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import import_module
 from multiprocessing import get_context
@@ -17,9 +17,10 @@ from metaflow_hpo.collect.strategies.registry import ABLATIONS, RECOMMENDED, loa
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.replay import Contestant, HeldOut
 from metaflow_hpo.evaluate.statistics import bootstrap_mean, count_wins
+from metaflow_hpo.evaluate.tuning_evidence import learn_tuning
 from metaflow_hpo.evaluate.verdict import say_verdict
 from metaflow_hpo.history import History, IntArray
-from metaflow_hpo.recommender.new_task import RecommenderSettings
+from metaflow_hpo.recommender.pool import choose_pool
 from metaflow_hpo.recommender.strategies.peers import check_installed
 from metaflow_hpo.recommender.strategies.recommended import FitRecommender
 from metaflow_hpo.surrogate.splits import assign_folds
@@ -63,8 +64,8 @@ class Plan:
         seeds: Repetitions of strategies that draw; the others run once.
         folds: Folds of families; leave-one-family-out where None.
         max_tasks: Tasks that are judged at most, drawn by a hash of their names; all are learned from.
-        has_default: Whether the default of the search space is somebody's; the middle of an inferred space is not.
-        settings: How the parts of `recommended` work together; the usual ones unless given.
+        fit: What `recommended` is. Where the default is somebody's, and it does not say what decides whether a
+            recommendation comes before it, that is learned as `fit` learns it.
     """
 
     names: tuple[str, ...] = DEFAULT_NAMES
@@ -72,14 +73,12 @@ class Plan:
     seeds: int = 3
     folds: int | None = None
     max_tasks: int = MAX_JUDGED
-    has_default: bool = False
-    settings: RecommenderSettings | None = None
+    fit: FitRecommender = field(default_factory=FitRecommender)
 
     def contestant(self, name: str) -> Contestant:
         """Return a strategy; `recommended` is what `fit` would make of the past tasks."""
         if name == RECOMMENDED:
-            settings = self.settings or RecommenderSettings(default_first=self.has_default)
-            return Contestant(name, FitRecommender(settings).make)
+            return Contestant(name, self.fit.make)
         return Contestant.called(name, 1 if name in SEEDLESS else self.seeds)
 
     def __post_init__(self) -> None:
@@ -156,6 +155,9 @@ def run_benchmark(
         workers: Processes.
         on_done: Called with the number of finished and of all units of work.
     """
+    if RECOMMENDED in plan.names and plan.fit.tuning is None:
+        whole = plan.fit(table.past_tasks(pool=choose_pool(table)))
+        plan = replace(plan, fit=replace(plan.fit, tuning=learn_tuning(whole)))
     judged = choose_judged(table, plan.max_tasks)
     folds = [fold for fold in _folds(table, plan.folds) if np.isin(fold, judged).any()]
     # The slow ones first, so that no process waits for the last.

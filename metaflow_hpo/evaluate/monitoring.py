@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from metaflow_hpo.evaluate.plots import new_figure
+from metaflow_hpo.metric import KNOWN_METRICS
+from metaflow_hpo.recommender.interval import UNIT
 from metaflow_hpo.recommender.novelty import THRESHOLD
 
 if TYPE_CHECKING:
@@ -47,21 +49,35 @@ class Monitoring:
 
 
 def is_covered(outcomes: pd.DataFrame) -> "pd.Series[bool]":
-    """Tell for each outcome whether it lies in its interval; both end at 0 and 1."""
-    realised = outcomes["realised"].clip(0.0, 1.0)
+    """Tell for each outcome whether it lies in its interval."""
+    realised = _realised(outcomes)
     return (realised >= outcomes["low"]) & (realised <= outcomes["high"])
+
+
+def _realised(outcomes: pd.DataFrame) -> "pd.Series[float]":
+    """Return what came out; of what is predicted in [0, 1], in [0, 1] too: an R2 of -5 is one of 0."""
+    realised = outcomes["realised"].astype("float64")
+    is_unit = outcomes["metric"].isin([name for name, metric in KNOWN_METRICS.items() if metric.bounds == UNIT])
+    return realised.where(~is_unit, realised.clip(0.0, 1.0))
+
+
+def _with_interval(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Return those with an interval, which no metric without bounds has."""
+    found = outcomes.astype(dict.fromkeys(("mean", "low", "high"), "float64"))
+    return found.loc[found["low"].notna() & found["high"].notna()]
 
 
 def monitor_outcomes(outcomes: pd.DataFrame) -> Monitoring:
     """Compare predictions with what came true.
 
     Args:
-        outcomes: One line an outcome, oldest first: `task_sha256, mean, low, high, realised` (NaN: it failed).
+        outcomes: One line an outcome of one learner, oldest first: `task_sha256, metric, mean, low, high, realised`
+            (NaN: it failed). Those without an interval do not count.
     """
-    recent = outcomes.tail(WINDOW)
+    recent = _with_interval(outcomes).tail(WINDOW)
     if recent.empty:
         return Monitoring(0, 0, float("nan"), float("nan"), float("nan"), False, "No outcome has been recorded yet.")
-    errors = recent["realised"].clip(0.0, 1.0) - recent["mean"]
+    errors = _realised(recent) - recent["mean"]
     coverage = float(is_covered(recent).mean())
     low, high = COVERAGE_LIMITS
     drifted = len(recent) >= MIN_OUTCOMES and not low <= coverage <= high
@@ -85,7 +101,8 @@ def plot_monitoring(outcomes: pd.DataFrame, novelty: pd.DataFrame) -> "Figure":
         novelty: `time` (ISO 8601) and `percentile` of each recommendation, oldest first.
     """
     figure, [left, right] = new_figure(10, 4.2, columns=2)
-    ok = outcomes.loc[outcomes["realised"].notna()].tail(WINDOW)
+    ok = _with_interval(outcomes)
+    ok = ok.loc[ok["realised"].notna()].tail(WINDOW)
     if not ok.empty:
         covered = is_covered(ok).to_numpy(dtype=bool)
         for inside, colour in ((True, "#1f77b4"), (False, "#d62728")):

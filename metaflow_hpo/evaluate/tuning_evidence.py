@@ -1,14 +1,18 @@
-"""What the first recommendation would have brought on past tasks: how sure it must be to come before the default."""
+"""What tuning would have brought on past tasks: what earns the first place, and whether forecasts come true."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from metaflow_hpo.evaluate.calibration import decide_forest_shares
 from metaflow_hpo.recommender.recommender import Recommender
-from metaflow_hpo.recommender.tuning import TuningEvidence, measure_first
+from metaflow_hpo.recommender.tuning import TRIED, TuningEvidence, measure_first
 
 MIN_FAMILIES = 3
+FORECASTS = ("task_id", "family", "expected_gain", "low", "high", "worth_it", "gain")
 
 
 def learn_tuning(recommender: Recommender) -> TuningEvidence | None:
@@ -20,22 +24,88 @@ def learn_tuning(recommender: Recommender) -> TuningEvidence | None:
     Returns:
         The evidence; None where the default is nobody's, or there are too few families.
     """
-    past = recommender.past
-    if not recommender.settings.default_first or len(set(past.families)) < MIN_FAMILIES:
+    if not _is_told(recommender):
         return None
     free = replace(recommender, settings=replace(recommender.settings, default_first=False), tuning=None)
-    gains, families = recommender.gains, np.array(past.families)
-    shares = decide_forest_shares(recommender)
+    past, gains = recommender.past, recommender.gains
     errors: dict[str, float] = {}
     gain: dict[str, float] = {}
-    for family in dict.fromkeys(past.families):
-        others = free.without(family)
+    for t, others in _others(free, decide_forest_shares(recommender)):
+        row = past.meta_features[t]
+        _, fallback = others.falls_back(row)
+        first, errors[past.task_ids[t]] = measure_first(others.begin(row, is_novel=fallback), others.gains)
+        unseen = gains.unseen[t, first]
+        gain[past.task_ids[t]] = float(unseen if np.isfinite(unseen) else gains.validated[t, first])
+    return TuningEvidence(errors, gain)
+
+
+def measure_forecasts(recommender: Recommender) -> pd.DataFrame:
+    """Compare what is forecast of tuning with what came out, on past tasks whose families the forecaster does not know.
+
+    Args:
+        recommender: The recommender, whose past tasks are asked about.
+
+    Returns:
+        One line a task: `task_id, family, expected_gain, low, high, worth_it, gain`, in units of performance; `gain` is
+        what the best by validation of the default and the first recommendations gained on unseen rows. None where the
+        default is nobody's, performances have no bounds, there are too few families, or unseen rows were not scored.
+    """
+    past, gains, bounds = recommender.past, recommender.gains, recommender.bounds
+    lines: list[dict[str, Any]] = []
+    if bounds is None or not _is_told(recommender):
+        return pd.DataFrame(lines, columns=list(FORECASTS))
+    for t, others in _others(recommender, decide_forest_shares(recommender)):
+        row = past.meta_features[t]
+        tried = others.choose(row, min(TRIED, len(past.configurations))).configurations
+        forecast = others.forecast(row, tried)
+        positions = others.find(tried)
+        if forecast is None or not np.isfinite(gains.unseen[t, [past.default, *positions]]).all():
+            continue
+        came = float((bounds[1] - bounds[0]) * gains.of_best(positions)[t])
+        named = {"task_id": past.task_ids[t], "family": past.families[t]}
+        lines.append({**named, **{name: getattr(forecast, name) for name in FORECASTS[2:6]}, "gain": came})
+    return pd.DataFrame(lines, columns=list(FORECASTS)).sort_values("task_id", ignore_index=True)
+
+
+def summarise_forecasts(found: pd.DataFrame) -> list[dict[str, Any]]:
+    """Sum up what `measure_forecasts` returned: over all tasks, and over those that were told to tune, or not to.
+
+    Returns:
+        Lines `tasks_are, tasks, expected, gain, error` (the standard error of the mean), `covered, paid` (shares).
+    """
+    worth = found["worth_it"].astype(bool)
+    groups = {"all": found, "told that it pays": found.loc[worth], "told that it hardly does": found.loc[~worth]}
+    return [
+        {
+            "tasks_are": name,
+            "tasks": len(rows),
+            "expected": float(rows["expected_gain"].mean()),
+            "gain": float(rows["gain"].mean()),
+            "error": float(rows["gain"].std() / np.sqrt(len(rows))),
+            "covered": float(((rows["gain"] >= rows["low"]) & (rows["gain"] <= rows["high"])).mean()),
+            "paid": float((rows["gain"] > 0).mean()),
+        }
+        for name, rows in groups.items()
+        if len(rows)
+    ]
+
+
+def measure_tuning(found: pd.DataFrame) -> dict[str, float]:
+    """Return the numbers of a forecast by name, to be logged; none where nothing was measured."""
+    names = {"expected": "expected", "gain": "came_out", "covered": "covered"}
+    return {f"tuning/{name}": line[key] for line in summarise_forecasts(found)[:1] for key, name in names.items()}
+
+
+def _is_told(recommender: Recommender) -> bool:
+    return recommender.settings.default_first and len(set(recommender.past.families)) >= MIN_FAMILIES
+
+
+def _others(recommender: Recommender, shares: dict[str, float]) -> Iterator[tuple[int, Recommender]]:
+    """Yield the position of each past task with who knows neither its family nor a network that was trained on it."""
+    families = np.array(recommender.past.families)
+    for family in dict.fromkeys(recommender.past.families):
+        others = recommender.without(family)
         if family in shares:
             others = replace(others, forest=others.grow_forest(shares[family]))
         for t in np.flatnonzero(families == family):
-            row = past.meta_features[t]
-            _, fallback = others.falls_back(row)
-            first, errors[past.task_ids[t]] = measure_first(others.begin(row, is_novel=fallback), others.gains)
-            unseen = gains.unseen[t, first]
-            gain[past.task_ids[t]] = float(unseen if np.isfinite(unseen) else gains.validated[t, first])
-    return TuningEvidence(errors, gain)
+            yield int(t), others

@@ -1,6 +1,6 @@
 """Chooses configurations for a task of any search space in view of a history of any other."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from metaflow_hpo.actions.past_knowledge import as_history
 from metaflow_hpo.alignment import holds, is_inside, translate
 from metaflow_hpo.collect.strategies.fresh import fresh_configurations
 from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError, listed
+from metaflow_hpo.gaussian_process import GaussianProcess, expected_improvement
 from metaflow_hpo.history import Array, History, IntArray
 from metaflow_hpo.hyperparameter import Hyperparameter, Value
-from metaflow_hpo.past_tasks import MAX_QUICK_TRIALS
+from metaflow_hpo.past_tasks import MAX_QUICK_TRIALS, rank_scores
 from metaflow_hpo.recommender.new_task import NewTask, RecommenderSettings
 from metaflow_hpo.recommender.observed import Observed, place
 from metaflow_hpo.recommender.pool_kernel import PoolKernel
@@ -28,8 +29,11 @@ MAX_TRIALS = 8_000
 """Trials of a history that are looked at, evenly over its tasks; each task's best are among them."""
 MAX_UNSURE_TASKS = 24
 """Past tasks up to which each is as unsure as it is of what it never tried; of more that costs too long a trial."""
+MIN_OWN_TRIALS = 3
+"""Trials from which a study has a model of its own."""
 _ADAPTED = 64
-MAX_ATTEMPTS = 20
+_FRESH, _LONG = 200, 60
+"""New configurations to choose among; half as many from so many trials on, when each costs more time."""
 
 
 class Chooser:
@@ -64,10 +68,12 @@ class Chooser:
         if len(past.task_ids) > MAX_UNSURE_TASKS:
             past = replace(past, deviation=np.zeros_like(past.deviation))
         recommender = Recommender(past, RecommenderSettings(task_forest=bool(task)))
-        _, fallback = recommender.falls_back(self._features)
+        # Of a task that is not described nothing can tell how near it is.
+        fallback = not task or recommender.falls_back(self._features)[1]
         self._past, self._settings, self._positions = past, recommender.settings, recommender.positions
         self._weights = recommender.weigh(None if fallback else self._features)
         self._kernel = PoolKernel.fit(past, most=MAX_QUICK_TRIALS)
+        self._carried: dict[tuple[tuple[str, Value], ...], Configuration] = {}
 
     def choose(
         self,
@@ -75,6 +81,7 @@ class Chooser:
         pending: Sequence[Configuration] = (),
         *,
         skip: int = 0,
+        asked: Collection[str] | None = None,
         settle: Callable[[Configuration], Configuration] = dict,
     ) -> Configuration | None:
         """Return the next configuration; None where there is nothing left to propose.
@@ -83,26 +90,72 @@ class Chooser:
             told: Finished trials and their performance, higher is better.
             pending: What is being tried.
             skip: How many better ones are left to others, who choose at the same time.
+            asked: Names that are known to be asked for; all unless given.
             settle: Returns what becomes of a configuration, say of a number between two steps.
         """
         tried = [configuration for configuration, _ in told]
         performance = [value for _, value in told]
         fresh: Sequence[Configuration] = ()
         if len(told) >= FRESH_FROM:
-            inside = [self._clip(configuration) for configuration in tried]
-            fresh = fresh_configurations(self._space, inside, performance, seed=self._seed)
+            fresh = self._draw(tried, performance)
         task, seen, waiting = self._begin(told, pending, fresh)
-        known = [*tried, *pending]
-        for _ in range(MAX_ATTEMPTS):
-            chosen = task.choose(seen, skip + 1, waiting)
-            if not chosen:
-                break
-            configuration = settle(task.past.configurations[chosen[-1]])
-            # What differs in nothing that was asked for would be the same trial once more.
-            if is_inside(self._space, configuration) and not any(_covers(configuration, other) for other in known):
-                return configuration
-            waiting = [*waiting, chosen[-1]]
-        return None
+        is_new = self._make_is_new([*tried, *pending], asked)
+        chosen = task.choose(seen, skip + 1, waiting)
+        if chosen and not is_new(settle(task.past.configurations[chosen[-1]])):
+            settled = [settle(configuration) for configuration in task.past.configurations]
+            used_up = {p for p, configuration in enumerate(settled) if not is_new(configuration)}
+            chosen = task.choose(seen, skip + 1, sorted({*waiting, *used_up} - set(seen.positions.tolist())))
+        return settle(task.past.configurations[chosen[-1]]) if chosen else None
+
+    def choose_alone(
+        self,
+        told: Sequence[tuple[Configuration, float]],
+        pending: Sequence[Configuration] = (),
+        *,
+        skip: int = 0,
+        asked: Collection[str] | None = None,
+        settle: Callable[[Configuration], Configuration] = dict,
+    ) -> Configuration | None:
+        """Return the next configuration whatever the past says: what the trials alone promise most of.
+
+        A Gaussian process on their ranks, so that what diverged does not set the scale; what is pending is taken to
+        come out as expected. None below `MIN_OWN_TRIALS`, or where there is nothing left to propose.
+
+        Args:
+            told: Finished trials and their performance, higher is better.
+            pending: What is being tried.
+            skip: How many better ones are left to others, who choose at the same time.
+            asked: Names that are known to be asked for; all unless given.
+            settle: Returns what becomes of a configuration, say of a number between two steps.
+        """
+        if len(told) < MIN_OWN_TRIALS:
+            return None
+        tried, performance = [configuration for configuration, _ in told], np.array([value for _, value in told])
+        fresh = self._draw(tried, performance)
+        points = self._space.encode([*map(self._held, tried), *map(self._held, pending), *fresh])
+        own, waiting, free = np.split(points, [len(tried), len(tried) + len(pending)])
+        scores = rank_scores(performance[None, :])[0]
+        process = _fit_process(own, scores)
+        if len(waiting):
+            scores = np.append(scores, process.predict(waiting)[0])
+            process = process.like(np.concatenate([own, waiting]), scores)
+        promise = expected_improvement(*process.predict(free), float(scores.max()))
+        is_new = self._make_is_new([*tried, *pending], asked)
+        ordered = (settle(fresh[position]) for position in np.argsort(-promise, kind="stable")[skip:])
+        return next((configuration for configuration in ordered if is_new(configuration)), None)
+
+    def _make_is_new(
+        self, known: Sequence[Configuration], asked: Collection[str] | None
+    ) -> Callable[[Configuration], bool]:
+        """Return what tells whether a configuration is another one than all that are known.
+
+        What differs in nothing that is asked for would be the same trial once more.
+        """
+        others = [c if asked is None else {n: v for n, v in c.items() if n in asked} for c in known]
+        return lambda configuration: (
+            is_inside(self._space, configuration)
+            and not any(_covers(configuration, other) for other in others if other)
+        )
 
     def choose_given(
         self,
@@ -140,13 +193,25 @@ class Chooser:
         pending: Sequence[Configuration],
         more: Sequence[Configuration],
     ) -> tuple[NewTask, Observed, list[int]]:
-        known = [translate(self._wide, configuration, {}) for configuration, _ in told]
-        waiting = [translate(self._wide, configuration, {}) for configuration in pending]
+        known = [self._carry(configuration) for configuration, _ in told]
+        waiting = [self._carry(configuration) for configuration in pending]
         beside, at = place(self._positions, [*known, *waiting], more)
         past = self._kernel.extend(beside) if beside else self._past
         task = NewTask(past, self._weights, (), None, self._settings)
         seen = Observed(at[: len(known)], np.array([value for _, value in told], dtype=np.float64))
         return task, seen, at[len(known) :].tolist()
+
+    def _draw(self, tried: Sequence[Configuration], performance: Sequence[float] | Array) -> list[Configuration]:
+        inside = [self._clip(configuration) for configuration in tried]
+        count = _FRESH // 2 if len(tried) > _LONG else _FRESH
+        return fresh_configurations(self._space, inside, performance, seed=self._seed, count=count)
+
+    def _carry(self, configuration: Configuration) -> Configuration:
+        """Return what a trial says in the space that holds all; the same trials are asked for again and again."""
+        key = tuple(configuration.items())
+        if key not in self._carried:
+            self._carried[key] = translate(self._wide, configuration, {})
+        return self._carried[key]
 
     def _place(self, task: NewTask, configurations: Sequence[Configuration]) -> IntArray:
         place_of = {configuration_id(c): p for p, c in enumerate(task.past.configurations)}
@@ -158,11 +223,22 @@ class Chooser:
 
     def _clip(self, configuration: Configuration) -> Configuration:
         """Return the configuration of today's space nearest to one that was enqueued outside of it."""
-        found = {}
-        for hp in self._space.hyperparameters:
-            value = configuration.get(hp.name, hp.default)
-            found[hp.name] = value if holds(hp, value) else hp.default
-        return found
+        return {**{hp.name: hp.default for hp in self._space.hyperparameters}, **self._held(configuration)}
+
+    def _held(self, configuration: Configuration) -> dict[str, Value]:
+        """Return those values of a configuration that have a place in today's space."""
+        hps = self._space.hyperparameters
+        return {hp.name: v for hp in hps if hp.name in configuration and holds(hp, v := configuration[hp.name])}
+
+
+def _fit_process(points: Array, scores: Array) -> GaussianProcess:
+    """Fit a process; of many trials its lengths come from the best and some of the others."""
+    if len(scores) <= MAX_QUICK_TRIALS:
+        return GaussianProcess.fit(points, scores)
+    order = np.argsort(-scores, kind="stable")
+    half = MAX_QUICK_TRIALS // 2
+    kept = np.append(order[:half], order[half :: -(-(len(order) - half) // half)])
+    return GaussianProcess.fit(points[kept], scores[kept]).like(points, scores)
 
 
 def _covers(configuration: Configuration, other: Configuration) -> bool:

@@ -1,6 +1,7 @@
 """Whether the past is worth following: now and then a trial is drawn without it, and compared with what it proposed."""
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
@@ -17,8 +18,16 @@ _BETWEEN = 4
 _ENOUGH = 2
 
 
-def goes_alone(trials: Sequence[FrozenTrial], direction: StudyDirection, number: int) -> bool:
-    """Tell whether a trial is to be chosen without the past: as a test of it, or because it has failed two.
+class Trust(Enum):
+    """Who chooses a trial: the past, nobody (it is drawn at random, to test the past), or the study's own trials."""
+
+    PAST = "past"
+    TEST = "test"
+    NONE = "none"
+
+
+def judge(trials: Sequence[FrozenTrial], direction: StudyDirection, number: int) -> Trust:
+    """Tell whom a trial is to be chosen by.
 
     A test is lost by the past where the trial that was drawn at random beats all that the past had proposed before. One
     lost or drawn test is repeated at once; two in a row lost end its say.
@@ -33,11 +42,12 @@ def goes_alone(trials: Sequence[FrozenTrial], direction: StudyDirection, number:
     verdicts = _judge({n: v for n, v in values.items() if n < TESTED_UP_TO}, alone)
     decided = [verdict for _, verdict in verdicts if verdict]
     if any(decided[i : i + _ENOUGH] == [1] * _ENOUGH for i in range(len(decided))):
-        return True
+        return Trust.NONE
     is_waiting = any(ALONE in t.system_attrs and not t.state.is_finished() for t in trials)
     if number >= TESTED_UP_TO or is_waiting or sum(not alone[n] for n in values) < FIRST_TEST:
-        return False
-    return not verdicts or verdicts[-1][1] >= 0 or number - verdicts[-1][0] >= _BETWEEN
+        return Trust.PAST
+    is_due = not verdicts or verdicts[-1][1] >= 0 or number - verdicts[-1][0] >= _BETWEEN
+    return Trust.TEST if is_due else Trust.PAST
 
 
 def _judge(values: Mapping[int, float], alone: Mapping[int, bool]) -> list[tuple[int, int]]:

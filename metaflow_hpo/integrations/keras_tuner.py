@@ -62,6 +62,29 @@ class MetaOracle(keras_tuner.Oracle):  # type: ignore[misc]
         self._known_study: optuna.Study | None = None
         self._asked: dict[str, optuna.Trial] = {}
         self._told: set[str] = set()
+        self._former: keras_tuner.HyperParameters | None = None
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on with a project; its space is declared anew by the next trial's model, which may have more choices."""
+        super().set_state(state)
+        self._former = self.get_space()
+        self.hyperparameters = keras_tuner.HyperParameters()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what is saved; the space of before, until it is declared anew."""
+        return {**super().get_state(), "hyperparameters": self._space.get_config()}
+
+    @property
+    def _space(self) -> keras_tuner.HyperParameters:
+        is_declared = self._former is None or bool(self.hyperparameters.space)
+        return self.hyperparameters if is_declared else self._former
+
+    def update_space(self, hyperparameters: keras_tuner.HyperParameters) -> None:
+        """Take up hyperparameters; the study of a project that is gone on with is told again in its new space."""
+        is_new = self._former is not None and not self.hyperparameters.space
+        super().update_space(hyperparameters)
+        if is_new and self.hyperparameters.space:
+            self._known_study, self._asked, self._told = None, {}, set()
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Return the values of a trial; an inactive hyperparameter has none."""
@@ -93,7 +116,7 @@ class MetaOracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     def _choose(self, trial: optuna.Trial) -> dict[str, Any]:
         chosen = keras_tuner.HyperParameters()
-        for hp in self.hyperparameters.space:
+        for hp in self._space.space:
             chosen.merge([hp])
             if not chosen.is_active(hp):
                 continue
@@ -112,9 +135,13 @@ class MetaOracle(keras_tuner.Oracle):  # type: ignore[misc]
             is_ok = trial.status == TrialStatus.COMPLETED and trial.score is not None
             asked = self._asked.pop(trial_id, None)
             state, value = (TrialState.COMPLETE, float(trial.score)) if is_ok else (TrialState.FAIL, None)
-            spaces = {hp.name: to_distribution(hp) for hp in self._active(trial)}
-            known = {name: space for name, space in spaces.items() if space is not None}
-            values = {name: trial.hyperparameters.values[name] for name in known}
+            values = trial.hyperparameters.values
+            today = {hp.name: to_distribution(hp) for hp in self._space.space}
+            spaces = {hp.name: (today.get(hp.name), to_distribution(hp)) for hp in self._active(trial)}
+            # As it is declared today, where it has the value.
+            found = {name: _first_with(values[name], *both) for name, both in spaces.items()}
+            known = {name: space for name, space in found.items() if space is not None}
+            values = {name: values[name] for name in known}
             if asked is None:
                 self._study.add_trial(create_trial(state=state, value=value, params=values, distributions=known))
                 continue
@@ -131,6 +158,17 @@ class MetaOracle(keras_tuner.Oracle):  # type: ignore[misc]
             for hp in trial.hyperparameters.space
             if hp.name in values and all(condition.is_active(values) for condition in hp.conditions)
         ]
+
+
+def _first_with(value: Any, *spaces: BaseDistribution | None) -> BaseDistribution | None:
+    """Return the first distribution that has a value."""
+    for space in spaces:
+        if isinstance(space, CategoricalDistribution):
+            if value in space.choices:
+                return space
+        elif space is not None and space._contains(space.to_internal_repr(value)):
+            return space
+    return None
 
 
 def to_distribution(hp: Any) -> BaseDistribution | None:

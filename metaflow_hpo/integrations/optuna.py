@@ -29,7 +29,7 @@ from metaflow_hpo.history import History
 from metaflow_hpo.hyperparameter import Hyperparameter
 from metaflow_hpo.integrations.chooser import Chooser, read_features, read_grown, read_past
 from metaflow_hpo.integrations.distributions import fit_value, from_distribution, is_same, settle, with_conditions
-from metaflow_hpo.integrations.doubt import ALONE, goes_alone
+from metaflow_hpo.integrations.doubt import ALONE, Trust, judge
 from metaflow_hpo.integrations.learning import remember
 from metaflow_hpo.integrations.studies import PLAN, all_trials, read_pending, read_told, with_end
 from metaflow_hpo.space import Configuration, SearchSpace
@@ -151,28 +151,34 @@ class MetaSampler(BaseSampler):
     def _plan(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         key = (study.study_name, trial.number)
         if key not in self._plans:
-            chosen = self._choose(study, trial)
-            if chosen is None:
+            chosen, is_alone = self._choose(study, trial)
+            if is_alone or chosen is None:
                 self._alone.add(key)
                 study._storage.set_trial_system_attr(trial._trial_id, ALONE, True)
+            if chosen is None:
                 chosen = self._ask_tpe(study, trial)
             self._plans[key] = chosen
             study._storage.set_trial_system_attr(trial._trial_id, PLAN, json.dumps(dict(chosen)))
         return dict(self._plans[key])
 
-    def _choose(self, study: Study, trial: FrozenTrial) -> Configuration | None:
-        """Return what the past proposes; None where this trial is chosen without it."""
+    def _choose(self, study: Study, trial: FrozenTrial) -> tuple[Configuration | None, bool]:
+        """Return what is proposed, None where TPE is to be asked, and whether the past had no say in it."""
         trials = [t for t in all_trials(study) if t.number != trial.number]
         told = read_told(trials, study.direction)
         chooser = self._chooser(study, trials)
-        takes_turns = len(told) >= TPE_FROM and trial.number % 2
-        if not chooser.knows or takes_turns or goes_alone(trials, study.direction, trial.number):
-            return None
+        trust = judge(trials, study.direction, trial.number) if chooser.knows else Trust.TEST
+        is_odd = trial.number % 2 == 1
+        # TPE takes turns with the past from some trials on, and with a model of its own kind where the past is left.
+        is_tpes = {Trust.TEST: True, Trust.NONE: not is_odd, Trust.PAST: is_odd and len(told) >= TPE_FROM}[trust]
+        if is_tpes:
+            return None, True
         alive = [t for t in trials if not t.state.is_finished() and not self._is_dead(t, trials)]
         pending = [found for t in alive if (found := read_pending(t))]
         early = sum(t.number < trial.number and not read_pending(t) for t in alive if t.state == TrialState.RUNNING)
         shown = self._shown(trials)
-        return chooser.choose(told, pending, skip=early, settle=lambda planned: settle(shown, planned))
+        is_alone = trust == Trust.NONE
+        choose = chooser.choose_alone if is_alone else chooser.choose
+        return choose(told, pending, skip=early, asked=shown, settle=lambda planned: settle(shown, planned)), is_alone
 
     def _ask_tpe(self, study: Study, trial: FrozenTrial) -> Configuration:
         tpe = self._make_tpe(trial)

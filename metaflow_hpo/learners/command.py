@@ -1,5 +1,6 @@
 """A person's own training command as a learner."""
 
+import hashlib
 import json
 import logging
 import re
@@ -32,6 +33,7 @@ GRACE_S = 5.0
 
 _PLACEHOLDER = re.compile(r"\{([^{}\s]+)\}")
 _SCRIPT = re.compile(r"\.[A-Za-z]\w*$")
+_MAX_SCRIPT = 10 * 1024**2
 _NUMBER = re.compile(r"-[\d.]")
 _CHUNK = 65_536
 _MAX_LINE = 65_536
@@ -125,6 +127,19 @@ class CommandLearner:
                 "of the space."
             )
 
+    @property
+    def code(self) -> str:
+        """Digest of the command and of the scripts that it names: trials of another one are those of other code."""
+        files = [_read_script(argument) for argument in self.arguments]
+        has_script = any(content is not None for content in files)
+        begin = int(has_script and files[0] is None)  # where the interpreter lies says nothing
+        digest = hashlib.sha256()
+        for argument, content in list(zip(self.arguments, files, strict=True))[begin:]:
+            digest.update(
+                f"{len(argument)} {argument} ".encode("utf-8", "surrogateescape") if content is None else content
+            )
+        return digest.hexdigest()[:16]
+
     def within(
         self, limits: Limits, *, isolation: Isolation = "thread", workers: int | None = None
     ) -> "CommandLearner":
@@ -180,6 +195,17 @@ class CommandLearner:
                 filled.pop()
             is_lone_option = False
         return filled
+
+
+def _read_script(argument: str) -> bytes | None:
+    """Return the content of a file that an argument names, where it is no larger than a script."""
+    if not _SCRIPT.search(argument) or "{" in argument:
+        return None
+    try:
+        path = Path(argument)
+        return path.read_bytes() if path.is_file() and path.stat().st_size <= _MAX_SCRIPT else None
+    except (OSError, ValueError):
+        return None
 
 
 def find_address(data: Any) -> str:

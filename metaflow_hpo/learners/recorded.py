@@ -58,7 +58,8 @@ class RecordedLearner:
 
 
 def to_card(learner: Learner) -> dict[str, Any]:
-    """Return what a learner is, JSON-ready."""
+    """Return what a learner is, JSON-ready; with a digest of its `code`, where it knows one."""
     fidelity = {"unit": learner.fidelity.unit, "maximum": learner.fidelity.maximum}
     card = {"name": learner.name, "modalities": list(learner.modalities), "fidelity": fidelity}
-    return {**card, "space": learner.space.to_json()}
+    code = getattr(learner, "code", None)
+    return {**card, "space": learner.space.to_json(), **({} if code is None else {"code": code})}

@@ -16,6 +16,7 @@ LEARNERS = Registry(
     "metaflow_hpo.learners",
     {
         "mlp": "metaflow_hpo.learners.mlp.learner:MLP",
+        "realmlp": "metaflow_hpo.learners.realmlp.learner:RealMLP",
         "svm": "metaflow_hpo.learners.svm:SVM",
         "cnn": "metaflow_hpo.learners.cnn:CNN",
         "text": "metaflow_hpo.learners.text.learner:TextLearner",
@@ -24,7 +25,15 @@ LEARNERS = Registry(
     },
 )
 
-MODALITY_OF = {"mlp": TABLE, "svm": TABLE, "cnn": IMAGE, "audio_cnn": AUDIO, "text": TEXT, "series": SERIES}
+MODALITY_OF = {
+    "mlp": TABLE,
+    "realmlp": TABLE,
+    "svm": TABLE,
+    "cnn": IMAGE,
+    "audio_cnn": AUDIO,
+    "text": TEXT,
+    "series": SERIES,
+}
 """What a built-in learner trains on, so that it need not be imported to tell."""
 
 DEFAULT_LEARNERS = {TABLE: "mlp", IMAGE: "cnn", AUDIO: "audio_cnn", TEXT: "text", SERIES: "series"}

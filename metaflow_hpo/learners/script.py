@@ -1,24 +1,40 @@
 """A configuration as a Python script of its own: the recipe of a learner in plain PyTorch or scikit-learn.
 
-The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp/recipe.py`, `svm.py`,
-`networks/` and `cnn.py` in other words; whoever changes one changes the other, and the tests compare their scores.
+The one thing to know: the templates in `scripts/` repeat the recipe of `preprocessing.py`, `mlp/recipe.py`, `realmlp/`,
+`svm.py`, `networks/training.py` and `cnn.py` in other words; whoever changes one changes the other, and the tests
+compare their scores. Of texts, recordings and series the script holds our own source, see `script_source`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metaflow_hpo.learners.networks.network_learner import NetworkLearner
+from metaflow_hpo.learners.script_source import gather
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.version import __version__
 
 _LINE = 100
-_WHAT = {"mlp": "a multi-layer perceptron", "svm": "a support vector machine"}
-SCRIPTED = (*_WHAT, "cnn")
+_WHAT = {
+    "mlp": "a multi-layer perceptron",
+    "realmlp": "a network after RealMLP and TabM",
+    "svm": "a support vector machine",
+}
+_ITEMS = {"audio_cnn": "recordings", "text": "texts", "series": "series"}
+SCRIPTED = (*_WHAT, "cnn", *_ITEMS)
 """Learners that can be written down as a script."""
 
-_NEEDS = {"mlp": "torch, numpy, pandas and scikit-learn", "svm": "numpy, pandas and scikit-learn"}
+_OF_THE_LOOP = ("learning_rate", "schedule", "batch_size", "weight_decay", "label_smoothing", "dropout")
+_IMPORTS = ("import math", "import sys", "from pathlib import Path", "import torch")
+_FUNCTIONAL = "from torch.nn import functional"
+_NEEDS = {
+    "mlp": "torch, numpy, pandas and scikit-learn",
+    "realmlp": "torch, numpy, pandas, scipy and scikit-learn",
+    "svm": "numpy, pandas and scikit-learn",
+}
 
 
 @dataclass(frozen=True)
@@ -54,9 +70,9 @@ def render_script(table: ScriptTable, learner: str, configuration: Configuration
 
     Args:
         table: The table; its names end up in the script as quoted text only.
-        learner: `mlp` or `svm`.
+        learner: `mlp`, `realmlp` or `svm`.
         configuration: A valid configuration of the learner.
-        epochs: Epochs of the `mlp`.
+        epochs: Epochs of a network.
         seed: Seed of the split and of the training.
     """
     return _render(
@@ -116,6 +132,60 @@ def render_cnn(pictures: ScriptPictures, configuration: Configuration, *, epochs
         epochs=epochs,
         seed=seed,
     )
+
+
+def render_items(
+    data: str,
+    classes: Sequence[str],
+    learner: NetworkLearner[Any],
+    configuration: Configuration,
+    *,
+    epochs: int,
+    seed: int,
+) -> str:
+    """Return a script that trains a configuration on items in a file beside it, and scores it on those held out there.
+
+    Args:
+        data: Name of the file, an `npz` with `labels` and `held_out` `(n,)`, and with the items as they are prepared:
+            `texts` and `texts.ends` of texts, else `items`.
+        classes: Names of the classes by number.
+        learner: `audio_cnn`, `text` or `series`.
+        configuration: A valid configuration.
+        epochs: Epochs.
+        seed: Seed of the training.
+    """
+    kind = type(learner)
+    left_out = ("Encoder", "to_state", "from_state")
+    gathered = gather([kind.fit_encoder, kind.build, kind.augment], without=left_out)
+    lines = {*gathered.imports, *_IMPORTS} - {"import numpy as np", "from torch import nn", _FUNCTIONAL}
+    outside = {line for line in lines if line.split()[1].partition(".")[0] not in sys.stdlib_module_names}
+    needed = sorted(
+        {"pandas" for line in outside if "pandas" in line} | {"scipy" for line in outside if "scipy" in line}
+    )
+    return _render(
+        "arrays",
+        what=f"the learner {learner.name}",
+        needs=" and ".join([", ".join(["torch", "numpy", *needed]), "scikit-learn"]),
+        argument="FILE.npz",
+        items=_ITEMS[learner.name],
+        learner=learner.name,
+        data=data,
+        classes=classes,
+        standard_imports=_sort_imports(lines - outside),
+        imports=_sort_imports(outside),
+        uses_functional=_FUNCTIONAL in gathered.imports,
+        # The loop calls what changes items `augment`.
+        source=gathered.text.replace("def augment(x,", "def change(x,"),
+        own={name: value for name, value in configuration.items() if name not in _OF_THE_LOOP},
+        clip=learner.clip,
+        configuration=configuration,
+        epochs=epochs,
+        seed=seed,
+    )
+
+
+def _sort_imports(lines: Collection[str]) -> list[str]:
+    return sorted(lines, key=lambda line: (line.startswith("from"), line))
 
 
 def _render(template: str, **values: Any) -> str:

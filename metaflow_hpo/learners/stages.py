@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.blas import single_threaded_blas
+from metaflow_hpo.caps import single_threaded_blas
 from metaflow_hpo.learners.fold import FloatArray, FoldOutcome, average_curves
 from metaflow_hpo.learners.learner import Judge
 from metaflow_hpo.learners.limits import Flag, Limits, Stopwatch

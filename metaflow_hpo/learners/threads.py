@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -10,12 +11,13 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.blas import single_threaded_blas
+from metaflow_hpo.caps import Cap, single_threaded_blas
 from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits, Stopwatch
 
 TrainMember = Callable[[int, int, Flag], FoldOutcome]
 """Trains configuration `i` on fold `f`, and ends early where the flag goes up."""
+_torch = Cap()
 
 
 def train_in_threads(
@@ -80,13 +82,24 @@ def describe_memory_error(error: MemoryError) -> str:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Cap torch at one thread while the block runs: bits must not depend on the number of threads."""
+def single_threaded_torch() -> Iterator[None]:
+    """Cap torch at one thread, as bits must not depend on their number; overlapping uses share the cap.
+
+    Torch has a number for each thread that has asked for it, and one for those that are still to ask; setting it sets
+    one's own and that of the others to come.
+    """
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
+    def cap() -> int:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        return threads
+
+    def leave(threads: int) -> None:
         torch.set_num_threads(threads)
+        others = threading.Thread(target=torch.set_num_threads, args=(1,))
+        others.start()
+        others.join()
+
+    with _torch.use(cap, torch.set_num_threads, leave):
+        yield

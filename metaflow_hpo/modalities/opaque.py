@@ -3,19 +3,22 @@
 import hashlib
 import json
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.array_files import seal, unseal
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.hyperparameter import is_number
 from metaflow_hpo.metric import Metric
-from metaflow_hpo.modalities.hints import Hints
+from metaflow_hpo.modalities.hints import Hints, task_id_of
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.task import OPAQUE, Task
 
@@ -23,6 +26,8 @@ KEYS = ("task_id", "family", "metric", "data", "meta_features", "licence")
 """What a description may say; only the metric must be there."""
 
 MAX_BYTES = 1_000_000
+MAX_HASHED_BYTES, MAX_HASHED_FILES = 1024**3, 20_000
+_BEGINNING = 1024**2
 SUFFIXES = (".yaml", ".yml")
 _OWN_KEYS = {"data", "meta_features"}
 """Keys that no sidecar has."""
@@ -49,20 +54,22 @@ class OpaqueData:
         return self.task.task_id
 
 
-def read_opaque(source: Path | Mapping[str, Any]) -> OpaqueData:
+def read_opaque(source: Path | Mapping[str, Any], place: str = "") -> OpaqueData:
     """Read an opaque task.
 
     Args:
         source: A YAML (or JSON) file, or what would stand in it: `metric` (a name, or `{name, direction, low, high,
             chance}`), `data` (an address), `task_id` (the file's name unless given), `family` (the task's id unless
-            given), `meta_features` (`{name: number}`), `licence`.
+            given), `meta_features` (`{name: number}`), `licence`. Where the address is a file or folder here, its
+            content is part of what the task is.
+        place: What tells it from others that are described alike, e.g. the folder in which a command is run.
 
     Raises:
         InvalidTaskError: If it cannot be read, misses the metric, or says what is not understood.
     """
     if isinstance(source, Mapping):
-        return _make(source, "the description of a task", "")
-    return _make(_load(source), str(source), source.name)
+        return _make(source, "the description of a task", "", place)
+    return _make(_load(source), str(source), source.name, place)
 
 
 def _load(path: Path) -> Any:
@@ -76,7 +83,7 @@ def _load(path: Path) -> Any:
         raise InvalidTaskError(f"Expected YAML in UTF-8 in {path}; found: {error}. Correct it.") from error
 
 
-def _make(values: Any, where: str, file_name: str) -> OpaqueData:
+def _make(values: Any, where: str, file_name: str, place: str) -> OpaqueData:
     if not isinstance(values, Mapping):
         raise InvalidTaskError(
             f"Expected {', '.join(KEYS)} in {where}; found {type(values).__name__}. Write, say: metric: accuracy"
@@ -98,6 +105,8 @@ def _make(values: Any, where: str, file_name: str) -> OpaqueData:
     address = _read_text(values, "data", where)
     meta_features = _read_meta_features(values.get("meta_features"), where)
     content = {"task_id": task_id, "metric": metric.to_json(), "data": address, "meta_features": meta_features}
+    known = {"place": place, "content": _digest_content(address)}
+    content |= {name: value for name, value in known.items() if value}
     task = Task(
         task_id=task_id,
         family=_read_text(values, "family", where) or task_id,
@@ -114,12 +123,43 @@ def name_task(file_name: str) -> str:
     """Return the id of a task that is called like its file.
 
     Raises:
-        InvalidTaskError: If the name has neither letters nor digits.
+        InvalidTaskError: If there is no name.
     """
-    task_id = re.sub(r"[^a-z0-9]+", "_", Path(file_name).stem.lower()).strip("_")[:80]
-    if not task_id:
+    if not file_name:
         raise InvalidTaskError("Expected task_id, a lower-case name, in the description of a task; found none.")
-    return task_id
+    return task_id_of(Path(file_name))
+
+
+def _digest_content(address: str) -> str:
+    """Return a digest of the file or folder at an address; empty where there is none, as at an address of a server.
+
+    Two folders with a file of one name hold two tasks. Of what is larger than `MAX_HASHED_BYTES` in all, sizes and the
+    beginnings of files are looked at, and of more than `MAX_HASHED_FILES` the names at the top.
+    """
+    if not address or "\0" in address:
+        return ""
+    try:
+        path = Path(address).expanduser()
+        files = [path] if path.is_file() else list(islice(path.rglob("*"), MAX_HASHED_FILES)) if path.is_dir() else []
+        if len(files) == MAX_HASHED_FILES:
+            return hashlib.sha256(b"\n".join(sorted(os.fsencode(one.name) for one in path.iterdir()))).hexdigest()
+        return _digest_files(path, sorted(one for one in files if one.is_file())) if files else ""
+    except (OSError, RuntimeError, ValueError):  # not to be read by us: the learner says so, if it cannot either
+        return ""
+
+
+def _digest_files(root: Path, files: Sequence[Path]) -> str:
+    sizes = [one.stat().st_size for one in files]
+    is_small, digest = sum(sizes) <= MAX_HASHED_BYTES, hashlib.sha256()
+    for one, size in zip(files, sizes, strict=True):
+        name = b"" if one == root else os.fsencode(one.relative_to(root).as_posix())
+        digest.update(b"%d %s %d " % (len(name), name, size))
+        with one.open("rb") as file:
+            while chunk := file.read(_BEGINNING):
+                digest.update(chunk)
+                if not is_small:
+                    break
+    return digest.hexdigest()
 
 
 def _read_text(values: Mapping[str, Any], key: str, where: str) -> str:
@@ -197,7 +237,8 @@ class OpaqueModality:
     def save(self, data: OpaqueData, path: Path) -> None:
         """Write a task as JSON."""
         kept = {"task": data.task.to_dict(), "data": data.address, "meta_features": dict(data.meta_features)}
-        path.write_text(json.dumps(kept, sort_keys=True, ensure_ascii=False), encoding="utf-8")
+        sealed = seal(json.loads(json.dumps(kept)))
+        path.write_text(json.dumps(sealed, sort_keys=True, ensure_ascii=False), encoding="utf-8")
 
     def load(self, path: Path) -> OpaqueData:
         """Read what `save` wrote.
@@ -206,9 +247,9 @@ class OpaqueModality:
             InvalidTaskError: If it is not that.
         """
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = unseal(json.loads(path.read_text(encoding="utf-8")), path, "Make it again.")
             return OpaqueData(Task.from_dict(kept["task"]), kept["data"], kept["meta_features"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, InvalidTableError) as error:
             raise InvalidTaskError(f"Expected an opaque task in {path}; found: {error!r}. Make it again.") from error
 
 

@@ -1,6 +1,6 @@
 """Which modalities there are, which of them a file or folder is of, and what describes it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError
 from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
 from metaflow_hpo.modalities.modality import ArrayModality, DescribedBySample, Modality
-from metaflow_hpo.plugins import Registry
+from metaflow_hpo.plugins import Registry, load_address
 from metaflow_hpo.task import AUDIO, IMAGE, OPAQUE, SERIES, TABLE, TEXT, TaskData
 
 MODALITIES = Registry(
@@ -32,6 +32,34 @@ META_FEATURES = Registry(kind="group of meta-features", group="metaflow_hpo.meta
 
 _GIVEN: dict[str, Modality] = {}
 """Modalities that were given by their address, by name: their tasks say the name alone."""
+_GIVEN_GROUPS: dict[str, MetaFeatureGroup] = {}
+"""Groups of meta-features that were given by their address, by that."""
+
+
+def add_plugins(addresses: Iterable[str]) -> None:
+    """Make modalities and groups of meta-features known to this process that no installed package adds.
+
+    Args:
+        addresses: `module:attribute` of each.
+
+    Raises:
+        MetaflowHPOError: If there is neither.
+    """
+    for address in addresses:
+        found = load_address(address, "modality or group of meta-features")
+        if isinstance(found, MetaFeatureGroup):
+            _GIVEN_GROUPS[address] = found
+        elif isinstance(found, Modality):
+            _GIVEN[found.name] = found
+        else:
+            raise MetaflowHPOError(
+                f"Expected a modality or a MetaFeatureGroup at {address!r}; found {found!r}. Correct the setting "
+                "`plugins`; a learner or a strategy is named where it is used."
+            )
+
+
+def _names() -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*MODALITIES.names, *_GIVEN]))
 
 
 def get_modality(name: str) -> Modality:
@@ -42,6 +70,12 @@ def get_modality(name: str) -> Modality:
     """
     if name in _GIVEN:
         return _GIVEN[name]
+    if ":" not in name and name not in MODALITIES.names:
+        raise MetaflowHPOError(
+            f"The modality must be one of {', '.join(_names())}, or an address module:attribute; got {name!r}. "
+            "What was given by its address is not known to other processes: install its package, or set "
+            "METAFLOW_HPO_PLUGINS='[\"module:attribute\"]'."
+        )
     found = MODALITIES.load(name)
     if not isinstance(found, Modality):
         raise MetaflowHPOError(
@@ -67,7 +101,7 @@ def get_array_modality(name: str) -> ArrayModality:
 
 def recognise(source: Path) -> list[str]:
     """Return the modalities that a file or folder may be of."""
-    return [name for name in MODALITIES.names if get_modality(name).recognises(source)]
+    return [name for name in _names() if get_modality(name).recognises(source)]
 
 
 def find_modality(source: Path, name: str | None = None) -> Modality:
@@ -120,14 +154,14 @@ def read_source(source: Path, target: str | None = None, **given: Any) -> TaskDa
 
 def known_groups() -> tuple[MetaFeatureGroup, ...]:
     """Return all groups of meta-features: those of the modalities, and those that were added."""
-    return _find_groups(tuple(_GIVEN))
+    return _find_groups(_names(), tuple(_GIVEN_GROUPS))
 
 
 @cache
-def _find_groups(given: tuple[str, ...]) -> tuple[MetaFeatureGroup, ...]:
-    names = dict.fromkeys([*MODALITIES.names, *given])
-    of_modalities = [group for name in names for group in get_modality(name).meta_features]
-    return tuple(dict.fromkeys([*of_modalities, *map(_load_group, META_FEATURES.names)]))
+def _find_groups(modalities: tuple[str, ...], given: tuple[str, ...]) -> tuple[MetaFeatureGroup, ...]:
+    of_modalities = [group for name in modalities for group in get_modality(name).meta_features]
+    added = [*map(_load_group, META_FEATURES.names), *(_GIVEN_GROUPS[address] for address in given)]
+    return tuple(dict.fromkeys([*of_modalities, *added]))
 
 
 def groups_of(modality: str) -> tuple[MetaFeatureGroup, ...]:

@@ -5,12 +5,14 @@ a run a partition costs seconds. A run over a range works on all its tasks and r
 """
 
 import warnings
+from collections.abc import Iterator
 
 import dagster as dg
 
 from metaflow_hpo.actions import collect, feedback
 from metaflow_hpo.actions.evaluate import evaluate
 from metaflow_hpo.actions.fit import fit
+from metaflow_hpo.actions.import_runs import import_runs
 from metaflow_hpo.actions.other_learners import learn_others
 from metaflow_hpo.actions.promote import promote
 from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
@@ -21,6 +23,7 @@ from metaflow_hpo.orchestration.conditions import (
     AFTER_DEPENDENCY,
     EVERY_MORNING,
     WATCHED_DAILY,
+    WHEN_DUE,
     WHERE_MISSING,
 )
 from metaflow_hpo.orchestration.partitions import sync_partitions, task_partitions
@@ -193,10 +196,34 @@ def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> d
 
 
 @dg.asset(
+    group_name="collect",
+    kinds={"mlflow", "parquet"},
+    owners=OWNERS,
+    automation_condition=WHEN_DUE,
+    retry_policy=RETRY,
+    pool=CATALOGUE,
+    output_required=False,
+)
+def imported_runs(
+    context: dg.AssetExecutionContext, pipeline: PipelineResource
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Runs that people logged into MLflow, of the experiments that the setting `imports` names; only new ones are read.
+
+    Where nothing changed there is no materialization, so nothing is learned anew.
+    """
+    reports = import_runs(pipeline.open(context))
+    for name, report in reports.items():
+        context.log.info(f"{name}: {report}")
+    if any(report["changed"] for report in reports.values()):
+        yield dg.MaterializeResult(metadata={name: show.keep_plain(report) for name, report in reports.items()})
+
+
+@dg.asset(
     group_name="evaluate",
     kinds={"pytorch", "mlflow"},
     owners=OWNERS,
     deps=[
+        imported_runs,
         dg.AssetDep(search_results, partition_mapping=dg.AllPartitionMapping()),
         dg.AssetDep(meta_features, partition_mapping=dg.AllPartitionMapping()),
     ],
@@ -205,7 +232,7 @@ def champion(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> d
     pool=TRAINING,
 )
 def other_champions(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> dg.MaterializeResult[None]:
-    """The champions of the learners of other modalities: joined, fitted, evaluated, gated; one holds up no other."""
+    """The champions of learners of other modalities and of imported runs: fitted, evaluated, gated, each by itself."""
     reports = learn_others(pipeline.open(context))
     shown = {name: show.keep_plain(report) for name, report in reports.items()}
     return dg.MaterializeResult(metadata={"learners": len(reports), **shown})
@@ -224,8 +251,11 @@ def recommendation_monitoring(
     context: dg.AssetExecutionContext, pipeline: PipelineResource
 ) -> dg.MaterializeResult[None]:
     """What came of recommendations against what was predicted with them, and how novel the tasks of people are."""
-    report, figure = feedback.monitor(pipeline.open(context))
-    return dg.MaterializeResult(metadata=show.keep_plain(report) | {"plot_monitoring": show.show_figure(figure)})
+    report, figures = feedback.monitor(pipeline.open(context))
+    own, *others = [show.show_figure(figure) for figure in figures.values()]
+    plots = {"plot_monitoring": own} | {f"plot_{name}": plot for name, plot in zip([*figures][1:], others, strict=True)}
+    reasons = {f"reason_{name}": found["reason"] for name, found in report["learners"].items()}
+    return dg.MaterializeResult(metadata=show.keep_plain(report) | reasons | plots)
 
 
 ASSETS = [
@@ -239,8 +269,8 @@ ASSETS = [
 ]
 """The steps of the pipeline, which are the stages of dvc.yaml as well."""
 
-OTHERS = [other_champions]
-"""What is learned of the learners of other modalities; DVC has a `.dvc` file of each."""
+OTHERS = [imported_runs, other_champions]
+"""What is learned of other learners than that of the settings; no stages of DVC."""
 
 MONITORING = [knowledge_report, recommendation_monitoring]
 """What people look at; nothing depends on it."""

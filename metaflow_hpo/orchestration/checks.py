@@ -2,12 +2,11 @@
 
 import dagster as dg
 import numpy as np
-import pandas as pd
 
 from metaflow_hpo.actions import feedback, fit, promote
 from metaflow_hpo.actions.candidate import read_candidate
 from metaflow_hpo.adapters import evaluation_files
-from metaflow_hpo.adapters.files import read_json
+from metaflow_hpo.adapters.files import read_frame, read_json
 from metaflow_hpo.adapters.versioning import data_md5, is_dvc_repository, recorded_md5
 from metaflow_hpo.orchestration import assets
 from metaflow_hpo.orchestration.resources import PipelineResource
@@ -34,7 +33,7 @@ def searches_are_complete(context: dg.AssetCheckExecutionContext, pipeline: Pipe
     budget = work.settings.core_trials + work.settings.random_trials
     short, failing = [], {}
     for path in sorted(work.store.data.glob("search_results/*.parquet")):
-        frame = pd.read_parquet(path)
+        frame = read_frame(path)
         if len(frame) < budget:
             short.append(path.stem)
         failed = float((frame["status"] == "failed").mean())
@@ -50,7 +49,7 @@ def meta_features_are_finite(context: dg.AssetCheckExecutionContext, pipeline: P
     current = store.read_catalogue().set_index("task_id")["sha256"]
     wrong = []
     for path in sorted(store.data.glob("meta_features/*.parquet")):
-        frame = pd.read_parquet(path)
+        frame = read_frame(path)
         values = frame[[c for c in frame.columns if c.startswith("mf_")]].to_numpy(dtype="float64")
         is_current = path.stem not in current.index or current[path.stem] == frame["task_sha256"].iloc[0]
         if not np.isfinite(values).all() or not is_current:
@@ -123,13 +122,14 @@ def champion_answers(context: dg.AssetCheckExecutionContext, pipeline: PipelineR
 
 @dg.asset_check(asset=assets.recommendation_monitoring)
 def intervals_hold(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> dg.AssetCheckResult:
-    """Of 20 outcomes or more, 72 % to 88 % lie in their 80 % interval; beyond that the champion drifts: a warning."""
+    """Of 20 outcomes or more of a learner, 72 % to 88 % lie in their 80 % interval; beyond that is a warning."""
     report = read_json(feedback.monitoring_path(pipeline.open(context)), remedy="Materialize the asset first.")
     shown = {name: report[name] for name in ("outcomes", "coverage", "mean_error") if report[name] is not None}
+    drifted = {name: found["reason"] for name, found in report.get("learners", {}).items() if found["drifted"]}
     return dg.AssetCheckResult(
-        passed=not report["drifted"],
+        passed=not drifted,
         severity=dg.AssetCheckSeverity.WARN,
-        description=report["reason"],
+        description=" ".join(f"{name}: {reason}" for name, reason in drifted.items()) or report["reason"],
         metadata=shown,
     )
 

@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import dagster as dg
 
+from metaflow_hpo.settings import Settings
+
 _IDLE = ~dg.AutomationCondition.in_progress()
 
 _TRIED_IN_VAIN = dg.AutomationCondition.execution_failed() & ~dg.AutomationCondition.cron_tick_passed("0 2 * * *")
@@ -27,6 +29,9 @@ AFTER_DEPENDENCY = dg.AutomationCondition.eager()
 
 EVERY_MORNING = dg.AutomationCondition.cron_tick_passed("0 6 * * *") & _IDLE
 """At 6:00 UTC: outcomes come from outside, so no asset tells that there are new ones."""
+
+WHEN_DUE = dg.AutomationCondition.cron_tick_passed(Settings.load().import_cron) & _IDLE
+"""When the setting `import_cron` says, daily at 1:00 UTC unless set: no asset tells that there are new runs."""
 
 WATCHED_DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=3), warn_window=timedelta(hours=36))
 """The UI marks the monitoring that was not updated for a day and a half, as happens when `automation` is off. Nothing

@@ -120,6 +120,10 @@ class Recommender:
         """Positions in the pool by the names of configurations."""
         return {configuration_id(configuration): p for p, configuration in enumerate(self.past.configurations)}
 
+    def find(self, configurations: Sequence[Configuration]) -> list[int]:
+        """Return the positions of configurations of the pool."""
+        return [self.positions[configuration_id(configuration)] for configuration in configurations]
+
     @property
     def history(self) -> History:
         """What past tasks tried of the pool."""
@@ -246,7 +250,7 @@ class Recommender:
             return None
         _, fallback = self.falls_back(meta_features)
         weights = self._weigh_for(meta_features, is_novel=fallback)
-        positions = [self.positions[configuration_id(configuration)] for configuration in tried]
+        positions = self.find(tried)
         unit = None if self.bounds is None else self.bounds[1] - self.bounds[0]
         return Forecast.of(self.gains.of_best(positions), weights, unit)
 

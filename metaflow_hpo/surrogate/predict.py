@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.array_files import read_described, write_described
-from metaflow_hpo.blas import single_threaded_blas
+from metaflow_hpo.caps import single_threaded_blas
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.history import Array
 from metaflow_hpo.space import SearchSpace

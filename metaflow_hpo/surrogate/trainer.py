@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
-from metaflow_hpo.learners.threads import one_thread
+from metaflow_hpo.learners.threads import single_threaded_torch
 
 
 def make_trainer(
@@ -71,7 +71,7 @@ def validate(trainer: pl.Trainer, module: pl.LightningModule, data: pl.Lightning
 @contextmanager
 def reproducible(seed: int, j: int) -> Iterator[None]:
     """Seed fold `j`, on one thread, and leave the global generators alone."""
-    with torch.random.fork_rng(devices=[]), one_thread(), _quiet_lightning():
+    with torch.random.fork_rng(devices=[]), single_threaded_torch(), _quiet_lightning():
         torch.manual_seed(seed * 1_000 + j)
         yield
 

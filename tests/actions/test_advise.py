@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -41,19 +42,26 @@ class StandIn:
         return self.folder
 
 
+@dataclass(frozen=True)
+class Served(Pipeline):
+    """Surroundings whose champion stands in."""
+
+    champion_folder: Path = Path()
+
+    @cached_property
+    def registry(self):
+        return StandIn(self.champion_folder)
+
+
 @pytest.fixture
 def pipeline(tmp_path, tracking: Tracking, served_folder):
-    made = Pipeline(Settings(data=tmp_path / "data", learner="svm"))
-    made.__dict__["registry"] = StandIn(served_folder)
-    return made
+    return Served(Settings(data=tmp_path / "data", learner="svm"), champion_folder=served_folder)
 
 
 @pytest.fixture
-def mlp_pipeline(pipeline, served_folder):
+def mlp_pipeline(pipeline):
     """With the learner of the champion that stands in."""
-    made = Pipeline(pipeline.settings.model_copy(update={"learner": "mlp"}))
-    made.__dict__["registry"] = StandIn(served_folder)
-    return made
+    return replace(pipeline, settings=pipeline.settings.model_copy(update={"learner": "mlp"}))
 
 
 @pytest.fixture
@@ -103,12 +111,12 @@ def test_a_champion_of_another_learner_does_not_answer(pipeline) -> None:
     assert (served.surrogate.learner, source["surrogate_name"]) == ("svm", "shipped")
 
 
-def test_without_champion_and_knowledge_the_remedy_is_named(pipeline, fresh, tmp_path) -> None:
-    fresh.__dict__["knowledge"] = None
+def test_without_champion_and_knowledge_the_remedy_is_named(pipeline, fresh, tmp_path, monkeypatch) -> None:
+    known = [Knowledge(tmp_path), None]
+    monkeypatch.setattr("metaflow_hpo.adapters.pipeline.open_knowledge", lambda folder: known.pop())
     with pytest.raises(NoChampionError, match=r"'mlp' in sqlite.*none has been promoted.*metaflow-hpo fit"):
         advise.load_recommender(fresh)
     write_json(tmp_path / "provenance.json", {"recommenders": {"mlp": {}}})
-    pipeline.__dict__["knowledge"] = Knowledge(tmp_path)
     with pytest.raises(NoChampionError, match=r"'svm'.*nothing was fitted, and this package ships no"):
         advise.load_recommender(pipeline)
 
@@ -122,9 +130,8 @@ def test_a_search_goes_through_what_the_shipped_recommender_recommends(tmp_path,
 
 
 def test_a_killed_closed_loop_goes_on_with_the_same_decisions(tmp_path, tracking: Tracking, data) -> None:
-    whole, killed = (Pipeline(Settings(data=tmp_path / name, learner="svm")) for name in ("whole", "killed"))
-    for made in (whole, killed):
-        made.__dict__["tracking"] = tracking
+    chosen = {"learner": "svm", "tracking_uri": tracking.tracking_uri}
+    whole, killed = (Pipeline(Settings(data=tmp_path / name, **chosen)) for name in ("whole", "killed"))
     found = own_trials.search(whole, data, strategy="recommended", trials=6)
 
     class Killed(BaseException):
@@ -140,7 +147,6 @@ def test_a_killed_closed_loop_goes_on_with_the_same_decisions(tmp_path, tracking
     assert len(own_history.kept(killed, own_history.SEARCH).read_trials(data.task)) == 4
     trained: list[int] = []
     resumed = Pipeline(killed.settings, lambda what, done, total: trained.append(done))
-    resumed.__dict__["tracking"] = tracking
     again = own_trials.search(resumed, data, strategy="recommended", trials=6)
     assert [(t.configuration_id, t.performance) for t in again] == [(t.configuration_id, t.performance) for t in found]
     assert trained == [1, 2]
@@ -154,7 +160,6 @@ def test_a_loop_stops_what_will_not_win(tmp_path, tracking: Tracking) -> None:
     frame = pd.DataFrame(x, columns=list("abcdef")).assign(y=y)
     rows = prepare_task(frame, task_id="mine", target="y", source="test", licence="none")
     made = Pipeline(Settings(data=tmp_path / "data"))
-    made.__dict__["tracking"] = tracking
     found = own_trials.search(made, rows, strategy="recommended", trials=10)
     stopped = [trial for trial in found if trial.status == "stopped"]
     best = max((trial for trial in found if trial.status == "ok"), key=lambda trial: trial.performance)

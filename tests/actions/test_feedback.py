@@ -112,11 +112,16 @@ def test_monitoring_reads_all_outcomes_and_all_questions(pipeline: Pipeline) -> 
         given = answer(1, sha256=f"{number:064d}", percentile=99.0 if number < 5 else 40.0)
         feedback.remember(pipeline, given)
         feedback.record_outcomes(pipeline, name_of(given), [({"width": 0}, 0.3)], source="feedback")
-    report, figure = feedback.monitor(pipeline)
+    other = {**answer(1, sha256="b" * 64), "learner": "svm"}
+    feedback.remember(pipeline, other)
+    feedback.record_outcomes(pipeline, name_of(other), [({"width": 0}, 0.7)], source="feedback")
+    report, figures = feedback.monitor(pipeline)
+    svm = report["learners"]["svm"]
+    assert (svm["outcomes"], svm["recommendations"], svm["coverage"], svm["drifted"]) == (1, 1, 1.0, False)
     assert (report["outcomes"], report["tasks"], report["coverage"], report["drifted"]) == (20, 20, 0.0, True)
     assert (report["median_novelty"], report["fallback_fraction"]) == (40.0, 0.25)
     assert json.loads(feedback.monitoring_path(pipeline).read_text())["reason"] == report["reason"]
-    assert len(figure.axes) == 2
+    assert {name: len(figure.axes) for name, figure in figures.items()} == {"mlp": 2, "svm": 2}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a file where the folder should be")

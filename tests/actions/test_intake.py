@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from metaflow_hpo.actions.add_file import add_file
@@ -134,6 +135,29 @@ def test_a_taken_name_is_refused_and_the_others_are_kept(store: DataStore) -> No
     assert [p.name for p in store.inbox.iterdir()] == ["one.csv"]
 
 
+def test_files_whose_names_make_one_id_become_tasks_of_their_own_and_keep_their_names(store: DataStore) -> None:
+    names = ["my_data.csv", "My Data.csv", "my-data.csv", "my data.csv", "my (data).csv"]
+    for seed, name in enumerate(names):
+        land(store, name, seed=seed)
+        assert len(ids(take_in(store, []))) == seed + 1  # one after the other: the first one has the plain name
+    first = dict(zip([d.file for d in read_ledger(store)], [d.task_id for d in read_ledger(store)], strict=True))
+    assert first["my_data.csv"] == "my_data"
+    assert len(set(first.values())) == len(names)
+    assert all(task_id.startswith("my_data") for task_id in first.values())
+    land(store, "my data.csv", seed=70)  # a new version keeps the name of its task
+    again = {data.task.source.removeprefix("inbox/"): data.task for data in take_in(store, []).tasks}
+    assert {name: task.task_id for name, task in again.items()} == first
+    assert again["my data.csv"].notes[-1] == f"Named {first['my data.csv']!r}, as another task is called 'my_data'."
+
+
+def test_a_table_called_as_one_that_ships_is_a_task_of_its_own(store: DataStore) -> None:
+    shipped = read_source(land(store, "iris.csv"))
+    land(store, "iris.csv", seed=1)
+    (mine,) = take_in(store, [shipped]).tasks
+    assert mine.task.task_id == f"iris-{mine.task.sha256[:8]}"
+    assert mine.task.family == "iris"
+
+
 def test_a_new_version_of_a_file_is_taken_in_and_a_touched_one_is_known(store: DataStore) -> None:
     path = land(store, "mine.csv")
     first = take_in(store, []).tasks[0].task.sha256
@@ -152,7 +176,7 @@ def test_a_new_version_of_a_file_is_taken_in_and_a_touched_one_is_known(store: D
 def test_a_file_that_is_still_written_is_left_alone_until_it_is_whole(
     store: DataStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(landed, "SETTLED_S", 0.5)
+    monkeypatch.setattr(landed, "SETTLED_S", 1.0)
     land(store, "partial.csv.part")
     path = store.inbox / "slow.csv"
     lines = table().to_csv(index=False).splitlines(keepends=True)
@@ -173,7 +197,8 @@ def test_a_file_that_is_still_written_is_left_alone_until_it_is_whole(
         writer.join()
     assert path.is_file()
     path.write_text("".join(lines))
-    found = take_in(store, [])  # waits half a second
+    monkeypatch.setattr(landed, "SETTLED_S", 0.3)
+    found = take_in(store, [])  # waits that long
     assert found.tasks[0].task.rows == 60
     assert (store.inbox / "partial.csv.part").is_file()
 
@@ -440,3 +465,34 @@ def test_a_folder_that_no_modality_knows_is_not_added(store: DataStore, tmp_path
     (tmp_path / "pictures").mkdir()
     with pytest.raises(InvalidTaskError, match="Expected a regular file; pictures is a folder"):
         add_file(store, tmp_path / "pictures", {})
+
+
+def land_listing(store: DataStore, root: str) -> None:
+    """Land a table that lists pictures below a folder that its sidecar names."""
+    names = [f"{number}.png" for number in range(20)]
+    land(store, "listing.csv", pd.DataFrame({"path": names, "y": ["a", "b"] * 10}).to_csv(index=False))
+    land(store, "listing.yaml", f"options: {{root: {root!r}}}\n")
+
+
+def write_pictures(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for number in range(20):
+        pixels = np.full((8, 8), 100 * (number % 2) + number, np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize("root", ["{elsewhere}", "../../elsewhere", "../inbox_2", "~", "/"])
+def test_files_outside_the_inbox_are_not_read_whatever_a_sidecar_says(store: DataStore, root: str) -> None:
+    elsewhere = store.data.parent / "elsewhere"
+    write_pictures(elsewhere)
+    write_pictures(store.data / "inbox_2")
+    land_listing(store, root.format(elsewhere=elsewhere))
+    assert ids(take_in(store, [])) == []
+    assert "to be a folder of the inbox" in (store.quarantine / "listing.csv.reason.txt").read_text()
+
+
+def test_files_of_a_table_may_lie_in_a_folder_of_the_inbox(store: DataStore) -> None:
+    write_pictures(store.inbox / ".files")
+    land_listing(store, ".files")
+    found = take_in(store, [])
+    assert [(data.task.task_id, data.task.modality) for data in found.tasks] == [("listing", "image")]

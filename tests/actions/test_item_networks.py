@@ -39,7 +39,6 @@ def test_a_network_of_pictures_is_kept_and_predicts_files_and_requests_alike(tmp
     write_pictures(tmp_path / "pictures" / "light", 20, bright=1)
     write_pictures(tmp_path / "new", 4, bright=1, seed=1)
     pipeline = Pipeline(Settings(data=tmp_path / "data", fidelity_epochs=4)).on("image")
-    pipeline.__dict__["tracking"] = tracking
     configuration = {**get_learner("cnn").space.default, "depth": 2, "width": 8}
     trial, kept = train_and_keep(pipeline, read_source(tmp_path / "pictures"), configuration)
     assert (trial.learner, trial.status, kept["name"]) == ("cnn", "ok", "metaflow_hpo_surrogate_pictures")

@@ -39,7 +39,6 @@ def test_every_way_in_gives_the_same_predictions_and_what_is_no_row_gets_400(
     path = tmp_path / "my.csv"
     own_frame().to_csv(path, index=False)
     pipeline = Pipeline(Settings(data=tmp_path / "data", fidelity_epochs=10))
-    pipeline.__dict__["tracking"] = tracking
     _, kept = train_and_keep(pipeline, read_source(path, "y"), get_learner("mlp").space.default)
     assert kept is not None
     source = tracking.client().get_model_version_download_uri(kept["name"], str(kept["version"]))
@@ -79,7 +78,6 @@ def test_a_single_row_is_read_as_the_training_rows_were(tmp_path: Path, tracking
     path, rows = tmp_path / "my.csv", tmp_path / "rows.csv"
     own_frame().to_csv(path, index=False)
     pipeline = Pipeline(Settings(data=tmp_path / "data", fidelity_epochs=10))
-    pipeline.__dict__["tracking"] = tracking
     _, kept = train_and_keep(pipeline, read_source(path, "y"), get_learner("mlp").space.default)
     own_frame().drop(columns="y").head(5).to_csv(rows, index=False)
     together, _ = predict_file(pipeline, rows, kept["uri"])
@@ -93,7 +91,6 @@ def test_a_single_row_is_read_as_the_training_rows_were(tmp_path: Path, tracking
 
 def test_files_of_one_name_in_different_folders_get_models_of_their_own(tmp_path: Path, tracking: Tracking) -> None:
     pipeline = Pipeline(Settings(data=tmp_path / "data", fidelity_epochs=2))
-    pipeline.__dict__["tracking"] = tracking
     names = []
     for folder in ("a", "b", "a", "b"):
         path = tmp_path / folder / "train.csv"
@@ -114,7 +111,6 @@ def test_rows_that_are_written_differently_are_predicted_the_same_and_said(tmp_p
     path, rows = tmp_path / "train.csv", tmp_path / "rows.csv"
     frame.assign(salary=lambda table: table["years"] * 3_000 + rng.normal(size=120)).to_csv(path)  # with its index
     pipeline = Pipeline(Settings(data=tmp_path / "data", fidelity_epochs=10))
-    pipeline.__dict__["tracking"] = tracking
     data = read_source(path, "salary")
     assert "Dropped the index of a saved table: 'Unnamed: 0'." in data.task.notes
     _, kept = train_and_keep(pipeline, data, get_learner("mlp").space.default)

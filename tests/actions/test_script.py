@@ -17,6 +17,7 @@ from metaflow_hpo.adapters.sources import builtin
 from metaflow_hpo.adapters.sources.raw_files import READERS
 from metaflow_hpo.collect.trials import train_trials
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.learners.realmlp.learner import RealMLP
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.learners.script import render_script
 from metaflow_hpo.modalities.registry import read_source
@@ -32,6 +33,8 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "mlp",
         MLP | {"optimizer": "sgd", "momentum": 0.9, "shape": "rectangular", "activation": "tanh", "schedule": "step"},
     ),
+    "realmlp": ("realmlp", RealMLP.space.default),
+    "members": ("realmlp", {**RealMLP.space.default, "members": 3, "scaling": "quantile", "activation": "mish"}),
     "svm": ("svm", {"C": 10.0, "kernel": "rbf", "gamma": 0.05}),
 }
 
@@ -61,6 +64,8 @@ def prepare_like(script: dict[str, Any], path: Path, target: str) -> TableData:
     [
         ("car", "adam", "accuracy", 0.03),
         ("medical_cost", "sgd", "r2", 0.02),
+        ("car", "realmlp", "accuracy", 0.03),
+        ("medical_cost", "members", "r2", 0.02),
         ("medical_cost", "svm", "r2", 1e-4),
         ("car", "svm", "balanced_accuracy", 1e-4),
     ],
@@ -142,7 +147,7 @@ def test_columns_are_prepared_like_ours_whatever_the_format(tmp_path: Path, endi
     assert script["CLASSES"] == list(data.class_names)
 
 
-@pytest.mark.parametrize("learner", ["mlp", "svm"])
+@pytest.mark.parametrize("learner", ["mlp", "realmlp", "svm"])
 @pytest.mark.parametrize("classes", [(), ("p", "q")])
 def test_scripts_are_formatted_and_lint_like_our_own_code(
     tmp_path: Path, learner: str, classes: tuple[str, ...]

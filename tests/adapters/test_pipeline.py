@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from metaflow_hpo.adapters.pipeline import Pipeline
@@ -20,6 +22,14 @@ def test_a_step_is_the_same_one_under_the_same_dagster_run_or_else_on_the_same_i
     under_dagster, alone = Pipeline(settings, dagster_run_id="r"), Pipeline(settings)
     assert under_dagster.key_tags("fit", "a") == under_dagster.key_tags("fit", "b")
     assert alone.key_tags("fit", "a") == alone.key_tags("fit", "a") != alone.key_tags("fit", "b")
+
+
+def test_learners_that_one_dagster_run_fits_have_runs_of_their_own(tmp_path):
+    tags = [
+        Pipeline(Settings(data=tmp_path, learner=name), dagster_run_id="d").key_tags("surrogate", "same")
+        for name in ("mlp", "text", "audio_cnn")
+    ]
+    assert len({json.dumps(one) for one in tags}) == 3
 
 
 def test_trials_are_of_the_epochs_of_the_settings_or_of_the_full_fidelity(tmp_path):

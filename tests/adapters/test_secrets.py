@@ -1,10 +1,15 @@
 """No secret is shown: in messages, tracebacks, causes and logs, whatever characters it holds."""
 
+import json
 import logging
 import os
+import random
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -55,6 +60,42 @@ def test_parts_of_an_address_are_hidden_too(monkeypatch: pytest.MonkeyPatch, add
     monkeypatch.setenv("METAFLOW_HPO_TRACKING_URI", address)
     keep_credentials_apart(address)
     assert SECRET not in hide_passwords(f"failed: {os.environ['MLFLOW_TRACKING_PASSWORD']}")
+
+
+SIGNS = "abcXYZ019!#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\" \t\né销"
+PLACES = [
+    "http://user:{}@host:1/x",
+    "postgresql://u:{}@h/db",
+    "foo://{}@h",
+    "http://h/?token={}&x=1",
+    "http://h/?x=1&password={}",
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("quoted", [str, quote, lambda text: quote(text, safe=""), quote_plus])
+def test_a_secret_of_any_characters_is_hidden_whole_and_in_parts(
+    monkeypatch: pytest.MonkeyPatch, place: str, quoted: Callable[[str], str]
+) -> None:
+    chance = random.Random(f"{place}")
+    for _ in range(40):
+        secret = "".join(chance.choices(SIGNS, k=chance.randint(6, 14)))
+        if len(set(secret.strip())) < 4 or (quoted is str and re.search(r"&[\w.-]+=", secret)):
+            continue  # what is not escaped ends where another name begins
+        address = place.format(quoted(secret))
+        monkeypatch.setenv("METAFLOW_HPO_TRACKING_URI", address)
+        for text in (address, secret, repr(address), json.dumps([address]), f"password {secret!r}", quoted(secret)):
+            shown = hide_passwords(text)
+            assert secret not in shown
+            assert quoted(secret) not in shown
+
+
+@pytest.mark.parametrize(
+    "name", ["WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "PGPASSWORD", "MLFLOW_TRACKING_TOKEN"]
+)
+def test_secrets_of_other_variables_are_hidden(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, SECRET)
+    assert hide_passwords(f"401 for {SECRET} at /x") == "401 for *** at /x"
 
 
 def test_an_address_that_is_in_no_variable_is_remembered() -> None:

@@ -139,7 +139,7 @@ def test_without_a_champion_there_is_nothing_to_serve(
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_orphans")
 def test_dagster_and_mlflow_start_together_and_one_ctrl_c_stops_both(tmp_path: Path, mlflow_template: Path) -> None:
-    home, data, ports = tmp_path / "home", tmp_path / "data", (free_ports(1)[0], free_ports(1)[0])
+    home, data, ports = tmp_path / "home", tmp_path / "data", free_ports(2)
     home.mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
     (data / "mlflow").mkdir(parents=True)
@@ -164,6 +164,6 @@ def test_dagster_and_mlflow_start_together_and_one_ctrl_c_stops_both(tmp_path: P
             assert {c.laddr.ip for c in sockets} == {"127.0.0.1"}
         finally:
             running.send_signal(signal.SIGINT)
-            code = running.wait(timeout=60)
+            code = running.wait(timeout=240)
     assert code == 0
     assert all(is_free(port) for port in ports)

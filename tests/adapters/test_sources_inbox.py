@@ -88,11 +88,12 @@ def test_commas_of_a_file_with_semicolons_are_decimal_unless_the_column_says_oth
     assert data.features["grouped"].max() == 40_250
 
 
-def test_utf_16_is_read_and_noted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["UTF-16", "UTF-32"])
+def test_utf_16_and_32_are_read_and_noted(tmp_path: Path, name: str) -> None:
     path = tmp_path / "t.csv"
-    path.write_text("größe\ty\n1\t2\n", encoding="utf-16")
+    path.write_text("größe\ty\n1\t2\n", encoding=name)
     frame = read_table(path)
-    assert (list(frame.columns), frame.attrs["notes"]) == (["größe", "y"], ["Read as UTF-16."])
+    assert (list(frame.columns), frame.attrs["notes"]) == (["größe", "y"], [f"Read as {name}."])
 
 
 def test_a_misspelt_file_is_answered_with_its_neighbour(tmp_path: Path) -> None:

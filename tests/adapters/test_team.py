@@ -168,7 +168,7 @@ def listening(pid: int) -> set[str]:
 def test_a_run_of_dagster_and_its_mlflow_run_are_in_postgres_and_the_password_nowhere_else(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home, data, ports = tmp_path / "home", tmp_path / "data", (free_ports(1)[0], free_ports(1)[0])
+    home, data, ports = tmp_path / "home", tmp_path / "data", free_ports(2)
     home.mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
     small = {"METAFLOW_HPO_TASKS": '["iris"]', "METAFLOW_HPO_DATA": str(data), "PYTHONPATH": str(ROOT)}

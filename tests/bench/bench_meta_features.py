@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from metaflow_hpo.blas import single_threaded_blas
+from metaflow_hpo.caps import single_threaded_blas
 
 GROUPS = ("general", "statistical", "info-theory")
 COST_TASKS = 10

@@ -13,7 +13,7 @@ import numpy as np
 from bench_contestants import EPOCHS, Work
 from numba import njit
 
-from metaflow_hpo.blas import single_threaded_blas
+from metaflow_hpo.caps import single_threaded_blas
 from metaflow_hpo.learners.mlp.recipe import Recipe, make_recipe
 
 _PEAK_SIZE = 1024

@@ -1,5 +1,6 @@
 """A page on another port of this machine, open in a real browser, cannot read or change anything of the servers."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters import test_serving
 from tests.browser import ui
 from tests.browser.conftest import MARKS
 
@@ -67,6 +69,55 @@ async ([dagster, mlflow, mutation]) => {
 """
 
 
+ATTACK_SERVICE = """
+async ([service, body]) => {
+    const found = {};
+    const attempt = async (name, doing) => {
+        try { found[name] = await doing(); } catch (error) { found[name] = "blocked"; }
+    };
+    const read = async (url, options) => {
+        const answer = await fetch(url, options);
+        return answer.type === "opaque" ? "opaque" : `${answer.status} ${(await answer.text()).slice(0, 80)}`;
+    };
+    const element = (kind, set) => new Promise(done => {
+        const one = document.createElement(kind);
+        one.onload = () => done("loaded"); one.onerror = () => done("blocked");
+        set(one);
+        document.body.append(one);
+    });
+    const socket = () => new Promise(done => {
+        const opened = new WebSocket(`${service.replace("http", "ws")}/invocations`);
+        opened.onopen = () => done("opened"); opened.onerror = () => done("blocked");
+    });
+    const events = () => new Promise(done => {
+        const source = new EventSource(`${service}/health`);
+        source.onopen = () => done("opened"); source.onerror = () => { source.close(); done("blocked"); };
+    });
+    const json = {"content-type": "application/json"};
+    for (const path of ["health", "ping", "version", "invocations", ""]) {
+        await attempt(`get ${path}`, () => read(`${service}/${path}`));
+        await attempt(`get no-cors ${path}`, () => read(`${service}/${path}`, {mode: "no-cors"}));
+        await attempt(`credentials ${path}`, () => read(`${service}/${path}`, {credentials: "include"}));
+        await attempt(`no referrer ${path}`, () => read(`${service}/${path}`, {referrerPolicy: "no-referrer"}));
+    }
+    await attempt("post json", () => read(`${service}/invocations`, {method: "POST", headers: json, body}));
+    await attempt("post text", () => read(`${service}/invocations`, {method: "POST", mode: "no-cors", body}));
+    const form = {method: "POST", body: new URLSearchParams({body})};
+    await attempt("post form", () => read(`${service}/invocations`, form));
+    await attempt("put", () => read(`${service}/invocations`, {method: "PUT", headers: json, body}));
+    await attempt("image", () => element("img", one => { one.src = `${service}/health`; }));
+    await attempt("script", () => element("script", one => { one.src = `${service}/version`; }));
+    await attempt("style", () => element("link", one => { one.rel = "stylesheet"; one.href = `${service}/health`; }));
+    await attempt("frame", () => element("iframe", one => { one.src = `${service}/health`; }).then(
+        () => [...document.querySelectorAll("iframe")].some(one => one.contentDocument) ? "read" : "blocked"));
+    await attempt("websocket", socket);
+    await attempt("events", events);
+    navigator.sendBeacon(`${service}/invocations`, body);
+    return found;
+}
+"""
+
+
 @contextmanager
 def serve_page(folder: Path) -> Iterator[int]:
     """Serve an empty page on a port of its own."""
@@ -88,6 +139,24 @@ def attack(dagster: str, mlflow: str, folder: Path, host: str) -> dict[str, str]
     with serve_page(folder) as port, ui.open_page(1200, 800) as page:
         page.goto(f"http://{host}:{port}/")
         return dict(page.evaluate(ATTACK, [dagster, mlflow, MUTATION]))
+
+
+client, registry, row = test_serving.client, test_serving.registry, test_serving.row
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_page_on_another_port_gets_nothing_of_the_service(client, row, tmp_path: Path, host: str) -> None:
+    body = json.dumps({"dataframe_records": [row]})
+    before = client.ask("GET", "/health")[2]
+    with serve_page(tmp_path) as port, ui.open_page(1200, 800) as page:
+        page.goto(f"http://{host}:{port}/")
+        found = dict(page.evaluate(ATTACK_SERVICE, [f"http://127.0.0.1:{client.port}", body]))
+        assert not [name for name, what in found.items() if what not in {"blocked", "opaque"}], found
+        page.goto(f"http://127.0.0.1:{client.port}/health")  # a person may look at it
+        assert '"status":"ok"' in page.content()
+    after = client.ask("GET", "/health")[2]
+    assert {**after, "checked_at": ""} == {**before, "checked_at": ""}
+    assert client.post({"dataframe_records": [row]})[0] == 200
 
 
 @pytest.fixture(scope="module")

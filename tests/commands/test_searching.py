@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from typer import BadParameter
 from typer.testing import CliRunner
@@ -19,6 +19,7 @@ from metaflow_hpo.commands.common import read_options
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError
 from metaflow_hpo.modalities.opaque import read_opaque
 from metaflow_hpo.tables import trial_to_record
+from tests.live import wait_for
 
 SCRIPT = """
 import json, os, sys, time
@@ -30,6 +31,13 @@ print("done")
 if x < 0.05:
     sys.exit("too small")
 print(json.dumps({"score": 1 - abs(x - 0.7), "test_score": 0.5}))
+"""
+HANGS = """
+if x > 0.6:
+    with open(".pid", "w") as file:
+        file.write(str(os.getpid()))
+    os.replace(".pid", "pid")
+    time.sleep(600)
 """
 SPACE = "x: {type: float, low: 0, high: 1}\nkind: [1, true, null, one]\n"
 TASK = "family: made\nmetric: accuracy\ndata: here\nmeta_features: {size: 3}\n"
@@ -110,6 +118,39 @@ def test_a_task_may_be_an_address_or_nothing_but_the_command(folder):
     answer = search(*OWN, "--trials", "1", "--strategy", "sobol", "--metric", "accuracy", "--name", "net")
     assert answer["task"]["task_id"].endswith("_net")
     assert answer["task"]["metric"] == "accuracy"
+
+
+OTHER = SCRIPT.replace("x - 0.7", "x - 0.2")
+
+
+@pytest.mark.parametrize("data", [["data.npz"], []])
+def test_scripts_and_data_of_one_name_in_two_folders_share_no_trials(folder, monkeypatch, data):
+    best = {}
+    for name, script in (("a", SCRIPT), ("b", OTHER)):
+        (folder / name / "exp").mkdir(parents=True)
+        monkeypatch.chdir(folder / name / "exp")
+        Path("train.py").write_text(script)
+        Path("space.yaml").write_text(SPACE)
+        Path("data.npz").write_text(name)
+        answer = search(*data, *OWN, "--trials", "6", "--strategy", "sobol", "--metric", "accuracy")
+        best[name] = answer["best"]["configuration"]["x"]
+    assert abs(best["a"] - 0.7) < abs(best["b"] - 0.7)
+    monkeypatch.chdir(folder / "a" / "exp")
+    again = search(*data, *OWN, "--trials", "6", "--strategy", "sobol", "--metric", "accuracy")
+    assert again["best"]["configuration"]["x"] == best["a"]
+
+
+def test_trials_of_another_version_of_a_script_are_gone_on_from_and_that_is_said(folder, caplog):
+    arguments = ["task.yaml", *OWN, "--strategy", "sobol", "--trials"]
+    search(*arguments, "2")
+    search(*arguments, "3")
+    assert "another version" not in caplog.text
+    Path("train.py").write_text(OTHER)
+    search(*arguments, "4")
+    assert "'train' ran another command, or another version of its script, before: 3 of its trials" in caplog.text
+    caplog.clear()
+    search(*arguments, "4", "--name", "fresh")
+    assert "another version" not in caplog.text
 
 
 def test_a_learner_by_address_is_searched_and_what_it_prints_stays_out_of_the_json(folder):
@@ -233,13 +274,8 @@ def start(folder, *arguments, **environment):
     )
 
 
-def wait_for_trials(folder, count, seconds=60):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if len(read_own(folder)) >= count:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"no {count} trials after {seconds} s")
+def wait_for_trials(folder, count, seconds=240):
+    wait_for(f"{count} trials", lambda: len(read_own(folder)) >= count, seconds, 0.05)
 
 
 @pytest.mark.slow
@@ -260,16 +296,14 @@ def test_a_search_that_is_killed_goes_on_with_the_same_trials(folder, monkeypatc
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_search_keeps_its_trials_and_ends_its_command(folder, number):
-    (folder / "train.py").write_text(SCRIPT + "open('pid', 'w').write(str(os.getpid()))\ntime.sleep(600 * (x > 0.6))\n")
+    (folder / "train.py").write_text(SCRIPT + HANGS)
     process = start(folder, "task.yaml", *OWN, "--strategy", "sobol", "--trials", "8")
     wait_for_trials(folder, 2)
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and not (folder / "pid").exists():
-        time.sleep(0.05)
-    time.sleep(1)
+    wait_for("a training that hangs", (folder / "pid").exists, 240, 0.05)
     process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=240)
     assert b"stopped; finished trials are kept" in error
+    assert not psutil.pid_exists(int((folder / "pid").read_text()))
     assert len(read_own(folder)) >= 2
 
 
@@ -278,7 +312,7 @@ def test_two_searches_at_the_same_time_lose_no_trials(folder):
     arguments = ["task.yaml", *OWN, "--trials", "6"]
     both = [start(folder, *arguments, "--strategy", name, SLEEP="0.1") for name in ("sobol", "random")]
     for process in both:
-        _, error = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=240)
         assert process.returncode == 0, error.decode()
     counted = pd.Series([trial.strategy for trial in read_own(folder)]).value_counts()
     assert counted.to_dict() == {"sobol": 6, "random": 6}

@@ -12,7 +12,7 @@ from metaflow_hpo.evaluate.evaluation import (
     summarise,
 )
 from metaflow_hpo.evaluate.replay import Contestant
-from metaflow_hpo.learners.threads import one_thread
+from metaflow_hpo.learners.threads import single_threaded_torch
 from metaflow_hpo.recommender.portfolio import task_regret
 from metaflow_hpo.surrogate.splits import assign_folds, split_families
 from tests.conftest import changed
@@ -22,7 +22,7 @@ KS = (1, 3, 10)
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    with one_thread():
+    with single_threaded_torch():
         yield
 
 

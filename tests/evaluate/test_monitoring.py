@@ -8,7 +8,7 @@ from metaflow_hpo.evaluate.monitoring import WINDOW, is_covered, monitor_outcome
 def outcomes(inside: int, outside: int) -> pd.DataFrame:
     """Return outcomes predicted at 0.7 in 0.6 to 0.8; those inside come to 0.75, those outside to 0.5."""
     realised = [0.75] * inside + [0.5] * outside
-    line = {"task_sha256": "a" * 64, "mean": 0.7, "low": 0.6, "high": 0.8}
+    line = {"task_sha256": "a" * 64, "metric": "r2", "mean": 0.7, "low": 0.6, "high": 0.8}
     return pd.DataFrame([{**line, "realised": value} for value in realised])
 
 
@@ -38,8 +38,16 @@ def test_a_failed_training_is_outside_and_scores_below_zero_count_as_zero() -> N
     assert is_covered(table).tolist() == [False, True, True]
 
 
+def test_outcomes_of_a_metric_without_bounds_have_no_interval_to_lie_in() -> None:
+    table = pd.concat([outcomes(16, 4), outcomes(0, 9).assign(metric="loss", low=None, high=None)], ignore_index=True)
+    found = monitor_outcomes(table)
+    assert (found.outcomes, found.coverage) == (20, 0.8)
+    beyond = outcomes(0, 1).assign(metric="hits", low=40.0, high=60.0, realised=55.0)
+    assert is_covered(beyond).tolist() == [True]
+
+
 def test_nothing_recorded_is_an_answer_and_a_plot() -> None:
-    empty = outcomes(0, 0).reindex(columns=["task_sha256", "mean", "low", "high", "realised"])
+    empty = outcomes(0, 0).reindex(columns=["task_sha256", "metric", "mean", "low", "high", "realised"])
     found = monitor_outcomes(empty)
     assert (found.outcomes, found.drifted) == (0, False)
     figure = plot_monitoring(empty, pd.DataFrame(columns=["time", "percentile"]))

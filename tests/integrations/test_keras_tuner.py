@@ -85,6 +85,22 @@ def test_a_project_that_is_gone_on_with_knows_its_trials(past, tmp_path):
     assert len({str(sorted(t.hyperparameters.values.items())) for t in second.trials.values()}) == 6
 
 
+@pytest.mark.parametrize("later", [["adam", "sgd", "lion", "muon"], ["sgd", "lion"]])
+def test_choices_that_were_added_before_resuming_are_used(past, tmp_path, later):
+    def go_on(choices, count, **options):
+        def build(hp):
+            return hp.Float("lr", 1e-5, 1e-1, sampling="log"), len(hp.Choice("optimizer", choices))
+
+        oracle = MetaOracle(past=past, max_trials=count, seed=0)
+        Tuner(oracle=oracle, hypermodel=build, directory=str(tmp_path), project_name="p", **options).search(verbose=0)
+        return [oracle.trials[name].hyperparameters.values["optimizer"] for name in oracle.start_order]
+
+    first = go_on(["adam", "sgd"], 4)
+    second = go_on(later, 16, overwrite=False)
+    assert second[:4] == first
+    assert set(second[5:]) == set(later)  # the next trial was chosen before its model declared them
+
+
 def test_a_space_that_is_used_up_ends_the_search(past, tmp_path):
     oracle = MetaOracle(past=past, max_trials=50, seed=0)
     tuner = keras_tuner.Tuner

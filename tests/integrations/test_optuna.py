@@ -12,7 +12,7 @@ from optuna.trial import TrialState, create_trial
 
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.history import History
-from metaflow_hpo.integrations.doubt import ALONE, goes_alone
+from metaflow_hpo.integrations.doubt import ALONE, Trust, judge
 from metaflow_hpo.integrations.optuna import MetaSampler
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -311,13 +311,57 @@ def test_a_past_that_lies_is_tested_and_left():
 
     def decide(*values):
         trials = [trial(n, abs(v), alone=v < 0) for n, v in enumerate(values)]
-        return goes_alone(trials, optuna.study.StudyDirection.MAXIMIZE, len(values))
+        return judge(trials, optuna.study.StudyDirection.MAXIMIZE, len(values))
 
-    assert [decide(*[0.5] * n) for n in range(4)] == [False, False, True, True]  # the third is a test
-    assert not decide(0.5, 0.6, -0.4)  # won by the past
-    assert decide(0.5, 0.6, -0.7)  # lost: tested again at once
-    assert decide(0.5, 0.6, -0.6)  # level
-    assert not decide(0.5, 0.6, -0.7, -0.4)
-    assert decide(0.5, 0.6, -0.7, -0.65, 0.9, 0.9, 0.9)  # two in a row lost: for good
-    assert not decide(0.5, 0.6, -0.4, 0.6, 0.6)
-    assert decide(0.5, 0.6, -0.4, 0.6, 0.6, 0.6)  # and tested now and then
+    assert [decide(*[0.5] * n) for n in range(4)] == [Trust.PAST, Trust.PAST, Trust.TEST, Trust.TEST]
+    assert decide(0.5, 0.6, -0.4) == Trust.PAST  # won by the past
+    assert decide(0.5, 0.6, -0.7) == Trust.TEST  # lost: tested again at once
+    assert decide(0.5, 0.6, -0.6) == Trust.TEST  # level
+    assert decide(0.5, 0.6, -0.7, -0.4) == Trust.PAST
+    assert decide(0.5, 0.6, -0.7, -0.65, 0.9, 0.9, 0.9) == Trust.NONE  # two in a row lost: for good
+    assert decide(0.5, 0.6, -0.4, 0.6, 0.6) == Trust.PAST
+    assert decide(0.5, 0.6, -0.4, 0.6, 0.6, 0.6) == Trust.TEST  # and tested now and then
+
+
+def finite(trial):
+    rate = trial.suggest_categorical("lr", [1e-4, 1e-3])
+    layers, optimizer = trial.suggest_int("layers", 1, 5), trial.suggest_categorical("optimizer", ["sgd", "adam"])
+    return -((math.log10(rate) + 3) ** 2) - abs(layers - 3) - (optimizer == "sgd")
+
+
+def test_twenty_workers_share_a_space_of_twenty_without_repeating_each_other(past):
+    study = optuna.create_study(direction="maximize", sampler=MetaSampler(past, seed=0))
+    trials = [study.ask() for _ in range(20)]
+    for trial in trials:
+        finite(trial)
+    assert distinct(study) == 20
+
+
+def test_a_proposal_depends_on_the_seed_the_number_and_the_finished_trials_alone(past):
+    first = run(MetaSampler(past, seed=4), objective(), 13)
+    again = optuna.create_study(direction="maximize", sampler=MetaSampler(past, seed=4), study_name="elsewhere")
+    again.add_trials(first.trials[:12])
+    again.optimize(objective(), n_trials=1)
+    assert again.trials[12].params == first.trials[12].params
+
+
+def test_the_level_and_the_scale_of_a_past_task_play_no_role(past):
+    moved = []
+    for number, study in enumerate(past):
+        other = optuna.create_study(direction="maximize", study_name=study.study_name)
+        for t in study.trials:
+            value = 2.0**number * t.value + 64 * number
+            other.add_trial(create_trial(params=t.params, distributions=t.distributions, value=value))
+        moved.append(other)
+    one, two = (run(MetaSampler(p, seed=0), objective(), 2) for p in (past, moved))
+    assert [t.params for t in one.trials] == [t.params for t in two.trials]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_trials_that_are_added_to_a_study_count_as_its_own(past, seed):
+    added = run(optuna.samplers.RandomSampler(seed=seed), objective(), 20)
+    study = optuna.create_study(direction="maximize", sampler=MetaSampler(past, seed=seed))
+    study.add_trials(added.trials)
+    study.optimize(objective(), n_trials=2)
+    assert max(t.value for t in study.trials[20:]) > np.quantile([a.value for a in added.trials], 0.75)
+    assert distinct(study) == 22

@@ -202,7 +202,7 @@ def is_alive(pid):
         return False
 
 
-def wait_for(condition, seconds=20):
+def wait_for(condition, seconds=240):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -212,8 +212,8 @@ def wait_for(condition, seconds=20):
 def test_a_limit_of_time_ends_the_whole_process_group_even_where_it_ignores_sigterm(script, tmp_path, monkeypatch):
     monkeypatch.setattr("metaflow_hpo.learners.command.GRACE_S", 0.5)
     path = tmp_path / "pids"
-    outcome = run(script(CHILDREN.format(path=str(path))), limits=Limits(seconds=1.5))
-    assert outcome.reason == "time: more than 1.5 s (before its first report)"
+    outcome = run(script(CHILDREN.format(path=str(path))), limits=Limits(seconds=4))
+    assert outcome.reason == "time: more than 4 s (before its first report)"
     pids = [int(pid) for pid in path.read_text().split()]
     assert wait_for(lambda: not any(map(is_alive, pids)))
 
@@ -228,14 +228,20 @@ def test_a_child_that_outlives_the_command_does_not_hold_it_up(script, monkeypat
     began = time.monotonic()
     body = "import subprocess; subprocess.Popen(['sleep', '600']); say(score=0.5)"
     assert run(script(body)).performance == 0.5
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 300  # of the child's 600
 
 
 def test_workers_run_side_by_side_and_closing_ends_them(script, tmp_path):
-    began = time.monotonic()
-    outcomes = run(script("time.sleep(1); say(score=x)"), count=4, workers=4)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    body = f"""
+    open(os.path.join({str(folder)!r}, sys.argv[1]), "w").close()
+    while len(os.listdir({str(folder)!r})) < 4:  # for ever, if they ran one by one
+        time.sleep(0.01)
+    say(score=x)
+    """
+    outcomes = run(script(body), count=4, workers=4)
     assert [outcome.performance for outcome in outcomes] == pytest.approx([0.25, 0.35, 0.45, 0.55])
-    assert time.monotonic() - began < 3.5
     path = tmp_path / "pid"
     body = f"""
     if x < 0.2:
@@ -265,7 +271,7 @@ list(learner.train(task, [{{"x": 0.5}}, {{"x": 0.6}}], fidelity=1, seed=0))
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
     assert wait_for(lambda: path.is_file() and len(path.read_text().split()) == 2)
     process.send_signal(signal.SIGINT)
-    assert b"KeyboardInterrupt" in process.communicate(timeout=30)[1]
+    assert b"KeyboardInterrupt" in process.communicate(timeout=240)[1]
     pids = [int(pid) for pid in path.read_text().split()]
     assert wait_for(lambda: not any(map(is_alive, pids)))
 

@@ -158,7 +158,7 @@ def test_a_function_that_swallows_the_request_to_stop_is_stopped_all_the_same():
 
 
 def sleep(configuration, task, report):
-    for step in range(1, 100):
+    for step in range(1, 6000):
         time.sleep(0.1)
         report(step, 0.5)
     return 0.5
@@ -166,10 +166,9 @@ def sleep(configuration, task, report):
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 def test_a_limit_of_time_ends_a_training(isolation):
-    began = time.monotonic()
     outcome = run(sleep, limits=Limits(seconds=0.35), isolation=isolation)
-    assert time.monotonic() - began < 8
     assert outcome.reason.startswith("time: more than 0.35 s (")
+    assert "finished" not in outcome.reason
     assert not outcome.stopped
 
 
@@ -216,16 +215,15 @@ def test_a_process_that_dies_is_a_failed_trial():
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
-def test_workers_train_side_by_side(isolation):
+def test_workers_train_side_by_side(isolation, tmp_path):
     def train(configuration, task, report):
-        time.sleep(0.5)
+        (tmp_path / str(configuration["x"])).touch()
+        while len(list(tmp_path.iterdir())) < 4:  # for ever, if they trained one by one
+            time.sleep(0.01)
         return configuration["x"]
 
-    began = time.monotonic()
     outcomes = run(train, count=4, workers=4, isolation=isolation)
     assert [outcome.performance for outcome in outcomes] == [0.125, 0.25, 0.375, 0.5]
-    if isolation == "thread":
-        assert time.monotonic() - began < 1.5
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
@@ -240,7 +238,7 @@ def test_closing_early_ends_what_runs(isolation):
     assert next(trained)[0] == 0
     began = time.monotonic()
     trained.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 300  # of 600
     assert not [p for p in psutil.Process().children() if "function import work" in " ".join(p.cmdline())]
 
 

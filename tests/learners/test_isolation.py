@@ -100,7 +100,7 @@ def test_a_process_that_takes_too_long_is_ended(wild):
     learner = IsolatedLearner(wild.Wild(), 1, Limits(seconds=0.2))
     outcomes = train(learner, [make_fold()], act("hang", "predict"))
     assert outcomes[0][0].reason == "time: more than 0.2 s (its process was ended)"
-    assert 1 < outcomes[0][0].duration_s < 20
+    assert 1 < outcomes[0][0].duration_s < 300  # of 600
     assert outcomes[1][0].reason == ""
 
 

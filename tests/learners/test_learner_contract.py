@@ -9,11 +9,12 @@ from threadpoolctl import threadpool_info
 
 from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.learners.mlp.learner import MLP
+from metaflow_hpo.learners.realmlp.learner import RealMLP
 from metaflow_hpo.learners.registry import LEARNERS, get_learner
 from metaflow_hpo.learners.svm import SVM
 from metaflow_hpo.modalities.modality import Fold
 
-LEARNERS_UNDER_TEST = {"mlp": MLP, "svm": SVM}
+LEARNERS_UNDER_TEST = {"mlp": MLP, "svm": SVM, "realmlp": RealMLP}
 
 
 def make_fold(regression: bool, part: int = 0) -> Fold:

@@ -92,7 +92,7 @@ def test_what_is_no_learner_is_refused_with_what_is_missing(module, attribute, m
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("forest", "The learner must be one of mlp, svm, .*or an address module:attribute; got 'forest'"),
+        ("forest", "The learner must be one of mlp, realmlp, svm, .*or an address module:attribute; got 'forest'"),
         ("no_such_module:x", "its module cannot be imported: No module named 'no_such_module'"),
         ("math:forest", "module 'math' has no attribute 'forest'"),
     ],

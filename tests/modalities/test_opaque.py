@@ -78,6 +78,40 @@ def test_a_missing_file_and_a_nameless_dict_are_refused(tmp_path):
         read_opaque({"metric": "accuracy"})
 
 
+def test_data_of_one_name_in_two_folders_are_two_tasks_and_a_copy_is_the_same(tmp_path, monkeypatch):
+    digests = {}
+    for name, content in (("a", b"1"), ("b", b"2"), ("c", b"1")):
+        (tmp_path / name / "folder" / "deep").mkdir(parents=True)
+        (tmp_path / name / "data.bin").write_bytes(content)
+        (tmp_path / name / "folder" / "deep" / "x").write_bytes(content)
+        monkeypatch.chdir(tmp_path / name)
+        tasks = [
+            read_opaque({"task_id": "t", "metric": "accuracy", "data": data}).task
+            for data in ("data.bin", "folder", "s3://bucket/data", "", "~nobody/data", "a\0b")
+        ]
+        digests[name] = [task.sha256 for task in tasks]
+    same = [a == b for a, b in zip(digests["a"], digests["b"], strict=True)]
+    assert same == [False, False, True, True, True, True]
+    assert digests["a"] == digests["c"]
+    (tmp_path / "c" / "folder" / "deep" / "x").rename(tmp_path / "c" / "folder" / "deep" / "y")
+    assert read_opaque({"task_id": "t", "metric": "accuracy", "data": "folder"}).task.sha256 != digests["a"][1]
+
+
+def test_a_place_tells_tasks_apart_that_are_described_alike():
+    values = {"task_id": "t", "metric": "accuracy"}
+    digests = {read_opaque(values, place).task.sha256 for place in ("", "/a", "/b")}
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize("name", ["数据.yaml", "训练.yaml", "a#b.yaml", "a%b.yaml", "Ünïcode.yaml", "🙂.yaml"])
+def test_a_description_may_be_called_anything(tmp_path, name):
+    ids = set()
+    for one in (name, "a&b.yaml"):
+        (tmp_path / one).write_text("metric: accuracy\n")
+        ids.add(read_opaque(tmp_path / one).task_id)
+    assert len(ids) == 2
+
+
 def write_description(tmp_path):
     path = tmp_path / "Task 3.yaml"
     path.write_text(FULL)
@@ -108,5 +142,5 @@ def test_a_sidecar_is_no_description_and_a_file_in_yaml_that_is_asked_for_is_one
 
 def test_what_is_no_kept_task_is_refused(tmp_path):
     (tmp_path / "t.opaque").write_text("{}")
-    with pytest.raises(InvalidTaskError, match=r"Expected an opaque task in .*KeyError.*Make it again"):
+    with pytest.raises(InvalidTaskError, match=r"Expected an opaque task in .*Make it again"):
         OPAQUE_MODALITY.load(tmp_path / "t.opaque")

@@ -1,5 +1,9 @@
 """Modalities are found by what a file is, by name, and in other packages."""
 
+import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +57,52 @@ def test_a_source_of_several_modalities_is_asked_for(monkeypatch, table: Path) -
 def test_what_may_be_a_table_too_is_what_else_it_may_be(monkeypatch, table: Path) -> None:
     monkeypatch.setattr(registry, "recognise", lambda source: ["table", "opaque"])
     assert find_modality(table).name == "opaque"
+
+
+WORDS = """
+from metaflow_hpo.modalities.meta_features import MetaFeature, MetaFeatureGroup
+
+LETTERS = MetaFeatureGroup("letters", 1, {"one": MetaFeature("One.")}, ("words",), lambda data: {"one": 1.0})
+EXTRA = MetaFeatureGroup("extra", 1, {"two": MetaFeature("Two.")}, (), lambda data: {"two": 2.0})
+
+
+class Words:
+    name, meta_features = "words", (LETTERS,)
+
+    def recognises(self, source):
+        return source.suffix == ".words"
+
+    def read(self, source, hints):
+        return source
+
+    save = load = read
+
+
+WORDS = Words()
+"""
+
+
+def test_what_is_not_installed_is_known_to_every_process_that_has_it_in_its_settings(tmp_path: Path) -> None:
+    (tmp_path / "my_words.py").write_text(WORDS)
+    code = """
+from pathlib import Path
+from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.modalities.registry import find_modality, get_modality, groups_of
+from metaflow_hpo.settings import Settings
+Pipeline(Settings.load())
+print(find_modality(Path("a.words")).name, get_modality("words").name, [group.name for group in groups_of("words")])
+"""
+    environment = {**os.environ, "METAFLOW_HPO_PLUGINS": '["my_words:WORDS", "my_words:EXTRA"]'}
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    run = partial(subprocess.run, [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert run(env=environment).stdout == "words words ['letters', 'extra']\n"
+    refused = run(env={name: value for name, value in environment.items() if name != "METAFLOW_HPO_PLUGINS"})
+    assert "or set METAFLOW_HPO_PLUGINS=" in refused.stderr
+
+
+def test_a_plugin_that_is_neither_modality_nor_group_is_refused() -> None:
+    with pytest.raises(MetaflowHPOError, match=r"a MetaFeatureGroup at 'math:pi'; found 3\.14.*setting `plugins`"):
+        registry.add_plugins(["math:pi"])
 
 
 def test_what_is_no_modality_is_refused() -> None:

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,43 @@ _INFINITE = 1.797e308
 _OPTUNA_DIRECTIONS: Mapping[str, Direction] = {"MAXIMIZE": "max", "MINIMIZE": "min"}
 
 
-class MlflowSource:
-    """Experiments are tasks unless a person says otherwise; parameters are text and are read as what they stand for."""
+Points = list[tuple[float, float]]
+"""Steps and values of a metric."""
 
-    name = "mlflow"
+
+@dataclass
+class MetricHistories:
+    """The histories of a metric by run and the time of its end: each costs a request, so none is read twice.
+
+    Attributes:
+        known: Those that were read.
+        fresh: How many of them were read by this object.
+    """
+
+    known: dict[tuple[str, int], Points] = field(default_factory=dict)
+    fresh: int = 0
+
+    def read(self, client: "MlflowClient", run: "Run", metric: str) -> Points:
+        """Return the history of a run's metric, empty where it has none."""
+        if metric not in run.data.metrics:
+            return []
+        key = (str(run.info.run_id), int(run.info.end_time or 0))
+        if key not in self.known:
+            self.known[key] = _read_history(client, run, metric)
+            self.fresh += 1
+        return self.known[key]
+
+
+@dataclass
+class MlflowSource:
+    """Experiments are tasks unless a person says otherwise; parameters are text and are read as what they stand for.
+
+    Attributes:
+        histories: Histories of the one metric that is asked for, where some were read before.
+    """
+
+    histories: MetricHistories = field(default_factory=MetricHistories)
+    name: str = "mlflow"
 
     def knows(self, columns: Sequence[str]) -> bool:
         """Tell a table of `mlflow.search_runs` by its columns."""
@@ -86,7 +120,7 @@ class MlflowSource:
             with _allowing_folders():
                 client = MlflowClient(tracking_uri=_to_uri(text))
                 runs = list(_list_runs(client, wanted))
-                return _read_runs(client, runs, wanted)
+                return _read_runs(client, runs, wanted, self.histories)
         except MlflowException as error:
             first = str(error).splitlines()[0]
             raise InvalidTableError(
@@ -140,7 +174,9 @@ def _list_runs(client: "MlflowClient", wanted: Wanted) -> "Iterator[tuple[str, R
                 break
 
 
-def _read_runs(client: "MlflowClient", runs: "Sequence[tuple[str, Run]]", wanted: Wanted) -> Found:
+def _read_runs(
+    client: "MlflowClient", runs: "Sequence[tuple[str, Run]]", wanted: Wanted, histories: MetricHistories
+) -> Found:
     metrics = list(dict.fromkeys(name for _, run in runs for name in run.data.metrics))
     told = {_OPTUNA_DIRECTIONS.get(run.data.tags.get("direction", "").rpartition(".")[2]) for _, run in runs} - {None}
     metric, direction = choose_metric(wanted, sorted(metrics), told.pop() if len(told) == 1 else None)
@@ -157,7 +193,7 @@ def _read_runs(client: "MlflowClient", runs: "Sequence[tuple[str, Run]]", wanted
         if run.info.run_id in parents and metric not in run.data.metrics:
             dropped["a parent run, whose trials are its children"] += 1
             continue
-        points = _read_history(client, run, metric)
+        points = histories.read(client, run, metric)
         value, curve = pick(points, wanted.at or "last", direction)
         ended = run.info.end_time
         parent = run.data.tags.get("mlflow.parentRunId")
@@ -186,9 +222,7 @@ def _is_of_optuna(run: "Run") -> bool:
     return "state" in run.data.tags and any(name.endswith("_distribution") for name in run.data.tags)
 
 
-def _read_history(client: "MlflowClient", run: "Run", metric: str) -> list[tuple[float, float]]:
-    if metric not in run.data.metrics:
-        return []
+def _read_history(client: "MlflowClient", run: "Run", metric: str) -> Points:
     points = sorted(client.get_metric_history(run.info.run_id, metric), key=lambda point: (point.step, point.timestamp))
     return [(p.step, math.copysign(math.inf, p.value) if abs(p.value) >= _INFINITE else p.value) for p in points]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from metaflow_hpo.adapters.landed import list_files
 from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.registry import recognise
 from metaflow_hpo.modalities.table.files.file_names import (
     PARQUET,
@@ -26,8 +27,8 @@ def check_landed(path: Path, inbox: Path) -> None:
 
     Raises:
         InvalidTaskError: It, or its sidecar, is no regular file directly in `inbox`, or holds something else than
-            regular files (a link is never followed), cannot be read, is of no modality, has an unusable name, or is
-            too large, unpacked or not.
+            regular files (a link is never followed), cannot be read, is of no modality, has an unusable name, is too
+            large, unpacked or not, or names a folder outside `inbox` as that of its files.
     """
     if path.parent.resolve() != inbox.resolve():
         raise InvalidTaskError(f"Expected a file directly in {inbox}; got {path}. Copy it there.")
@@ -51,6 +52,7 @@ def check_landed(path: Path, inbox: Path) -> None:
         )
     if ending in PARQUET:
         _check_unpacked_size(path)
+    _check_root(path)
 
 
 def _check_regular(path: Path) -> None:
@@ -63,6 +65,19 @@ def _check_regular(path: Path) -> None:
         raise InvalidTaskError(f"Expected a regular file; {path.name} is a {_kind_of(mode)}. Copy a table instead.")
     if not os.access(path, os.R_OK):
         raise InvalidTaskError(f"Expected a readable file; {path.name} is not. Give read permission and copy it again.")
+
+
+def _check_root(path: Path) -> None:
+    """Refuse a sidecar that has a table list files from elsewhere: whoever lands a table may not read those."""
+    root = read_hints(path).options.get("root")
+    if root is None:
+        return
+    folder = (path.parent / Path(str(root)).expanduser()).resolve()
+    if not folder.is_relative_to(path.parent.resolve()):
+        raise InvalidTaskError(
+            f"Expected the root of {path.name} to be a folder of the inbox; its sidecar names {root!r}. Land the files "
+            "with their table, in one folder or zip, and leave root out."
+        )
 
 
 def _kind_of(mode: int) -> str:

@@ -18,6 +18,7 @@ from metaflow_hpo.evaluate.prediction_error import summarise_prediction_error
 from metaflow_hpo.evaluate.realised import RIVALS
 from metaflow_hpo.evaluate.report.page import Picture, format_number, render_page
 from metaflow_hpo.evaluate.significance import compare
+from metaflow_hpo.evaluate.tuning_evidence import summarise_forecasts
 
 SHOWN_KS = (1, 5)
 """Numbers of trials of the critical-difference diagrams and of the table of tasks."""
@@ -36,6 +37,7 @@ class Evaluated:
         stopping: From `measure_stopping`; empty where there are no learning curves.
         realised: From `compare_realised`.
         gains: From `summarise_realised`.
+        tuning: From `measure_forecasts`.
         covered: Share of outcomes inside their 80 % interval, by task.
         prediction_error: From `measure_prediction_error`.
         reliability: Share of outcomes inside their interval, by nominal coverage.
@@ -54,6 +56,7 @@ class Evaluated:
     stopping: pd.DataFrame
     realised: pd.DataFrame
     gains: pd.DataFrame
+    tuning: pd.DataFrame
     covered: Mapping[str, float]
     prediction_error: pd.DataFrame
     reliability: Mapping[float, float]
@@ -84,6 +87,7 @@ def render_evaluation(found: Evaluated) -> str:
         ks=ks,
         ablation=found.ablation.to_dict("records"),
         gains=found.gains.to_dict("records"),
+        tuning=summarise_forecasts(found.tuning),
         gate=found.gate.to_dict("records"),
         promoted=found.promoted,
         reason=found.reason,
@@ -99,6 +103,7 @@ def render_benchmark(
     seconds: Mapping[str, float],
     verdict: Sequence[str] = (),
     notes: Sequence[str] = (),
+    tuning: pd.DataFrame | None = None,
 ) -> str:
     """Return the report of a benchmark on somebody's table of trials as HTML.
 
@@ -109,6 +114,7 @@ def render_benchmark(
         seconds: Processor seconds of each recommender.
         verdict: From `say_verdict`.
         notes: What is odd about the table, sentences.
+        tuning: From `measure_forecasts`, where that was measured.
     """
     names, all_ks = list(dict.fromkeys(per_task["recommender"])), sorted(set(per_task["k"]))
     ks = [k for k in SHOWN_KS if k in all_ks] or all_ks[:1]
@@ -128,6 +134,7 @@ def render_benchmark(
         ks=ks,
         all_ks=all_ks,
         seconds=seconds,
+        tuning=[] if tuning is None else summarise_forecasts(tuning),
         pictures=pictures,
     )
 

@@ -3,18 +3,11 @@
 The one thing to know: `warm_up` comes before threads start; kernels that are in no cache take 10 to 20 seconds.
 """
 
-import logging
-import os
-import subprocess
-import sys
-import threading
-from pathlib import Path
-
 import numpy as np
 
+from metaflow_hpo.learners import compiling
 from metaflow_hpo.learners.fold import FloatArray, score_weights
 from metaflow_hpo.learners.limits import Flag
-from metaflow_hpo.learners.mlp import kernel
 from metaflow_hpo.learners.mlp.kernel import ADAM, ADAMW, CHUNK, RELU, SGD, TANH, f4, train, u4
 from metaflow_hpo.learners.mlp.recipe import (
     SPACE,
@@ -25,9 +18,6 @@ from metaflow_hpo.learners.mlp.recipe import (
     make_recipe,
 )
 from metaflow_hpo.modalities.modality import Fold
-
-_log = logging.getLogger(__name__)
-_warm_lock = threading.Lock()
 
 
 def train_network(fold: Fold, recipe: Recipe, start: Start, stop: Flag | None = None) -> Trained:
@@ -113,25 +103,8 @@ def measure_mb(fold: Fold, recipe: Recipe) -> float:
 
 
 def warm_up() -> None:
-    """Make the kernels ready, once a process and before threads start: numba compiles under a lock of its own.
-
-    What is not in numba's cache is compiled by a process of its own, and loaded from the cache here like in every later
-    process: code that was just compiled rounds otherwise in the last digit, and a resumed search would show it.
-    """
-    with _warm_lock:
-        if train.signatures:
-            return
-        if not _is_cached():
-            _log.info("Compiling the trainer, once: 10 to 20 seconds.")
-            command = [
-                sys.executable,
-                "-c",
-                "from metaflow_hpo.learners.mlp.numba_engine import train_tiny; train_tiny()",
-            ]
-            # The package need not be installed: the process finds it where this one did.
-            path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])])
-            subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path})  # noqa: S603
-        train_tiny()
+    """Make the kernels ready, once a process and before threads start."""
+    compiling.warm_up(train, __name__)
 
 
 def train_tiny() -> None:
@@ -140,11 +113,3 @@ def train_tiny() -> None:
     fold = Fold(x, y, x, y, 2)
     recipe = make_recipe(SPACE.default, fold, 1)
     train_network(fold, recipe, draw_start(recipe, 2, 0, SPACE.default, 0))
-
-
-def _is_cached() -> bool:
-    """Tell whether numba's cache holds the kernels of their very source."""
-    source = Path(kernel.__file__)
-    folder = Path(train.stats.cache_path or ".")
-    indices = folder.glob(f"{source.stem}.{train.__name__}-*.nbi")
-    return any(index.stat().st_mtime >= source.stat().st_mtime for index in indices)

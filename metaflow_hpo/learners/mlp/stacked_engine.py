@@ -20,7 +20,7 @@ from metaflow_hpo.learners.fold import MAX_LOSS, FloatArray, FoldOutcome
 from metaflow_hpo.learners.limits import POLL_S, Limits, Stopwatch
 from metaflow_hpo.learners.mlp.population import CHUNK, Member, Population, Rows
 from metaflow_hpo.learners.mlp.recipe import Recipe, Start, Trained, to_outcome
-from metaflow_hpo.learners.threads import describe_memory_error, one_thread
+from metaflow_hpo.learners.threads import describe_memory_error, single_threaded_torch
 from metaflow_hpo.modalities.modality import Fold
 
 GRID = 1.19
@@ -143,7 +143,7 @@ class _Trainer:
         while groups:
             group, *groups = groups
             try:
-                with memory_errors(), one_thread():
+                with memory_errors(), single_threaded_torch():
                     outcomes = _Run(self, group).train()
             except MemoryError as error:
                 if len(group) > 1:

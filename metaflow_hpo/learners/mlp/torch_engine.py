@@ -12,7 +12,7 @@ from metaflow_hpo.learners.devices import memory_errors
 from metaflow_hpo.learners.fold import MAX_LOSS, FloatArray, score_weights
 from metaflow_hpo.learners.limits import Flag
 from metaflow_hpo.learners.mlp.recipe import Recipe, Start, Trained
-from metaflow_hpo.learners.threads import one_thread
+from metaflow_hpo.learners.threads import single_threaded_torch
 from metaflow_hpo.modalities.modality import Fold
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def train_network(
 
     # Dropout masks of this network, without touching the caller's stream; and bits that no number of threads changes.
     devices = [device] if device.type == "cuda" else []
-    with memory_errors(), one_thread(), torch.random.fork_rng(devices=devices):
+    with memory_errors(), single_threaded_torch(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(start.dropout_seed)
         return _train_epochs(fold, recipe, start, device, np.zeros(1, np.int64) if stop is None else stop)
 

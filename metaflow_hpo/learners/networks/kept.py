@@ -21,7 +21,7 @@ from metaflow_hpo.learners.networks.encoder import Encoder
 from metaflow_hpo.learners.networks.network_learner import Encodings, NetworkLearner
 from metaflow_hpo.learners.predictions import show_classes
 from metaflow_hpo.learners.registry import get_learner
-from metaflow_hpo.learners.threads import one_thread
+from metaflow_hpo.learners.threads import single_threaded_torch
 from metaflow_hpo.modalities.items.item_data import ItemData
 from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Configuration
@@ -68,7 +68,7 @@ class TrainedItemNetwork:
         """
         from metaflow_hpo.learners.networks.training import predict_logits
 
-        with one_thread():
+        with single_threaded_torch():
             logits = predict_logits(self.network, self.encoder.encode(x)) if len(x) else None
         nothing = np.empty((0, len(self.class_names)))
         return show_classes(nothing if logits is None else logits.numpy(), self.class_names)
@@ -140,7 +140,7 @@ def fit_on_fold(
 ) -> TrainedItemNetwork | None:
     """Train on the training items of a fold; see `fit_item_network`."""
     encodings = Encodings(learner, [fold], find_device(learner.device))
-    with one_thread():
+    with single_threaded_torch():
         training = learner.begin(encodings, 0, configuration, seed=seed, epochs=epochs)
         outcome = training.advance(epochs, np.zeros(1, np.int64))
     if outcome is None or outcome.reason:

@@ -19,7 +19,7 @@ from metaflow_hpo.learners.learner import Isolation, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
 from metaflow_hpo.learners.networks.encoder import Encoder
 from metaflow_hpo.learners.stages import train_in_stages
-from metaflow_hpo.learners.threads import one_thread, train_in_threads
+from metaflow_hpo.learners.threads import single_threaded_torch, train_in_threads
 from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Configuration
 
@@ -156,7 +156,7 @@ class NetworkLearner(ArrayLearner, Generic[_EncoderT]):
             outcome = begin(index, number).advance(epochs, stop)
             return outcome or FoldOutcome.failed("stopped", 0.0)
 
-        with one_thread():
+        with single_threaded_torch():
             if judge is None:
                 yield from train_in_threads(train_member, costs, self.workers, self.limits)
             else:

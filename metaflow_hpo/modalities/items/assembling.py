@@ -3,9 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,7 @@ def assemble(
     notes: Sequence[str] = (),
     columns: int = 0,
     near: Sequence[int] | NDArray[np.int64] | None = None,
+    read_from: Mapping[str, Any] | None = None,
 ) -> ItemData:
     """Make a task of items.
 
@@ -82,6 +84,7 @@ def assemble(
         notes: What reading has inferred or changed.
         columns: As in `Task`.
         near: `(n,)` numbers; items with the same one are nearly alike and stay on one side of a split.
+        read_from: As `ItemData.columns`.
 
     Returns:
         The task, its items in the order of their digests.
@@ -113,7 +116,8 @@ def assemble(
         classes=classes,
         notes=(*notes, *kept.notes, *said),
     )
-    return ItemData(task, items[kept.positions], kept.target, is_test, kept.class_names, kept.digests, kept.groups)
+    own = items[kept.positions]
+    return ItemData(task, own, kept.target, is_test, kept.class_names, kept.digests, kept.groups, read_from or {})
 
 
 def digest_of(*parts: bytes) -> bytes:

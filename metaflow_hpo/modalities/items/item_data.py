@@ -1,6 +1,7 @@
 """Items with a class each as data of a task."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +35,8 @@ class ItemData:
         digests: `(n, 32)` uint8, of the content of each item; no two are equal.
         groups: `(n,)` numbers from 0: items of a group (a speaker, a document, pictures nearly alike) stay on one side
             of a split. None where every item stands alone.
+        columns: Which columns of a table the items were read from, by role, so that new rows are read alike; empty
+            where they were read from something else.
     """
 
     task: Task
@@ -43,6 +46,7 @@ class ItemData:
     class_names: tuple[str, ...]
     digests: NDArray[np.uint8]
     groups: NDArray[np.int64] | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         task, count = self.task, self.task.rows

@@ -115,12 +115,12 @@ class ItemModality(ABC):
 
     def save(self, data: ItemData, path: Path) -> None:
         """Write a task as one file."""
-        save_items(path, data, self.to_arrays(data.items))
+        save_items(path, data, self.to_arrays(data.items), {"columns": dict(data.columns)} if data.columns else None)
 
     def load(self, path: Path) -> ItemData:
         """Read what `save` wrote."""
-        fields, arrays, _ = load_items(path)
-        return ItemData(items=self.from_arrays(arrays), **fields)
+        fields, arrays, described = load_items(path)
+        return ItemData(items=self.from_arrays(arrays), columns=described.get("columns", {}), **fields)
 
     def sample(self, data: ItemData, max_rows: int) -> ItemData:
         """Return a sample of the items."""

@@ -40,4 +40,5 @@ def sample_items(data: ItemData, max_rows: int) -> ItemData:
         notes=(*data.task.notes, f"A sample of {len(positions)} of {data.task.rows} items."),
     )
     groups = None if data.groups is None else renumber(data.groups[positions])
-    return ItemData(task, data.items[positions], target, is_test, data.class_names, digests, groups)
+    items = data.items[positions]
+    return ItemData(task, items, target, is_test, data.class_names, digests, groups, data.columns)

@@ -47,8 +47,8 @@ def holds_items(source: Path, suffixes: Sequence[str]) -> bool:
         return source.is_file() and peek_paths(source, suffixes)
     if not source.is_dir() and source.suffix.lower() != ".zip":
         return False
-    others = [name for name in peek_names(source, _PEEKED) if not _is_table(name)]
-    fitting = sum(_ends(name, suffixes) for name in others)
+    others = [name.lower() for name in peek_names(source, _PEEKED) if not name.lower().endswith(TABLES)]
+    fitting = sum(name.endswith(tuple(suffixes)) for name in others)  # plain text: paths cost seconds
     return fitting > 0 and fitting >= NEARLY_ALL * len(others)
 
 
@@ -58,8 +58,9 @@ def _list_table_file(source: Path, hints: Hints, suffixes: Sequence[str]) -> Lis
     frame = read_listing(source, hints)
 
     def find(name: str) -> ItemFile | None:
-        path = Path(name)
-        full = folder / path
+        full = folder / name
+        if "\\" in name and not full.is_file():
+            full = folder / name.replace("\\", "/")  # as Windows writes it
         if not full.resolve().is_relative_to(folder.resolve()):
             raise InvalidTaskError(
                 f"Expected paths in {source.name} below {folder}; found {name!r}. Write `options: {{root: <folder>}}` "

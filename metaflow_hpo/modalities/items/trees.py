@@ -49,9 +49,15 @@ def open_tree(source: Path) -> Tree:
     except _DAMAGE as error:
         raise InvalidTaskError(f"Expected a whole zip; {source} cannot be opened ({error}). Pack it again.") from error
     _check_members(source, members)
-    files = [one for one in members if not one.is_dir() and not is_junk(one.filename)]
-    opened = {one.filename: ItemFile(one.filename, partial(_read_member, archive, one)) for one in files}
+    named = [(_plain(one.filename), one) for one in members]
+    files = [(name, one) for name, one in named if not name.endswith("/") and not is_junk(name)]
+    opened = {name: ItemFile(name, partial(_read_member, archive, one)) for name, one in files}
     return Tree(source, dict(sorted(opened.items())))
+
+
+def _plain(name: str) -> str:
+    """Return a path of a zip with slashes: some programs of Windows pack it with backslashes."""
+    return name.replace("\\", "/")
 
 
 def is_junk(name: str) -> bool:
@@ -63,14 +69,15 @@ def peek_names(source: Path, limit: int) -> list[str]:
     """Return the paths of at most `limit` files, as `Tree.files` has them; none where a zip is broken."""
     if source.is_dir():
         found = (
-            f"{Path(folder).relative_to(source).as_posix()}/{name}".removeprefix("./")
+            f"{below}/{name}".removeprefix("./")
             for folder, _, names in os.walk(source)
+            for below in [Path(folder).relative_to(source).as_posix()]
             for name in names
         )
         return list(islice((path for path in found if not is_junk(path)), limit))
     try:
         with zipfile.ZipFile(source) as archive:
-            names = archive.namelist()
+            names = map(_plain, archive.namelist())
     except _DAMAGE:
         return []
     return list(islice((name for name in names if not name.endswith("/") and not is_junk(name)), limit))

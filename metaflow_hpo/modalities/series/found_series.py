@@ -1,5 +1,6 @@
 """What a reader of series finds in a file, whatever its format, and how it says what is wrong there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ class FoundSeries:
         groups: Who or what each belongs to, where the file says so.
         is_test: Which the file itself says are test rows, where it does.
         notes: What was changed on the way in.
+        columns: Which columns of a table they were read from: `channels` (their names in order) and `target`.
     """
 
     series: list[NDArray[np.float32]]
@@ -30,6 +32,7 @@ class FoundSeries:
     groups: list[object] | None = None
     is_test: list[bool] | None = None
     notes: list[str] = field(default_factory=list)
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LineError(ValueError):

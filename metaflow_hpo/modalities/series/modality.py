@@ -80,7 +80,7 @@ class SeriesModality(ItemModality):
 
     def form(self, data: ItemData) -> dict[str, Any]:
         """Return what new series must have in common with these."""
-        return form_of(data.train_items)
+        return form_of(data.train_items, data.columns)
 
     def decode(self, files: Sequence[ItemFile], form: Mapping[str, Any]) -> Series:
         """Refuse: see `read_new`."""

@@ -8,23 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import InvalidTaskError, listed
-from metaflow_hpo.modalities.hints import Hints
+from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.series.reading import find_series
 from metaflow_hpo.modalities.series.series import Series, pack_series
 
 
-def form_of(series: Series) -> dict[str, Any]:
-    """Return what new series must have in common with those of a task: channels, and how steps were averaged."""
-    return {"channels": series.values.shape[1], "block": series.block}
+def form_of(series: Series, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what new series must have in common with those of a task: channels, and how steps were averaged.
+
+    Args:
+        series: Those of the task.
+        columns: Which columns of a table they were read from.
+    """
+    form: dict[str, Any] = {"channels": series.values.shape[1], "block": series.block}
+    return {**form, "columns": dict(columns)} if columns else form
 
 
 def read_new_series(source: Path, form: Mapping[str, Any]) -> NDArray[np.float32]:
-    """Return all series of a file in its order, `(n, c, t)`; classes may be wrong.
+    """Return all series of a file in its order, `(n, c, t)`; classes may be wrong, and in a table missing.
+
+    A sidecar beside the file names columns as one of a task does.
 
     Raises:
         InvalidTaskError: If they cannot be read, or have other channels.
     """
-    return _pack(find_series(source, Hints()).series, form, source.name)
+    found = find_series(source, read_hints(source), form.get("columns", {}))
+    return _pack(found.series, form, source.name)
 
 
 def take_new_series(values: Sequence[Any], form: Mapping[str, Any]) -> NDArray[np.float32]:

@@ -1,9 +1,10 @@
 """Read series with classes as a task, whatever file they are in."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,7 @@ def read_series(source: Path, hints: Hints) -> ItemData:
         notes=notes,
         columns=series.values.shape[1],
         near=_find_near(series),
+        read_from=found.columns,
     )
 
 
@@ -95,11 +97,17 @@ def _read_steps(hints: Hints) -> int:
     return steps
 
 
-def find_series(source: Path, hints: Hints) -> FoundSeries:
-    """Return what is there, with the test rows that a person says, or those that the source itself tells."""
+def find_series(source: Path, hints: Hints, like: Mapping[str, Any] | None = None) -> FoundSeries:
+    """Return what is there, with the test rows that a person says, or those that the source itself tells.
+
+    Args:
+        source: The file or folder.
+        hints: What was said of it.
+        like: Where these are new series: the columns of those that were trained on, see `read_series_table`.
+    """
     if source.suffix.lower() in ARRAYS and not source.is_dir():
         return read_series_arrays(source, hints)
-    found = read_series_table(source, hints) if _is_table(source, hints) else _read_parts(source)
+    found = read_series_table(source, hints, like) if _is_table(source, hints) else _read_parts(source)
     if hints.test_rows is None:
         return found
     count = len(found.series)
@@ -163,6 +171,7 @@ def _leave_out_empty(source: Path, found: FoundSeries) -> FoundSeries:
         None if found.groups is None else [found.groups[i] for i in kept],
         None if found.is_test is None else [found.is_test[i] for i in kept],
         [*found.notes, f"Left out {len(found.series) - len(kept)} series without a value."],
+        found.columns,
     )
 
 

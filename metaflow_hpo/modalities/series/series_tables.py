@@ -1,7 +1,7 @@
 """Read series from a table: wide, a series a row and a column a step, or long, a row a step and columns id and time."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -43,12 +43,14 @@ def names_steps(names: Sequence[str]) -> bool:
     return len(columns) >= (MIN_STEPS if _STEP_NAMES.fullmatch(prefix) else MIN_PLAIN_STEPS if not prefix else np.inf)
 
 
-def read_series_table(path: Path, hints: Hints) -> FoundSeries:
+def read_series_table(path: Path, hints: Hints, like: Mapping[str, Any] | None = None) -> FoundSeries:
     """Read a table of series, wide, or long where it has columns for id and time.
 
     Args:
         path: A csv, parquet, Excel ... file.
         hints: `target`, the label's column; the options `id`, `time`, `values` (a list) and `group` name others.
+        like: Where these are new series: `FoundSeries.columns` of those that were trained on. Channels are then taken
+            by their names, in that order, and there need be no classes.
 
     Raises:
         InvalidTaskError: It is no table, or its columns are not those of series; the message says what to do.
@@ -59,7 +61,9 @@ def read_series_table(path: Path, hints: Hints) -> FoundSeries:
     notes = list(table.attrs.get("notes", []))
     table.columns = pd.Index([str(name).strip() for name in table.columns])
     label = _pick(path, table, "target", hints.target, USUAL_TARGETS)
-    if label is None:
+    if like is not None and label is None and like.get("target") in table.columns:
+        label = like["target"]
+    if label is None and like is None:
         raise InvalidTaskError(
             f"Expected to be told which column of {path.name} is the class; it has {listed(list(table.columns), 20)}. "
             "Give --target, or write `target: <column>` into its sidecar."
@@ -69,9 +73,11 @@ def read_series_table(path: Path, hints: Hints) -> FoundSeries:
     key = _pick(path, table, "id", hints.options.get("id"), IDS)
     time = _pick(path, table, "time", hints.options.get("time"), TIMES)
     if key is not None and time is not None:
-        found = _read_long(path, table, _Columns(label, group, key, time), hints.options.get("values"))
+        values = hints.options.get("values") or list((like or {}).get("channels", ())) or None
+        found = _read_long(path, table, _Columns(label, group, key, time), values)
     else:
-        found = _read_wide(path, table.drop(columns=[] if key is None else [key]), label, group)
+        channels = (like or {}).get("channels", ())
+        found = _read_wide(path, table.drop(columns=[] if key is None else [key]), label, group, channels)
     found.notes[:0] = notes
     return found
 
@@ -80,7 +86,7 @@ def read_series_table(path: Path, hints: Hints) -> FoundSeries:
 class _Columns:
     """Which column is what."""
 
-    label: str
+    label: str | None
     group: str | None
     key: str
     time: str
@@ -112,7 +118,9 @@ def _find_steps(names: Sequence[str]) -> dict[str, list[str]]:
     }
 
 
-def _read_wide(path: Path, table: pd.DataFrame, label: str, group: str | None) -> FoundSeries:
+def _read_wide(
+    path: Path, table: pd.DataFrame, label: str | None, group: str | None, known: Sequence[str] = ()
+) -> FoundSeries:
     rest = [name for name in table.columns if name not in (label, group)]
     channels = _find_steps(rest)
     stray = sorted(set(rest) - {name for columns in channels.values() for name in columns})
@@ -123,9 +131,16 @@ def _read_wide(path: Path, table: pd.DataFrame, label: str, group: str | None) -
             f"class {label!r}, or columns id and time; found {found}. Rename them, drop others with `drop`, or name "
             "them in the sidecar: options: {id: ..., time: ...}."
         )
+    if known and set(known) != set(channels):
+        raise InvalidTaskError(
+            f"Expected the channels {listed([f'{name}*' for name in known])} in {path.name}, as were trained on; found "
+            f"{listed([f'{name}*' for name in channels])}. Name its columns alike."
+        )
+    channels = {name: channels[name] for name in known or channels}
     numbers = np.stack([_as_numbers(path, table[columns]) for columns in channels.values()], axis=1)
     groups = None if group is None else list[object](_as_labels(table[group]))
-    return FoundSeries(list(numbers), _as_labels(table[label]), groups)
+    labels = [None] * len(table) if label is None else _as_labels(table[label])
+    return FoundSeries(list(numbers), labels, groups, columns={"channels": list(channels), "target": label})
 
 
 def _read_long(path: Path, table: pd.DataFrame, columns: _Columns, values: object) -> FoundSeries:
@@ -144,7 +159,7 @@ def _read_long(path: Path, table: pd.DataFrame, columns: _Columns, values: objec
             f"Expected an id on each row of {path.name}; {int((codes < 0).sum())} have none. Fill the column "
             f"{columns.key!r}."
         )
-    labels = _as_labels(table[columns.label])
+    labels = [None] * len(table) if columns.label is None else _as_labels(table[columns.label])
     groups = None if columns.group is None else _as_labels(table[columns.group])
     series, of_series, group_of_series = [], [], []
     order = np.lexsort((moments, codes))
@@ -156,7 +171,9 @@ def _read_long(path: Path, table: pd.DataFrame, columns: _Columns, values: objec
         if groups is not None:
             group_of_series.append(_only(where, "group", [groups[row] for row in rows]))
     notes = [f"Took the rows of each {columns.key!r} in the order of {columns.time!r}, as equal steps."]
-    return FoundSeries(series, of_series, None if groups is None else list(group_of_series), notes=notes)
+    read_from = {"channels": list(chosen), "target": columns.label}
+    found_groups = None if groups is None else list(group_of_series)
+    return FoundSeries(series, of_series, found_groups, notes=notes, columns=read_from)
 
 
 def _only(where: str, what: str, values: Sequence[str | None]) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.blas import single_threaded_blas
+from metaflow_hpo.caps import single_threaded_blas
 from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Value, configuration_id
 

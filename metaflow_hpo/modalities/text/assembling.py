@@ -1,5 +1,6 @@
 """The end of reading texts, whatever they were read from."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ def assemble_texts(
     source: Path,
     groups: list[Any] | None = None,
     notes: tuple[str, ...] = (),
+    read_from: Mapping[str, Any] | None = None,
 ) -> ItemData:
     """Make a task of texts and their classes.
 
@@ -30,6 +32,7 @@ def assemble_texts(
         source: The file or folder.
         groups: `n` names of what belongs together.
         notes: What reading has changed.
+        read_from: As `ItemData.columns`.
     """
     cleaned = [clean_text(text) for text in texts]
     return assemble(
@@ -42,4 +45,5 @@ def assemble_texts(
         groups=groups,
         near=number_alike(cleaned),
         notes=(*notes, *say_cleaned(texts, cleaned)),
+        read_from=read_from,
     )

@@ -57,6 +57,17 @@ def is_table_of_texts(frame: pd.DataFrame) -> bool:
     return len(rest) == 1 and _is_class_like(frame[rest[0]])
 
 
+def lacks_names(frame: pd.DataFrame) -> bool:
+    """Tell whether what stands above the columns is a row: what is above classes is one of them, and no usual name."""
+    names = [str(name).strip() for name in frame.columns]
+    if len(set(names)) < len(names) or {name.lower() for name in names} & {*USUAL_TEXTS, *USUAL_TARGETS, *GROUPS}:
+        return False
+    return any(
+        _is_class_like(frame[column]) and (frame[column].astype(str).str.strip() == name).any()
+        for column, name in zip(frame.columns, names, strict=True)
+    )
+
+
 def choose_columns(
     frame: pd.DataFrame, target: str | None, options: Mapping[str, Any], drop: Collection[str]
 ) -> TextColumns:

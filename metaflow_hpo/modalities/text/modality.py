@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.items.item_data import ItemData
 from metaflow_hpo.modalities.items.item_files import pack_texts, unpack_texts
@@ -71,8 +72,8 @@ class TextModality(ItemModality):
         return SUFFIXES
 
     def form(self, data: ItemData) -> dict[str, Any]:
-        """Return the column that is no text."""
-        return {"target": data.task.target}
+        """Return the columns of texts, where they were read from a table, and the one that is no text."""
+        return {"target": data.task.target, "texts": list(data.columns.get("texts", ()))}
 
     def decode(self, files: Sequence[ItemFile], form: Mapping[str, Any]) -> NDArray[np.object_]:
         """Return the texts of files."""
@@ -82,12 +83,19 @@ class TextModality(ItemModality):
         """Read a table with a column of texts, or files that are texts."""
         if source.is_dir() or ending_of(source) not in INBOX_ENDINGS:
             return super().read_new(source, form)
-        texts = read_new_texts(source, form["target"])
+        texts = read_new_texts(source, form["target"], form.get("texts", ()))
         return NewItems(tuple(map(str, range(len(texts)))), np.array(texts, dtype=object))
 
     def take_new(self, values: Sequence[Any], form: Mapping[str, Any]) -> NDArray[np.object_]:
-        """Return the texts of a request."""
-        return np.array([str(value) for value in values], dtype=object)
+        """Return the texts of a request.
+
+        Raises:
+            InvalidTaskError: If one is no text.
+        """
+        wrong = [value for value in values if not isinstance(value, str)]
+        if wrong:
+            raise InvalidTaskError(f"Expected a text as each item; found {listed(wrong)}. Send them as texts.")
+        return np.array(list(values), dtype=object)
 
     def features(self, items: Any) -> NDArray[np.float32]:
         """Return random sums of weighted words and n-grams."""

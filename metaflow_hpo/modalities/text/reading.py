@@ -1,6 +1,6 @@
 """A person's table of texts as a task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.items.item_data import ItemData
 from metaflow_hpo.modalities.items.side_names import TEST, side_of
 from metaflow_hpo.modalities.table.columns import as_text
+from metaflow_hpo.modalities.table.files.file_names import TEXT, ending_of
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.reading import USUAL_SPELLINGS
 from metaflow_hpo.modalities.text.assembling import assemble_texts
-from metaflow_hpo.modalities.text.columns import TASK, USUAL_TEXTS, TextColumns, choose_columns
+from metaflow_hpo.modalities.text.columns import TASK, USUAL_TEXTS, TextColumns, choose_columns, lacks_names
 
 OPTIONS = ("text", "group", "split", "key")
 """What `Hints.options` may say of texts: their column (or several, which are joined), the column of what belongs
@@ -43,24 +44,38 @@ def read_texts(path: Path, hints: Hints) -> ItemData:
         held = [side_of(str(side)) == TEST for side in frame[columns.split].tolist()]
         hints = hints.model_copy(update={"test_rows": tuple(np.flatnonzero(held).tolist())})
         said += [f"Took the {sum(held)} texts that the column {columns.split!r} calls so as test items."]
-    texts = _join(frame, columns)
+    texts = _join(frame, columns.texts)
     labels = [None if pd.isna(label) else as_text(label) for label in frame[columns.target].tolist()]
     groups = frame[columns.group].tolist() if columns.group else None
     said += _say_columns(columns, chosen_text="text" not in hints.options, chosen_target=target is None)
-    return assemble_texts(texts, labels, hints=hints, source=path, groups=groups, notes=(*notes, *said))
+    read_from = {"texts": list(columns.texts)}
+    said = [*notes, *said]
+    return assemble_texts(
+        texts, labels, hints=hints, source=path, groups=groups, notes=tuple(said), read_from=read_from
+    )
 
 
-def read_new_texts(path: Path, target: str) -> list[str]:
-    """Read the texts of a table without classes: its only column of words, or the one with the longest.
+def read_new_texts(path: Path, target: str, columns: Sequence[str] = ()) -> list[str]:
+    """Read the texts of a table without classes, from the columns that were trained on.
 
     Args:
         path: The file.
         target: Column of the classes in the table that was trained on, which may be there.
+        columns: The columns of the texts there; where that was no table, they are those of the only column of words
+            here, or the one that is called as texts are, or the one with the longest.
 
     Raises:
-        InvalidTaskError: If it is no table, or has no column of texts.
+        InvalidTaskError: If it is no table, or a column is missing.
     """
-    frame, _ = _read_frame(path, Hints())
+    frame, _ = _read_frame(path, Hints(options={"text": list(columns)} if columns else {}))
+    if columns:
+        missing = [name for name in columns if name not in frame.columns]
+        if missing:
+            raise InvalidTaskError(
+                f"Expected texts in {listed(list(columns))} of {path.name}, as in the table that was trained on; it "
+                f"has {listed(list(frame.columns), 20)}. Name them alike."
+            )
+        return _join(frame, columns)
     words = [name for name in frame.columns if name != target and frame[name].dtype == "str"]
     if not words:
         raise InvalidTaskError(f"Expected a column of texts in {path.name}; found {listed(list(frame.columns))}.")
@@ -95,6 +110,12 @@ def _read_frame(path: Path, hints: Hints) -> tuple[pd.DataFrame, list[str]]:
     as_written = names or [*USUAL_SPELLINGS, *_TEXT_SPELLINGS]
     frame = read_table(path, names=names, as_written=as_written, reads_commas=False, settles_words=False)
     notes = list(frame.attrs.get("notes", []))
+    if not names and ending_of(path).startswith(TEXT) and lacks_names(frame):
+        first = [str(name) for name in frame.columns]
+        numbered = [f"column {number}" for number in range(1, len(first) + 1)]
+        frame = pd.concat([pd.DataFrame([first]), frame.set_axis(range(len(first)), axis="columns")], ignore_index=True)
+        frame = frame.set_axis(numbered, axis="columns")
+        notes.append("Took the first line as a text with its class, as it names no columns.")
     plain = [str(name).strip() for name in frame.columns]
     repeated = sorted({name for name in plain if plain.count(name) > 1})
     if repeated:
@@ -129,9 +150,9 @@ def _choose_task(frame: pd.DataFrame, hints: Hints, path: Path) -> tuple[pd.Data
     return frame.iloc[rows].drop(columns=TASK).reset_index(drop=True), hints, [f"Took the rows of the task {key!r}."]
 
 
-def _join(frame: pd.DataFrame, columns: TextColumns) -> list[str]:
+def _join(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """Return the texts; what is missing is an empty one."""
-    parts = [["" if pd.isna(one) else as_text(one) for one in frame[name].tolist()] for name in columns.texts]
+    parts = [["" if pd.isna(one) else as_text(one) for one in frame[name].tolist()] for name in columns]
     return ["\n".join(filter(None, row)) for row in zip(*parts, strict=True)]
 
 

@@ -125,15 +125,14 @@ def _word_pattern() -> re.Pattern[str]:
 
 def _letters() -> str:
     """Return letters, marks and digits as the inside of a character class; Python's own leaves vowel signs out."""
-    kept = [point for point in range(_LAST_LETTER + 1) if _is_letter(point)]
-    points = np.array(kept)
+    is_spaced = np.ones(_LAST_LETTER + 1, bool)
+    for first, last in _UNSPACED:
+        is_spaced[first : last + 1] = False
+    points = np.array([point for point in np.flatnonzero(is_spaced).tolist() if _is_letter(chr(point))])
     breaks = np.flatnonzero(np.diff(points) > 1)
     firsts, lasts = points[np.append(0, breaks + 1)], points[np.append(breaks, len(points) - 1)]
     return "".join(f"{chr(first)}-{chr(last)}" for first, last in zip(firsts, lasts, strict=True))
 
 
-def _is_letter(point: int) -> bool:
-    character = chr(point)
-    if any(first <= point <= last for first, last in _UNSPACED):
-        return False
-    return character == "_" or character.isalnum() or unicodedata.category(character)[0] == "M"
+def _is_letter(character: str) -> bool:
+    return character.isalnum() or character == "_" or unicodedata.category(character)[0] == "M"

@@ -1,17 +1,19 @@
 """The strategy `recommended`: what past tasks teach, from the first trial on, and variants of it for ablations."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from metaflow_hpo.collect.strategies.fresh import fresh_configurations
 from metaflow_hpo.collect.strategies.strategy import Record, Strategy, StrategyContext
+from metaflow_hpo.metric import Metric
 from metaflow_hpo.past_tasks import PastTasks
 from metaflow_hpo.recommender.new_task import RecommenderSettings
 from metaflow_hpo.recommender.observed import ObservedTrial
 from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.recommender.strategies.past import past_of
+from metaflow_hpo.recommender.tuning import TuningEvidence
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.trial import Trial
 
@@ -76,13 +78,27 @@ class RecommendedStrategy(Strategy):
 
 @dataclass(frozen=True)
 class FitRecommender:
-    """Fits a recommender without networks on past tasks; equal settings are fitted once, see `PastTasks.learn`."""
+    """Fits a recommender without networks on past tasks; equal ones are fitted once, see `PastTasks.learn`.
+
+    Attributes:
+        settings: How its parts work together.
+        metric: What performances are, where that is known.
+        tuning: What decides whether a recommendation comes before the default; only what past tasks tell counts.
+    """
 
     settings: RecommenderSettings = _FULL
+    metric: Metric | None = None
+    tuning: TuningEvidence | None = field(default=None, hash=False)
+
+    @classmethod
+    def like(cls, recommender: Recommender) -> "FitRecommender":
+        """Return what fits another one of the kind."""
+        return cls(recommender.settings, recommender.metric, recommender.tuning)
 
     def __call__(self, past: PastTasks) -> Recommender:
         """Return the recommender."""
-        return Recommender(past, self.settings)
+        tuning = None if self.tuning is None else self.tuning.of(past.task_ids)
+        return Recommender(past, self.settings, metric=self.metric, tuning=tuning)
 
     def make(self, context: StrategyContext) -> RecommendedStrategy:
         """Return its strategy."""

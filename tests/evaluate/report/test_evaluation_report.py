@@ -14,6 +14,7 @@ from metaflow_hpo.evaluate.learning_curve import measure_learning_curve, summari
 from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
 from metaflow_hpo.evaluate.prediction_error import measure_prediction_error
 from metaflow_hpo.evaluate.report.evaluation_report import Evaluated, render_benchmark, render_evaluation
+from metaflow_hpo.evaluate.tuning_evidence import summarise_forecasts
 from tests.conftest import FIT, changed, make_history
 
 KS = (1, 5)
@@ -33,6 +34,19 @@ def regret_lines(**regret_by_recommender):
 @pytest.fixture(scope="module")
 def evaluation(meta, surrogate):
     return evaluate_leave_family_out(meta, surrogate, KS)
+
+
+TUNING = pd.DataFrame(
+    {
+        "task_id": ["a", "b", "c"],
+        "family": ["a", "b", "c"],
+        "expected_gain": [0.02, 0.04, 0.0],
+        "low": [0.0, 0.03, -0.01],
+        "high": [0.05, 0.05, 0.01],
+        "worth_it": [True, True, False],
+        "gain": [0.03, 0.01, 0.0],
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +82,7 @@ def evaluated(meta, surrogate, evaluation):
         ),
         realised=realised,
         gains=gains,
+        tuning=TUNING,
         covered=dict.fromkeys(meta.task_ids, 0.75),
         prediction_error=measure_prediction_error(meta, surrogate, evaluation.orders),
         reliability={0.5: 0.4, 0.8: 0.75, 0.95: 1.0},
@@ -214,6 +229,16 @@ def test_the_report_is_self_contained_and_says_the_bad_news(evaluated):
     assert "<td>recommended</td><td>0.250</td><td>0.125</td>" in page
     assert len(re.findall(r"<tr><td>task_\d\d</td>", page)) == 12
     assert render_evaluation(evaluated) == page
+
+
+def test_what_was_forecast_of_tuning_stands_beside_what_came_out(evaluated):
+    every, told, warned = summarise_forecasts(TUNING)
+    assert (every["tasks"], told["tasks"], warned["tasks"]) == (3, 2, 1)
+    assert (every["expected"], every["gain"]) == pytest.approx((0.02, 0.04 / 3))
+    assert (every["covered"], told["covered"], told["paid"], warned["paid"]) == pytest.approx((2 / 3, 0.5, 1.0, 0.0))
+    assert "<td>told that it pays</td><td>2</td><td>0.0300</td><td>0.0200</td>" in render_evaluation(evaluated)
+    nothing = render_evaluation(replace(evaluated, tuning=TUNING.iloc[:0]))
+    assert "no past task was scored on unseen rows" in nothing
 
 
 def test_the_report_shows_a_learning_curve_where_there_is_one(evaluated, curve):

@@ -9,7 +9,7 @@ from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.mlp.population import Member, Population, Rows, hash32
 from metaflow_hpo.learners.mlp.recipe import SPACE, draw_start, make_recipe
 from metaflow_hpo.learners.mlp.stacked_engine import measure_mb, plan_groups, train_population
-from metaflow_hpo.learners.threads import one_thread
+from metaflow_hpo.learners.threads import single_threaded_torch
 from metaflow_hpo.modalities.modality import Fold
 
 CPU = torch.device("cpu")
@@ -95,7 +95,7 @@ def test_padding_stays_zero():
     starts = [draw_start(member.recipe, 90, 0, configurations[member.index], 0) for member in members]
     rows = [Rows.gather([fold], CPU, validation=validation) for validation in (False, True)]
     population = Population(members, starts, *rows)
-    with one_thread():
+    with single_threaded_torch():
         population.train_epoch(0, lambda: True)
     for number in range(3):
         weights, bias = population.layer(population.parameters, number)

@@ -51,6 +51,20 @@ def test_a_zip_is_read_as_the_folder_in_it(tmp_path):
     assert holds_items(path, DAT)
 
 
+def test_paths_with_backslashes_as_windows_writes_them_are_paths(tmp_path):
+    plain = [f"pets/{name}" for name, _ in PAIRS]
+    path = pack(tmp_path / "a.zip", "pets\\cat\\", *(name.replace("/", "\\") for name in plain))
+    assert [label for _, label in found(path)] == [label for _, label in PAIRS]
+    assert holds_items(path, DAT)
+    write(tmp_path, *plain)
+    rows = [(name.replace("/", "\\"), label) for name, (_, label) in zip(plain, PAIRS, strict=True)]
+    pd.DataFrame(rows, columns=["path", "y"]).to_csv(tmp_path / "my.csv", index=False)
+    assert found(tmp_path / "my.csv") == [(f"pets/{name}", label) for name, label in PAIRS]
+    (tmp_path / "my.csv").write_text("path,y\n..\\..\\a.dat,u\n..\\b.dat,v\n")
+    with pytest.raises(InvalidTaskError, match=r"Expected paths in my\.csv below"):
+        found(tmp_path / "my.csv")
+
+
 def test_files_that_lie_deeper_are_of_the_class_above(tmp_path):
     assert found(write(tmp_path / "pets", "cat/a/1.dat", "cat/b/2.dat", "dog/1.dat")) == [
         ("cat/a/1.dat", "cat"),

@@ -391,9 +391,9 @@ def test_many_categories_and_many_rows_are_fast() -> None:
     frame = pd.DataFrame(rng.normal(size=(rows, 20)), columns=[f"n{number}" for number in range(20)])
     frame["many"] = [f"category {number}" for number in rng.integers(0, 60_000, rows)]
     frame["y"] = rng.integers(0, 2, rows)
-    start = time.perf_counter()
+    began = time.process_time()
     assert prepare(frame).task.columns == 21
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - began < 60  # quadratic code takes an hour
 
 
 def written_frame(rows: int = 60) -> pd.DataFrame:

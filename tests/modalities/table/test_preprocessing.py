@@ -83,9 +83,9 @@ def test_column_order_of_new_rows_plays_no_role():
 
 def test_a_hundred_thousand_categories_are_fast():
     train = pd.DataFrame({"c": [f"id{i}" for i in range(100_000)]})
-    began = time.perf_counter()
+    began = time.process_time()
     assert Preprocessor.fit(train).transform(train).shape == (100_000, 21)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 30  # quadratic code takes an hour
 
 
 def test_target_scaler_standardises_and_inverts():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.learners.mlp.learner import MLP
-from metaflow_hpo.learners.mlp.trained import fit_network
+from metaflow_hpo.learners.trained_rows import fit_network
 from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.conform import conform_rows
 from metaflow_hpo.modalities.table.files.tables import read_table
@@ -129,7 +129,7 @@ def test_a_network_predicts_the_same_from_rows_in_whatever_way_they_are_written(
     frame = wide_frame().drop(columns="price")
     (tmp_path / "other").mkdir()
     data = read_written(frame, tmp_path / "other", "csv comma without index")
-    network = fit_network(data, MLP.space.default, seed=0, epochs=2)
+    network = fit_network(data, "mlp", MLP.space.default, seed=0, epochs=2)
     assert network is not None
     predictions = []
     for folder, one in ((tmp_path / "other", "csv comma without index"), (tmp_path, way)):

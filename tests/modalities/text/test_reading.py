@@ -266,3 +266,60 @@ def test_a_broken_parquet_file_is_not_recognised(tmp_path: Path) -> None:
     assert not TEXT_MODALITY.recognises(path)
     with pytest.raises(InvalidTaskError, match="whole parquet file"):
         read_source(path, modality="text")
+
+
+STRAY = [
+    ("ham", '"Go until jurong point, crazy'),
+    ("spam", 'Free "entry" in 2 a wkly comp'),
+    ("ham", '"Yes" he said, "and no'),
+    ("spam", 'call 0800 now"'),
+    ("ham", 'a screen of 5" or so'),
+    ("spam", '"all of it is quoted"'),
+]
+
+
+def write_stray(path: Path, lines_end: str = "\n") -> list[tuple[str, str]]:
+    """Write labels and sentences separated by tabs, as the SMS spam collection is, marks as somebody typed them."""
+    rows = [(label, text if n < 6 else f"{text} number {n}") for n in range(36) for label, text in [STRAY[n % 6]]]
+    path.write_bytes("".join(f"{label}\t{text}{lines_end}" for label, text in rows).encode())
+    return rows
+
+
+@pytest.mark.parametrize("name", ["sms.csv", "sms.tsv", "sms.txt"])
+@pytest.mark.parametrize("lines_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("header", ["", "class\ttext"])
+def test_quotation_marks_that_enclose_nothing_are_part_of_the_texts(
+    tmp_path: Path, name: str, lines_end: str, header: str
+) -> None:
+    path = tmp_path / name
+    rows = write_stray(path, lines_end)
+    if header:
+        path.write_bytes((header + lines_end).encode() + path.read_bytes())
+    data = read(path, modality="text")
+    assert pairs(data) == {(text, label) for label, text in rows}
+    assert len(data.items) == len(rows)
+    assert any("quotation marks" in note for note in data.task.notes)
+    assert any("as it names no columns" in note for note in data.task.notes) == (not header)
+    assert find_modality(path, None).name == "text" or name.endswith(".txt")
+
+
+def test_marks_around_fields_are_still_no_part_of_them(tmp_path: Path) -> None:
+    rows = [(f'He said "{n}",\nand\twent' if n % 2 else f"plain {n} words", LABELS[n % 2]) for n in range(30)]
+    frame = pd.DataFrame(rows, columns=["text", "label"])
+    for name, options in {"t.tsv": {"sep": "\t"}, "all.tsv": {"sep": "\t", "quoting": 1}, "t.csv": {}}.items():
+        data = read(write(tmp_path, frame, name, **options))
+        assert pairs(data) == {(text, label) for text, label in rows}
+        assert not any("quotation marks" in note for note in data.task.notes)
+
+
+def test_a_field_that_is_cut_short_is_still_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cut.tsv"
+    path.write_text("text\tlabel\n" + "".join(f'"a sentence {n}"\t{LABELS[n % 2]}\n' for n in range(30)) + '"cut\tgo')
+    with pytest.raises(InvalidTaskError, match=r"that begins on line 32 does not"):
+        read(path, modality="text")
+
+
+def test_a_class_that_is_called_like_its_column_is_no_row(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": [f"sentence of number {n}" for n in range(30)], "spam": ["spam", "ham"] * 15})
+    assert len(read(write(tmp_path, frame), target="spam").items) == 30
+    assert len(read(write(tmp_path, frame)).items) == 30

@@ -25,6 +25,8 @@ _FIELD_LIMIT = 10_000_000
 _SNIFFED_LINES = 20
 _SNIFFED_CHARACTERS = 1_000_000
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ ,;]*\r?\n', re.IGNORECASE)
+_OPENING_QUOTE = re.compile(r'(?:^|\t)\ *"', re.MULTILINE)
+_LINE_END = re.compile(r"\r\n|\n|\r")
 _DECIMAL_COMMA = r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"
 
 
@@ -52,6 +54,7 @@ class _Layout(NamedTuple):
         lines: Lines before that.
         notes: What had to be guessed.
         is_plain: Whether the names are the first line, as it stands there.
+        quotes: Whether quotation marks enclose fields; else they are part of them.
     """
 
     separator: str
@@ -60,6 +63,7 @@ class _Layout(NamedTuple):
     lines: int
     notes: list[str]
     is_plain: bool
+    quotes: bool = True
 
 
 def read_delimited(path: Path, content: bytes, expected: Expected) -> tuple[pd.DataFrame, str]:
@@ -67,7 +71,7 @@ def read_delimited(path: Path, content: bytes, expected: Expected) -> tuple[pd.D
 
     Args:
         path: Where it is from, for messages.
-        content: UTF-8, UTF-16 or Windows-1252; separated by one of `SEPARATORS`.
+        content: UTF-8, UTF-16, UTF-32 or Windows-1252; separated by one of `SEPARATORS`.
         expected: What is known of it.
 
     Returns:
@@ -100,6 +104,11 @@ def read_delimited(path: Path, content: bytes, expected: Expected) -> tuple[pd.D
 
 def decode(path: Path, content: bytes) -> tuple[str, str, list[str]]:
     """Return the text, its encoding, and what is worth saying of it."""
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # the first begins as UTF-16 does
+        try:
+            return content.decode("utf-32"), "utf-32", ["Read as UTF-32."]
+        except UnicodeDecodeError as error:
+            raise InvalidTaskError(f"Expected UTF-32 in {path}; it is cut short. Save or copy it again.") from error
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             return content.decode("utf-16"), "utf-16", ["Read as UTF-16."]
@@ -140,8 +149,12 @@ def _find_layout(path: Path, text: str, expected: Expected) -> _Layout:
     """Find separator and names; above the names may stand `sep=;`, comments and titles."""
     told = _SEPARATOR_LINE.match(text)
     start = told.end() if told else 0
-    separator = told[1] if told else _sniff_separator(text[:_SNIFFED_CHARACTERS], expected)
-    found = list(islice(_read_rows(path, text, start, separator), 2 * MAX_ROWS))
+    quotes = not _has_stray_quotes(text)
+    if told or not quotes:
+        separator = told[1] if told else "\t"
+    else:
+        separator = _sniff_separator(text[:_SNIFFED_CHARACTERS], expected)
+    found = list(islice(_read_rows(path, text, start, separator, quotes=quotes), 2 * MAX_ROWS))
     rows = [row for row in found if any(row.fields) and not _is_comment(row)][:MAX_ROWS]
     commented = _names_in_a_comment(found, rows, expected)
     rows = [commented, *rows] if commented else rows or found[:1]
@@ -152,11 +165,32 @@ def _find_layout(path: Path, text: str, expected: Expected) -> _Layout:
         fields[0] = ["", *fields[0]]
     header = find_header(fields, width, expected.names)
     last = rows[header.last]
-    notes = []
+    notes = [] if quotes else ["Its quotation marks do not enclose fields: took them as they stand there."]
     if header.last or (last.line > 1 and any(map(_is_comment, found[:1]))):
         notes.append(f"Took line {last.line}{' and the one above' if header.joined else ''} as names of the columns.")
     is_plain = last is found[0] and not told and not has_row_names
-    return _Layout(separator, header.names, last.end, last.last_line, notes, is_plain)
+    return _Layout(separator, header.names, last.end, last.last_line, notes, is_plain, quotes)
+
+
+def _has_stray_quotes(text: str) -> bool:
+    """Tell whether quotation marks are part of what is written, as in sentences that somebody separated by tabs.
+
+    They are where each line has as many tabs as any other, and to read the marks as those around fields fails before
+    the last line (which may be cut short), or takes some lines for one.
+    """
+    if not _OPENING_QUOTE.search(text):
+        return False
+    lines = [line for line in _LINE_END.split(text) if line]
+    tabs = {line.count("\t") for line in lines}
+    if len(tabs) != 1 or tabs == {0}:
+        return False
+    rows = 0
+    try:
+        for fields in _reader(io.StringIO(text, newline=""), "\t", strict=True):
+            rows += bool(fields)
+    except csv.Error:
+        return rows < len(lines) - 1
+    return rows < len(lines)
 
 
 class _Row(NamedTuple):
@@ -168,12 +202,12 @@ class _Row(NamedTuple):
     end: int
 
 
-def _read_rows(path: Path, text: str, start: int, separator: str) -> Iterator[_Row]:
+def _read_rows(path: Path, text: str, start: int, separator: str, *, quotes: bool) -> Iterator[_Row]:
     """Yield the rows that are not empty."""
     stream = io.StringIO(text, newline="")
     stream.seek(start)
     before = text.count("\n", 0, start)
-    reader = _reader(stream, separator, strict=True)
+    reader = _reader(stream, separator, strict=True, quotes=quotes)
     line = 0
     try:
         for fields in reader:
@@ -184,9 +218,10 @@ def _read_rows(path: Path, text: str, start: int, separator: str) -> Iterator[_R
         raise _unclosed(path, before + line + 1, error) from error
 
 
-def _reader(lines: Iterator[str] | io.StringIO, separator: str, *, strict: bool = False) -> Any:
+def _reader(lines: Iterator[str] | io.StringIO, separator: str, *, strict: bool = False, quotes: bool = True) -> Any:
     csv.field_size_limit(_FIELD_LIMIT)
-    return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=strict)
+    quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=strict, quoting=quoting)
 
 
 def _unpadded(fields: list[str], separator: str) -> list[str]:
@@ -269,7 +304,7 @@ def _check_lines(path: Path, body: str, layout: _Layout) -> list[tuple[int, int]
     Raises:
         InvalidTaskError: A line has another number of fields, or a quoted field does not end.
     """
-    reader = _reader(io.StringIO(body, newline=""), layout.separator, strict=True)
+    reader = _reader(io.StringIO(body, newline=""), layout.separator, strict=True, quotes=layout.quotes)
     width, is_padded = len(layout.names), layout.separator == " "
     comments, line = [], 0
     try:
@@ -323,6 +358,7 @@ def _parse(path: Path, body: str, layout: _Layout, expected: Expected) -> pd.Dat
             na_values=[""],
             keep_default_na=False,
             skipinitialspace=True,
+            quoting=csv.QUOTE_MINIMAL if layout.quotes else csv.QUOTE_NONE,
             low_memory=False,
             dtype={position: "str" for position, name in enumerate(layout.names) if name in expected.as_written},
         )
@@ -337,6 +373,7 @@ def _by_pandas(layout: _Layout, encoding: str, expected: Expected) -> str:
     """Return the call of pandas that reads the same, but for what is missing."""
     separator = r"\s+" if layout.separator == " " else layout.separator
     options = [f"sep={json.dumps(separator)}", f"encoding={json.dumps(encoding)}", "skipinitialspace=True"]
+    options += [] if layout.quotes else [f"quoting={int(csv.QUOTE_NONE)}"]
     options += ["low_memory=False", "na_values=MISSING", "keep_default_na=False"]
     if not layout.is_plain:
         names = json.dumps(list(layout.names), ensure_ascii=False)

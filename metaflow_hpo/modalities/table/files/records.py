@@ -1,9 +1,10 @@
 """Read a table from JSON: one object a line (JSON lines), one list of objects, or one object of columns.
 
-A value that is itself a list or an object is an error, not a column of text.
+An object in a record becomes a column a key, `a.b`; a list is an error, not a column of text.
 """
 
 import json
+import operator
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from metaflow_hpo.errors import InvalidTaskError, listed
 
 _NO_NUMBERS = ("NaN", "Infinity")
 """What Python's own writer calls numbers that JSON does not have."""
+
+
+MAX_DEPTH = 5
+"""How deep objects in a record may be nested."""
 
 
 def read_records(path: Path, text: str, names: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
@@ -35,11 +40,11 @@ def read_records(path: Path, text: str, names: Collection[str] = ()) -> tuple[pd
     if not is_list and (whole := _find_object(text)) is not None:
         return _read_object(path, whole, names)
     records = _read_lines(path, [text] if is_list else text.split("\n"), is_list=is_list)
-    for number, record in enumerate(records, start=1):
-        _check_flat(path, number, record)
-    if not records:
+    flat = [_unfold(path, number, record) for number, record in enumerate(records, start=1)]
+    if not flat:
         raise InvalidTaskError(f"Expected records in {path}; found none. Save or copy it again.")
-    return pd.DataFrame(records), [f"lines={not is_list}"]
+    is_plain = all(map(operator.is_, flat, records))
+    return pd.DataFrame(flat), [f"lines={not is_list}"] if is_plain else []
 
 
 def _read_lines(path: Path, lines: list[str], *, is_list: bool) -> list[Any]:
@@ -142,14 +147,33 @@ def _nested(record: Any) -> list[str]:
     return [key for key, value in record.items() if isinstance(value, dict | list)] if isinstance(record, dict) else []
 
 
-def _check_flat(path: Path, number: int, record: Any) -> None:
+def _unfold(path: Path, number: int, record: Any) -> dict[str, Any]:
+    """Return a record with a key for each part of an object in it: `a.b`; the very record where there is none.
+
+    Raises:
+        InvalidTaskError: If it is no object, or a value is a list, or two parts have one name.
+    """
     if not isinstance(record, dict):
         raise InvalidTaskError(
             f"Expected every record of {path} to be an object with the columns as keys; record {number} is "
             f"{type(record).__name__}. Write it as an object."
         )
-    if nested := _nested(record):
+    flat, depth = record, 0
+    while any(isinstance(value, dict) for value in flat.values()):
+        parts = [
+            (f"{key}.{part}" if isinstance(value, dict) else key, inner)
+            for key, value in flat.items()
+            for part, inner in (value.items() if isinstance(value, dict) else [("", value)])
+        ]
+        flat, depth = dict(parts), depth + 1
+        if len(flat) < len(parts) or depth > MAX_DEPTH:
+            raise InvalidTaskError(
+                f"Expected objects whose parts can be columns in {path}; those of record {number} are nested deeper "
+                f"than {MAX_DEPTH}, or two parts have one name. Give each part a column of its own."
+            )
+    if nested := _nested(flat):
         raise InvalidTaskError(
             f"Expected numbers, text, true, false or null as values in {path}; {nested[0]!r} of record {number} holds "
-            "more than one. Give each of its parts a column of its own, or leave it out."
+            "more than one, in a list. Give each of its parts a column of its own, or leave it out."
         )
+    return flat

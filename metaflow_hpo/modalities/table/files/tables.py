@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.errors import InvalidTaskError
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.modalities.table.files.delimited import (
     Expected,
     by_pandas,
@@ -31,7 +31,9 @@ from metaflow_hpo.modalities.table.files.file_names import (
     ending_of,
 )
 from metaflow_hpo.modalities.table.files.marks import settle_words
+from metaflow_hpo.modalities.table.files.records import MAX_DEPTH
 from metaflow_hpo.modalities.table.files.unpacking import holds_one_file, unpack
+from metaflow_hpo.parquet_files import check_parquet
 
 
 def read_table(
@@ -122,7 +124,13 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     import pyarrow as pa
 
     try:
-        table = pd.read_parquet(path, engine="pyarrow", partitioning=None)
+        check_parquet(path, "Write it again.")
+        table = _unfolded(path)
+        is_plain = table is None
+        if table is None:
+            table = pd.read_parquet(path, engine="pyarrow", partitioning=None, page_checksum_verification=True)
+    except InvalidTableError as error:
+        raise InvalidTaskError(str(error)) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InvalidTaskError(
             f"Expected a whole parquet file; {path} cannot be read ({error}). "
@@ -131,8 +139,29 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     named = [name for name in table.index.names if name is not None]
     table = table.reset_index() if named else table
     table = _as_csv_would_say(table)
-    table.attrs["read"] = f"pd.read_parquet(path){'.reset_index()' if named else ''}"
+    table.attrs["read"] = f"pd.read_parquet(path){'.reset_index()' if named else ''}" if is_plain else ""
     return table
+
+
+def _unfolded(path: Path) -> pd.DataFrame | None:
+    """Return a table whose columns of structs became a column a part, `a.b`; None where it has none."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    def is_nested(table: pa.Table) -> bool:
+        return any(pa.types.is_struct(field.type) for field in table.schema)
+
+    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        if not any(pa.types.is_struct(field.type) for field in file.schema_arrow):
+            return None
+        table = file.read()
+    for _ in range(MAX_DEPTH):
+        table = table.flatten() if is_nested(table) else table
+    if is_nested(table) or len(set(table.column_names)) < table.num_columns:
+        raise ValueError(f"its structs are nested deeper than {MAX_DEPTH}, or two of their parts have one name")
+    unfolded: pd.DataFrame = table.replace_schema_metadata().to_pandas()
+    index = [name for name in unfolded.columns if str(name).startswith("__index_level_")]
+    return unfolded.drop(columns=index)
 
 
 def _as_csv_would_say(table: pd.DataFrame) -> pd.DataFrame:
