@@ -8,7 +8,7 @@ families, `PAST_TRIALS` random trials each. `--past` says what becomes of them: 
 lack two hyperparameters, all have other ranges and choices than today); `negated` and `shuffled`, which mislead.
 
 The one thing to know: regrets are normalised by a task's best and worst known value; OptunaHub's sampler needs
-`--registry FOLDER`, a copy of its registry, and is left out otherwise, which is said.
+`--registry FOLDER`, and an Optuna that it was written for (4.1; with 5.0 it fails); it is left out otherwise.
 """
 
 import argparse
@@ -314,7 +314,7 @@ def main() -> None:
     parser.add_argument("--past", nargs="+", choices=PASTS, default=list(PASTS))
     parser.add_argument("--tasks", type=int, default=MAX_TASKS, help="tasks a table, at most")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--registry", type=Path, help="a copy of OptunaHub's registry")
+    parser.add_argument("--registry", type=Path, help="`package/` of a copy of OptunaHub's registry")
     parser.add_argument("--minutes", type=float, default=60.0, help="when to stop, to be resumed")
     asked = parser.parse_args()
     if asked.registry is None and "meta_learn_tpe" in asked.samplers:
