@@ -48,7 +48,7 @@ KNOWLEDGE_ITEMS := METAFLOW_HPO_DATA=$(ITEMS_DATA) METAFLOW_HPO_CATALOGUE='folde
 	METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_RANDOM_TRIALS=0 METAFLOW_HPO_TPE_TRIALS=16 METAFLOW_HPO_INFORMED_SEARCHES=true \
 	METAFLOW_HPO_REPEAT_EVERY=10 METAFLOW_HPO_REFIT=best METAFLOW_HPO_LEARN_SHIPPED=false
 
-.PHONY: help install demo test check soak ui serve audit report screenshots bench-collect bench-cold bench-meta bench-pipeline bench-refit bench-sampler bench-serve \
+.PHONY: help install demo test check soak interrupts ui serve audit report screenshots bench-collect bench-cold bench-meta bench-pipeline bench-refit bench-sampler bench-serve \
 	bench-tables knowledge repro clean
 
 help: ## list the commands
@@ -78,6 +78,9 @@ check: install ## run the linters and all tests
 
 soak: install ## let files arrive while things are killed and the disk is full (half an hour, or SOAK_MINUTES=10)
 	.venv/bin/python tests/soak/soak.py $(if $(SOAK_MINUTES),--minutes $(SOAK_MINUTES))
+
+interrupts: install ## kill commands at random moments, two at a time, and run them again (an hour; FIRST=4 LATER=6 for less)
+	.venv/bin/python tests/soak/interrupts.py $(if $(FIRST),--first $(FIRST)) $(if $(LATER),--later $(LATER))
 
 ui: install ## start Dagster and MLflow; Ctrl-C stops both (DAGSTER_PORT, MLFLOW_PORT; PROFILE=team: on Postgres)
 	exec .venv/bin/python -m metaflow_hpo.adapters.servers --profile $(PROFILE) --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)

@@ -192,11 +192,10 @@ class Soak:
 
 def first_runs(soak: Soak, count: int) -> None:
     """Interrupt first runs: two searches at once in an empty folder, on one table or on two."""
-    search = ["search", "table_0.csv", "--target", "y", "--strategy", "sobol", "--trials", "4"]
-    same = [search, [*search[:-1], "6"]]
-    other = [search, ["search", "table_1.csv", "--target", "y", "--strategy", "random", "--trials", "4"]]
-    whole = Folder(soak.folder / "first_whole")
-    soak.learn([*whole.run(search), *whole.run(*same), *whole.run(*other)])
+    own = ["--learner", LEARNER, "--strategy", "random", "--trials", "12"]
+    search = ["search", "slope_0.yaml", *own]
+    same = [search, [*search[:-1], "18"]]
+    other = [search, ["search", "slope_1.yaml", *own]]
     expected = {name: _reference(soak, name, pair) for name, pair in (("same", same), ("other", other))}
     done = number = 0
     while done < count:
@@ -208,7 +207,7 @@ def first_runs(soak: Soak, count: int) -> None:
         if hits and soak.chance.random() < 0.3 and done + hits < count:
             hits += soak.interrupt(folder, pair, where)
         done += hits
-        soak.again(folder, [*pair, ["status"]], where)
+        soak.again(folder, pair, where)
         soak.note(differences(folder.trials(), expected[name], "trials", KEY), where)
         soak.note(_runs_are_whole(folder, 2), where)
         say(f"first run {number}: {done} of {count} interrupts, {len(soak.problems)} problems")
@@ -217,8 +216,7 @@ def first_runs(soak: Soak, count: int) -> None:
 
 def _reference(soak: Soak, name: str, pair: Sequence[Command]) -> Any:
     folder = Folder(soak.folder / f"first_{name}")
-    for command in pair:
-        folder.run(command)
+    soak.learn(folder.run(*pair))
     return folder.trials()
 
 

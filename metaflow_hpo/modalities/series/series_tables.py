@@ -139,7 +139,7 @@ def _read_wide(
     channels = {name: channels[name] for name in known or channels}
     numbers = np.stack([_as_numbers(path, table[columns]) for columns in channels.values()], axis=1)
     groups = None if group is None else list[object](_as_labels(table[group]))
-    labels = [None] * len(table) if label is None else _as_labels(table[label])
+    labels: list[str | None] = [None] * len(table) if label is None else _as_labels(table[label])
     return FoundSeries(list(numbers), labels, groups, columns={"channels": list(channels), "target": label})
 
 
@@ -172,7 +172,7 @@ def _read_long(path: Path, table: pd.DataFrame, columns: _Columns, values: objec
             group_of_series.append(_only(where, "group", [groups[row] for row in rows]))
     notes = [f"Took the rows of each {columns.key!r} in the order of {columns.time!r}, as equal steps."]
     read_from = {"channels": list(chosen), "target": columns.label}
-    found_groups = None if groups is None else list(group_of_series)
+    found_groups = None if groups is None else list[object](group_of_series)
     return FoundSeries(series, of_series, found_groups, notes=notes, columns=read_from)
 
 
