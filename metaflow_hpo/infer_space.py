@@ -22,7 +22,8 @@ def infer_space(frame: pd.DataFrame) -> SearchSpace:
     """Return the search space of a table of trials.
 
     Args:
-        frame: One line a trial; only columns that start with `hp_` are read. Columns with one value are left out.
+        frame: One line a trial; only columns that start with `hp_` are read. Columns with one value are left out,
+            unless it is a text that some trials of a task (`task_id`) lack.
 
     Returns:
         Numbers that are all whole become integers, other numbers floats, the rest categorical. A scale is logarithmic
@@ -34,12 +35,14 @@ def infer_space(frame: pd.DataFrame) -> SearchSpace:
     """
     columns = sorted(str(c) for c in frame.columns if str(c).startswith(HP_PREFIX))
     varying = [c for c in columns if len(frame[c].dropna().unique()) > 1]
-    if not varying:
+    one_or_none = [c for c in columns if c not in varying and _is_one_or_none(frame, c)]
+    if not varying and not one_or_none:
         raise InvalidTableError(
             f"Expected hyperparameters that vary, in columns named {HP_PREFIX}<name>; found "
             f"{columns[:10] or 'no such column'}. Rename the columns, or add trials of other configurations."
         )
-    frame = frame[varying].drop_duplicates()  # a configuration counts once, however many tasks tried it
+    # A configuration counts once, however many tasks tried it.
+    frame = frame[[*varying, *one_or_none]].drop_duplicates()
     missing = {c: int(frame[c].isna().sum()) for c in varying}
     space: list[Hyperparameter] = []
     # Parents are complete where their children are not: fewest gaps first, names break ties.
@@ -47,7 +50,18 @@ def infer_space(frame: pd.DataFrame) -> SearchSpace:
         condition = _find_condition(frame, column, space) if missing[column] else None
         is_optional = missing[column] > 0 and condition is None
         space.append(_infer(column.removeprefix(HP_PREFIX), frame[column].dropna(), condition, is_optional))
+    for column in one_or_none:
+        if _find_condition(frame, column, space) is None:
+            value = str(frame[column].dropna().iloc[0])
+            space.append(Categorical(column.removeprefix(HP_PREFIX), (value, None), value))
     return SearchSpace(tuple(space))
+
+
+def _is_one_or_none(frame: pd.DataFrame, column: str) -> bool:
+    """Tell whether trials of one task have a text or have none: None is a choice then, written as an empty cell."""
+    if frame[column].isna().all() or is_numeric_dtype(frame[column]) or "task_id" not in frame:
+        return False
+    return bool(frame[column].isna().groupby(frame["task_id"]).nunique().max() > 1)
 
 
 def _find_condition(frame: pd.DataFrame, column: str, parents: Sequence[Hyperparameter]) -> Condition | None:

@@ -18,6 +18,7 @@ from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.hyperparameter import find_value
 from metaflow_hpo.infer_space import infer_space
+from metaflow_hpo.modalities.table.columns import describe_extremes
 from metaflow_hpo.past_tasks import IntArray
 from metaflow_hpo.space import Array, Categorical, Configuration, Hyperparameter, SearchSpace, configuration_id
 from metaflow_hpo.tables import HP_PREFIX, META_PREFIX, read_configuration
@@ -30,6 +31,9 @@ KNOWN_STATUSES: Mapping[str, Literal["ok", "failed", "stopped"]] = {
     **dict.fromkeys(("stopped", "pruned", "early_stopped", "preempted"), "stopped"),
 }
 """What tools call the outcome of a trial, in lower case, by what it is called here."""
+STEPS = ("epoch", "step", "iteration", "training_iteration", "global_step")
+"""What a column is called that numbers the lines of a learning curve."""
+_AGAIN = "again"
 _OPTIONAL = ("test_performance", "duration_s")
 _SHOWN = 5
 _ROUNDING = 1e-12
@@ -118,6 +122,7 @@ def read_rows(frame: pd.DataFrame, *, space: SearchSpace | None, learner: str | 
     if space is None:
         space = infer_space(rows)
         _note_choices(rows, space, notes)
+        _note_none(rows, space, notes)
     else:
         space = _allow_missing(rows, space)
     _note_missing(rows, space, notes)
@@ -182,6 +187,10 @@ def _check_numbers(rows: pd.DataFrame) -> None:
         )
     for name in numeric:
         rows[name] = rows[name].astype(np.float64)
+    if (rows["duration_s"] < 0).any():
+        raise InvalidTableError(
+            f"Expected durations of 0 s or more; found {rows['duration_s'].min():g}. Correct or drop duration_s."
+        )
 
 
 def read_statuses(statuses: pd.Series) -> pd.Series:
@@ -233,6 +242,7 @@ def _keep_learner(rows: pd.DataFrame, learner: str | None) -> tuple[pd.DataFrame
 
 def _keep_finished(rows: pd.DataFrame, is_told: bool, notes: list[str]) -> pd.DataFrame:
     """Return one line a training that ran to its end: no stopped one, of curves the last line, the highest fidelity."""
+    rows = _number_steps(rows)
     fidelities = sorted(str(c) for c in rows.columns if str(c).startswith(FIDELITY_PREFIX))
     if TRIAL_ID in rows and fidelities:
         rows = _keep_last_lines(rows, fidelities, is_told, notes)
@@ -244,6 +254,21 @@ def _keep_finished(rows: pd.DataFrame, is_told: bool, notes: list[str]) -> pd.Da
             raise InvalidTableError("Expected trials that ran to their end; all were stopped. Search longer.")
     rows = keep_highest_fidelity(rows, notes)
     return _drop_duplicates(rows, notes)
+
+
+def _number_steps(rows: pd.DataFrame) -> pd.DataFrame:
+    """Name the trial of each line where lines of one configuration differ by a step: they are its learning curve."""
+    named = [name for name in rows.columns if str(name).lower() in STEPS and is_numeric_dtype(rows[name])]
+    if len(named) != 1 or any(str(c).startswith(FIDELITY_PREFIX) for c in rows.columns):
+        return rows
+    hps = [name for name in rows.columns if str(name).startswith(HP_PREFIX)]
+    keys = [name for name in ("task_id", "learner", "seed", TRIAL_ID, *hps) if name in rows]
+    steps = rows.groupby(keys, dropna=False)[named[0]]
+    if steps.nunique().max() < 2:
+        return rows
+    again = rows.groupby([*keys, named[0]], dropna=False).cumcount()
+    numbers = rows.assign(**{_AGAIN: again}).groupby([*keys, _AGAIN], dropna=False).ngroup()
+    return rows.assign(**{TRIAL_ID: numbers, f"{FIDELITY_PREFIX}{str(named[0]).lower()}s": rows[named[0]]})
 
 
 def _keep_last_lines(rows: pd.DataFrame, fidelities: list[str], is_told: bool, notes: list[str]) -> pd.DataFrame:
@@ -302,6 +327,8 @@ def _note_trials(rows: pd.DataFrame, ok: "pd.Series[bool]", notes: list[str]) ->
         notes.append(
             f"{failed} of {total} trials failed or have no finite performance: each counts as its task's worst."
         )
+    if strange := describe_extremes(rows.loc[ok, "performance"]):
+        notes.append(f"Performances: {strange}. Leave lines out that hold no performance, or give them a status.")
     columns = ["task_id", *(c for c in rows.columns if str(c).startswith(HP_PREFIX))]
     repeated = int(rows.duplicated(columns).sum())
     if repeated:
@@ -335,6 +362,13 @@ def _allow_missing(rows: pd.DataFrame, space: SearchSpace) -> SearchSpace:
         is_missing = bool((active & column.isna()).any()) and not (has_none and not column.eq("null").any())
         found.append(replace(hp, optional=True) if is_missing and not hp.optional else hp)
     return SearchSpace(tuple(found))
+
+
+def _note_none(rows: pd.DataFrame, space: SearchSpace, notes: list[str]) -> None:
+    for hp in space.hyperparameters:
+        if isinstance(hp, Categorical) and None in hp.choices:
+            count = int(rows[HP_PREFIX + hp.name].isna().sum())
+            notes.append(f"{hp.name} is missing in {count} of {len(rows)} trials: that counts as the choice None.")
 
 
 def _note_missing(rows: pd.DataFrame, space: SearchSpace, notes: list[str]) -> None:

@@ -247,3 +247,68 @@ def test_an_export_of_six_studies_keeps_every_trial_that_was_made(shuffle):
     ]
     table = History.from_frame(pd.DataFrame(lines))
     assert (len(table.tasks), sum(len(task.positions) for task in table.tasks)) == (6, 174)
+
+
+def curves(steps: str = "epoch", **more: object) -> pd.DataFrame:
+    """Three tasks with eight trials of four lines each, whose last line is the best."""
+    rng = np.random.default_rng(0)
+    lines = [
+        {"task_id": f"t{t}", "hp_x": x, steps: step, "performance": round((1 - abs(x - 0.5)) * step / 4, 4), **more}
+        for t in range(3)
+        for x in rng.random(8).round(3).tolist()
+        for step in (1, 2, 3, 4)
+    ]
+    return pd.DataFrame(lines)
+
+
+@pytest.mark.parametrize("steps", ["epoch", "Step", "iteration", "training_iteration", "global_step"])
+@pytest.mark.parametrize("order", ["as written", "shuffled", "with seeds", "with status"])
+def test_lines_that_differ_by_a_step_are_a_learning_curve_and_no_repetitions(steps: str, order: str) -> None:
+    frame = curves(steps)
+    if order == "shuffled":
+        frame = frame.sample(frac=1, random_state=0)
+    elif order == "with seeds":
+        frame = pd.concat([frame.assign(seed=0), frame.assign(seed=1)])
+    elif order == "with status":
+        frame = frame.assign(status="COMPLETE")
+    history = History.from_frame(frame)
+    whole = History.from_frame(curves().query("epoch == 4").drop(columns="epoch"))
+    for found, expected in zip(history.tasks, whole.tasks, strict=True):
+        np.testing.assert_allclose(found.performance, expected.performance)
+    assert any("are the learning curves of" in note for note in history.notes)
+    assert any("repeat a configuration" in note for note in history.notes) == (order == "with seeds")
+
+
+def test_a_curve_that_ended_early_is_no_whole_training_unless_its_status_says_so() -> None:
+    frame = curves().drop(index=3)  # the first trial lacks its last line
+    assert sum(len(task.positions) for task in History.from_frame(frame).tasks) == 23
+    told = History.from_frame(frame.assign(status="ok"))
+    assert sum(len(task.positions) for task in told.tasks) == 24
+
+
+def test_a_step_that_tells_no_lines_apart_is_left_alone() -> None:
+    frame = curves().query("epoch == 4")
+    assert not [note for note in History.from_frame(frame).notes if "curve" in note]
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_one_choice_or_none_is_a_hyperparameter(missing: object) -> None:
+    frame = curves().query("epoch == 4").drop(columns="epoch").reset_index(drop=True)
+    frame["hp_schedule"] = [("cosine", missing)[i % 2] for i in range(len(frame))]
+    history = History.from_frame(frame)
+    assert {c["schedule"] for c in history.configurations} == {"cosine", None}
+    assert any("schedule is missing in 12 of 24 trials: that counts as the choice None" in n for n in history.notes)
+    frame["hp_schedule"] = [("cosine", missing)[t == "t0"] for t in frame["task_id"]]  # not recorded on a task
+    assert "schedule" not in History.from_frame(frame).space.names
+
+
+@pytest.mark.parametrize("value", [-999.0, 99999.0, 1e308, -3.4e38])
+def test_marks_among_performances_are_named(value: float) -> None:
+    frame = pd.concat([curves().query("epoch == 4").drop(columns="epoch")] * 2, ignore_index=True)
+    frame.loc[[3, 11, 20], "performance"] = value
+    assert any(f"Performances: {value:.10g} (3 rows) lies far" in note for note in History.from_frame(frame).notes)
+
+
+def test_a_negative_duration_is_refused() -> None:
+    with pytest.raises(InvalidTableError, match="durations of 0 s or more; found -1"):
+        History.from_frame(curves(duration_s=-1.0))

@@ -9,7 +9,7 @@ from tests.browser import ui
 MARKS = [
     pytest.mark.slow,
     pytest.mark.integration,
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(find_spec("playwright") is None, reason="the browser tests need `pip install playwright`"),
     pytest.mark.skipif(ui.CHROMIUM is None, reason="the browser tests need Chromium on the PATH"),
 ]

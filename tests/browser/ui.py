@@ -37,7 +37,7 @@ BUDGETS = {
     "METAFLOW_HPO_ACCELERATOR": "cpu",
     "DAGSTER_DISABLE_TELEMETRY": "true",
 }
-START_S, WORK_S = 240.0, 900.0
+START_S, WORK_S = 900.0, 1800.0
 SENSORS = ("inbox_sensor", "automation")
 AUTOMATIONS = 4
 """Sensors and schedules on the page "Automation"."""

@@ -51,13 +51,45 @@ def land(inbox: Path, name: str, write: Callable[[Path], None]) -> None:
             return
 
 
+def _write_workbook(table: pd.DataFrame, path: Path) -> None:
+    with path.open("wb") as file:  # pandas wants another name
+        table.to_excel(file, index=False, engine="openpyxl")
+
+
+FORMS: tuple[tuple[str, Callable[[pd.DataFrame, Path], object]], ...] = (
+    (".csv", lambda table, path: table.to_csv(path, index=False)),
+    (".csv", lambda table, path: table.to_csv(path, index=False, sep=";", decimal=",")),
+    (".csv", lambda table, path: table.to_csv(path)),
+    (".csv", lambda table, path: table.to_csv(path, index=False, encoding="utf-8-sig", quoting=2)),
+    (".csv", lambda table, path: path.write_text(f"Measured in 2026\n\n{table.to_csv(index=False)}")),
+    (".csv.gz", lambda table, path: table.to_csv(path, index=False, compression="gzip")),
+    (".jsonl", lambda table, path: table.to_json(path, orient="records", lines=True)),
+    (".json", lambda table, path: table.to_json(path, indent=1)),
+    (".parquet", lambda table, path: table.to_parquet(path)),
+    (".xlsx", _write_workbook),
+)
+"""Endings and writers of one table in n ways, each the same task."""
+PLAIN = 4
+"""So many good tables are plain csv before the other forms take turns."""
+
+
+def good_name(number: int) -> str:
+    """Return what a good table is called in the inbox."""
+    return f"good_{number}{_form(number)[0]}"
+
+
 def write_good(number: int) -> Callable[[Path], None]:
     """Return the writer of a good table."""
-    return lambda path: make_table(number).to_csv(path, index=False)
+    write = _form(number)[1]
+    return lambda path: write(make_table(number), path) and None
+
+
+def _form(number: int) -> tuple[str, Callable[[pd.DataFrame, Path], object]]:
+    return FORMS[0 if number < PLAIN else number % len(FORMS)]
 
 
 def bad_files(inbox: Path) -> list[Bad]:
-    """Return ten files that are no tasks, each for its own reason."""
+    """Return files that are no tasks, each for its own reason."""
 
     def text(content: str) -> Callable[[Path], None]:
         return lambda path: path.write_text(content) and None
@@ -71,7 +103,12 @@ def bad_files(inbox: Path) -> list[Bad]:
 
     rows = "\n".join(f"{i},{i * i},same" for i in range(60))
     noise = np.random.default_rng(7).bytes(4_000)
+    in_a_list = "\n".join(f'{{"a": {i}, "b": [{i}], "y": {i % 2}}}' for i in range(60))
     return [
+        Bad("bad_list.jsonl", text(in_a_list), "in a list"),
+        Bad("bad_object.json", text('{"stats": {"n": 3}, "data": [{"x": [1]}]}'), "one JSON object"),
+        Bad("bad_quote.csv", text('a,b,y\n1,"2,0\n3,4,1\n'), "quoted field"),
+        Bad("bad_half_character.csv", lambda path: path.write_bytes(b"\xff\xfea\0,\0b") and None, "UTF-16"),
         Bad("bad_cut_short.csv", text("a,b,y\n1,2,0\n1,"), "Expected 3 fields"),
         Bad("bad_noise.parquet", lambda path: path.write_bytes(noise) and None, "whole parquet file"),
         Bad("bad_empty.csv", text(""), "."),

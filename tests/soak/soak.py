@@ -193,7 +193,7 @@ def deliver(project: Project, goods: Sequence[int], bads: Sequence[deliveries.Ba
     inbox, bursts = project.data / "inbox", plan.bursts
     for burst in range(bursts):
         for number in goods[burst::bursts]:
-            deliveries.land(inbox, f"good_{number}.csv", deliveries.write_good(number))
+            deliveries.land(inbox, deliveries.good_name(number), deliveries.write_good(number))
         for bad in bads[burst::bursts]:
             deliveries.land(inbox, bad.name, bad.write)
         say(f"burst {burst + 1}: {len(goods[burst::bursts])} good and {len(bads[burst::bursts])} bad files")
@@ -289,7 +289,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("SOAK_MINUTES", "30")))
     parser.add_argument("--quick", action="store_true", help="two bursts, one fault of each kind, short intervals")
     parser.add_argument("--good", type=int, help="good files: 20, or 4 in the quick one")
-    parser.add_argument("--bad", type=int, help="bad files: 10, or 3 in the quick one")
+    parser.add_argument("--bad", type=int, help="bad files: 14, or 3 in the quick one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave it there, to look at")
     chosen = parser.parse_args()
@@ -299,7 +299,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     say(f"working in {folder}")
     plan = Plan.quick(chosen.seed) if chosen.quick else Plan.long(chosen.minutes, chosen.seed)
-    good, bad = chosen.good or (4 if chosen.quick else 20), chosen.bad or (3 if chosen.quick else 10)
+    good, bad = chosen.good or (4 if chosen.quick else 20), chosen.bad or (3 if chosen.quick else 14)
     try:
         wrong = soak(folder, plan, good, bad, chosen.seed)
     finally:
