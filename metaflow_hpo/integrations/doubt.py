@@ -14,7 +14,8 @@ FIRST_TEST = 2
 """Trials of the past's before the first that is drawn without it."""
 TESTED_UP_TO = 10
 """Trials after which the study's own model is good enough to win although the past is right."""
-_BETWEEN = 4
+_BETWEEN, _ONCE_LOST = 4, 2
+"""Trials from one test to the next, and where the past has lost one."""
 _ENOUGH = 2
 
 
@@ -46,7 +47,8 @@ def judge(trials: Sequence[FrozenTrial], direction: StudyDirection, number: int)
     is_waiting = any(ALONE in t.system_attrs and not t.state.is_finished() for t in trials)
     if number >= TESTED_UP_TO or is_waiting or sum(not alone[n] for n in values) < FIRST_TEST:
         return Trust.PAST
-    is_due = not verdicts or verdicts[-1][1] >= 0 or number - verdicts[-1][0] >= _BETWEEN
+    between = _ONCE_LOST if any(verdict > 0 for _, verdict in verdicts) else _BETWEEN
+    is_due = not verdicts or verdicts[-1][1] >= 0 or number - verdicts[-1][0] >= between
     return Trust.TEST if is_due else Trust.PAST
 
 

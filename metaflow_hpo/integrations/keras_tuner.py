@@ -137,10 +137,9 @@ class MetaOracle(keras_tuner.Oracle):  # type: ignore[misc]
             state, value = (TrialState.COMPLETE, float(trial.score)) if is_ok else (TrialState.FAIL, None)
             values = trial.hyperparameters.values
             today = {hp.name: to_distribution(hp) for hp in self._space.space}
-            spaces = {hp.name: (today.get(hp.name), to_distribution(hp)) for hp in self._active(trial)}
-            # As it is declared today, where it has the value.
-            found = {name: _first_with(values[name], *both) for name, both in spaces.items()}
-            known = {name: space for name, space in found.items() if space is not None}
+            spaces = {hp.name: today.get(hp.name, to_distribution(hp)) for hp in self._active(trial)}
+            # A study has one set of choices a name: a value that is none of today's is left out.
+            known = {name: space for name, space in spaces.items() if space is not None and _has(space, values[name])}
             values = {name: values[name] for name in known}
             if asked is None:
                 self._study.add_trial(create_trial(state=state, value=value, params=values, distributions=known))
@@ -160,15 +159,11 @@ class MetaOracle(keras_tuner.Oracle):  # type: ignore[misc]
         ]
 
 
-def _first_with(value: Any, *spaces: BaseDistribution | None) -> BaseDistribution | None:
-    """Return the first distribution that has a value."""
-    for space in spaces:
-        if isinstance(space, CategoricalDistribution):
-            if value in space.choices:
-                return space
-        elif space is not None and space._contains(space.to_internal_repr(value)):
-            return space
-    return None
+def _has(space: BaseDistribution, value: Any) -> bool:
+    """Tell whether a distribution has a value."""
+    if isinstance(space, CategoricalDistribution):
+        return value in space.choices
+    return bool(space._contains(space.to_internal_repr(value)))
 
 
 def to_distribution(hp: Any) -> BaseDistribution | None:

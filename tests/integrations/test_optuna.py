@@ -318,6 +318,7 @@ def test_a_past_that_lies_is_tested_and_left():
     assert decide(0.5, 0.6, -0.7) == Trust.TEST  # lost: tested again at once
     assert decide(0.5, 0.6, -0.6) == Trust.TEST  # level
     assert decide(0.5, 0.6, -0.7, -0.4) == Trust.PAST
+    assert decide(0.5, 0.6, -0.7, -0.4, 0.6) == Trust.TEST  # sooner than after none was lost
     assert decide(0.5, 0.6, -0.7, -0.65, 0.9, 0.9, 0.9) == Trust.NONE  # two in a row lost: for good
     assert decide(0.5, 0.6, -0.4, 0.6, 0.6) == Trust.PAST
     assert decide(0.5, 0.6, -0.4, 0.6, 0.6, 0.6) == Trust.TEST  # and tested now and then
