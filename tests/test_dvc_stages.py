@@ -28,6 +28,7 @@ NO_RESULT = {
     "settings",
     "version",
     "array_files",
+    "parquet_files",
     "written_numbers",
     "evaluate.plots",
     "evaluate.significance",

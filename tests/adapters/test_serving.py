@@ -45,7 +45,7 @@ class Client:
         self.port, self.registry, self.log = port, registry, log
 
     def ask(self, method: str, path: str, body: bytes = b"", kind: str | None = JSON) -> tuple[int, dict, Any]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.request(method, path, body, {} if kind is None else {"Content-Type": kind})
             response = connection.getresponse()
@@ -326,7 +326,7 @@ def test_a_page_of_another_origin_or_name_gets_nothing_of_the_service(
 ) -> None:
     body = json.dumps({"dataframe_records": [row]}).encode()
     for method, path in (("GET", "/health"), ("GET", "/ping"), ("GET", "/version"), ("POST", "/invocations")):
-        connection = HTTPConnection("127.0.0.1", client.port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", client.port, timeout=300)
         connection.request(method, path, body if method == "POST" else None, {"Content-Type": JSON, **headers})
         response = connection.getresponse()
         content = response.read()
@@ -361,7 +361,7 @@ def test_a_promotion_and_a_rollback_under_load_fail_no_request(client: Client, r
     mixed: list[Any] = []
 
     def ask_on() -> None:
-        connection = HTTPConnection("127.0.0.1", client.port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", client.port, timeout=300)
         while not stop.is_set():
             connection.request("POST", "/invocations", body, {"Content-Type": JSON})
             response = connection.getresponse()

@@ -54,7 +54,10 @@ def test_every_setting_of_the_manifest_and_the_image_exists_and_holds_a_valid_va
 def test_the_entry_command_runs_steps_that_exist(parts):
     commands = parts["RayJob"]["spec"]["entrypoint"].split(" && ")
     assert [command.split()[:2] for command in commands] == [["metaflow-hpo", "step"]] * 2
-    assert [STEPS.index(command.split()[2]) for command in commands] == [0, 1]
+    assert [STEPS.index(command.split()[2]) for command in commands] == [
+        STEPS.index("dataset_catalogue"),
+        STEPS.index("search_results"),
+    ]
 
 
 def test_the_cluster_wants_a_token_that_the_file_does_not_hold(parts, pods):

@@ -42,7 +42,7 @@ def test_the_space_has_the_front_end_and_the_learner_is_found_by_name():
     learner = get_learner("audio_cnn")
     assert (learner.modalities, learner.fidelity.unit) == (("audio",), "epochs")
     assert {"n_mels", "window_ms", "hop_ms", "augmentation", "depth", "width"} <= set(SPACE.names)
-    assert len(SPACE.names) == 14
+    assert len(SPACE.names) == 12
 
 
 def test_it_learns_to_tell_sounds_apart():
