@@ -38,7 +38,7 @@ class Gathered:
         text: Definitions, each after those that it needs.
     """
 
-    imports: tuple[str, ...]
+    imports: frozenset[str]
     text: str
 
 
@@ -60,7 +60,7 @@ def gather(roots: Sequence[Callable[..., Any]], without: Collection[str] = ()) -
             found.take(root.__module__, name, method, is_method=True)
         else:
             found.add(root.__module__, name)
-    return Gathered(tuple(sorted(found.imports, key=lambda line: (line.startswith("from"), line))), found.join())
+    return Gathered(frozenset(found.imports), found.join())
 
 
 @dataclass(frozen=True)
