@@ -13,11 +13,11 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.array_learner import ArrayLearner
 from metaflow_hpo.learners.fold import FoldOutcome
-from metaflow_hpo.learners.learner import Fidelity, Judge, check_request
+from metaflow_hpo.learners.learner import Fidelity, Isolation, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Limits
 from metaflow_hpo.modalities.modality import Fold
 from metaflow_hpo.space import Configuration, SearchSpace
@@ -35,6 +35,19 @@ GRACE_S = 1.0
 FAILED_STARTS = 3
 """So many processes in a row that end before they are ready mean that none ever will be."""
 _ARRAYS = ("x_train", "y_train", "x_valid", "y_valid")
+
+
+class ThreadedLearner(ArrayLearner):
+    """A learner on threads: a dataclass with the fields `workers` (None for one a processor) and `limits`."""
+
+    def within(
+        self, limits: Limits, *, isolation: Isolation = "thread", workers: int | None = None
+    ) -> "Self | IsolatedLearner":
+        """Return it with limits, in threads or in processes; see `Limited.within`."""
+        fields = cast(Any, self)
+        if isolation == "process":
+            return IsolatedLearner(replace(fields, workers=1, limits=limits), workers, limits)
+        return cast(Self, replace(fields, workers=workers, limits=limits))
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.array_learner import ArrayLearner
 from metaflow_hpo.learners.fold import FloatArray, FoldOutcome
-from metaflow_hpo.learners.isolation import IsolatedLearner
+from metaflow_hpo.learners.isolation import IsolatedLearner, ThreadedLearner
 from metaflow_hpo.learners.learner import Fidelity, Isolation, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
 from metaflow_hpo.learners.threads import train_in_threads
@@ -39,7 +38,7 @@ _EMPTY = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
-class SVM(ArrayLearner):
+class SVM(ThreadedLearner):
     """Support vector machines for classification and regression.
 
     Attributes:
@@ -85,9 +84,7 @@ class SVM(ArrayLearner):
         self, limits: Limits, *, isolation: Isolation = "thread", workers: int | None = None
     ) -> "SVM | IsolatedLearner":
         """Return it with limits; libsvm cannot be interrupted, so with a time limit it is trained in processes."""
-        if isolation == "process" or limits.seconds is not None:
-            return IsolatedLearner(SVM(1, limits), workers, limits)
-        return SVM(workers, limits)
+        return super().within(limits, isolation=isolation if limits.seconds is None else "process", workers=workers)
 
     def measure_costs(
         self, folds: Sequence[Fold], configurations: Sequence[Configuration], epochs: int

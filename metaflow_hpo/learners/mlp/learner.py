@@ -6,18 +6,17 @@ network a processor; on a GPU the stacked one; plain PyTorch is the reference th
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.learners.array_learner import ArrayLearner
 from metaflow_hpo.learners.devices import Device, find_device, has_gpu
 from metaflow_hpo.learners.fold import MAX_LOSS, FloatArray, FoldOutcome
-from metaflow_hpo.learners.isolation import IsolatedLearner
-from metaflow_hpo.learners.learner import Fidelity, Isolation, Judge, check_request
+from metaflow_hpo.learners.isolation import ThreadedLearner
+from metaflow_hpo.learners.learner import Fidelity, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
 from metaflow_hpo.learners.mlp.recipe import (
     SPACE,
@@ -40,7 +39,7 @@ Engine = Literal["auto", "numba", "stacked", "torch"]
 
 
 @dataclass(frozen=True)
-class MLP(ArrayLearner):
+class MLP(ThreadedLearner):
     """Multi-layer perceptrons for classification and regression.
 
     Attributes:
@@ -65,14 +64,6 @@ class MLP(ArrayLearner):
             raise MetaflowHPOError(
                 "The numba engine runs on the CPU, got device 'cuda': use engine='stacked' or 'auto'."
             )
-
-    def within(
-        self, limits: Limits, *, isolation: Isolation = "thread", workers: int | None = None
-    ) -> "MLP | IsolatedLearner":
-        """Return it with limits, in threads or in processes; see `Limited.within`."""
-        if isolation == "process":
-            return IsolatedLearner(replace(self, workers=1, limits=limits), workers, limits)
-        return replace(self, workers=workers, limits=limits)
 
     def train_folds(
         self,

@@ -5,17 +5,16 @@ import time
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.array_learner import ArrayLearner
 from metaflow_hpo.learners.devices import Device, find_device, memory_errors
 from metaflow_hpo.learners.fold import FoldOutcome, make_rng, score_weights
-from metaflow_hpo.learners.isolation import IsolatedLearner
-from metaflow_hpo.learners.learner import Isolation, Judge, check_request
+from metaflow_hpo.learners.isolation import ThreadedLearner
+from metaflow_hpo.learners.learner import Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
 from metaflow_hpo.learners.networks.encoder import Encoder
 from metaflow_hpo.learners.stages import train_in_stages
@@ -36,7 +35,7 @@ _ENCODINGS_KEPT = 8
 
 
 @dataclass(frozen=True)
-class NetworkLearner(ArrayLearner, Generic[_EncoderT]):
+class NetworkLearner(ThreadedLearner, Generic[_EncoderT]):
     """A learner whose configurations are networks, one trained on each core.
 
     A subclass has the class variables `name`, `modalities`, `space` (see `join_space`) and `fidelity` in epochs, and
@@ -96,14 +95,6 @@ class NetworkLearner(ArrayLearner, Generic[_EncoderT]):
             generator: What to draw from, of the device of `x`.
         """
         return x
-
-    def within(
-        self, limits: Limits, *, isolation: Isolation = "thread", workers: int | None = None
-    ) -> "NetworkLearner[_EncoderT] | IsolatedLearner":
-        """Return it with limits, in threads or in processes; see `Limited.within`."""
-        if isolation == "process":
-            return IsolatedLearner(replace(self, workers=1, limits=limits), workers, limits)
-        return replace(self, workers=workers, limits=limits)
 
     def measure_costs(
         self, folds: Sequence[Fold], configurations: Sequence[Configuration], epochs: int

@@ -2,17 +2,16 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.learners.array_learner import ArrayLearner
 from metaflow_hpo.learners.fold import FoldOutcome
-from metaflow_hpo.learners.isolation import IsolatedLearner
-from metaflow_hpo.learners.learner import Fidelity, Isolation, Judge, check_request
+from metaflow_hpo.learners.isolation import ThreadedLearner
+from metaflow_hpo.learners.learner import Fidelity, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
 from metaflow_hpo.learners.realmlp.recipe import SPACE, SUMS, WAVES
 from metaflow_hpo.learners.stages import train_in_stages
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RealMLP(ArrayLearner):
+class RealMLP(ThreadedLearner):
     """Networks for classification and regression after RealMLP and TabM, on the CPU.
 
     Attributes:
@@ -39,14 +38,6 @@ class RealMLP(ArrayLearner):
     modalities: ClassVar[tuple[str, ...]] = ("table",)
     space: ClassVar[SearchSpace] = SPACE
     fidelity: ClassVar[Fidelity] = Fidelity("epochs", 50)
-
-    def within(
-        self, limits: Limits, *, isolation: Isolation = "thread", workers: int | None = None
-    ) -> "RealMLP | IsolatedLearner":
-        """Return it with limits, in threads or in processes; see `Limited.within`."""
-        if isolation == "process":
-            return IsolatedLearner(RealMLP(1, limits), workers, limits)
-        return replace(self, workers=workers, limits=limits)
 
     def train_folds(
         self,
