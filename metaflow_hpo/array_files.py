@@ -21,8 +21,9 @@ _DESCRIPTION = "description"
 
 
 def seal(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values that JSON can hold with the md5 of their content, see `unseal`."""
-    content = {name: value for name, value in values.items() if name != SEAL}
+    """Return values that JSON can hold, as it has them, with the md5 of their content; see `unseal`."""
+    # Tuples are lists there, and keys are texts: the md5 is that of what will be read.
+    content = json.loads(json.dumps({name: value for name, value in values.items() if name != SEAL}))
     return {**content, SEAL: _digest(content)}
 
 
@@ -74,9 +75,8 @@ def write_described(
     """Write `<name>.safetensors` and `<name>.json` into an existing folder."""
     packed = _pack(arrays)
     (folder / f"{name}.safetensors").write_bytes(packed)
-    # As JSON has it, where tuples are lists and keys are texts: the md5 is that of what will be read.
-    plain = json.loads(json.dumps({**description, _ARRAYS: md5_of(packed)}))
-    (folder / f"{name}.json").write_text(json.dumps(seal(plain), indent=1, sort_keys=True), encoding="utf-8")
+    sealed = seal({**description, _ARRAYS: md5_of(packed)})
+    (folder / f"{name}.json").write_text(json.dumps(sealed, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def read_described(folder: Path, name: str, remedy: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -108,8 +108,7 @@ def read_described(folder: Path, name: str, remedy: str) -> tuple[dict[str, NDAr
 
 def write_one_file(path: Path, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> None:
     """Write arrays by name and a description, JSON-ready, as one file; the same content gives the same bytes."""
-    plain = json.loads(json.dumps({**description, _ARRAYS: _digest_arrays(arrays)}))
-    text = json.dumps(seal(plain), sort_keys=True).encode()
+    text = json.dumps(seal({**description, _ARRAYS: _digest_arrays(arrays)}), sort_keys=True).encode()
     path.write_bytes(_pack({**arrays, _DESCRIPTION: np.frombuffer(text, dtype=np.uint8)}))
 
 

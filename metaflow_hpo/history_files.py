@@ -30,7 +30,7 @@ def write_trials(path: Path, frame: pd.DataFrame, said: Mapping[str, Any]) -> No
         write_parquet(path, frame, said)
     elif path.suffix == ".csv":
         frame.to_csv(path, index=False)
-        _beside(path).write_text(json.dumps(seal(json.loads(json.dumps(said))), indent=1))
+        _beside(path).write_text(json.dumps(seal(said), indent=1))
     else:
         raise InvalidTableError(f"Expected a name that ends in .parquet or .csv; got {path.name}. Choose another one.")
 

@@ -237,8 +237,7 @@ class OpaqueModality:
     def save(self, data: OpaqueData, path: Path) -> None:
         """Write a task as JSON."""
         kept = {"task": data.task.to_dict(), "data": data.address, "meta_features": dict(data.meta_features)}
-        sealed = seal(json.loads(json.dumps(kept)))
-        path.write_text(json.dumps(sealed, sort_keys=True, ensure_ascii=False), encoding="utf-8")
+        path.write_text(json.dumps(seal(kept), sort_keys=True, ensure_ascii=False), encoding="utf-8")
 
     def load(self, path: Path) -> OpaqueData:
         """Read what `save` wrote.
