@@ -18,6 +18,8 @@ OPAQUE = "opaque"
 """The modality of tasks whose data only the learner can open."""
 
 _TASK_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
+_APART = 71
+"""Characters of an id that are kept where a part of the content's digest follows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,12 @@ class Task:
 
 def name_apart(task: Task) -> str:
     """Return an id by its content as well for a task whose name another one has."""
-    return f"{task.task_id[:71]}-{task.sha256[:8]}"
+    return f"{task.task_id[:_APART]}-{task.sha256[:8]}"
+
+
+def is_name_apart(task_id: str, own: str) -> bool:
+    """Tell whether an id is what `name_apart` makes of the id `own`, whatever the content."""
+    return re.fullmatch(re.escape(own[:_APART]) + "-[0-9a-f]{8}", task_id) is not None
 
 
 class TaskData(Protocol):

@@ -88,8 +88,9 @@ def _import(pipeline: Pipeline, one: RunImport) -> Metadata:
     imported = build(found, wanted)
     dropped = Counter(imported.dropped)
     space = _choose_space(pipeline, one.learner, imported.space)
-    trials = _make_trials(imported, one, space, dropped)
-    changed = _write(pipeline, one, imported, trials)
+    metric = _metric_of(imported)
+    trials = _make_trials(imported, one, space, metric, dropped)
+    changed = _write(pipeline, one, imported, metric, trials)
     histories.write()
     counted = {"tasks": len(trials), "trials": sum(map(len, trials.values())), "new_runs": histories.histories.fresh}
     return {**counted, "dropped": dict(dropped), "left_out": dict(imported.left_out), "changed": changed}
@@ -146,10 +147,9 @@ def _choose_space(pipeline: Pipeline, learner: str, found: SearchSpace) -> Searc
 
 
 def _make_trials(
-    imported: Imported, one: RunImport, space: SearchSpace, dropped: "Counter[str]"
+    imported: Imported, one: RunImport, space: SearchSpace, metric: Metric, dropped: "Counter[str]"
 ) -> dict[str, list[Trial]]:
     """Return the trials by what their task is called in MLflow; those outside of the learner's space are dropped."""
-    metric = _metric_of(imported)
     found: dict[str, list[Trial]] = {}
     repetitions: Counter[tuple[str, str]] = Counter()
     for row in imported.frame.to_dict("records"):
@@ -190,9 +190,11 @@ def _metric_of(imported: Imported) -> Metric:
     return known if is_it else plain
 
 
-def _write(pipeline: Pipeline, one: RunImport, imported: Imported, trials: Mapping[str, list[Trial]]) -> bool:
+def _write(
+    pipeline: Pipeline, one: RunImport, imported: Imported, metric: Metric, trials: Mapping[str, list[Trial]]
+) -> bool:
     """Write tasks and trials, and forget those of tasks that are there no more; tell whether anything changed."""
-    tasks, folder, metric = own_tasks(pipeline), kept(pipeline, IMPORTED), _metric_of(imported)
+    tasks, folder = own_tasks(pipeline), kept(pipeline, IMPORTED)
     columns = [str(name) for name in imported.frame.columns if str(name).startswith(META_PREFIX)]
     described = imported.frame.groupby("task_id")[columns].first().to_dict("index") if columns else {}
     source, current, changed = f"{IMPORTED}/{one.learner}", set(), False

@@ -4,7 +4,6 @@ The one thing to know: `data/intake/ledger.jsonl` only grows and says what becam
 the md5 of its bytes, a task by the digest of its prepared content: the same data under another name are a duplicate.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.files.file_names import sidecar_of
 from metaflow_hpo.tables import tasks_to_frame
-from metaflow_hpo.task import TaskData, name_apart
+from metaflow_hpo.task import TaskData, is_name_apart, name_apart
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ class _Judge:
         task, before = data.task, self.accepted.get(path.name)
         if sidecar_of(path) == path or read_hints(path).task_id is not None:
             return data
-        was_apart = before is not None and re.fullmatch(re.escape(task.task_id[:71]) + "-[0-9a-f]{8}", before.task_id)
+        was_apart = before is not None and is_name_apart(before.task_id, task.task_id)
         task_id = before.task_id if before is not None and was_apart else task.task_id
         if self.digests.get(task_id, task.sha256) != task.sha256:
             task_id = name_apart(task)

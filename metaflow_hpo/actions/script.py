@@ -6,6 +6,7 @@ recordings and series come in too many formats for that: they are written beside
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from zipfile import BadZipFile
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from metaflow_hpo.adapters.files import write_text
+from metaflow_hpo.adapters.files import write_atomically, write_text
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError, listed
 from metaflow_hpo.learners.networks.kept import find_network_learner
@@ -88,9 +89,13 @@ def write_items(script: Path, data: ItemData) -> Path:
     modality = cast(ItemModality, get_modality(data.task.modality))
     items = modality.prepare_arrays(data.items, data.train_items)
     arrays: dict[str, Any] = pack_texts(items.tolist()) if items.dtype == object else {"items": items}
-    with path.open("wb") as file:
-        np.savez_compressed(file, labels=data.target, held_out=data.is_test, **arrays)
+    write_atomically(path, partial(_write_items, labels=data.target, held_out=data.is_test, **arrays))
     return path
+
+
+def _write_items(path: Path, **arrays: Any) -> None:
+    with path.open("wb") as file:  # to a path, numpy would add `.npz`
+        np.savez_compressed(file, **arrays)
 
 
 def _is_ours(path: Path) -> bool:
