@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from metaflow_hpo.history import Array
 RESAMPLES = 4_000
 TIE = 1e-9
 """Differences up to this are rounding."""
+_EXACT = 11
+"""Up to so many differences all their signs are tried, 2,048 of them."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,21 @@ def summarise_columns(table: pd.DataFrame, names: Sequence[str]) -> list[dict[st
 
 
 def probability_of_harm(differences: Array, *, seed: int = 0) -> float:
-    """Return the bootstrap probability that the mean paired difference over tasks is above 0 (ties count half)."""
+    """Return how sure it is that the mean paired difference over tasks is above 0: 1 minus the p of a sign-flip test.
+
+    Tasks without a difference tell nothing: two of six that differ, both for the worse, are .88, where a bootstrap over
+    the six claims .96. Ties count half.
+
+    References:
+        Pitman 1937, Significance tests which may be applied to samples from any populations.
+    """
+    told = differences[np.abs(differences) > 1e-12]
+    if not len(told):
+        return 0.5
     rng = np.random.default_rng(seed)
-    means = differences[rng.integers(0, len(differences), size=(RESAMPLES, len(differences)))].mean(axis=1)
-    return float(((means > 1e-12).sum() + 0.5 * (np.abs(means) <= 1e-12).sum()) / RESAMPLES)
+    signs = np.array(list(product((-1, 1), repeat=len(told)))) if len(told) <= _EXACT else None
+    if signs is None:
+        signs = rng.choice((-1, 1), size=(RESAMPLES, len(told)))
+    excess = signs @ told - told.sum()
+    tolerance = 1e-9 * float(np.abs(told).sum())
+    return float((excess < -tolerance).mean() + 0.5 * (np.abs(excess) <= tolerance).mean())

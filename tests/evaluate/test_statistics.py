@@ -36,8 +36,20 @@ def test_the_same_values_give_the_same_interval():
 
 @pytest.mark.parametrize(("difference", "probability"), [(0.1, 1.0), (-0.1, 0.0), (0.0, 0.5)])
 def test_harm_is_certain_impossible_or_even(difference, probability):
-    assert probability_of_harm(np.full(9, difference)) == probability
+    assert probability_of_harm(np.full(9, difference)) == pytest.approx(probability, abs=0.001)
 
 
 def test_harm_is_even_for_symmetric_differences():
     assert probability_of_harm(np.array([-0.2, 0.2] * 20)) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_few_differences_prove_no_harm():
+    assert probability_of_harm(np.array([0.5, 0.2, 0.0, 0.0, 0.0, 0.0])) == pytest.approx(0.875)
+    assert probability_of_harm(np.array([0.5, 0.2, 0.1, 0.3, 0.0, 0.0])) == pytest.approx(1 - 0.5 / 16)
+
+
+def test_sampled_signs_agree_with_all_of_them():
+    differences = np.random.default_rng(1).normal(0.3, 1.0, size=12)
+    signs = np.array(np.meshgrid(*[(-1, 1)] * 12)).reshape(12, -1).T
+    exact = (signs @ differences < differences.sum()).mean()
+    assert probability_of_harm(differences) == pytest.approx(exact, abs=0.02)
