@@ -173,6 +173,12 @@ class Settings(BaseSettings):
     )
     ray_cpus: int = Field(1, ge=1, description="Processors on which the cluster searches one task.")
     folds: int = Field(5, ge=3, description="Folds over families.")
+    trained_tasks: int | None = Field(
+        None,
+        ge=0,
+        description="Held-out tasks on which an evaluation trains what is recommended; 0: none. All tables, 12 of "
+        "others unless given.",
+    )
     accelerator: str = Field("auto", description="Lightning's accelerator for the surrogate.")
     refit_from: int | None = Field(
         None, ge=1, description="Version of the surrogate whose networks a fit trains on, to repeat an incremental one."
