@@ -11,6 +11,7 @@ from metaflow_hpo.array_files import seal, unseal
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.parquet_files import write_sealed_parquet
+from metaflow_hpo.tables import HP_PREFIX
 
 _KEY = b"metaflow_hpo.history"
 
@@ -52,10 +53,15 @@ def read_trials(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     is_ours = path.suffix == ".parquet" and path.is_file() and _KEY in _read_metadata(path)
     try:
         # In a file of ours what is missing is so already, and the text None is a choice.
-        frame = read_table(path, settles_words=not is_ours)
+        frame = read_table(path, settles_words=not is_ours, keeps_zeros=names_values)
     except InvalidTaskError as error:
         raise InvalidTableError(str(error)) from error
     return frame, _read_said(path)
+
+
+def names_values(column: str) -> bool:
+    """Tell the columns of a table of trials in which 01 may be another name than 1."""
+    return column in {"task_id", "family", "learner"} or column.startswith(HP_PREFIX)
 
 
 def _read_metadata(path: Path) -> dict[bytes, bytes]:

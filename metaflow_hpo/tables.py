@@ -5,6 +5,7 @@ The one thing to know: a missing `hp_<name>` cell means "not active in this conf
 
 import json
 import math
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,9 @@ CONFIGURATION = "configuration"
 
 SCORE_PREFIX = "score_"
 """What the names of columns of other scores begin with."""
+
+PADDED = re.compile(r"[+-]?0\d+")
+"""A whole number with zeros before it, which is rather a name: 01 and 1 are two."""
 
 _TEXT = ("task_id", "family", "learner", "configuration_id", "strategy", "status", "reason")
 _EPOCHS = "fidelity_epochs"

@@ -21,7 +21,7 @@ from metaflow_hpo.infer_space import infer_space
 from metaflow_hpo.modalities.table.columns import describe_extremes
 from metaflow_hpo.past_tasks import IntArray
 from metaflow_hpo.space import Array, Categorical, Configuration, Hyperparameter, SearchSpace, configuration_id
-from metaflow_hpo.tables import HP_PREFIX, META_PREFIX, read_configuration
+from metaflow_hpo.tables import HP_PREFIX, META_PREFIX, PADDED, read_configuration
 
 FIDELITY_PREFIX = "fidelity_"
 TRIAL_ID = "trial_id"
@@ -167,7 +167,7 @@ def _check_columns(frame: pd.DataFrame, space: SearchSpace | None) -> pd.DataFra
     )
     for name in rows.columns:
         if str(name).startswith(HP_PREFIX) and name not in text:
-            rows[name] = _read_numbers(rows[name])
+            rows[name] = _read_numbers(rows[name], keeps_zeros=space is None)
     return rows
 
 
@@ -208,8 +208,13 @@ def read_statuses(statuses: pd.Series) -> pd.Series:
     return mapped
 
 
-def _read_numbers(column: pd.Series) -> pd.Series:
-    """Return a hyperparameter's values as numbers if all of them are written as such, else as they are."""
+def _read_numbers(column: pd.Series, *, keeps_zeros: bool) -> pd.Series:
+    """Return a hyperparameter's values as numbers if all of them are written as such, else as they are.
+
+    Args:
+        column: The values.
+        keeps_zeros: Whether whole numbers are text where one begins with a zero.
+    """
     if is_numeric_dtype(column) or is_datetime64_any_dtype(column):
         return column
     present = column.dropna()
@@ -219,6 +224,8 @@ def _read_numbers(column: pd.Series) -> pd.Series:
             f"Expected numbers, text or true and false in {column.name}; found {nested!r}. Split it into columns."
         )
     if any(isinstance(value, bool | np.bool_) for value in present):
+        return column
+    if keeps_zeros and any(isinstance(value, str) and PADDED.fullmatch(value.strip()) for value in present):
         return column
     numbers = pd.to_numeric(column, errors="coerce")
     return column if numbers[present.index].isna().any() else numbers

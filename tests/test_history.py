@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -246,3 +247,28 @@ def test_an_optional_hyperparameter_survives_its_encoding():
     assert [space.validate(c) for c in configurations] == configurations
     assert space.default == {"kind": "a", "rate": 0.5, "width": 2}
     assert SearchSpace.from_json(space.to_json()) == space
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
+def test_what_has_zeros_before_it_is_a_name_and_no_number(tmp_path, ending):
+    codes = ["01", "1", "001"] * 2
+    frame = pd.DataFrame(
+        {
+            "task_id": ["7"] * 3 + ["07"] * 3,
+            "hp_code": codes,
+            "hp_lr": [0.1, 0.2, 0.3] * 2,
+            "performance": [0.5, 0.6, 0.7, 0.6, 0.5, 0.8],
+        }
+    )
+    path = tmp_path / f"t.{ending}"
+    (frame.to_parquet if ending == "parquet" else partial(frame.to_csv, index=False))(path)
+    history = History.read(path)
+    assert history.task_ids == ("07", "7")
+    assert [hp.choices for hp in history.space.hyperparameters if hp.name == "code"] == [("001", "01", "1")]
+
+
+def test_a_number_is_one_where_the_space_says_so_however_it_is_written(tmp_path):
+    (tmp_path / "t.csv").write_text("task_id,hp_n,performance\na,08,0.5\na,9,0.6\nb,08,0.4\nb,10,0.9\n")
+    space = SearchSpace((Integer("n", 1, 16, 8),))
+    history = History.from_frame(pd.read_csv(tmp_path / "t.csv", dtype={"hp_n": str}), space=space)
+    assert sorted(one["n"] for one in history.configurations) == [8, 9, 10]

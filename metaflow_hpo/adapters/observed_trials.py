@@ -13,7 +13,7 @@ from metaflow_hpo.adapters.past_trials.values import UNFINISHED
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.recommender.observed import ObservedTrial
-from metaflow_hpo.space import SearchSpace
+from metaflow_hpo.space import Categorical, SearchSpace
 from metaflow_hpo.tables import HP_PREFIX, read_configuration
 from metaflow_hpo.trial_rows import read_statuses
 
@@ -57,7 +57,8 @@ def read_observed_trials(path: Path, space: SearchSpace, *, finished_only: bool 
         SearchSpaceMismatchError: If a configuration does not belong to the search space.
     """
     exported = read_observed_table(path, space)
-    frame = read_table(path) if exported is None else exported
+    choices = {HP_PREFIX + hp.name for hp in space.hyperparameters if isinstance(hp, Categorical)}
+    frame = read_table(path, keeps_zeros=choices.__contains__) if exported is None else exported
     always = [HP_PREFIX + hp.name for hp in space.hyperparameters if hp.condition is None and not hp.optional]
     missing = [name for name in ("performance", *always) if name not in frame.columns]
     if missing:

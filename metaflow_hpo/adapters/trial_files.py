@@ -16,7 +16,7 @@ from metaflow_hpo.evaluate.realised import Realised
 from metaflow_hpo.evaluate.report.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.history import History
-from metaflow_hpo.history_files import read_trials
+from metaflow_hpo.history_files import names_values, read_trials
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.space import SearchSpace
 
@@ -88,7 +88,7 @@ def _read_folder(folder: Path) -> pd.DataFrame:
     if not paths:
         raise InvalidTableError(f"Expected tables of trials, .csv or .parquet, in {folder}; found none.")
     try:
-        return pd.concat([read_table(path) for path in paths], ignore_index=True)
+        return pd.concat([read_table(path, keeps_zeros=names_values) for path in paths], ignore_index=True)
     except InvalidTaskError as error:
         raise InvalidTableError(str(error)) from error
 

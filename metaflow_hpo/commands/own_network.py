@@ -86,8 +86,12 @@ def train(
     if as_json:
         printing.print_json(result)
     else:
-        header = ["", rows.task.metric.name]
-        lines = [["validated", trial.performance], ["test rows", trial.test_performance]]
+        metric = rows.task.metric
+        header = ["", metric.name]
+        lines = [
+            ["validated", metric.restore(trial.performance)],
+            ["test rows", metric.restore(trial.test_performance)],
+        ]
         printing.print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
         print("configuration: " + json.dumps(dict(trial.configuration)))
         if model is not None:

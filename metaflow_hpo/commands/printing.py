@@ -36,7 +36,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, header: list[str], rows: list[list[Any]]) -> None:
-    """Print a table, numbers with four digits, texts as they are: what is in brackets is no markup."""
+    """Print a table, numbers with four digits or `-` for none, texts as they are: brackets are no markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -45,9 +45,14 @@ def print_table(title: str, header: list[str], rows: list[list[Any]]) -> None:
     for position, name in enumerate(header):
         table.add_column(Text(show_controls(name)), justify="left" if position == 0 else "right")
     for row in rows:
-        cells = (f"{cell:.4f}" if isinstance(cell, float) else show_controls(str(cell)) for cell in row)
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(_show_cell(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _show_cell(cell: Any) -> str:
+    if not isinstance(cell, float):
+        return show_controls(str(cell))
+    return "-" if math.isnan(cell) else f"{cell:.4f}"
 
 
 def show_controls(text: str) -> str:

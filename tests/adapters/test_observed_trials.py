@@ -117,3 +117,16 @@ def test_a_search_writes_what_its_output_is_called_and_recommend_reads_it_back(t
         assert result.exit_code == 0, result.output
         answers.append(json.loads(result.stdout)["recommendations"])
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".csv.gz", ".parquet"])
+def test_a_choice_with_zeros_before_it_is_not_the_one_without(tmp_path, ending):
+    space = SearchSpace((Categorical("code", ("1", "01", "001"), "1"), Integer("layers", 1, 12, 2)))
+    frame = pd.DataFrame({"hp_code": ["01", "1", "001"], "hp_layers": ["08", "2", "3"], "performance": [0.5, 0.6, 0.7]})
+    path = tmp_path / f"t{ending}"
+    if ending == ".parquet":
+        frame.assign(hp_layers=[8, 2, 3]).to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if ending == ".tsv" else ",")
+    found = [one.configuration for one in read_observed_trials(path, space)]
+    assert found == [{"code": "01", "layers": 8}, {"code": "1", "layers": 2}, {"code": "001", "layers": 3}]

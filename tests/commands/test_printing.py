@@ -54,6 +54,13 @@ def test_a_name_is_printed_as_it_is(capsys, name):
     assert f"layers={name}, x=0.36" in out
 
 
+def test_a_number_that_there_is_not_is_a_dash(capsys):
+    print_table("a", ["", "r2"], [["best", 0.5], ["test", float("nan")], ["worst", float("-inf")]])
+    out = capsys.readouterr().out
+    assert "nan" not in out
+    assert [line.split()[3] for line in out.splitlines() if line.startswith("│")] == ["0.5000", "-", "-inf"]
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [

@@ -94,7 +94,8 @@ class Running:
         if pid:
             self.code, self.seconds = os.waitstatus_to_exitcode(status), time.monotonic() - self.started
             if self.interrupt is not None and self.interrupt.change is not None:
-                self.was_hit = not self.counted.exists()
+                # What Ctrl-C ends in order says how far it came, as what ends by itself does.
+                self.was_hit = not self.counted.exists() or self.changes() >= self.interrupt.change
 
     def said(self) -> str:
         """Return the end of what it said."""

@@ -11,6 +11,7 @@ import pandas as pd
 
 from metaflow_hpo.adapters.past_trials.source import Status
 from metaflow_hpo.errors import InvalidTableError
+from metaflow_hpo.tables import PADDED
 from metaflow_hpo.trial_rows import KNOWN_STATUSES
 
 UNFINISHED = frozenset(
@@ -45,13 +46,16 @@ def plain(value: Any) -> Any:
 
 
 def from_text(text: Any) -> Any:
-    """Return what a text stands for: `'0.001'` a number, `'True'` a truth value, `'None'` None, else the text."""
+    """Return what a text stands for: `'0.001'` a number, `'True'` a truth value, `'None'` None, else the text.
+
+    A whole number with zeros before it stays text: `'01'` is another name than `'1'`.
+    """
     if not isinstance(text, str):
         return plain(text)
     stripped = text.strip()
     if stripped in _WORDS:
         return _WORDS[stripped]
-    if _NUMBER.fullmatch(stripped):
+    if _NUMBER.fullmatch(stripped) and not PADDED.fullmatch(stripped):
         return int(stripped) if re.fullmatch(r"[+-]?\d{1,15}", stripped) else float(stripped)
     if stripped[:1] in "[({" and stripped[-1:] in "])}":
         try:

@@ -113,9 +113,9 @@ def _first_lines(source: Path) -> list[str]:
 
 
 def _is_ts(source: Path) -> bool:
-    """Tell a file of series from one of TypeScript or a film."""
+    """Tell a file of series, be it an empty one, from one of TypeScript or a film."""
     head = [line for line in _first_lines(source) if not line.startswith(("#", "%"))]
-    return bool(head) and head[0].startswith("@")
+    return not head or head[0].startswith("@")
 
 
 def _is_ucr(source: Path) -> bool:

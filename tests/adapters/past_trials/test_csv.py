@@ -145,3 +145,10 @@ def test_decimal_commas_are_read_where_the_separator_is_a_semicolon(csv, read):
     assert found["performance"].tolist() == [0.5, 0.6, 7.0]
     assert found["hp_lr"].tolist() == [0.1, 0.001, 0.3]
     assert found["hp_opt"].tolist() == ["x,y", "z", "z"]
+
+
+def test_codes_that_differ_in_zeros_alone_are_choices(csv, read, spaces):
+    found = read("csv", csv("task,code,lr,score\na,01,0.1,0.5\na,1,0.2,0.6\na,001,0.3,0.7\n"), mode="max")
+    assert spaces(found)["code"]["choices"] == [1, "001", "01"]
+    assert found.frame["hp_code"].astype(str).nunique() == 3
+    assert found.left_out == {}

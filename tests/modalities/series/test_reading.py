@@ -197,3 +197,17 @@ def test_series_are_recognised_and_tables_stay_tables(tmp_path: Path, name: str,
     path = tmp_path / name
     path.write_text(content)
     assert find_modality(path).name == modality
+
+
+@pytest.mark.parametrize("name", ["t.ts", "t.tsv", "t.txt", "t.csv", "t.arff", "t.npz", "t.npy", "t.zip"])
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(InvalidTaskError, match=r"is empty \(0 bytes\)"):
+        read_source(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", ["\n \n", "# only a comment\n", "\ufeff", "@classLabel true a b\n", "% x\n@data\n"])
+def test_a_file_without_a_series_is_said_to_have_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "t.ts").write_text(content, encoding="utf-8")
+    with pytest.raises(InvalidTaskError, match=r"series after @data in t\.ts; found none|@classLabel"):
+        read_source(tmp_path / "t.ts")

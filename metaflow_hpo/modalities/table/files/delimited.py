@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ import pandas as pd
 
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.table.files.header import MAX_ROWS, find_header, is_number
+from metaflow_hpo.tables import PADDED
 
 SEPARATORS = (",", ";", "\t", "|", " ")
 """Blanks come last: any number of them is one separator."""
@@ -37,11 +38,13 @@ class Expected(NamedTuple):
         names: Columns that it must have; they tell the row of names and the separator.
         as_written: Columns to return as the text that stands there.
         min_columns: Fewer are an error.
+        keeps_zeros: Tells of a column whether whole numbers are text there where one begins with a zero.
     """
 
     names: Collection[str] = ()
     as_written: Collection[str] = ()
     min_columns: int = 2
+    keeps_zeros: Callable[[str], bool] | None = None
 
 
 class _Layout(NamedTuple):
@@ -94,7 +97,10 @@ def read_delimited(path: Path, content: bytes, expected: Expected) -> tuple[pd.D
         )
     body = text[layout.start :]
     comments = _check_lines(path, body, layout)
-    table = _parse(path, _without(body, comments), layout, expected)
+    rows = _without(body, comments)
+    table = _parse(path, rows, layout, expected.as_written)
+    if padded := _find_padded(path, table, rows, layout, expected):
+        table = _parse(path, rows, layout, {*expected.as_written, *padded})
     table.attrs["decimal_comma"] = layout.separator == ";"
     table.attrs["read"] = "" if comments else _by_pandas(layout, encoding, expected)
     skipped = [f"Left out {len(comments)} comment lines."] if comments else []
@@ -342,7 +348,17 @@ def _without(body: str, comments: Sequence[tuple[int, int]]) -> str:
     return "".join(line for number, line in enumerate(lines) if number not in left_out)
 
 
-def _parse(path: Path, body: str, layout: _Layout, expected: Expected) -> pd.DataFrame:
+def _find_padded(path: Path, table: pd.DataFrame, rows: str, layout: _Layout, expected: Expected) -> list[str]:
+    """Return the columns that were read as numbers and are to stay text, see `Expected.keeps_zeros`."""
+    if expected.keeps_zeros is None or not re.search(rf"(?<![\w.]){PADDED.pattern}(?![\w.])", rows):
+        return []
+    names = map(str, table.columns)
+    chosen = [i for i, name in enumerate(names) if table.dtypes.iloc[i].kind in "if" and expected.keeps_zeros(name)]
+    texts = _parse(path, rows, layout, [layout.names[i] for i in chosen])
+    return [layout.names[i] for i in chosen if texts.iloc[:, i].str.strip().str.fullmatch(PADDED.pattern).any()]
+
+
+def _parse(path: Path, body: str, layout: _Layout, as_written: Collection[str]) -> pd.DataFrame:
     positions = range(len(layout.names))
     if not body.strip("\r\n"):
         return pd.DataFrame({position: pd.Series(dtype="str") for position in positions}).set_axis(
@@ -360,7 +376,7 @@ def _parse(path: Path, body: str, layout: _Layout, expected: Expected) -> pd.Dat
             skipinitialspace=True,
             quoting=csv.QUOTE_MINIMAL if layout.quotes else csv.QUOTE_NONE,
             low_memory=False,
-            dtype={position: "str" for position, name in enumerate(layout.names) if name in expected.as_written},
+            dtype={position: "str" for position, name in enumerate(layout.names) if name in as_written},
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise InvalidTaskError(

@@ -44,6 +44,7 @@ def read_table(
     min_columns: int = 2,
     reads_commas: bool = True,
     settles_words: bool = True,
+    keeps_zeros: Callable[[str], bool] | None = None,
 ) -> pd.DataFrame:
     """Read a table: csv (separator `,`, `;`, tab, `|` or blanks; UTF-8, UTF-16 or Windows-1252), JSON, parquet, Excel.
 
@@ -56,6 +57,8 @@ def read_table(
             `attrs["decimal_comma"]` says that it is such a file.
         settles_words: Whether words such as NA become missing where they stand for that, see `settle_words`. If not,
             they are left as text.
+        keeps_zeros: Tells of a column of a csv whether its whole numbers are text where one of them begins with a zero:
+            `01` is another code than `1`.
 
     Returns:
         `(rows, columns)` as found; what stands for a missing value is missing. `attrs["notes"]` says what had to be
@@ -67,7 +70,7 @@ def read_table(
         InvalidTaskError: No such file, unknown ending, not a table, damaged, or too large once it is unpacked; the
             message names the line.
     """
-    table, is_quoted = _read(path, Expected(names, as_written, min_columns))
+    table, is_quoted = _read(path, Expected(names, as_written, min_columns, keeps_zeros))
     if settles_words:
         table, words = settle_words(table, is_quoted, as_written)
         table.attrs |= {
@@ -89,7 +92,7 @@ def _read(path: Path, expected: Expected) -> tuple[pd.DataFrame, Callable[[str],
         return _read_workbook(path, expected), None
     content, ending = unpack(path) if ending.endswith(COMPRESSED) else (path.read_bytes(), ending)
     if not content:
-        raise InvalidTaskError(f"Expected a table; {path} is empty (0 bytes). Save or copy it again.")
+        raise _empty(path)
     is_quoted = None
     if ending in RECORDS:
         table = _read_records(path, content, expected)
@@ -114,10 +117,19 @@ def _check_there(path: Path) -> str:
         close = difflib.get_close_matches(path.name, beside, n=3)
         hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else "Check the name and the folder."
         raise InvalidTaskError(f"Expected a csv or parquet file; there is no {path}. {hint}")
+    if path.is_file() and not path.stat().st_size:
+        raise _empty(path)
     ending = ending_of(path)
     if ending not in ENDINGS:
-        raise InvalidTaskError(f"Expected a file ending in {SHOWN_ENDINGS}; got {path.name}. Save it as csv.")
+        raise InvalidTaskError(
+            f"Expected a file ending in {SHOWN_ENDINGS}; got {path.name}. Save it as csv; where it holds something "
+            "else than a table, it may be damaged: say what with --modality."
+        )
     return ending
+
+
+def _empty(path: Path) -> InvalidTaskError:
+    return InvalidTaskError(f"Expected a table; {path} is empty (0 bytes). Save or copy it again.")
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

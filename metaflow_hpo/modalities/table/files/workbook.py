@@ -92,8 +92,8 @@ def _check_announced(path: Path) -> None:
 
 def _damaged(path: Path, error: Exception) -> InvalidTaskError:
     return InvalidTaskError(
-        f"Expected a whole Excel workbook (.xlsx); {path} cannot be read ({error}). It may be cut short or have a "
-        "password: save it again, or as csv."
+        f"Expected a whole Excel workbook (.xlsx); {path} cannot be read ({error}). It may be cut short or be "
+        "locked by a password. Save it again without, or as csv."
     )
 
 

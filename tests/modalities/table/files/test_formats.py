@@ -18,7 +18,7 @@ from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.hints import task_id_of
 from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.files import unpacking
-from metaflow_hpo.modalities.table.files.file_names import ending_of, sidecar_of, stem_of
+from metaflow_hpo.modalities.table.files.file_names import ENDINGS, ending_of, sidecar_of, stem_of
 from metaflow_hpo.modalities.table.files.tables import read_table
 
 
@@ -122,6 +122,8 @@ def test_one_cell_in_the_last_corner_of_a_sheet_does_not_fill_the_memory(tmp_pat
         ("t.zip", zipped({"a.exe": b"x"}), r"one table .*'a\.exe'"),
         ("t.zip", zipped({"a.csv": b""}), r"is empty \(0 bytes\)"),
         ("t.tar.gz", b"x", r"Expected a file ending in \.csv"),
+        ("t.npz", b"PK no more", "it may be damaged: say what with --modality"),
+        *((f"t{ending}", b"", r"is empty \(0 bytes\)") for ending in (*ENDINGS, ".npz", ".npy", ".arff")),
         ("t.xlsx", b"PK no more", "whole Excel workbook"),
         ("t.xlsx", zipped({"a.csv": CSV}), "whole Excel workbook"),
         ("t.jsonl", LINES[:-5], "found on line 60"),
