@@ -18,6 +18,9 @@ SERVE_PORT ?= 5001
 # `team`: Dagster and MLflow in the Postgres of METAFLOW_HPO_POSTGRES_URL.
 PROFILE ?= local
 
+# Tests of one file share fixtures and run in order in one process.
+TEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist loadfile
+
 # The commands of DVC stages and of `mlflow models serve` are looked up here; nothing of the stack reports home.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -66,15 +69,16 @@ install: .venv/.installed ## make the environment in .venv, with the exact versi
 demo: install ## run the main job on real tasks, then recommend for a table never seen
 	.venv/bin/metaflow-hpo demo
 
-test: install ## run the tests (all but the slow ones)
-	.venv/bin/python -m pytest -m 'not slow'
+test: install ## run the tests (all but the slow ones), files beside each other on up to four processors
+	.venv/bin/python -m pytest -m 'not slow' $(TEST_WORKERS)
 
-check: install ## run the linters and all tests
+check: install ## run the linters and all tests, the slow ones alone
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -m 'not slow' $(TEST_WORKERS)
+	.venv/bin/python -m pytest -m slow
 
 soak: install ## let files arrive while things are killed and the disk is full (half an hour, or SOAK_MINUTES=10)
 	.venv/bin/python tests/soak/soak.py $(if $(SOAK_MINUTES),--minutes $(SOAK_MINUTES))

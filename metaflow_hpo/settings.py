@@ -178,8 +178,8 @@ class Settings(BaseSettings):
     trained_tasks: int | None = Field(
         None,
         ge=0,
-        description="Held-out tasks on which an evaluation trains what is recommended; 0: none. All tables, 12 of "
-        "others unless given.",
+        description="Held-out tasks on which an evaluation trains what is recommended; 0: none. Unless given "
+        "12, or all where a trial takes less than half a second.",
     )
     accelerator: str = Field("auto", description="Lightning's accelerator for the surrogate.")
     refit_from: int | None = Field(

@@ -19,17 +19,17 @@ from metaflow_hpo.evaluate.realised import (
     spread_over_families,
 )
 from metaflow_hpo.learners.recorded import RecordedLearner
-from metaflow_hpo.learners.registry import MODALITY_OF
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.tables import record_to_trial, trial_to_record
-from metaflow_hpo.task import TABLE
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
     from metaflow_hpo.recommender.recommender import Recommender
 
+QUICK_S = 0.5
+"""Seconds of the median trial up to which it does not matter how many are trained."""
 MAX_TASKS = 12
-"""Held-out tasks that are trained on where a training may take a minute, unless the settings say how many."""
+"""Held-out tasks that are trained on where it does, unless the settings say how many."""
 _SHA256 = "task_sha256"
 
 Recommend = Callable[[Sequence[str], int], Mapping[str, Sequence[Configuration]]]
@@ -41,8 +41,8 @@ def realise(
 ) -> Realised:
     """Train the first recommendations and the default afresh on held-out tasks, and compare them with random trials.
 
-    Of the learners of tables that come with the package five recommendations are trained on every task, of others,
-    which may take a minute a training, the first one on `MAX_TASKS`, one of each family before a second of any.
+    Where a trial took less than `QUICK_S`, five recommendations are trained on every task, elsewhere the first one on
+    `MAX_TASKS`, one of each family before a second of any.
 
     Args:
         pipeline: The surroundings.
@@ -50,7 +50,9 @@ def realise(
         families: Family of each held-out task.
         recommend: Recommends for tasks whose families it does not know.
     """
-    is_quick = MODALITY_OF.get(pipeline.learner_name) == TABLE
+    frame = pipeline.store.read_meta_dataset()
+    trials = frame.loc[frame["learner"] == pipeline.learner_name]
+    is_quick = bool(trials["duration_s"].median() < QUICK_S)
     tasks, note = _choose_tasks(pipeline, families, len(families) if is_quick else MAX_TASKS)
     if note:
         logger.info("%s", note)
@@ -58,7 +60,7 @@ def realise(
         return Realised.nothing(note)
     trained = _train(pipeline, recommend(tasks, 5 if is_quick else 1))
     default_id = configuration_id(pipeline.learner.space.default)
-    random = choose_random_trials(pipeline.store.read_meta_dataset(), pipeline.learner_name, default_id)
+    random = choose_random_trials(trials, pipeline.learner_name, default_id)
     if recommender.bounds is None:
         known = recommender.history
         ranges = pd.DataFrame({"worst": known.worst, "best": known.best}, index=list(known.task_ids))
