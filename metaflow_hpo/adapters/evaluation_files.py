@@ -285,6 +285,12 @@ def read_results(store: DataStore) -> dict[str, Any]:
     return {**read_json(folder / _RESULTS_FILE), **tables}
 
 
+def read_tuning(store: DataStore) -> pd.DataFrame | None:
+    """Return what the last evaluation found of forecasts of tuning; None where nothing was evaluated yet."""
+    path = store.evaluation_folder / "tuning_per_task.parquet"
+    return read_frame(path, remedy="Run `metaflow-hpo evaluate` again.") if path.is_file() else None
+
+
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a table; an evaluation that trains nothing has none of what was trained."""
     is_trained = path.name.startswith("realised")

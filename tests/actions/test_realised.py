@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.actions import collect, evaluate, fit, realised
+from metaflow_hpo.actions.report import read_knowledge
 from metaflow_hpo.adapters import landed
 from metaflow_hpo.adapters.evaluation_files import REPORT_FILE, read_results
 from metaflow_hpo.adapters.journal import Journal
@@ -99,6 +100,9 @@ def test_the_first_recommendation_is_trained_against_the_default_and_random_tria
     assert "Really trained, the first recommendation is" in page
     assert "Gain in test performance" in str(pipeline.registry.version(report["version"]).description)
     pd.testing.assert_frame_equal(read_results(pipeline.store)["realised"], table)
+
+    tuning = read_knowledge(pipeline).tuning
+    assert set(tuning["task_id"]) == set(TASKS)
 
     # What was trained once is not trained again.
     before = trained(project)

@@ -62,6 +62,15 @@ def page(knowledge):
     return render_report(knowledge)
 
 
+def test_what_was_forecast_of_tuning_is_shown_where_something_was_evaluated(page, knowledge):
+    assert "Not measured: <code>metaflow-hpo evaluate</code> does." in page
+    forecast = {"expected_gain": 0.02, "low": 0.0, "high": 0.05, "worth_it": True, "gain": 0.04}
+    tuning = pd.DataFrame([{"task_id": "a", "family": "a", **forecast}])
+    shown = render_report(replace(knowledge, tuning=tuning))
+    assert "<td>told that it pays</td><td>1</td><td>0.0200</td><td>0.0400</td>" in shown
+    assert "no past task was scored" in render_report(replace(knowledge, tuning=tuning.iloc[:0]))
+
+
 def test_the_page_lists_every_searched_task_and_no_other(page):
     body = page[page.index('id="tasks"') : page.index('id="performance"')]
     assert re.findall(r"<tr><td>(\w+)</td>", body) == TASKS
