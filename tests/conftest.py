@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from metaflow_hpo.actions import fit
 from metaflow_hpo.adapters.tracking import Tracking
-from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out
+from metaflow_hpo.evaluate.evaluation import Evaluation, evaluate_leave_family_out
 from metaflow_hpo.history import History
 from metaflow_hpo.recommender.interval import IntervalScale
 from metaflow_hpo.recommender.new_task import DESCRIBED
 from metaflow_hpo.recommender.recommender import Recommender
+from metaflow_hpo.settings import Settings
 from metaflow_hpo.space import Categorical, Condition, Float, Integer, SearchSpace
 from metaflow_hpo.surrogate.fit import FitSettings, fit_surrogate
 from metaflow_hpo.surrogate.predict import Surrogate
@@ -41,6 +43,16 @@ SPACE = SearchSpace(
     )
 )
 FIT = FitSettings(folds=3, max_epochs=15, patience=15, members=2, accelerator="cpu", ends_epochs=15)
+
+
+def stop_early(patch: pytest.MonkeyPatch) -> None:
+    """Let fits of the pipeline end after a few epochs, where it is not tested what they are worth."""
+
+    def make_fit_settings(settings: Settings) -> FitSettings:
+        given = {"folds": settings.folds, "seed": settings.seed, "accelerator": settings.accelerator}
+        return FitSettings(**given, max_epochs=15, patience=15, ends_epochs=15)
+
+    patch.setattr(fit, "make_fit_settings", make_fit_settings)
 
 
 def make_history(tasks: int = 12, configurations: int = 24, seed: int = 0) -> History:
@@ -116,13 +128,19 @@ def forty_tasks() -> History:
 
 
 @pytest.fixture(scope="session")
-def many_tasks(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
+def many_judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[History, Surrogate, Evaluation]:
     """Forty tasks and networks that have learned them well: enough to tell good from bad."""
     meta = make_history(tasks=40, seed=1)
     longer = replace(FIT, max_epochs=80)
     fitted, _ = fit_surrogate(meta, "mlp", longer, tmp_path_factory.mktemp("many_tasks"))
-    trust = evaluate_leave_family_out(meta, fitted).trust
-    return serve(fitted, meta, trust, IntervalScale(0.8, 1.5), {"meta_dataset_md5": "def"})
+    return meta, fitted, evaluate_leave_family_out(meta, fitted)
+
+
+@pytest.fixture(scope="session")
+def many_tasks(many_judged: tuple[History, Surrogate, Evaluation]) -> Recommender:
+    """What would be promoted of them."""
+    meta, fitted, evaluation = many_judged
+    return serve(fitted, meta, evaluation.trust, IntervalScale(0.8, 1.5), {"meta_dataset_md5": "def"})
 
 
 @pytest.fixture(scope="session")

@@ -47,14 +47,13 @@ def mix_up(meta):
     return changed(meta, meta_features=np.random.default_rng(0).permutation(meta.meta_features))
 
 
-def test_a_deliberately_bad_candidate_is_refused_for_the_champion(pipeline, many_tasks, tmp_path):
-    served, meta = many_tasks, many_tasks.history
+def test_a_deliberately_bad_candidate_is_refused_for_the_champion(pipeline, many_tasks, many_judged, tmp_path):
+    served, meta, good = many_tasks, many_tasks.history, many_judged[2]
     folder = tmp_path / "served"
     folder.mkdir()
     served.save(folder)
     first = register(pipeline, folder, served.meta_feature_names)
     pipeline.registry.promote(first, "for this test")
-    good = evaluate_leave_family_out(meta, served.surrogate)
     bad = evaluate_leave_family_out(mix_up(meta), invert(served.surrogate))
     incumbent = find_incumbent(pipeline, meta, first + 1)
     assert (incumbent.name, incumbent.note) == ("champion", "")

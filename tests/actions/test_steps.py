@@ -21,6 +21,7 @@ from metaflow_hpo.adapters.versioning import data_md5
 from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, UnknownTaskError
 from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.settings import Settings
+from tests.conftest import stop_early
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +29,14 @@ TASKS = ("balance", "glass", "iris", "servo", "wine", "zoo")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def quick_fits():
+    with pytest.MonkeyPatch.context() as patch:
+        stop_early(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, quick_fits):
     """A project after all seven steps, and what each of them reported."""
     settings = Settings(
         data=tmp_path_factory.mktemp("steps") / "data",

@@ -10,6 +10,7 @@ from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.orchestration.main_job import run_main_job
 from metaflow_hpo.orchestration.resources import PipelineResource
 from metaflow_hpo.settings import Settings
+from tests.conftest import stop_early
 
 SMALL = {
     "METAFLOW_HPO_TASKS": '["iris", "wine", "zoo", "servo", "glass", "yacht"]',
@@ -43,6 +44,7 @@ def finished_project(tmp_path_factory):
         made = Project(root / "data", instance)
         with pytest.MonkeyPatch.context() as patch:
             set_variables(patch, made)
+            stop_early(patch)
             assert run_main_job(instance, PipelineResource())
         yield made
 

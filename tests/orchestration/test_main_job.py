@@ -29,11 +29,6 @@ from metaflow_hpo.orchestration.resources import PipelineResource
 pytestmark = pytest.mark.integration
 
 
-def run_cli(environment, *arguments, **options):
-    command = [sys.executable, "-m", "metaflow_hpo.cli", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)
-
-
 def digest(folder):
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.parquet"))}
 
@@ -163,19 +158,15 @@ def _meta_feature_names(pipeline):
     return sorted(c for c in frame.columns if c.startswith("mf_"))
 
 
-def test_a_killed_search_loses_nothing_and_ends_like_an_undisturbed_one(project, tmp_path):
-    environment = {
-        **project.environment,
-        "METAFLOW_HPO_DATA": str(tmp_path / "data"),
-        "METAFLOW_HPO_TASKS": '["iris"]',
-        "METAFLOW_HPO_CORE_TRIALS": "40",
-        "METAFLOW_HPO_RANDOM_TRIALS": "10",
-        "METAFLOW_HPO_FIDELITY_EPOCHS": "40",
-    }
-    assert run_cli(environment, "step", "dataset_catalogue").returncode == 0
+def test_a_killed_search_loses_nothing_and_ends_like_an_undisturbed_one(project, tmp_path, monkeypatch):
+    more = {"CORE_TRIALS": "40", "RANDOM_TRIALS": "10", "FIDELITY_EPOCHS": "40", "TASKS": '["iris"]'}
+    for name, value in {**more, "DATA": str(tmp_path / "data")}.items():
+        monkeypatch.setenv(f"METAFLOW_HPO_{name}", value)
+    pipeline = project.pipeline()
+    collect.build_catalogue(pipeline)
     journals = tmp_path / "data" / "kept_trials"
     command = [sys.executable, "-m", "metaflow_hpo.cli", "step", "search_results"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 300
         while count_lines(journals) < 5:
             assert time.monotonic() < deadline
@@ -185,12 +176,13 @@ def test_a_killed_search_loses_nothing_and_ends_like_an_undisturbed_one(project,
     assert count_lines(journals) < 50
     table = tmp_path / "data" / "search_results" / "iris.parquet"
     assert not table.exists()
-    assert run_cli(environment, "step", "search_results").returncode == 0
+    collect.search_tasks(pipeline, ["iris"])
     resumed = pd.read_parquet(table)
-    undisturbed_environment = {**environment, "METAFLOW_HPO_DATA": str(tmp_path / "undisturbed")}
-    for step in ("dataset_catalogue", "search_results"):
-        assert run_cli(undisturbed_environment, "step", step).returncode == 0
-    undisturbed = pd.read_parquet(tmp_path / "undisturbed" / "search_results" / "iris.parquet")
+    monkeypatch.setenv("METAFLOW_HPO_DATA", str(tmp_path / "undisturbed"))
+    other = project.pipeline()
+    collect.build_catalogue(other)
+    collect.search_tasks(other, ["iris"])
+    undisturbed = pd.read_parquet(other.store.search_results_path("iris"))
     assert len(resumed) == 50
     pd.testing.assert_frame_equal(
         resumed.drop(columns="duration_s"), undisturbed.drop(columns="duration_s"), check_exact=True
