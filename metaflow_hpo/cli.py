@@ -63,8 +63,8 @@ def main() -> None:
 
 def _explained() -> tuple[type[Exception], ...]:
     """Return the errors that are told in a sentence: ours, the system's, and MLflow's where it is in use."""
-    mlflow, sqlalchemy = (sys.modules.get(name) for name in ("mlflow.exceptions", "sqlalchemy.exc"))
-    theirs = [getattr(mlflow, "MlflowException", None), getattr(sqlalchemy, "SQLAlchemyError", None)]
+    named = (("mlflow.exceptions", "MlflowException"), ("sqlalchemy.exc", "SQLAlchemyError"), ("sqlite3", "Error"))
+    theirs = [getattr(sys.modules.get(module), name, None) for module, name in named]
     return MetaflowHPOError, OSError, *(kind for kind in theirs if kind is not None)
 
 
