@@ -129,7 +129,9 @@ class Settings(BaseSettings):
         (), description="OpenML task ids of the catalogue, as a JSON list; needs a network."
     )
     openml_suites: tuple[int, ...] = Field((), description="OpenML suites, e.g. 99 (CC18); needs a network.")
-    core_trials: int = Field(64, ge=8, description="Configurations of the shared core, tried on every task.")
+    core_trials: int = Field(
+        64, ge=8, description="Points of one Sobol sequence, tried on every task as the anchors of the learner are."
+    )
     random_trials: int = Field(50, ge=0, description="Trials of random search on every task, the baseline.")
     tpe_trials: int = Field(0, ge=0, description="Trials of Optuna's TPE on every task, which look where it is good.")
     informed_searches: bool = Field(

@@ -151,7 +151,7 @@ def _search_elsewhere(pipeline: Pipeline, task_ids: Sequence[str], failures: dic
             with _noting(failures, task_id):
                 started[task_id] = start_recommended(pipeline, task_id)
         left = [task_id for task_id in task_ids if task_id not in failures]
-        for done in search_on_ray(pipeline, left, lambda task: plan_searches(pipeline.settings, task.sha256)):
+        for done in search_on_ray(pipeline, left, lambda t: plan_searches(pipeline.on(t.modality), t.sha256)):
             yield replace(done, fresh_trials=done.fresh_trials + started.get(done.task_id, 0))
 
 

@@ -19,6 +19,7 @@ from metaflow_hpo.adapters.files import locked, replacing, write_json
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.adapters.tracking import keeping_global_address
 from metaflow_hpo.adapters.versioning import data_md5
+from metaflow_hpo.collect.strategies.registry import CORE
 from metaflow_hpo.metric import Metric
 from metaflow_hpo.recommender.interval import UNIT
 from metaflow_hpo.settings import Settings
@@ -52,7 +53,7 @@ def read_core(pipeline: Pipeline) -> "History":
 def _find_core(pipeline: Pipeline, frame: pd.DataFrame) -> "History":
     from metaflow_hpo.recommender.pool import choose_pool
 
-    begun = frame.loc[is_collected(frame) & (frame["strategy"] == "sobol")]
+    begun = frame.loc[is_collected(frame) & frame["strategy"].isin(CORE)]
     core = None if begun.empty else _build(pipeline, begun).shared()
     if core is None or len(core.configurations) < MIN_CORE:
         tried = _build(pipeline, frame)
@@ -115,7 +116,7 @@ def has_networks(pipeline: Pipeline, frame: pd.DataFrame) -> bool:
     rows = _described_rows(pipeline, frame)
     if rows is None or set(pipeline.learner.modalities) != {TABLE}:
         return False
-    return bool((rows["strategy"] == "sobol").any()) or _has_families(rows)
+    return bool(rows["strategy"].isin(CORE).any()) or _has_families(rows)
 
 
 def may_have_networks(pipeline: Pipeline, frame: pd.DataFrame) -> bool:

@@ -18,6 +18,7 @@ from metaflow_hpo.adapters.ray_search import Searched
 from metaflow_hpo.adapters.run import Run
 from metaflow_hpo.adapters.versioning import file_md5
 from metaflow_hpo.collect.plans import count_trials, run_plan
+from metaflow_hpo.collect.strategies.registry import CORE
 from metaflow_hpo.modalities.hints import is_landed
 from metaflow_hpo.task import Task
 from metaflow_hpo.trial import Trial
@@ -68,7 +69,7 @@ def search_task(pipeline: Pipeline, task_id: str, parent: Run, elsewhere: Search
     known = store.read_trials(data.task)
     started = time.monotonic()
     fresh: list[Trial] = []
-    plan = plan_searches(settings, data.task.sha256)
+    plan = plan_searches(pipeline, data.task.sha256)
     keep = _keeper(pipeline, data.task, fresh, count_trials(plan))
     trials = search_recommended(pipeline, data, known, keep) if is_landed(data.task.source) else []
     known = [*known, *trials]  # the shared core holds them too, and copies them
@@ -105,7 +106,7 @@ def _report(task_id: str, frame: pd.DataFrame, *, fresh_trials: int, seconds: fl
         "fresh_trials": fresh_trials,
         "failed_fraction": float((frame["status"] == "failed").mean()),
         "best_performance": float(frame["performance"].max()),
-        "default_performance": float(frame.loc[frame["strategy"] == "sobol", "performance"].iloc[0]),
+        "default_performance": float(frame.loc[frame["strategy"].isin(CORE), "performance"].iloc[0]),
         "seconds": seconds,
         "md5": md5,
         "performance": performance,

@@ -1,9 +1,10 @@
 """The knowledge that ships with the package: past trials, their tasks, and the recommenders fitted on them.
 
-That of tables lies in `metaflow_hpo/knowledge`, that of another modality in `metaflow_hpo/knowledge_<modality>`, as
-parquet, safetensors and JSON, written by `pack` and only read here; every file is compared with its md5 when it is
-read. Learning curves are in half precision, performances and durations in single;
-hyperparameters and meta-features are exact, as configurations are named by their content.
+That of tables lies in `metaflow_hpo/knowledge`, that of another modality in `metaflow_hpo/knowledge_<modality>`, that
+of a learner collected on tasks of its own in `metaflow_hpo/knowledge_<learner>`, as parquet, safetensors and JSON,
+written by `pack` and only read here; every file is compared with its md5 when it is read. Learning curves are in half
+precision, performances and durations in single; hyperparameters and meta-features are exact, as configurations are
+named by their content.
 """
 
 from collections.abc import Iterable, Mapping
@@ -141,9 +142,17 @@ def _widen(field: "pa.Field") -> "pa.Field":
     return field.with_type(pa.int64()) if pa.types.is_integer(field.type) else field
 
 
-def shipped_folder(modality: str = TABLE) -> Path:
-    """Return where the package keeps its knowledge of a modality, whether or not it was built with any."""
-    return Path(str(files("metaflow_hpo"))) / (_FOLDER if modality == TABLE else f"{_FOLDER}_{modality}")
+def shipped_folder(name: str = TABLE) -> Path:
+    """Return where the package keeps its knowledge of a modality or a learner, whether or not it was built with any."""
+    return Path(str(files("metaflow_hpo"))) / (_FOLDER if name == TABLE else f"{_FOLDER}_{name}")
+
+
+def find_shipped(learner: str) -> Knowledge | None:
+    """Return what ships of a learner, or else of its modality, or else of tables; None where nothing does."""
+    from metaflow_hpo.learners.registry import MODALITY_OF
+
+    own = open_knowledge(shipped_folder(learner)) if learner in MODALITY_OF else None
+    return own or open_knowledge(shipped_folder(MODALITY_OF.get(learner, TABLE)))
 
 
 def open_knowledge(folder: Path | None = None) -> Knowledge | None:
@@ -157,7 +166,7 @@ def open_knowledge(folder: Path | None = None) -> Knowledge | None:
 
 
 def open_shipped() -> dict[str, Knowledge]:
-    """Return all knowledge of the package by modality, that of tables first."""
+    """Return all knowledge of the package by modality or learner, that of tables first."""
     there = sorted(folder.name for folder in shipped_folder().parent.glob(f"{_FOLDER}_*"))
     names = [TABLE, *(name.removeprefix(f"{_FOLDER}_") for name in there)]
     opened = {name: open_knowledge(shipped_folder(name)) for name in names}

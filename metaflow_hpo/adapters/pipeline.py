@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_hpo.adapters.kept_trials import read_card
-from metaflow_hpo.adapters.knowledge import Knowledge, open_knowledge, shipped_folder
+from metaflow_hpo.adapters.knowledge import Knowledge, find_shipped
 from metaflow_hpo.adapters.registry import Registry
 from metaflow_hpo.adapters.secrets import keep_credentials_apart
 from metaflow_hpo.adapters.store import DEFAULT_LEARNER, DataStore
@@ -19,7 +19,7 @@ from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.adapters.versioning import git_revision, record
 from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.settings import Settings
-from metaflow_hpo.task import TABLE, TaskData
+from metaflow_hpo.task import TaskData
 
 if TYPE_CHECKING:
     from metaflow_hpo.learners.learner import Learner
@@ -178,10 +178,8 @@ class Pipeline:
 
     @cached_property
     def knowledge(self) -> Knowledge | None:
-        """The knowledge of the learner's modality that ships with the package; None where it was built without."""
-        from metaflow_hpo.learners.registry import MODALITY_OF
-
-        return open_knowledge(shipped_folder(MODALITY_OF.get(self.learner_name, TABLE)))
+        """What ships of the learner, or else of its modality; None where the package was built without."""
+        return find_shipped(self.learner_name)
 
     def tags(self, data_md5: Mapping[str, str] | None = None, partition: str | None = None) -> dict[str, str]:
         """Return the tags that lead from a run back to what made it.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from metaflow_hpo.collect.strategies.strategy import StrategyContext
-from metaflow_hpo.learners.learner import Learner
+from metaflow_hpo.learners.learner import Learner, anchors_of
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
 
@@ -49,7 +49,9 @@ def run_plan(
     effort = learner.fidelity.maximum if fidelity is None else fidelity
     trials: list[Trial] = []
     for strategy, count, seed in plan:
-        proposer = make_strategy(strategy, StrategyContext(learner.space, seed, budget=count, fidelity=effort))
+        anchors = anchors_of(learner)
+        context = StrategyContext(learner.space, seed, budget=count, fidelity=effort, anchors=anchors)
+        proposer = make_strategy(strategy, context)
         if informed:
             proposer.tell([trial for trial in trials if trial.seed == seed])
         trials += search(

@@ -18,7 +18,7 @@ from metaflow_hpo.collect.strategies.registry import make_strategy
 from metaflow_hpo.collect.strategies.strategy import Strategy, StrategyContext
 from metaflow_hpo.collect.trials import refit_trial, train_trials
 from metaflow_hpo.errors import MetaflowHPOError, SearchSpaceMismatchError
-from metaflow_hpo.learners.learner import ERROR, Judge, Learner, Refitting, ending
+from metaflow_hpo.learners.learner import ERROR, Judge, Learner, Refitting, anchors_of, ending
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.task import TaskData
 from metaflow_hpo.trial import Trial
@@ -83,7 +83,8 @@ def search(
     effort = _check_search(learner, trials, seconds, fidelity)
     deadline = None if seconds is None else time.monotonic() + seconds
     if proposer is None:
-        proposer = make_strategy(strategy, StrategyContext(learner.space, seed=seed, budget=trials, fidelity=effort))
+        context = StrategyContext(learner.space, seed=seed, budget=trials, fidelity=effort, anchors=anchors_of(learner))
+        proposer = make_strategy(strategy, context)
     source = _TrialSource(data, learner, strategy, seed, deadline, on_trial or _ignore, refit, stopping)
     source.remember(known)
     finished: list[Trial] = []

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from metaflow_hpo.collect.strategies.registry import CORE
 from metaflow_hpo.evaluate.evaluation import held_out_folds
 from metaflow_hpo.evaluate.statistics import summarise_columns
 from metaflow_hpo.history import Array, History, read_curves
@@ -35,7 +36,8 @@ def measure_stopping(
         trials are passed over; tasks without curves or durations are left out.
     """
     learner = surrogate.learner
-    own = trials.loc[(trials["learner"] == learner) & (trials["strategy"] == "sobol") & (trials["status"] == "ok")]
+    tried = trials["strategy"].isin(CORE) & (trials["status"] == "ok")
+    own = trials.loc[(trials["learner"] == learner) & tried]
     epochs = int(own["fidelity_epochs"].max()) if len(own) else 0
     lines = []
     for fold in held_out_folds(meta, surrogate, trusts):

@@ -160,6 +160,20 @@ class Limited(Protocol):
         """
 
 
+@runtime_checkable
+class Anchored(Protocol):
+    """A learner that names configurations which did well elsewhere: collecting tries them on every task."""
+
+    @property
+    def anchors(self) -> Sequence[Configuration]:
+        """Configurations of its space, beside the default."""
+
+
+def anchors_of(learner: Learner) -> Sequence[Configuration]:
+    """Return the anchors of a learner, none unless it names some."""
+    return learner.anchors if isinstance(learner, Anchored) else ()
+
+
 @contextmanager
 def ending(trained: Iterator[_T]) -> Iterator[Iterator[_T]]:
     """Close an iterator of trainings on every way out: those nobody waits for would go on in the background."""

@@ -113,7 +113,7 @@ def test_a_champion_of_another_learner_does_not_answer(pipeline) -> None:
 
 def test_without_champion_and_knowledge_the_remedy_is_named(pipeline, fresh, tmp_path, monkeypatch) -> None:
     known = [Knowledge(tmp_path), None]
-    monkeypatch.setattr("metaflow_hpo.adapters.pipeline.open_knowledge", lambda folder: known.pop())
+    monkeypatch.setattr("metaflow_hpo.adapters.pipeline.find_shipped", lambda learner: known.pop())
     with pytest.raises(NoChampionError, match=r"'mlp' in sqlite.*none has been promoted.*metaflow-hpo fit"):
         advise.load_recommender(fresh)
     write_json(tmp_path / "provenance.json", {"recommenders": {"mlp": {}}})

@@ -36,7 +36,7 @@ def test_the_status_counts_the_local_meta_data_set_where_there_is_one(fresh) -> 
 
 
 def test_the_status_of_a_package_without_knowledge_is_empty(fresh, monkeypatch) -> None:
-    monkeypatch.setattr("metaflow_hpo.adapters.pipeline.open_knowledge", lambda folder: None)
+    monkeypatch.setattr("metaflow_hpo.adapters.pipeline.find_shipped", lambda learner: None)
     report = read_status(fresh)
     assert report["shipped"] is None
     assert (report["knowledge"]["trials"], report["knowledge"]["source"]) == (0, "none")

@@ -1,4 +1,4 @@
-"""Strategies that read their configurations from a list, whatever they are told: default, sobol, random and grid."""
+"""Strategies that read a list of configurations, whatever they are told: default, anchors, sobol, random and grid."""
 
 from collections.abc import Callable, Iterable
 
@@ -84,6 +84,12 @@ class OrderedStrategy(OneByOneStrategy):
 def make_default(context: StrategyContext) -> OneByOneStrategy:
     """Make the strategy of who tunes nothing: the default of the space, or what is nearest to it in the pool."""
     return _make_listed(context, lambda _: [context.space.validate(context.space.default)])
+
+
+def make_anchors(context: StrategyContext) -> OneByOneStrategy:
+    """Make the strategy of who first tries what did well elsewhere: the default, the anchors of the learner, sobol."""
+    chosen = [context.space.validate(c) for c in (context.space.default, *context.anchors)]
+    return _make_listed(context, lambda length: [*chosen, *sobol_configurations(context.space, length)])
 
 
 def make_sobol(context: StrategyContext) -> OneByOneStrategy:

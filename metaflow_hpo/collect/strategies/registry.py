@@ -6,11 +6,16 @@ from metaflow_hpo.plugins import Registry
 RECOMMENDED = "recommended"
 """The strategy that everything is compared with."""
 
+ANCHORS, SOBOL = "anchors", "sobol"
+CORE = (ANCHORS, SOBOL)
+"""Those that propose the same configurations on every task."""
+
 SEARCHING = {
-    "sobol": "metaflow_hpo.collect.strategies.listed:make_sobol",
+    SOBOL: "metaflow_hpo.collect.strategies.listed:make_sobol",
     "random": "metaflow_hpo.collect.strategies.listed:make_random",
     "grid": "metaflow_hpo.collect.strategies.listed:make_grid",
     "default": "metaflow_hpo.collect.strategies.listed:make_default",
+    ANCHORS: "metaflow_hpo.collect.strategies.listed:make_anchors",
     "halving": "metaflow_hpo.collect.strategies.halving:make_halving",
     "tpe": "metaflow_hpo.collect.strategies.optuna_samplers:make_tpe",
     "optuna_gp": "metaflow_hpo.collect.strategies.optuna_samplers:make_gp",

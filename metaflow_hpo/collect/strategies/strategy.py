@@ -59,6 +59,7 @@ class StrategyContext:
         pool: Configurations to which proposals are confined; None for the whole space.
         past: Past tasks, for strategies that learn from them; None where there are none.
         meta_features: `(M,)` of the task, raw, NaN where not known; None where nothing is known of it.
+        anchors: Configurations of the learner that everyone tries, see `Anchored`.
     """
 
     space: SearchSpace
@@ -69,6 +70,7 @@ class StrategyContext:
     pool: Pool | None = None
     past: PastTasks | None = None
     meta_features: Array | None = None
+    anchors: Sequence[Configuration] = ()
 
 
 StrategyFactory = Callable[[StrategyContext], Strategy]

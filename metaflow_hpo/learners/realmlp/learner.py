@@ -13,7 +13,7 @@ from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.isolation import ThreadedLearner
 from metaflow_hpo.learners.learner import Fidelity, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
-from metaflow_hpo.learners.realmlp.recipe import SPACE, SUMS, WAVES
+from metaflow_hpo.learners.realmlp.recipe import SPACE, SUMS, WAVES, read_anchors
 from metaflow_hpo.learners.stages import train_in_stages
 from metaflow_hpo.learners.threads import train_in_threads
 from metaflow_hpo.modalities.modality import Fold
@@ -38,6 +38,11 @@ class RealMLP(ThreadedLearner):
     modalities: ClassVar[tuple[str, ...]] = ("table",)
     space: ClassVar[SearchSpace] = SPACE
     fidelity: ClassVar[Fidelity] = Fidelity("epochs", 50)
+
+    @property
+    def anchors(self) -> tuple[Configuration, ...]:
+        """What did well on other tables; see `Anchored`."""
+        return read_anchors()
 
     def train_folds(
         self,

@@ -155,6 +155,12 @@ def test_sobol_starts_with_the_default_and_ignores_the_seed():
     assert configurations[:48] == play("sobol", 256)[:48]
 
 
+def test_anchors_come_after_the_default_and_before_the_sequence():
+    anchor = SPACE.default | {"width": 100}
+    strategy = make_strategy("anchors", StrategyContext(SPACE, budget=10, anchors=(anchor,)))
+    assert strategy.ask(4) == [SPACE.default, anchor, *play("sobol", 3)[1:]]
+
+
 def test_the_shared_core_never_changes():
     # Trials of all tasks are compared by these configurations: another version of scipy must not draw others.
     assert [configuration_id(configuration) for configuration in play("sobol", 3)] == GOLDEN_SOBOL

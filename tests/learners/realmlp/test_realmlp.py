@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 
+from metaflow_hpo.actions.plan_searches import plan_searches
+from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.learners.limits import Limits
 from metaflow_hpo.learners.realmlp import engine, kernel
 from metaflow_hpo.learners.realmlp.encoder import SCALINGS, Encoder
+from metaflow_hpo.learners.realmlp.learner import RealMLP
 from metaflow_hpo.learners.realmlp.recipe import SPACE, draw_schedule, draw_start, make_recipe, weigh_classes
 from metaflow_hpo.modalities.modality import Fold
+from metaflow_hpo.settings import Settings
+from metaflow_hpo.space import configuration_id
 from tests.learners.realmlp import reference
 
 GO_ON = np.zeros(1, np.int64)
@@ -161,3 +166,12 @@ def test_rows_without_a_number_have_no_embedding():
     training = engine.Training(plain, SPACE.default, seed=0, epochs=50)
     assert training.recipe.shape.waves == 0
     assert training.advance(50, GO_ON).learning_curve[-1] == 1
+
+
+def test_the_core_begins_with_the_default_and_the_anchors(tmp_path):
+    learner = RealMLP()
+    names = [configuration_id(c) for c in (learner.space.default, *learner.anchors)]
+    assert len(set(names)) == len(names) > 20
+    settings = Settings(data=tmp_path, learner="realmlp", core_trials=8, random_trials=0, repeat_every=0)
+    plan = plan_searches(Pipeline(settings), "0" * 64)
+    assert plan == [("anchors", len(names), 0), ("sobol", 8, 0)]
