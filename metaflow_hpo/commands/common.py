@@ -182,10 +182,11 @@ def write_script(
 ) -> None:
     """Write the script of `--script` and say how to run it."""
     from metaflow_hpo.actions import script as scripts
+    from metaflow_hpo.commands.printing import say
 
     pipeline.progress(f"writing {script.name}", 0, 0)
     scripts.write_script(pipeline, script, table, rows, configuration, seed=seed)
-    typer.echo(f"wrote {script}; run it with: python {script}", err=True)
+    say(f"wrote {script}; run it with: python {script}")
 
 
 def describe_trial(trial: "Trial", metric: str) -> dict[str, Any]:

@@ -59,13 +59,13 @@ def fit(
                 pipeline, trials, output, space=space, lower_is_better=lower_is_better, task_column=task_column
             )
         for note in report["notes"]:
-            typer.echo(f"note: {note}", err=True)
+            printing.say(f"note: {note}")
         counts = f"{report['trials']} trials of {report['tasks']} tasks"
         summary = f"{output}: learned from {counts}; next: metaflow-hpo recommend --recommender {output}"
     if as_json:
         printing.print_json(report)
     else:
-        print(summary)
+        printing.tell(summary)
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo evaluate --json")
@@ -88,7 +88,7 @@ def evaluate(
         printing.print_json({**report, **tables})
     else:
         printing.show_evaluation(report)
-        print(f"report: {page}")
+        printing.tell(f"report: {page}")
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo benchmark trials.parquet --folds 5 --output report")
@@ -139,7 +139,7 @@ def benchmark(
             workers=workers,
             output=output,
             progress=progress,
-            say=lambda sentence: typer.echo(sentence, err=True),
+            say=printing.say,
         )
     if as_json:
         printing.print_json(answer)
