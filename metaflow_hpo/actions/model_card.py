@@ -32,7 +32,7 @@ def describe_version(
         learner=recommender.require_surrogate().learner,
         past=recommender.history,
         summary=findings.summary,
-        gains=findings.gains,
+        gains=findings.realised.gains,
         covered=findings.covered,
         error=float(findings.prediction_error["recommended"].mean()),
         verdict=findings.verdict,

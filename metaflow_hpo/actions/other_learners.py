@@ -3,8 +3,6 @@
 What ships of such a learner is part of what it learns from, so that a few tasks of one's own do not replace it.
 """
 
-from dataclasses import replace
-
 from metaflow_hpo.actions.collect import join_tasks
 from metaflow_hpo.actions.evaluate import evaluate
 from metaflow_hpo.actions.fit import fit
@@ -25,11 +23,7 @@ def find_others(pipeline: Pipeline) -> list[Pipeline]:
     found = [other for other, modality in others if other is not pipeline and other.trains_on(modality)]
     known = {other.learner_name for other in found}
     imported = [one.learner for one in pipeline.settings.imports if one.learner not in known]
-    return [*found, *(_tuning(pipeline, name) for name in imported if read_card(pipeline.cards, name) is not None)]
-
-
-def _tuning(pipeline: Pipeline, learner: str) -> Pipeline:
-    return replace(pipeline, settings=pipeline.settings.model_copy(update={"learner": learner}), is_chosen=True)
+    return [*found, *(pipeline.tuning(name) for name in imported if read_card(pipeline.cards, name) is not None)]
 
 
 def learn_others(pipeline: Pipeline) -> dict[str, Metadata]:

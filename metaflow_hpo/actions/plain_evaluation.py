@@ -1,15 +1,17 @@
-"""The evaluation of a learner without networks: the benchmark on its own history, and the gate.
+"""The evaluation of a learner without networks: the benchmark on its own history, real trainings, and the gate.
 
 Nothing is chosen on any of its tasks, so that all of them are both what is decided on and what is reported.
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from metaflow_hpo.actions.plain_fit import read_history
+from metaflow_hpo.actions.realised import realise
 from metaflow_hpo.adapters.evaluation_files import write_results
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
 from metaflow_hpo.adapters.trial_files import write_benchmark
@@ -17,7 +19,7 @@ from metaflow_hpo.errors import DegenerateTaskError, InvalidTableError
 from metaflow_hpo.evaluate.gate import CHAMPION, RIVALS, Incumbent, decide
 
 if TYPE_CHECKING:
-    from metaflow_hpo.evaluate.benchmark import BenchmarkResult, Plan
+    from metaflow_hpo.evaluate.benchmark import Plan
     from metaflow_hpo.history import History
     from metaflow_hpo.recommender.recommender import Recommender
 
@@ -30,7 +32,9 @@ MAX_SINGLE_FAMILIES = 30
 
 
 def evaluate_plain(pipeline: Pipeline, candidate: dict[str, Any], recommender: "Recommender") -> dict[str, Any]:
-    """Replay the history leave-family-out against the baselines and the champion; write and return what was found.
+    """Replay the history leave-family-out against the baselines and the champion, and train what is recommended.
+
+    What was found is written and returned.
 
     Args:
         pipeline: The surroundings.
@@ -42,7 +46,7 @@ def evaluate_plain(pipeline: Pipeline, candidate: dict[str, Any], recommender: "
     """
     from metaflow_hpo.evaluate.benchmark import Plan, describe_benchmark, run_benchmark
     from metaflow_hpo.evaluate.model_card import CardFacts, card_tags, write_card
-    from metaflow_hpo.evaluate.tuning_evidence import measure_forecasts, measure_tuning
+    from metaflow_hpo.evaluate.tuning_evidence import measure_forecasts, measure_tuning, recommend_held_out
     from metaflow_hpo.recommender.strategies.recommended import FitRecommender
 
     everything = read_history(pipeline, pipeline.store.read_meta_dataset())
@@ -53,9 +57,13 @@ def evaluate_plain(pipeline: Pipeline, candidate: dict[str, Any], recommender: "
     incumbent = _find_incumbent(pipeline, history, plan, candidate["version"])
     if incumbent.note:
         logger.info("Not compared with an incumbent. %s", incumbent.note)
-    verdict = decide(result.per_task.assign(part="validation"), incumbent.regret, incumbent.name)
+    families = dict(zip(history.task_ids, history.families, strict=True))
+    realised = realise(pipeline, recommender, families, partial(recommend_held_out, recommender))
+    replayed = result.per_task.assign(part="validation")
+    verdict = decide(replayed, incumbent.regret, incumbent.name, realised.per_task)
     tuning = measure_forecasts(recommender)
-    write_benchmark(pipeline.store.evaluation_folder, describe_benchmark(history, plan, result), result, tuning)
+    answer = describe_benchmark(history, plan, result)
+    write_benchmark(pipeline.store.evaluation_folder, answer, result, tuning, realised)
     regrets = {f"regret/{r['recommender']}_k{r['k']}": float(r["mean"]) for r in result.summary.to_dict("records")}
     results = write_results(
         pipeline.store,
@@ -65,7 +73,8 @@ def evaluate_plain(pipeline: Pipeline, candidate: dict[str, Any], recommender: "
         degenerate,
         result.summary,
         tuning,
-        regrets | measure_tuning(tuning),
+        realised,
+        regrets | measure_tuning(tuning) | realised.numbers,
     )
     facts = CardFacts(
         name=pipeline.registry.name,
@@ -75,14 +84,11 @@ def evaluate_plain(pipeline: Pipeline, candidate: dict[str, Any], recommender: "
         summary=result.summary,
         verdict=verdict,
         degenerate=degenerate,
+        gains=realised.gains,
         lineage={"meta_dataset_md5": candidate["meta_dataset_md5"], "mlflow_run_id": candidate["run_id"]},
     )
-    return {**results, **_tables(result), "card": write_card(facts), "tags": card_tags(facts)}
-
-
-def _tables(result: "BenchmarkResult") -> dict[str, pd.DataFrame]:
-    """Return the tables of an evaluation; nothing is trained for it, as the learner's code may not be at hand."""
-    return {"summary": result.summary, "gains": pd.DataFrame(), "realised": pd.DataFrame()}
+    tables = {"summary": result.summary, "gains": realised.gains, "realised": realised.per_task}
+    return {**results, **tables, "card": write_card(facts), "tags": card_tags(facts)}
 
 
 def _choose(history: "History", learner: str) -> "tuple[History, list[str]]":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from metaflow_hpo.adapters.evaluation_files import read_tuning
 from metaflow_hpo.adapters.files import read_frame, read_json, write_text
 from metaflow_hpo.adapters.knowledge import open_shipped
 from metaflow_hpo.adapters.pipeline import Pipeline
@@ -97,6 +98,7 @@ def read_knowledge(pipeline: Pipeline, stability: pd.DataFrame | None = None) ->
         space=learner.space,
         fingerprints=_read_fingerprints(pipeline, searched),
         stability=stability,
+        tuning=read_tuning(store),
         provenance=_provenance(store) | _list_shipped(),
     )
 

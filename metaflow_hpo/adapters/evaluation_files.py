@@ -4,7 +4,7 @@ The one thing to know: `results.json` is written last, so one that was cut off i
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from metaflow_hpo.version import __version__
 if TYPE_CHECKING:
     from metaflow_hpo.evaluate.evaluation import Evaluation
     from metaflow_hpo.evaluate.gate import Incumbent, Verdict
+    from metaflow_hpo.evaluate.realised import Realised
     from metaflow_hpo.evaluate.report.evaluation_report import Evaluated
 
 REPORT_FILE = "report.html"
@@ -41,8 +42,7 @@ class Findings:
     Attributes:
         evaluation: The protocol's tables.
         summary: Mean regret on meta-test families, one line a (recommender, k).
-        realised: What came of really training, one line a held-out task.
-        gains: The same over tasks, one line a (way, rival).
+        realised: What came of really training.
         tuning: From `measure_forecasts`.
         coverage: Share of covered outcomes of each held-out task, by nominal coverage.
         prediction_error: From `measure_prediction_error`.
@@ -56,8 +56,7 @@ class Findings:
 
     evaluation: "Evaluation"
     summary: pd.DataFrame
-    realised: pd.DataFrame
-    gains: pd.DataFrame
+    realised: "Realised"
     tuning: pd.DataFrame
     coverage: dict[float, dict[str, float]]
     prediction_error: pd.DataFrame
@@ -89,9 +88,15 @@ def write_findings(store: DataStore, findings: Findings, candidate: dict[str, An
     folder = store.evaluation_folder
     _write_tables(folder, findings)
     _write_plots(folder, findings)
+    write_realised(folder, findings.realised)
     write_text(folder / REPORT_FILE, render_evaluation(_describe(folder, findings, candidate)))
     results = _make_results(
-        candidate, findings.verdict, findings.incumbent, findings.evaluation.degenerate, _measure(findings)
+        candidate,
+        findings.verdict,
+        findings.incumbent,
+        findings.evaluation.degenerate,
+        findings.realised.note,
+        _measure(findings),
     )
     write_json(folder / _RESULTS_FILE, results)
     return results
@@ -105,6 +110,7 @@ def write_results(
     degenerate: Sequence[str],
     summary: pd.DataFrame,
     tuning: pd.DataFrame,
+    realised: "Realised",
     metrics: dict[str, float],
 ) -> dict[str, Any]:
     """Write what later steps read of an evaluation without networks, beside its report, and return the results.
@@ -117,13 +123,13 @@ def write_results(
         degenerate: Tasks left out, as all configurations perform alike on them.
         summary: Mean regret, one line a (recommender, k).
         tuning: From `measure_forecasts`.
+        realised: What came of really training.
         metrics: Numbers by name.
     """
     folder = store.evaluation_folder
-    for name, table in {"regret_summary": summary, "gate": verdict.comparisons, "tuning_per_task": tuning}.items():
-        write_frame(folder / f"{name}.parquet", table)
-        write_csv(folder / f"{name}.csv", neutralise(table), float_format="%.6g")
-    results = _make_results(candidate, verdict, incumbent, degenerate, metrics)
+    _write_each(folder, {"regret_summary": summary, "gate": verdict.comparisons, "tuning_per_task": tuning})
+    write_realised(folder, realised)
+    results = _make_results(candidate, verdict, incumbent, degenerate, realised.note, metrics)
     write_json(folder / _RESULTS_FILE, results)
     return results
 
@@ -133,6 +139,7 @@ def _make_results(
     verdict: "Verdict",
     incumbent: "Incumbent",
     degenerate: Sequence[str],
+    realised_note: str,
     metrics: dict[str, float],
 ) -> dict[str, Any]:
     return {
@@ -144,6 +151,7 @@ def _make_results(
         "incumbent": incumbent.name,
         "incumbent_note": incumbent.note,
         "degenerate_tasks": list(degenerate),
+        "realised_note": realised_note,
         "metrics": metrics,
     }
 
@@ -157,25 +165,39 @@ def _write_tables(folder: Path, findings: Findings) -> None:
         "ablation_per_task": findings.ablation,
         "noise_floor_per_task": findings.noise_floor,
         "stopping_per_task": findings.stopping,
-        "realised_per_task": findings.realised,
-        "realised_summary": findings.gains,
         "tuning_per_task": findings.tuning,
         "gate": findings.verdict.comparisons,
     }
+    _write_each(folder, tables)
+
+
+def _write_each(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
     for name, table in tables.items():
         write_frame(folder / f"{name}.parquet", table)
         write_csv(folder / f"{name}.csv", neutralise(table), float_format="%.6g")
+
+
+def write_realised(folder: Path, realised: "Realised") -> None:
+    """Write what came of really training, tables and plot; those of an evaluation before it are removed."""
+    from metaflow_hpo.evaluate.plots import plot_realised
+
+    plot = folder / "realised.png"
+    for path in (*folder.glob("realised_*.*"), plot):
+        path.unlink(missing_ok=True)
+    if len(realised.per_task):
+        _write_each(folder, {"realised_per_task": realised.per_task, "realised_summary": realised.gains})
+    if len(realised.gains):
+        write_figure(plot, plot_realised(realised.per_task), dpi=130)
 
 
 def _write_plots(folder: Path, findings: Findings) -> None:
     from metaflow_hpo.evaluate.ablation import summarise_ablation
     from metaflow_hpo.evaluate.calibration import COVERAGE
     from metaflow_hpo.evaluate.evaluation_plots import plot_ablation, plot_predictions
-    from metaflow_hpo.evaluate.plots import plot_calibration, plot_realised, plot_regret
+    from metaflow_hpo.evaluate.plots import plot_calibration, plot_regret
 
     figures = {
         "regret": plot_regret(findings.summary),
-        "realised": plot_realised(findings.realised),
         "calibration": plot_calibration(findings.covered, COVERAGE),
         "predictions": plot_predictions(findings.prediction_error),
         "ablation": plot_ablation(summarise_ablation(findings.ablation)),
@@ -186,16 +208,12 @@ def _write_plots(folder: Path, findings: Findings) -> None:
 
 def _measure(findings: Findings) -> dict[str, float]:
     from metaflow_hpo.evaluate.prediction_error import ERRORS
-    from metaflow_hpo.evaluate.realised import WAYS
     from metaflow_hpo.evaluate.tuning_evidence import measure_tuning
 
     regrets = {f"regret/{r['recommender']}_k{r['k']}": float(r["mean"]) for r in findings.summary.to_dict("records")}
-    gains = {f"gain/{r['way']}_over_{r['rival']}": float(r["mean_gain"]) for r in findings.gains.to_dict("records")}
     coverage = {f"coverage/{100 * nominal:.0f}": _mean(tasks) for nominal, tasks in findings.coverage.items()}
     errors = {f"prediction_error/{name}": float(findings.prediction_error[name].mean()) for name in ERRORS}
-    columns = [f"{way}_random_trials{rows}" for way in WAYS for rows in ("", "_test")]
-    equal = {f"gain/{name}": float(findings.realised[name].median()) for name in columns}
-    return {**regrets, **coverage, **errors, **equal, **gains, **measure_tuning(findings.tuning)}
+    return {**regrets, **coverage, **errors, **findings.realised.numbers, **measure_tuning(findings.tuning)}
 
 
 def _mean(covered: dict[str, float]) -> float:
@@ -219,7 +237,6 @@ def _describe(folder: Path, findings: Findings, candidate: dict[str, Any]) -> "E
         noise_floor=findings.noise_floor,
         stopping=findings.stopping,
         realised=findings.realised,
-        gains=findings.gains,
         tuning=findings.tuning,
         covered=findings.covered,
         prediction_error=findings.prediction_error,
@@ -266,6 +283,12 @@ def read_results(store: DataStore) -> dict[str, Any]:
         )
     }
     return {**read_json(folder / _RESULTS_FILE), **tables}
+
+
+def read_tuning(store: DataStore) -> pd.DataFrame | None:
+    """Return what the last evaluation found of forecasts of tuning; None where nothing was evaluated yet."""
+    path = store.evaluation_folder / "tuning_per_task.parquet"
+    return read_frame(path, remedy="Run `metaflow-hpo evaluate` again.") if path.is_file() else None
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -80,6 +80,24 @@ class Pipeline:
             return self
         return replace(self, settings=self.settings.model_copy(update={"learner": name}))
 
+    def tuning(self, learner: str) -> "Pipeline":
+        """Return the surroundings of another learner, as if somebody had chosen it."""
+        return replace(self, settings=self.settings.model_copy(update={"learner": learner}), is_chosen=True)
+
+    def asked(self, modality: str) -> "Pipeline":
+        """Return the surroundings of data that a person brings.
+
+        They are with the modality's own learner, unless somebody chose one, in the settings too, or a version of that
+        of the settings was promoted here: the pipeline's learner of tables is the cheaper one.
+        """
+        from metaflow_hpo.learners.registry import DEFAULT_LEARNERS
+
+        is_set = self.is_chosen or self.own_learner is not None or "learner" in self.settings.model_fields_set
+        name = DEFAULT_LEARNERS.get(modality)
+        if is_set or name is None or self.store.champion_path.is_file():
+            return self.on(modality)
+        return replace(self, settings=self.settings.model_copy(update={"learner": name}))
+
     def trains_on(self, modality: str) -> bool:
         """Tell whether the learner trains on tasks of a modality; a built-in one is not imported for it."""
         from metaflow_hpo.learners.registry import MODALITY_OF

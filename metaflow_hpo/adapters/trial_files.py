@@ -12,6 +12,7 @@ from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, SearchSpaceMismatchError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
+from metaflow_hpo.evaluate.realised import Realised
 from metaflow_hpo.evaluate.report.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.history import History
@@ -117,7 +118,11 @@ def _parse(text: str) -> Any:
 
 
 def write_benchmark(
-    folder: Path, answer: dict[str, Any], result: BenchmarkResult, tuning: pd.DataFrame | None = None
+    folder: Path,
+    answer: dict[str, Any],
+    result: BenchmarkResult,
+    tuning: pd.DataFrame | None = None,
+    realised: Realised | None = None,
 ) -> list[Path]:
     """Write `report.html`, `benchmark.json`, `per_task.csv`, `summary.csv` and the plots of the report as images.
 
@@ -126,6 +131,7 @@ def write_benchmark(
         answer: The contract's JSON.
         result: What was found.
         tuning: From `measure_forecasts`, for the report.
+        realised: What came of really training, for the report.
 
     Returns:
         The files.
@@ -137,7 +143,7 @@ def write_benchmark(
         write_csv(paths[-1], neutralise(frame))
     paths.append(folder / "report.html")
     said = answer["verdict"], answer["table"]["notes"]
-    page = render_benchmark(result.per_task, result.summary, _count(answer), result.seconds, *said, tuning)
+    page = render_benchmark(result.per_task, result.summary, _count(answer), result.seconds, *said, tuning, realised)
     write_text(paths[-1], page)
     paths.append(folder / "regret.png")
     write_figure(paths[-1], plot_regret(result.summary), _DPI)

@@ -158,7 +158,7 @@ def opened(
         learner: Learner in place of the setting's.
         quiet: Show no progress.
         own_learner: A learner that has no name in the settings.
-        data: What is worked on: its modality decides where no learner is given and the setting's does not fit.
+        data: What is worked on: its modality decides where no learner is chosen, see `Pipeline.asked`.
         modality: What was said of it.
 
     Raises:
@@ -174,7 +174,7 @@ def opened(
     remove_leftovers(settings.data)
     with nullcontext(show_nothing) if quiet else show_progress() as progress:
         pipeline = Pipeline(settings, progress, own_learner=own_learner, is_chosen=learner is not None)
-        yield pipeline if data is None else pipeline.on(tell_modality(data, modality))
+        yield pipeline if data is None else pipeline.asked(tell_modality(data, modality))
 
 
 def write_script(

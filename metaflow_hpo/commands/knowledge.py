@@ -78,9 +78,11 @@ def pack(
 
     with opened(learner) as pipeline:
         source, name = pipeline.settings.data if data is None else data, pipeline.learner_name
-        folders = recommender or [DataStore(source, name).surrogate_folder]
-        folder = shipped_folder(MODALITY_OF[name]) if target is None else target
-        # Learners of tables share a meta-data set.
-        shared = DEFAULT_LEARNER if MODALITY_OF.get(name) == TABLE else name
-        provenance = pack_knowledge(source, folder, folders, shared)
+        store = DataStore(source, name)
+        folders = recommender or [store.surrogate_folder]
+        # Learners of tables share a meta-data set, unless one was collected on tasks of its own.
+        is_own = MODALITY_OF[name] != TABLE or store.meta_dataset_path.is_file()
+        ships_in = name if is_own and MODALITY_OF[name] == TABLE and name != DEFAULT_LEARNER else MODALITY_OF[name]
+        folder = shipped_folder(ships_in) if target is None else target
+        provenance = pack_knowledge(source, folder, folders, name if is_own else DEFAULT_LEARNER)
     printing.print_json(provenance)

@@ -112,12 +112,15 @@ def feedback(
 ) -> None:
     """Record what came of a recommendation, beside what was predicted with it."""
     from metaflow_hpo.actions.advise import read_observed
-    from metaflow_hpo.actions.feedback import read_recommendation, record_outcomes
+    from metaflow_hpo.actions.feedback import learner_of, read_recommendation, record_outcomes
     from metaflow_hpo.actions.own_history import keep_feedback
+    from metaflow_hpo.learners.registry import LEARNERS
     from metaflow_hpo.metric import Metric
 
-    with opened(learner) as pipeline:
-        task = read_recommendation(pipeline, recommendation_id)["task"]
+    with opened(learner) as chosen:
+        answer = read_recommendation(chosen, recommendation_id)
+        is_named = learner is None and learner_of(answer) in LEARNERS.built_in
+        pipeline, task = chosen.tuning(learner_of(answer)) if is_named else chosen, answer["task"]
         found = read_observed(trials, pipeline.learner, finished_only=True)
         outcomes = [(o.configuration, Metric.read(task["metric"]).restore(o.performance)) for o in found]
         lines = record_outcomes(pipeline, recommendation_id, outcomes, source="feedback")

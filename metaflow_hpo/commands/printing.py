@@ -178,6 +178,8 @@ def show_evaluation(report: dict[str, Any]) -> None:
     ]
     if gains:
         print_table("Test performance, really trained", ["comparison", "mean gain", "95 %", "win/tie/loss"], gains)
+    if report["realised_note"]:
+        tell(report["realised_note"])
     tell(f"gate: {'promoted' if report['promoted'] else 'refused'}. {report['reason']}")
 
 

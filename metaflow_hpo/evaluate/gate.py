@@ -12,7 +12,7 @@ from metaflow_hpo.collect.strategies.registry import RECOMMENDED
 from metaflow_hpo.evaluate.statistics import probability_of_harm
 
 MAX_HARM = 0.95
-"""A candidate is refused when the bootstrap probability that it is worse than a rival reaches this value."""
+"""A candidate is refused when the probability that it is worse than a rival reaches this value."""
 RIVALS = ("default", "random", "nearest_task", "portfolio")
 KS = (1, 5, 10)
 CHAMPION, SHIPPED = "champion", "shipped"
@@ -61,8 +61,8 @@ def decide(
         per_task: `Evaluation.per_task` of the candidate; only its meta-validation part is read.
         incumbent: `task_id, k, regret` of the incumbent on the same tasks and shared core; None where there is none.
         name: What the incumbent is called: `champion`, or `shipped` before the first one.
-        realised: `compare_realised` of the candidate on held-out tasks; its cross-validated `first` and `default` are
-            read, never a score on test rows.
+        realised: `compare_realised` of the candidate on held-out tasks, empty where nothing was trained; its
+            cross-validated `first` and `default` are read, never a score on test rows.
     """
     validation = per_task.loc[per_task["part"] == "validation"]
     candidate = validation.loc[validation["recommender"] == RECOMMENDED]
@@ -71,7 +71,7 @@ def decide(
         rivals[name] = incumbent
     comparisons = pd.DataFrame([_compare(candidate, rival, called) for called, rival in rivals.items()])
     failed = comparisons.loc[~comparisons["passed"]]
-    veto = None if realised is None else _find_realised_harm(realised)
+    veto = None if realised is None or realised.empty else _find_realised_harm(realised)
     if failed.empty and veto is not None:
         return Verdict(False, veto, comparisons)
     if failed.empty:

@@ -60,7 +60,7 @@ def write_card(facts: CardFacts) -> str:
         f"Recommends which configurations of `{facts.learner}` to try first on a new task.",
         _describe_data(facts),
         _describe_regret(facts.summary),
-        *([] if facts.gains is None else [_describe_gains(facts.gains)]),
+        *([] if facts.gains is None or facts.gains.empty else [_describe_gains(facts.gains)]),
         *([_describe_calibration(facts.covered, facts.error)] if facts.covered else []),
         _describe_gate(facts.verdict),
         _describe_limits(facts.past),

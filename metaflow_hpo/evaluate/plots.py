@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from metaflow_hpo.evaluate.realised import RANDOM_SIZES
 from metaflow_hpo.space import Array
 
 if TYPE_CHECKING:
@@ -83,25 +84,31 @@ def plot_realised(table: pd.DataFrame) -> "Figure":
     rows = table.sort_values("default_test")
     y = np.arange(len(rows))
     figure, [axes] = new_figure(7, 1.4 + 0.26 * len(rows))
-    for column, label, marker, colour in (
-        ("default_test", "default", "|", "#9467bd"),
-        ("random_50_test", "best of 50 random trials", "x", "#7f7f7f"),
-        ("first_test", "first recommendation", "o", "#d62728"),
-        ("best_of_5_test", "best of 5 recommendations", ".", "#ff9896"),
-    ):
+    recommended = [("first_test", "first recommendation", "o", "#d62728")]
+    if "best_of_5_test" in table:
+        recommended.append(("best_of_5_test", "best of 5 recommendations", ".", "#ff9896"))
+    for column, label, marker, colour in (*_find_rivals(table), *recommended):
         axes.scatter(rows[column], y, marker=marker, label=label, color=colour, s=45)
     axes.set_yticks(y, rows["task_id"], fontsize=8)
-    axes.set_xlabel("test performance (balanced accuracy or R2)")
+    axes.set_xlabel("test performance")
     figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=4)  # among the points it would hide some
     axes.grid(axis="y", alpha=0.2)
     return figure
 
 
+def _find_rivals(table: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    """Return column, label, marker and colour of the default and of most of the random trials that are known."""
+    rivals = [("default_test", "default", "|", "#9467bd")]
+    sizes = [size for size in RANDOM_SIZES if table[f"random_{size}_test"].notna().any()]
+    if sizes:
+        rivals.append((f"random_{sizes[-1]}_test", f"best of {sizes[-1]} random trials", "x", "#7f7f7f"))
+    return rivals
+
+
 def _plot_realised_points(table: pd.DataFrame) -> "Figure":
-    figure, panels = new_figure(8, 4, columns=2, sharey=True)
-    for axes, (column, label) in zip(
-        panels, (("default_test", "default"), ("random_50_test", "best of 50 random trials")), strict=True
-    ):
+    rivals = _find_rivals(table)
+    figure, panels = new_figure(4 * len(rivals), 4, columns=len(rivals), sharey=True)
+    for axes, (column, label, _, _) in zip(panels, rivals, strict=True):
         axes.plot([0, 1], [0, 1], color="#7f7f7f", linewidth=1)
         axes.scatter(table[column], table["first_test"], s=14, alpha=0.6, color="#d62728", linewidth=0)
         axes.set_xlabel(f"test performance of the {label}")

@@ -1,6 +1,6 @@
 """What tuning would have brought on past tasks: what earns the first place, and whether forecasts come true."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 from metaflow_hpo.evaluate.calibration import decide_forest_shares
 from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.recommender.tuning import TRIED, TuningEvidence, measure_first
+from metaflow_hpo.space import Configuration
 
 MIN_FAMILIES = 3
 FORECASTS = ("task_id", "family", "expected_gain", "low", "high", "worth_it", "gain")
@@ -67,6 +68,21 @@ def measure_forecasts(recommender: Recommender) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(FORECASTS)).sort_values("task_id", ignore_index=True)
 
 
+def recommend_held_out(
+    recommender: Recommender, task_ids: Collection[str], count: int
+) -> dict[str, tuple[Configuration, ...]]:
+    """Return what is recommended for past tasks by who knows neither their family nor networks trained on it.
+
+    Args:
+        recommender: The recommender.
+        task_ids: Past tasks.
+        count: Recommendations of each.
+    """
+    past = recommender.past
+    asked = _others(recommender, decide_forest_shares(recommender), task_ids)
+    return {past.task_ids[t]: others.choose(past.meta_features[t], count).configurations for t, others in asked}
+
+
 def summarise_forecasts(found: pd.DataFrame) -> list[dict[str, Any]]:
     """Sum up what `measure_forecasts` returned: over all tasks, and over those that were told to tune, or not to.
 
@@ -100,12 +116,16 @@ def _is_told(recommender: Recommender) -> bool:
     return recommender.settings.default_first and len(set(recommender.past.families)) >= MIN_FAMILIES
 
 
-def _others(recommender: Recommender, shares: dict[str, float]) -> Iterator[tuple[int, Recommender]]:
-    """Yield the position of each past task with who knows neither its family nor a network that was trained on it."""
-    families = np.array(recommender.past.families)
-    for family in dict.fromkeys(recommender.past.families):
+def _others(
+    recommender: Recommender, shares: dict[str, float], task_ids: Collection[str] | None = None
+) -> Iterator[tuple[int, Recommender]]:
+    """Yield the position of past tasks with who knows neither its family nor a network that was trained on it."""
+    past = recommender.past
+    wanted = [t for t, task_id in enumerate(past.task_ids) if task_ids is None or task_id in task_ids]
+    for family in dict.fromkeys(past.families[t] for t in wanted):
         others = recommender.without(family)
         if family in shares:
             others = replace(others, forest=others.grow_forest(shares[family]))
-        for t in np.flatnonzero(families == family):
-            yield int(t), others
+        for t in wanted:
+            if past.families[t] == family:
+                yield t, others

@@ -36,7 +36,7 @@ MODALITY_OF = {
 }
 """What a built-in learner trains on, so that it need not be imported to tell."""
 
-DEFAULT_LEARNERS = {TABLE: "mlp", IMAGE: "cnn", AUDIO: "audio_cnn", TEXT: "text", SERIES: "series"}
+DEFAULT_LEARNERS = {TABLE: "realmlp", IMAGE: "cnn", AUDIO: "audio_cnn", TEXT: "text", SERIES: "series"}
 """The learner of a modality where nobody chose one that trains on it."""
 
 LEARNER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")

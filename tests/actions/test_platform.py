@@ -18,6 +18,7 @@ from metaflow_hpo.cli import app
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.learners.recorded import RecordedLearner
 from metaflow_hpo.settings import Settings
+from tests.live import free_ports
 
 HILL = '''
 import json
@@ -126,7 +127,8 @@ def test_the_service_answers_for_one_learner(folder: Path, monkeypatch: pytest.M
     from metaflow_hpo.adapters.serving.host import make_server
 
     registry = Pipeline(Settings(data=folder / "data", learner="hill")).registry
-    server = make_server(Service(ChampionFollower(registry)).app(), 18_733)
+    [port] = free_ports(1)
+    server = make_server(Service(ChampionFollower(registry)).app(), port)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -134,7 +136,7 @@ def test_the_service_answers_for_one_learner(folder: Path, monkeypatch: pytest.M
             thread.join(0.05)
         for row in ({"mf_given.bottom": 0.22}, {}):
             body = json.dumps({"dataframe_records": [row], "params": {"k": 2}}).encode()
-            request = Request("http://127.0.0.1:18733/invocations", body, {"Content-Type": "application/json"})
+            request = Request(f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"})
             with urlopen(request) as response:  # noqa: S310
                 [answer] = json.loads(response.read())["predictions"]
             assert (answer["learner"], len(answer["recommendations"])) == ("hill", 2)

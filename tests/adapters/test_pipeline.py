@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from metaflow_hpo.adapters.knowledge import find_shipped
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import SearchSpaceMismatchError
 from metaflow_hpo.learners.registry import DEFAULT_LEARNERS, LEARNERS, MODALITY_OF, get_learner
@@ -53,7 +54,7 @@ def test_what_built_in_learners_train_on_is_known_without_them(name):
         ("svm", "text", "text"),
         ("cnn", "audio", "audio_cnn"),
         ("cnn", "series", "series"),
-        ("cnn", "table", "mlp"),
+        ("cnn", "table", "realmlp"),
         ("mlp", "opaque", "mlp"),
     ],
 )
@@ -67,3 +68,23 @@ def test_a_learner_that_a_person_chose_is_never_replaced_but_refused_where_it_do
     data = read_opaque({"task_id": "mine", "metric": "accuracy"})
     with pytest.raises(SearchSpaceMismatchError, match=r"table for the learner svm; mine is of opaque\. Leave"):
         pipeline.check_learner(data)
+
+
+def test_a_table_of_a_person_gets_the_best_learner_unless_one_was_chosen_or_promoted(tmp_path, monkeypatch):
+    assert Pipeline(Settings.load(data=tmp_path)).asked("table").learner_name == "mlp"  # by the variable
+    monkeypatch.delenv("METAFLOW_HPO_LEARNER")
+    free = Pipeline(Settings(data=tmp_path))
+    assert (free.learner_name, free.on("table").learner_name) == ("mlp", "mlp")
+    assert (free.asked("table").learner_name, free.asked("image").learner_name) == ("realmlp", "cnn")
+    assert Pipeline(Settings(data=tmp_path, learner="svm")).asked("table").learner_name == "svm"
+    assert free.tuning("svm").asked("table").learner_name == "svm"
+    free.store.champion_path.write_text("{}")
+    assert free.asked("table").learner_name == "mlp"
+    assert free.asked("image").learner_name == "cnn"
+
+
+@pytest.mark.parametrize("learner", ["mlp", "realmlp", "svm", "cnn"])
+def test_what_ships_of_a_learner_is_found(learner):
+    knowledge = find_shipped(learner)
+    assert learner in knowledge.provenance["recommenders"]
+    knowledge.verify()

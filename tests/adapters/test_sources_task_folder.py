@@ -68,8 +68,13 @@ def test_the_settings_choose_a_folder_and_of_it_some_tasks(folder):
     settings = Settings(data=folder / "data", catalogue=f"folder:{folder}", modalities=("table",), tasks=("lone",))
     [data] = load_chosen(settings, show_nothing)
     assert data.task.task_id == "lone"
-    with pytest.raises(UnknownTaskError, match=r"names \['iris'\]; there are 4 tasks in .*, such as both_x"):
+    with pytest.raises(UnknownTaskError, match=r"names \['iris'\]; the catalogue has 4 tasks, such as both_x"):
         list(load_chosen(Settings(catalogue=f"folder:{folder}", tasks=("iris",)), show_nothing))
+
+
+def test_a_folder_may_come_on_top_of_built_in_tasks(folder):
+    settings = Settings(catalogue=f"builtin+folder:{folder}", tasks=("lone", "iris"))
+    assert [data.task.task_id for data in load_chosen(settings, show_nothing)] == ["iris", "lone"]
 
 
 def test_a_task_that_cannot_be_read_is_left_out_with_its_reason(folder, caplog):

@@ -34,14 +34,26 @@ def test_realised_performance_is_drawn_task_by_task():
         {
             "task_id": ["wine", "iris"],
             "default_test": [0.9, 0.5],
-            "random_50_test": [0.8, 0.6],
+            "random_10_test": [0.7, 0.5],
+            "random_30_test": [0.8, 0.6],
+            "random_50_test": [np.nan, np.nan],
             "first_test": [np.nan, 0.7],
             "best_of_5_test": [0.95, 0.8],
         }
     )
     axes = drawn(plot_realised(table))
     assert [text.get_text() for text in axes.get_yticklabels()] == ["iris", "wine"]
-    assert len(axes.collections) == 4
+    drawn_of = {group.get_label(): group.get_offsets()[:, 0].tolist() for group in axes.collections}
+    assert drawn_of["best of 30 random trials"] == [0.6, 0.8]
+    assert set(drawn_of) == {
+        "default",
+        "best of 30 random trials",
+        "first recommendation",
+        "best of 5 recommendations",
+    }
+    alone = table.drop(columns="best_of_5_test").assign(random_10_test=np.nan, random_30_test=np.nan)
+    labels = [group.get_label() for group in drawn(plot_realised(alone)).collections]
+    assert labels == ["default", "first recommendation"]
 
 
 def test_a_search_is_drawn_with_its_incumbent():

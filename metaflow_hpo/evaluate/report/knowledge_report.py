@@ -15,6 +15,7 @@ from metaflow_hpo.evaluate.report import knowledge_plots as plots
 from metaflow_hpo.evaluate.report.knowledge_importance import TREES, measure_importance
 from metaflow_hpo.evaluate.report.knowledge_suspects import FINDINGS, find_suspicious
 from metaflow_hpo.evaluate.report.page import Picture, render_page
+from metaflow_hpo.evaluate.tuning_evidence import summarise_forecasts
 from metaflow_hpo.space import Float, Integer, SearchSpace
 
 _LOW_NOISE = 0.5
@@ -32,6 +33,7 @@ class KnownTables:
         space: Its search space.
         fingerprints: Column fingerprints of each task; empty leaves shared columns out.
         stability: How much meta-features move on other rows of a task; None where not measured.
+        tuning: From `measure_forecasts`; None where nothing was evaluated.
         provenance: What the page is made of: name and value, such as md5s.
     """
 
@@ -42,6 +44,7 @@ class KnownTables:
     space: SearchSpace
     fingerprints: Mapping[str, frozenset[str]] = field(default_factory=dict)
     stability: pd.DataFrame | None = None
+    tuning: pd.DataFrame | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -104,6 +107,8 @@ def render_report(knowledge: KnownTables) -> str:
         findings=FINDINGS,
         pictures=_draw(knowledge, derived),
         stability=None if knowledge.stability is None else knowledge.stability.to_dict("split"),
+        is_evaluated=knowledge.tuning is not None,
+        tuning=[] if knowledge.tuning is None else summarise_forecasts(knowledge.tuning),
         provenance=knowledge.provenance,
     )
 

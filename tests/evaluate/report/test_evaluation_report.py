@@ -13,6 +13,7 @@ from metaflow_hpo.evaluate.evaluation import evaluate_leave_family_out, held_out
 from metaflow_hpo.evaluate.learning_curve import measure_learning_curve, summarise_learning_curve
 from metaflow_hpo.evaluate.noise_floor import measure_noise_floor
 from metaflow_hpo.evaluate.prediction_error import measure_prediction_error
+from metaflow_hpo.evaluate.realised import RIVALS, Realised
 from metaflow_hpo.evaluate.report.evaluation_report import Evaluated, render_benchmark, render_evaluation
 from metaflow_hpo.evaluate.tuning_evidence import summarise_forecasts
 from tests.conftest import FIT, changed, make_history
@@ -55,7 +56,7 @@ def evaluated(meta, surrogate, evaluation):
         {
             "task_id": meta.task_ids,
             "family": meta.families,
-            **{f"{way}_test": np.linspace(0.5, 0.9, 12) for way in ("first", "best_of_5", "default", "random_50")},
+            **{f"{way}_test": np.linspace(0.5, 0.9, 12) for way in ("first", "best_of_5", *RIVALS)},
             "first_random_trials_test": np.arange(12.0),
         }
     )
@@ -80,8 +81,7 @@ def evaluated(meta, surrogate, evaluation):
                 "lost": [0.0, 0.0123],
             }
         ),
-        realised=realised,
-        gains=gains,
+        realised=Realised(realised, gains, "Trained on 12 of 40 held-out tasks."),
         tuning=TUNING,
         covered=dict.fromkeys(meta.task_ids, 0.75),
         prediction_error=measure_prediction_error(meta, surrogate, evaluation.orders),
@@ -239,6 +239,16 @@ def test_what_was_forecast_of_tuning_stands_beside_what_came_out(evaluated):
     assert "<td>told that it pays</td><td>2</td><td>0.0300</td><td>0.0200</td>" in render_evaluation(evaluated)
     nothing = render_evaluation(replace(evaluated, tuning=TUNING.iloc[:0]))
     assert "no past task was scored on unseen rows" in nothing
+
+
+def test_the_report_says_what_really_training_brought_or_why_nothing_was_trained(evaluated):
+    page = render_evaluation(evaluated)
+    assert "Trained on 12 of 40 held-out tasks." in page
+    assert "<dt>first recommendation equals</dt><dd>6 random trials (median)</dd>" in page
+    nothing = render_evaluation(replace(evaluated, realised=Realised.nothing("Nothing was trained: no rows.")))
+    assert "Nothing was trained: no rows." in nothing
+    assert "<dt>first recommendation equals</dt><dd>not known</dd>" in nothing
+    assert "Really trained, the first" not in nothing
 
 
 def test_the_report_shows_a_learning_curve_where_there_is_one(evaluated, curve):

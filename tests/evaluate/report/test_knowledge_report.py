@@ -93,11 +93,17 @@ def test_what_is_said_is_what_was_put_in(knowledge, page):
     assert "the strongest is landmark stump with learning rate" in " ".join(page.split())
 
 
-def test_stability_is_shown_where_it_is_given(knowledge):
-    assert "moves when the same task" not in render_report(knowledge)
+FORECAST = {"expected_gain": 0.02, "low": 0.0, "high": 0.05, "worth_it": True, "gain": 0.04}
+TUNING = pd.DataFrame([{"task_id": "task_1", "family": "task_1", **FORECAST}])
+
+
+def test_stability_and_what_came_of_forecasts_of_tuning_are_shown_where_they_are_given(page, knowledge):
+    assert "moves when the same task" not in page
+    assert "Not measured: <code>metaflow-hpo evaluate</code> does." in page
     stability = pd.DataFrame([{"meta_feature": "mf_log_rows", "spread": 0.25}])
-    shown = render_report(replace(knowledge, stability=stability))
+    shown = render_report(replace(knowledge, stability=stability, tuning=TUNING))
     assert "<td>mf_log_rows</td><td>0.250</td>" in shown
+    assert "<td>told that it pays</td><td>1</td><td>0.0200</td><td>0.0400</td>" in shown
 
 
 def test_few_configurations_and_tasks_still_make_a_page(knowledge):
@@ -105,7 +111,8 @@ def test_few_configurations_and_tasks_still_make_a_page(knowledge):
     few = knowledge.trials.loc[
         knowledge.trials["configuration_id"].isin(names) & (knowledge.trials["task_id"] == "task_1")
     ]
-    page = render_report(replace(knowledge, trials=few))
+    page = render_report(replace(knowledge, trials=few, tuning=TUNING.iloc[:0]))
+    assert "no past task was scored on unseen rows" in page
     assert "Too few shared configurations" in page
     assert "Not enough tasks" in page
 
