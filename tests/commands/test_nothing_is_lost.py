@@ -180,7 +180,9 @@ def test_rows_that_were_changed_and_come_back_have_their_trials(data: Path, tabl
     check_goes_on(data, write_table(table))
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device"), MemoryError, SystemExit])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, OSError(28, "No space left on device"), MemoryError, SystemExit(3)]
+)
 def test_a_search_that_is_ended_by_anything_goes_on_from_its_trials(
     data: Path, table: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
@@ -257,14 +259,14 @@ def test_a_database_of_no_bytes_is_made_anew_beside_the_trials(data: Path, table
     check_goes_on(data, table)
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody may write to, not even root")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody may write to, not even root")
 def test_where_nothing_may_be_written_there_are_recommendations_all_the_same(table: Path) -> None:
-    done = call("/proc/self/data", ["recommend", str(table), "--target", "y", "--json"])
+    done = call("/proc/data", ["recommend", str(table), "--target", "y", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["recommendations"]
 
 
-@pytest.mark.parametrize("what", ["a file", "/dev/null", "/proc/self/data"])
+@pytest.mark.parametrize("what", ["a file", "/dev/null", "/proc/data"])
 def test_what_cannot_be_a_data_folder_is_named(table: Path, what: str) -> None:
     Path("a file").write_text("mine")
     done = call(what, command(table, 2))

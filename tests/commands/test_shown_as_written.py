@@ -88,7 +88,8 @@ def write_named(path: Path, names: list[str], classes: list[str]) -> Path:
     rng = np.random.default_rng(0)
     columns = {name: rng.normal(size=80).round(6) if i % 2 else np.ones(80) for i, name in enumerate(names)}
     labels = [label for label, _ in zip(cycle(classes), range(80), strict=False)]
-    pd.DataFrame({"x": rng.normal(size=80).round(6), **columns, "y": labels}).to_csv(path, index=False, quoting=csv.QUOTE_ALL)
+    frame = pd.DataFrame({"x": rng.normal(size=80).round(6), **columns, "y": labels})
+    frame.to_csv(path, index=False, quoting=csv.QUOTE_ALL)
     return path
 
 
@@ -152,12 +153,13 @@ def test_a_script_reads_a_sheet_of_any_name(tmp_path: Path) -> None:
     assert sorted(found) == sorted(data.target)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_no_cell_of_a_benchmark_is_a_formula_and_no_name_is_part_of_its_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(0)
-    names = ["=1+1", "<script>alert(1)</script>", "@SUM(A1)", "[bold]x[/bold]", "\x1b[31mred", "+2"]
+    names = ["=1+1", "<script>alert(1)</script>", "@SUM(A1)", "[bold]x[/bold]", "\x1b[31mred", "+cmd|x"]
     values = [round(float(x), 3) for x in rng.random(8)]
     lines = [
         {"task_id": name, "hp_x": x, "hp_kind": names[i % 3], "performance": round(1 - abs(x - 0.1 * place), 4)}
@@ -171,7 +173,7 @@ def test_no_cell_of_a_benchmark_is_a_formula_and_no_name_is_part_of_its_page(
     for path in (tmp_path / "found").glob("*.csv"):
         with path.open(newline="") as file:
             cells = [cell for line in csv.reader(file) for cell in line]
-        assert [cell for cell in cells if cell.startswith(("=", "@")) or cell in {"+2", "\x1b[31mred+"}] == []
+        assert [cell for cell in cells if cell.startswith(("=", "@", "+c"))] == []
     page = (tmp_path / "found" / "report.html").read_text()
     assert "<script>alert" not in page
 
@@ -210,4 +212,5 @@ def test_no_address_of_a_server_shows_its_secret(
     assert run(monkeypatch, *debug, "audit") == 1
     out, err = capsys.readouterr()
     assert SECRET not in out + err
-    assert err.startswith("error: " if not debug else "Traceback")
+    assert ("Traceback" if debug else "error: ") in err
+    assert debug or "Traceback" not in err
