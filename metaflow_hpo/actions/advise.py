@@ -16,7 +16,7 @@ from metaflow_hpo.adapters.pipeline import Pipeline, Progress, logger, show_noth
 from metaflow_hpo.errors import InvalidTableError, NoChampionError, SearchSpaceMismatchError, listed
 from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.metric import Metric
-from metaflow_hpo.modalities.registry import describe, read_source
+from metaflow_hpo.modalities.registry import choose_described, describe, read_source
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 
@@ -142,6 +142,11 @@ def make_answer(
     """Return what a recommender (`load_recommender`) says of a described task, as in the CLI's contract."""
     seen = [replace(trial, performance=served.sign * trial.performance) for trial in observed]
     answer = served.recommend(complete(served, described.meta_features), k, seen, per_time=per_time, explained=True)
+    # Seconds are those of the sample that describes a large task.
+    times = described.data.task.rows / choose_described(described.data).task.rows
+    for line in answer["recommendations"]:
+        expected_s = line["expected_duration_s"]
+        line["expected_duration_s"] = None if expected_s is None else times * expected_s
     lineage = {**source, **answer["lineage"]}
     lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed, per_time=per_time)
     return {"task": describe_task(described.data), **answer, "lineage": lineage}

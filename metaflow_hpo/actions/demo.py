@@ -12,7 +12,6 @@ from metaflow_hpo.adapters.sources.builtin import builtin_specs, load_builtin
 from metaflow_hpo.errors import NoChampionError
 from metaflow_hpo.settings import DEMO_HELD_OUT
 from metaflow_hpo.space import configuration_id
-from metaflow_hpo.task import IMAGE
 from metaflow_hpo.trial import Trial
 
 RANDOM_TRIALS = 10
@@ -36,14 +35,13 @@ def compare_on_held_out(pipeline: Pipeline, path: Path, target: str) -> tuple[di
     return _compare(pipeline, advise.describe_file(path, target), 5, RANDOM_TRIALS)
 
 
-def find_pictures(pipeline: Pipeline) -> Pipeline | None:
-    """Return the surroundings of pictures, None where nothing of their learner ships or is served."""
-    pictures = pipeline.on(IMAGE)
+def can_answer(pipeline: Pipeline) -> bool:
+    """Tell whether something of the learner ships or is served."""
     try:
-        advise.load_recommender(pictures)
+        advise.load_recommender(pipeline)
     except NoChampionError:
-        return None
-    return pictures
+        return False
+    return True
 
 
 def write_pictures(pipeline: Pipeline) -> Path:

@@ -14,6 +14,7 @@ import pandas as pd
 from metaflow_hpo.adapters.kept_trials import SHA256, KeptTrials, join, to_frame
 from metaflow_hpo.adapters.own_tasks import OwnTask, OwnTasks
 from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.errors import MetaflowHPOError, listed
 from metaflow_hpo.modalities.families import fingerprint, merge_families
 from metaflow_hpo.modalities.registry import describe
 from metaflow_hpo.space import Configuration
@@ -93,6 +94,25 @@ def _make_trial(pipeline: Pipeline, task: Task, configuration: Configuration, pe
 def has_own_trials(pipeline: Pipeline) -> bool:
     """Tell whether the learner was tried on tasks of people's own that may be learned from."""
     return pipeline.settings.learn and next(_find_trials(pipeline), None) is not None
+
+
+def choose_learned(pipeline: Pipeline) -> Pipeline:
+    """Return the surroundings of what there is to learn: with the one learner that people tried where it is another.
+
+    Raises:
+        MetaflowHPOError: If that of the settings was not tried, nobody chose it, and several others were tried.
+    """
+    if pipeline.is_chosen or pipeline.store.meta_dataset_path.is_file() or has_own_trials(pipeline):
+        return pipeline
+    own = own_tasks(pipeline).read() if pipeline.settings.learn else ()
+    read = (kept(pipeline, source).read_trials(one.task) for one in own for source in _FOLDERS)
+    tried = sorted({trial.learner for trials in read for trial in trials})
+    if len(tried) > 1:
+        raise MetaflowHPOError(
+            f"Expected trials of {pipeline.learner_name} in {pipeline.store.data}; found those of {listed(tried)}. Say "
+            f"which one: --learner {tried[0]}."
+        )
+    return pipeline.tuning(tried[0]) if tried else pipeline
 
 
 def own_metrics(pipeline: Pipeline) -> dict[str, Any]:

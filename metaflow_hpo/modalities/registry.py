@@ -174,12 +174,16 @@ def describe(data: TaskData) -> dict[str, float]:
     return dict(_describe(data))
 
 
-def _describe(data: TaskData) -> Iterator[tuple[str, float]]:
+def choose_described(data: TaskData) -> TaskData:
+    """Return what a task is described by: a sample of a large one, of the size that past tasks have, else itself."""
     modality = get_modality(data.task.modality)
-    if isinstance(modality, DescribedBySample):
-        data = modality.sample(data, modality.described_rows)
+    return modality.sample(data, modality.described_rows) if isinstance(modality, DescribedBySample) else data
+
+
+def _describe(data: TaskData) -> Iterator[tuple[str, float]]:
+    chosen = choose_described(data)
     for group in groups_of(data.task.modality):
-        yield from group.describe(data).items()
+        yield from group.describe(chosen).items()
 
 
 def _load_group(name: str) -> MetaFeatureGroup:

@@ -21,6 +21,7 @@ from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, NoChampionError, SearchSpaceMismatchError
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.metric import Metric
+from metaflow_hpo.modalities.registry import choose_described
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.recommender.observed import ObservedTrial
 from metaflow_hpo.settings import Settings
@@ -344,3 +345,18 @@ def test_a_wrong_observed_configuration_is_named_by_file_and_trial(tmp_path) -> 
     pd.DataFrame(lines).to_csv(tmp_path / "seen.csv", index=False)
     with pytest.raises(SearchSpaceMismatchError, match=r"seen\.csv, trial 3: "):
         advise.read_observed(tmp_path / "seen.csv", get_learner("svm"))
+
+
+def test_a_large_table_is_described_by_a_sample_and_takes_longer_in_proportion(pipeline) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(24_000, 3)), columns=list("abc"))
+    frame["y"] = np.where(frame["a"] + rng.normal(size=len(frame)) > 0, "p", "q")
+    large = prepare_task(frame, task_id="large", target="y", source="test", licence="none")
+    chosen = choose_described(large)
+    assert 2_400 < chosen.task.rows < 10_100
+    assert advise.describe_data(large).meta_features == advise.describe_data(chosen).meta_features
+
+    served, _ = advise.load_recommender(pipeline)
+    answers = [advise.recommend(pipeline, describe_past(data, served), 3) for data in (chosen, large)]
+    short, long = ([r["expected_duration_s"] for r in answer["recommendations"]] for answer in answers)
+    assert long == pytest.approx([large.task.rows / chosen.task.rows * s for s in short])

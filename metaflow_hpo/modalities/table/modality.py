@@ -1,6 +1,7 @@
 """Tables as a modality."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.meta_features import MetaFeatureGroup
@@ -18,6 +19,8 @@ from metaflow_hpo.task import TABLE
 
 class TableModality:
     """Rows of numbers and texts, one of whose columns is predicted; see `Modality`."""
+
+    described_rows: ClassVar[int] = 2500
 
     @property
     def name(self) -> str:
