@@ -115,18 +115,12 @@ def recommend_and_remember(
     *,
     per_time: bool = False,
 ) -> dict[str, Any]:
-    """Return what `recommend` does, and keep the answer and the task, for outcomes and for what is learned of them.
-
-    A data folder that cannot be written to costs these records, not the answer.
-    """
+    """Return what `recommend` does, and keep the answer and the task, for outcomes and for what is learned of them."""
     from metaflow_hpo.actions.own_history import remember_task
 
     answer = recommend(pipeline, described, k, observed, per_time=per_time)
     remember(pipeline, answer)
-    try:
-        remember_task(pipeline, described.data, described.meta_features)
-    except OSError as error:
-        logger.warning("The task %s is not kept to be learned from: %s", described.data.task.task_id, error)
+    remember_task(pipeline, described.data, described.meta_features)
     return answer
 
 

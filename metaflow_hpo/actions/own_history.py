@@ -4,6 +4,7 @@ What the pipeline collected stays as it is; the column `source` says of each tri
 found by what tasks share, as for the catalogue, so that no family stands on both sides of a split.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,8 @@ from metaflow_hpo.tables import TRIAL_KEY, meta_feature_columns
 from metaflow_hpo.task import Task, TaskData, name_apart
 from metaflow_hpo.trial import Trial
 
+logger = logging.getLogger("metaflow_hpo")
+
 SOURCE = "source"
 COLLECTED = "collected"
 SEARCH, TRAIN, FEEDBACK, IMPORTED = "search", "train", "feedback", "mlflow"
@@ -37,6 +40,8 @@ def kept(pipeline: Pipeline, source: str) -> KeptTrials:
 def remember_task(pipeline: Pipeline, data: TaskData, meta_features: Mapping[str, float] | None = None) -> None:
     """Keep what a task is, unless the settings say that it is not to be learned from.
 
+    A data folder that cannot be written to costs the record, not the answer; trials that cannot be kept are an error.
+
     Args:
         pipeline: The surroundings.
         data: The task.
@@ -48,7 +53,10 @@ def remember_task(pipeline: Pipeline, data: TaskData, meta_features: Mapping[str
     if measured is None:
         known = tasks.find(data.task.sha256)
         measured = describe(data) if known is None else known.meta_features
-    tasks.write(OwnTask(data.task, fingerprint(data), measured))
+    try:
+        tasks.write(OwnTask(data.task, fingerprint(data), measured))
+    except OSError as error:
+        logger.warning("The task %s is not kept to be learned from: %s", data.task.task_id, error)
 
 
 def keep_trained(pipeline: Pipeline, data: TaskData, trials: Sequence[Trial]) -> None:
