@@ -13,7 +13,7 @@ import typer
 
 from metaflow_hpo.adapters.secrets import hide_in_logs, hide_passwords
 from metaflow_hpo.commands import knowledge, learning, operating, own_network, own_table, past_trials, searching
-from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.errors import MetaflowHPOError, show_controls
 from metaflow_hpo.extras import naming_extras
 from metaflow_hpo.version import __version__
 
@@ -57,14 +57,14 @@ def main() -> None:
             app(["--debug", *(one for one in arguments if one != "--debug")] if debug else arguments)
     except _explained() as error:
         told = "".join(traceback.format_exception(error)) if debug else f"error: {_describe(error)}\n"
-        sys.stderr.write(hide_passwords(told))
+        sys.stderr.write(show_controls(hide_passwords(told), kept="\n"))
         raise SystemExit(1) from None  # a traceback of the cause would show what is hidden
 
 
 def _explained() -> tuple[type[Exception], ...]:
     """Return the errors that are told in a sentence: ours, the system's, and MLflow's where it is in use."""
-    mlflow, sqlalchemy = (sys.modules.get(name) for name in ("mlflow.exceptions", "sqlalchemy.exc"))
-    theirs = [getattr(mlflow, "MlflowException", None), getattr(sqlalchemy, "SQLAlchemyError", None)]
+    named = (("mlflow.exceptions", "MlflowException"), ("sqlalchemy.exc", "SQLAlchemyError"), ("sqlite3", "Error"))
+    theirs = [getattr(sys.modules.get(module), name, None) for module, name in named]
     return MetaflowHPOError, OSError, *(kind for kind in theirs if kind is not None)
 
 

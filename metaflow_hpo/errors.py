@@ -3,8 +3,12 @@
 Every message says what was expected, what was found and what to do next; the CLI prints it without a traceback.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
+
+_CONTROLS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Categories of characters that are not seen but do something; half of a pair cannot even be written."""
 
 
 class MetaflowHPOError(Exception):
@@ -52,3 +56,17 @@ class MissingExtraError(MetaflowHPOError, ImportError):
         super().__init__(
             f"Expected the package {package}; it is not installed. Install it: pip install 'metaflow-hpo[{extra}]'"
         )
+
+
+def show_controls(text: str, kept: str = "") -> str:
+    """Return a text with control characters written out: a terminal would obey them, or drop them.
+
+    Args:
+        text: Any text.
+        kept: Characters that are left, such as line ends in what has several lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        repr(one)[1:-1] if one not in kept and unicodedata.category(one) in _CONTROLS else one for one in text
+    )

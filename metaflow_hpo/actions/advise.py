@@ -136,11 +136,11 @@ def make_answer(
     """Return what a recommender (`load_recommender`) says of a described task, as in the CLI's contract."""
     seen = [replace(trial, performance=served.sign * trial.performance) for trial in observed]
     answer = served.recommend(complete(served, described.meta_features), k, seen, per_time=per_time, explained=True)
-    # Seconds are those of the sample that describes a large task.
-    times = described.data.task.rows / choose_described(described.data).task.rows
+    chosen = choose_described(described.data).task
     for line in answer["recommendations"]:
         expected_s = line["expected_duration_s"]
-        line["expected_duration_s"] = None if expected_s is None else times * expected_s
+        if expected_s is not None and chosen.rows:  # seconds are those of the sample that describes a large task
+            line["expected_duration_s"] = expected_s * described.data.task.rows / chosen.rows
     lineage = {**source, **answer["lineage"]}
     lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed, per_time=per_time)
     return {"task": describe_task(described.data), **answer, "lineage": lineage}

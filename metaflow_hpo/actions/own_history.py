@@ -4,6 +4,7 @@ What the pipeline collected stays as it is; the column `source` says of each tri
 found by what tasks share, as for the catalogue, so that no family stands on both sides of a split.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,12 +15,15 @@ import pandas as pd
 from metaflow_hpo.adapters.kept_trials import SHA256, KeptTrials, join, to_frame
 from metaflow_hpo.adapters.own_tasks import OwnTask, OwnTasks
 from metaflow_hpo.adapters.pipeline import Pipeline
+from metaflow_hpo.errors import MetaflowHPOError, listed
 from metaflow_hpo.modalities.families import fingerprint, merge_families
 from metaflow_hpo.modalities.registry import describe
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.tables import TRIAL_KEY, meta_feature_columns
 from metaflow_hpo.task import Task, TaskData, name_apart
 from metaflow_hpo.trial import Trial
+
+logger = logging.getLogger("metaflow_hpo")
 
 SOURCE = "source"
 COLLECTED = "collected"
@@ -36,6 +40,8 @@ def kept(pipeline: Pipeline, source: str) -> KeptTrials:
 def remember_task(pipeline: Pipeline, data: TaskData, meta_features: Mapping[str, float] | None = None) -> None:
     """Keep what a task is, unless the settings say that it is not to be learned from.
 
+    A data folder that cannot be written to costs the record, not the answer; trials that cannot be kept are an error.
+
     Args:
         pipeline: The surroundings.
         data: The task.
@@ -47,7 +53,10 @@ def remember_task(pipeline: Pipeline, data: TaskData, meta_features: Mapping[str
     if measured is None:
         known = tasks.find(data.task.sha256)
         measured = describe(data) if known is None else known.meta_features
-    tasks.write(OwnTask(data.task, fingerprint(data), measured))
+    try:
+        tasks.write(OwnTask(data.task, fingerprint(data), measured))
+    except OSError as error:
+        logger.warning("The task %s is not kept to be learned from: %s", data.task.task_id, error)
 
 
 def keep_trained(pipeline: Pipeline, data: TaskData, trials: Sequence[Trial]) -> None:
@@ -93,6 +102,25 @@ def _make_trial(pipeline: Pipeline, task: Task, configuration: Configuration, pe
 def has_own_trials(pipeline: Pipeline) -> bool:
     """Tell whether the learner was tried on tasks of people's own that may be learned from."""
     return pipeline.settings.learn and next(_find_trials(pipeline), None) is not None
+
+
+def choose_learned(pipeline: Pipeline) -> Pipeline:
+    """Return the surroundings of what there is to learn: with the one learner that people tried where it is another.
+
+    Raises:
+        MetaflowHPOError: If that of the settings was not tried, nobody chose it, and several others were tried.
+    """
+    if pipeline.is_chosen or pipeline.store.meta_dataset_path.is_file() or has_own_trials(pipeline):
+        return pipeline
+    own = own_tasks(pipeline).read() if pipeline.settings.learn else ()
+    read = (kept(pipeline, source).read_trials(one.task) for one in own for source in _FOLDERS)
+    tried = sorted({trial.learner for trials in read for trial in trials})
+    if len(tried) > 1:
+        raise MetaflowHPOError(
+            f"Expected trials of {pipeline.learner_name} in {pipeline.store.data}; found those of {listed(tried)}. Say "
+            f"which one: --learner {tried[0]}."
+        )
+    return pipeline.tuning(tried[0]) if tried else pipeline
 
 
 def own_metrics(pipeline: Pipeline) -> dict[str, Any]:

@@ -8,7 +8,10 @@ import errno
 import json
 import math
 import os
+import re
+import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +30,14 @@ if TYPE_CHECKING:
 
 TEMPORARY_PATTERN = ".*.tmp"
 """Glob of the temporary files of `write_atomically`; one survives a kill -9 and belongs into `.dvcignore`."""
+
+_LEFT_FILE = re.compile(r"\..+\.[0-9a-f]{32}\.tmp(-journal|-wal|-shm)?")
+_LEFT_FOLDER = re.compile(r"\.(?P<name>.+)-[a-z0-9_]{8}|\.[a-z0-9_]{8}\.tmp")
+_ABANDONED_S = 3600.0
+"""Seconds after which nobody writes any more what nobody has touched: each write takes seconds, or minutes at most."""
+_DEEPEST = 3
+_NOT_OURS = frozenset(("inbox", "quarantine", "artifacts"))
+"""Folders in which others keep folders, perhaps with many files."""
 
 _REMEDY = "Run the step that writes it, or get it with `dvc pull`."
 _SWAPS = 20
@@ -82,6 +93,44 @@ def replacing(folder: Path) -> Iterator[Path]:
         fresh.mkdir()
         yield fresh
         _swap(fresh, folder, Path(temporary))
+
+
+def remove_leftovers(data: Path) -> None:
+    """Remove what writers below a data folder left that were killed (kill -9, a power cut) an hour ago or earlier.
+
+    A folder that was to be replaced, and whose writer was killed after the old one had been moved away, is put there.
+    What may not be removed, as on a disk that is read-only, stays.
+    """
+    for path in list(_find_leftovers(data)):
+        with suppress(OSError):
+            _remove_leftover(path)
+
+
+def _find_leftovers(data: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(data):
+        here = Path(place)
+        yield from (here / name for name in files if _LEFT_FILE.fullmatch(name))
+        yield from (here / name for name in folders if _LEFT_FOLDER.fullmatch(name))
+        is_deep = len(here.relative_to(data).parts) >= _DEEPEST or here.name in _NOT_OURS
+        folders[:] = [] if is_deep else [name for name in folders if not name.startswith(".")]
+
+
+def _remove_leftover(path: Path) -> None:
+    inside = list(path.rglob("*")) if path.is_dir() else []
+    age_s = time.time() - max(one.lstat().st_mtime for one in (path, *inside))
+    if age_s < _ABANDONED_S:
+        return
+    if not path.is_dir():
+        path.unlink()
+        return
+    names = {one.name for one in path.iterdir()}
+    swapped = _LEFT_FOLDER.fullmatch(path.name)
+    if swapped is not None and swapped["name"] and any(name.startswith("old-") for name in names):
+        with suppress(OSError):  # it is there: the new one was moved already, or written again
+            (path / "fresh").rename(path.with_name(swapped["name"]))
+    elif names - {"fresh"} and not path.name.endswith(".tmp"):
+        return  # a folder of somebody else, which is only called alike
+    shutil.rmtree(path)
 
 
 def _swap(fresh: Path, folder: Path, temporary: Path) -> None:

@@ -26,6 +26,9 @@ _ADDRESSES = (
 )
 """Tables and columns in which MLflow stores where artifacts lie."""
 
+_WHOLLY_CHECKED = 32 * 2**20
+"""Bytes of a database up to which its indices are checked as well: a second at most."""
+
 
 def prepare_database(database: Path, artifacts: Path, fill: Callable[[Path], object]) -> None:
     """Make the database where there is none, and have one that was moved or copied point to the artifacts beside it.
@@ -44,12 +47,13 @@ def prepare_database(database: Path, artifacts: Path, fill: Callable[[Path], obj
     """
     from filelock import FileLock
 
-    if database.is_file() and not os.access(database.parent, os.W_OK):
+    if database.is_file() and not _may_be_written(database):
+        check_whole(database)
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):
         if database.is_file() and database.stat().st_size > 0:
-            _check_whole(database)
+            check_whole(database)
             _move_addresses(database, artifacts)
         else:
             _create(database, fill)
@@ -87,19 +91,25 @@ def _create(database: Path, fill: Callable[[Path], object]) -> None:
     sync_folder(database.parent)
 
 
-def _check_whole(database: Path) -> None:
-    """Refuse a database that a migration was interrupted in, saying what would be lost.
+def check_whole(database: Path) -> None:
+    """Refuse a database that is damaged, or in which a migration was interrupted, saying what would be lost.
 
     Raises:
         MetaflowHPOError: If it is half made or damaged.
     """
     try:
-        with closing(sqlite3.connect(_read_only(database), uri=True)) as connection:
+        # Not read-only where that can be: SQLite takes back what a killed process has half written.
+        address = database.resolve().as_uri() + "?mode=rw" if _may_be_written(database) else _read_only(database)
+        with closing(sqlite3.connect(address, uri=True, timeout=60)) as connection:
+            check = "integrity_check" if database.stat().st_size < _WHOLLY_CHECKED else "quick_check"
+            found = str(connection.execute(f"PRAGMA {check}(1)").fetchone()[0])
+            if found != "ok":
+                raise sqlite3.DatabaseError(" ".join(found.split()))
             tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             half = sorted(name for name in tables if name.startswith("_alembic_tmp_"))
             is_whole = not half and "alembic_version" in tables
             runs = connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0] if "runs" in tables else 0
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise MetaflowHPOError(
             f"Expected MLflow's database in {database}; found: {error}. Put a copy of it back, or move it away to "
             "begin a new one: runs and versions are lost then, trials in the data folder are not."
@@ -130,6 +140,10 @@ def _move_addresses(database: Path, artifacts: Path) -> None:
 def _transaction(database: Path) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
         yield connection
+
+
+def _may_be_written(database: Path) -> bool:
+    return os.access(database, os.W_OK) and os.access(database.parent, os.W_OK)
 
 
 def _read_only(database: Path) -> str:

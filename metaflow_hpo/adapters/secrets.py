@@ -88,8 +88,8 @@ def _known_secrets() -> set[str]:
 
 def _secrets_in(address: str) -> Iterator[str]:
     """Yield what may be secret in an address: what stands before its last `@`, and the values of its query."""
-    _, _, rest = address.partition("://")
-    before, at, _ = rest.rpartition("@")
+    _, separator, rest = address.partition("://")
+    before, at, _ = (rest if separator else address).rpartition("@")  # a scheme may lack its colon
     if at:
         user, _, password = before.partition(":")
         for secret in (before, password or user, *(password or user).split()):

@@ -20,6 +20,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from metaflow_hpo.adapters import team
+from metaflow_hpo.adapters.files import remove_leftovers
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import MetaflowHPOError
 from metaflow_hpo.settings import Settings
@@ -285,6 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         pipeline = Pipeline(Settings.load(**({} if chosen.learner is None else {"learner": chosen.learner})))
+        remove_leftovers(pipeline.settings.data)
         if chosen.serve:
             return run([model_server(pipeline, chosen.serve_port)])
         with alone(pipeline.settings.dagster_home):

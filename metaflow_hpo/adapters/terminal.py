@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from metaflow_hpo.adapters import pipeline
+from metaflow_hpo.errors import show_controls
 
 _PLAIN_EVERY_S = 5.0
 
@@ -51,6 +52,7 @@ def show_progress() -> Iterator[pipeline.Progress]:
         unknown: list[TaskID] = []
 
         def show(what: str, done: int, total: int) -> None:
+            what = show_controls(what)
             while unknown:
                 progress.remove_task(unknown.pop())
             if total == 0:
@@ -71,6 +73,6 @@ def _plain_lines(console: Console) -> pipeline.Progress:
         if (done == total and total > 0) or now - last["time"] >= _PLAIN_EVERY_S:
             last["time"] = now
             text = f"{what}: {done}/{total}" if total else f"{what} ..."
-            console.print(text, highlight=False, markup=False, emoji=False)
+            console.print(show_controls(text), highlight=False, markup=False, emoji=False)
 
     return show

@@ -210,7 +210,7 @@ def _prepare(tracking_uri: str) -> None:
             prepare_database(tracking.database, tracking.artifact_root, _make_stores)
         _touch_stores(tracking_uri)
         return
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, ImportError) as error:  # a driver of a database may be missing
         reason = hide_passwords(str(error).strip().splitlines()[0])
     # Outside of `except`, as a traceback of the cause would show the address.
     raise MetaflowHPOError(

@@ -164,12 +164,14 @@ def opened(
     Raises:
         MetaflowHPOError: If a setting is wrong.
     """
+    from metaflow_hpo.adapters.files import remove_leftovers
     from metaflow_hpo.adapters.pipeline import Pipeline, show_nothing
     from metaflow_hpo.adapters.terminal import show_progress
     from metaflow_hpo.modalities.registry import tell_modality
     from metaflow_hpo.settings import Settings
 
     settings = Settings.load(**({} if learner is None else {"learner": learner}))
+    remove_leftovers(settings.data)
     with nullcontext(show_nothing) if quiet else show_progress() as progress:
         pipeline = Pipeline(settings, progress, own_learner=own_learner, is_chosen=learner is not None)
         yield pipeline if data is None else pipeline.asked(tell_modality(data, modality))
@@ -180,10 +182,11 @@ def write_script(
 ) -> None:
     """Write the script of `--script` and say how to run it."""
     from metaflow_hpo.actions import script as scripts
+    from metaflow_hpo.commands.printing import say
 
     pipeline.progress(f"writing {script.name}", 0, 0)
     scripts.write_script(pipeline, script, table, rows, configuration, seed=seed)
-    typer.echo(f"wrote {script}; run it with: python {script}", err=True)
+    say(f"wrote {script}; run it with: python {script}")
 
 
 def describe_trial(trial: "Trial", metric: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def report(
     if as_json:
         printing.print_json(written)
     else:
-        print(f"{written['output']}: {written['trials']} trials on {written['tasks']} tasks")
+        printing.tell(f"{written['output']}: {written['trials']} trials on {written['tasks']} tasks")
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo unpack && metaflow-hpo fit")
@@ -56,7 +56,7 @@ def unpack(learner: Learner = None, as_json: Json = False) -> None:
     if as_json:
         printing.print_json({"folder": str(pipeline.store.data), "added": added})
     else:
-        print(f"{len(added)} tasks added to {pipeline.store.data}; next: metaflow-hpo fit")
+        printing.tell(f"{len(added)} tasks added to {pipeline.store.data}; next: metaflow-hpo fit")
 
 
 @app.command(hidden=True, epilog="Try: metaflow-hpo pack --recommender data/surrogate")

@@ -38,18 +38,19 @@ def fit(
     """Learn from what was collected and searched, and register it as candidate; or a recommender on your own table."""
     from metaflow_hpo.actions.collect import join_tasks
     from metaflow_hpo.actions.fit import fit as fit_step
-    from metaflow_hpo.actions.own_history import has_own_trials
+    from metaflow_hpo.actions.own_history import choose_learned, has_own_trials
     from metaflow_hpo.actions.own_recommender import fit_table
 
     if trials is None:
         if lower_is_better is not None or space is not None or task_column is not None:
             raise typer.BadParameter("--lower-is-better, --task-column and --space go with --trials TABLE.")
-        with opened(learner) as pipeline:
-            if has_own_trials(pipeline):
+        with opened(learner) as asked:
+            pipeline = choose_learned(asked)
+            if has_own_trials(pipeline) or not pipeline.store.meta_dataset_path.is_file():
                 join_tasks(pipeline)
             report = fit_step(pipeline)
         verb = "unchanged inputs, kept" if report["reused"] else "trained"
-        chosen = "" if learner is None else f" --learner {learner}"
+        chosen = f" --learner {learner or pipeline.settings.learner}" if pipeline.is_chosen else ""
         summary = f"{report['name']} version {report['version']} ({verb}); next: metaflow-hpo evaluate{chosen}"
     else:
         if learner is not None:
@@ -59,13 +60,13 @@ def fit(
                 pipeline, trials, output, space=space, lower_is_better=lower_is_better, task_column=task_column
             )
         for note in report["notes"]:
-            typer.echo(f"note: {note}", err=True)
+            printing.say(f"note: {note}")
         counts = f"{report['trials']} trials of {report['tasks']} tasks"
         summary = f"{output}: learned from {counts}; next: metaflow-hpo recommend --recommender {output}"
     if as_json:
         printing.print_json(report)
     else:
-        print(summary)
+        printing.tell(summary)
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo evaluate --json")
@@ -88,7 +89,7 @@ def evaluate(
         printing.print_json({**report, **tables})
     else:
         printing.show_evaluation(report)
-        print(f"report: {page}")
+        printing.tell(f"report: {page}")
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo benchmark trials.parquet --folds 5 --output report")
@@ -139,7 +140,7 @@ def benchmark(
             workers=workers,
             output=output,
             progress=progress,
-            say=lambda sentence: typer.echo(sentence, err=True),
+            say=printing.say,
         )
     if as_json:
         printing.print_json(answer)

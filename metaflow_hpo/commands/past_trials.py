@@ -95,7 +95,7 @@ def _show(answer: dict[str, Any]) -> None:
     if answer["left_out"]:
         printing.print_table("left out", ["name", "reason"], [list(item) for item in answer["left_out"].items()])
     tasks, output = len(answer["tasks"]), answer["output"]
-    print(f"{answer['trials']} trials of {tasks} tasks: {output}; next: {_next(tasks, output)}")
+    printing.tell(f"{answer['trials']} trials of {tasks} tasks: {output}; next: {_next(tasks, output)}")
 
 
 def _next(tasks: int, output: str) -> str:
@@ -146,4 +146,4 @@ def import_benchmark(
         frame = import_taskset(path)
     write_frame(output, frame)
     tasks, trials = frame["task_id"].nunique(), len(frame)
-    typer.echo(f"wrote {trials} trials of {tasks} tasks to {output}; next: metaflow-hpo benchmark {output}", err=True)
+    printing.say(f"wrote {trials} trials of {tasks} tasks to {output}; next: metaflow-hpo benchmark {output}")

@@ -7,13 +7,13 @@ needed, and only when a table is drawn: `--help` stays fast.
 import json
 import math
 import sys
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from metaflow_hpo.errors import show_controls
 from metaflow_hpo.task import TABLE
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
 
 _DRIVERS = 3
-_CONTROLS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Categories of characters that are not seen but do something; half of a pair cannot even be written."""
 SAME_TABLE = 1e-9
 """Distance in meta-features below which two tables are taken to be one."""
 
@@ -33,6 +31,16 @@ def print_json(value: Any) -> None:
     from metaflow_hpo.adapters.files import to_jsonable
 
     print(json.dumps(to_jsonable(value), indent=2, allow_nan=False))
+
+
+def tell(text: str) -> None:
+    """Print a sentence or several lines for people, with the control characters of names written out."""
+    print(show_controls(text, kept="\n"))
+
+
+def say(text: str) -> None:
+    """Print a note or warning on standard error, likewise."""
+    typer.echo(show_controls(text, kept="\n"), err=True)
 
 
 def print_table(title: str, header: list[str], rows: list[list[Any]]) -> None:
@@ -55,15 +63,10 @@ def _show_cell(cell: Any) -> str:
     return "-" if math.isnan(cell) else f"{cell:.4f}"
 
 
-def show_controls(text: str) -> str:
-    """Return a text with control characters written out: a terminal would obey them, or drop them."""
-    return "".join(repr(one)[1:-1] if unicodedata.category(one) in _CONTROLS else one for one in text)
-
-
 def show_notes(notes: Iterable[str]) -> None:
     """Say on standard error how a table was understood."""
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}")
 
 
 def warn_if_novel(novelty: dict[str, Any], instead: str = "what past tasks alone speak for is") -> None:
@@ -77,16 +80,14 @@ def warn_if_novel(novelty: dict[str, Any], instead: str = "what past tasks alone
         reason = f"this task is unlike all past ones (novelty percentile {percentile:.0f}); intervals are wider"
     else:
         reason = "no cheap learner is clearly better than guessing on this task"
-    typer.echo(f"warning: {reason}; {instead} recommended.", err=True)
+    say(f"warning: {reason}; {instead} recommended.")
 
 
 def say_if_known(nearest: list[dict[str, Any]]) -> None:
     """Say so where the table itself is among the past tasks: then nothing was predicted, but remembered."""
     if nearest and nearest[0]["distance"] < SAME_TABLE:
         same = nearest[0]["task_id"]
-        typer.echo(
-            f"note: This table is a past task itself, {same}; how unseen ones fare, an evaluation says.", err=True
-        )
+        say(f"note: This table is a past task itself, {same}; how unseen ones fare, an evaluation says.")
 
 
 def show_recommendation(answer: dict[str, Any]) -> None:
@@ -95,11 +96,11 @@ def show_recommendation(answer: dict[str, Any]) -> None:
     show_notes(task["notes"])
     warn_if_novel(novelty)
     say_if_known(answer["evidence"]["nearest_tasks"])
-    print_recommendations(f"{task['task_id']}: {task['kind']}, {_describe_size(task)}", answer)
+    print_recommendations(f"{task['task_id']}: {task['kind']}, {_describe_size(task)}; {answer['learner']}", answer)
     if "hyperparameters" in answer["evidence"]:  # past tasks alone do not say what drives them
         show_drivers(answer["evidence"])
     near = ", ".join(t["task_id"] for t in answer["evidence"]["nearest_tasks"])
-    print(f"nearest past tasks: {near}; surrogate version {answer['lineage']['surrogate_version']}")
+    tell(f"nearest past tasks: {near}; surrogate version {answer['lineage']['surrogate_version']}")
 
 
 def _describe_size(task: dict[str, Any]) -> str:
@@ -126,7 +127,7 @@ def print_recommendations(title: str, answer: dict[str, Any]) -> None:
     header = ["rank", "configuration", f"expected {metric}", "80 % interval", "gain over default", "seconds"]
     print_table(title, header, rows)
     if answer["tuning"] is not None:
-        print(answer["tuning"]["text"])
+        tell(answer["tuning"]["text"])
 
 
 def _show_interval(performance: dict[str, Any]) -> str:
@@ -151,9 +152,9 @@ def show_drivers(evidence: dict[str, Any]) -> None:
         for d in evidence["meta_features"]
     ]
     if changes:
-        print(f"rank 1 against the default: {', '.join(changes[:_DRIVERS])}")
+        tell(f"rank 1 against the default: {', '.join(changes[:_DRIVERS])}")
     if facts:
-        print(f"what this task adds to its gain: {', '.join(facts[:_DRIVERS])}")
+        tell(f"what this task adds to its gain: {', '.join(facts[:_DRIVERS])}")
 
 
 def show_evaluation(report: dict[str, Any]) -> None:
@@ -178,8 +179,8 @@ def show_evaluation(report: dict[str, Any]) -> None:
     if gains:
         print_table("Test performance, really trained", ["comparison", "mean gain", "95 %", "win/tie/loss"], gains)
     if report["realised_note"]:
-        print(report["realised_note"])
-    print(f"gate: {'promoted' if report['promoted'] else 'refused'}. {report['reason']}")
+        tell(report["realised_note"])
+    tell(f"gate: {'promoted' if report['promoted'] else 'refused'}. {report['reason']}")
 
 
 def show_benchmark(answer: dict[str, Any]) -> None:
@@ -198,39 +199,39 @@ def show_benchmark(answer: dict[str, Any]) -> None:
         f"{table['configurations']} configurations{'' if table['shared'] else ', not shared'}"
     )
     print_table(title, header, rows)
-    print("w/t/l: tasks on which a recommender beats, equals, loses to recommended")
+    tell("w/t/l: tasks on which a recommender beats, equals, loses to recommended")
     for sentence in answer["verdict"]:
-        print(sentence)
+        tell(sentence)
 
 
 def show_status(report: dict[str, Any]) -> None:
     """Print what is known and served."""
     knowledge, champion, shipped = report["knowledge"], report["champion"], report["shipped"]
-    print(
+    tell(
         f"knowledge: {knowledge['trials']} trials on {knowledge['tasks']} tasks of {knowledge['families']} families "
         f"({knowledge['source']}, meta-data set {knowledge['meta_dataset_md5']})"
     )
     for name, count in knowledge["learners"].items():
-        print(f"           {name}: {count['trials']} trials on {count['tasks']} tasks")
+        tell(f"           {name}: {count['trials']} trials on {count['tasks']} tasks")
     for name, known in report["modalities"].items():
         what = "nothing" if known["shipped"] is None else "{trials} trials on {tasks} tasks".format(**known["shipped"])
-        print(f"{name + ':':<10} {what} shipped, {known['local_tasks']} tasks here")
-    print("champion:  " + ("none" if champion is None else f"{champion['name']} version {champion['version']}"))
+        tell(f"{name + ':':<10} {what} shipped, {known['local_tasks']} tasks here")
+    tell("champion:  " + ("none" if champion is None else f"{champion['name']} version {champion['version']}"))
     if shipped is not None:
-        print(
+        tell(
             f"shipped:   {shipped['version']}, {len(shipped['files'])} files of {shipped['bytes'] / 1e6:.1f} MB, "
             f"intact; packed {shipped['packed_at']} at {shipped['git_revision'][:12]}"
         )
         for name, md5 in shipped["files"].items():
-            print(f"           {md5} {name}")
-    print(f"data:      {report['data']['folder']} (MLflow: {report['data']['tracking_uri']})")
+            tell(f"           {md5} {name}")
+    tell(f"data:      {report['data']['folder']} (MLflow: {report['data']['tracking_uri']})")
 
 
 def show_where_next(pipeline: "Pipeline", path: Path, target: str) -> None:
     """Print where to look after the demo."""
     from metaflow_hpo.adapters.evaluation_files import REPORT_FILE
 
-    print(
+    tell(
         f"""Where to look next
   report             {pipeline.store.evaluation_folder / REPORT_FILE}
   Dagster and MLflow make ui, then http://127.0.0.1:3000 and http://127.0.0.1:5000
@@ -245,26 +246,24 @@ def show_lineage(report: dict[str, Any]) -> None:
     recommendation, version, run, inputs = (report[n] for n in ("recommendation", "version", "run", "inputs"))
     if recommendation is not None:
         task = recommendation["task"]
-        print(f"recommendation {recommendation['recommendation_id']} of {recommendation['time']}")
-        print(f"  for task     {task['task_id']} (sha256 {task['sha256'][:16]})")
+        tell(f"recommendation {recommendation['recommendation_id']} of {recommendation['time']}")
+        tell(f"  for task     {task['task_id']} (sha256 {task['sha256'][:16]})")
     if version is None:
-        print(f"  made by      {json.dumps(recommendation['lineage'])}")
+        tell(f"  made by      {json.dumps(recommendation['lineage'])}")
         return
     state = "champion" if version["is_champion"] else version["status"]
     present = "the one in data/" if version["meta_dataset_is_present"] else "another one than in data/"
-    print(
-        f"surrogate      {version['name']} version {version['version']} ({state}): {version['reason'] or 'undecided'}"
-    )
-    print(f"MLflow run     {run['run_id']}")
-    print(f"git revision   {run['git_revision']}{' with local changes' if run['git_dirty'] else ''}")
-    print(f"meta-data set  md5 {version['meta_dataset_md5']}, {present}")
+    tell(f"surrogate      {version['name']} version {version['version']} ({state}): {version['reason'] or 'undecided'}")
+    tell(f"MLflow run     {run['run_id']}")
+    tell(f"git revision   {run['git_revision']}{' with local changes' if run['git_dirty'] else ''}")
+    tell(f"meta-data set  md5 {version['meta_dataset_md5']}, {present}")
     if inputs is None:
-        print("trials         not recorded with this version")
+        tell("trials         not recorded with this version")
         return
-    print(f"catalogue      md5 {inputs['catalogue']['md5']}")
+    tell(f"catalogue      md5 {inputs['catalogue']['md5']}")
     rows = [
         [t["task_id"], t["trials"], t["search_results"]["path"], t["search_results"]["md5"], t["source"]]
         for t in inputs["tasks"]
     ]
     print_table(f"{inputs['trials']} trials", ["task", "trials", "table", "md5", "raw source"], rows)
-    print("\n".join(["again:", *(f"  {command}" for command in report["reproduce"])]))
+    tell("\n".join(["again:", *(f"  {command}" for command in report["reproduce"])]))

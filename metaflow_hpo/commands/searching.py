@@ -203,7 +203,7 @@ def search(
                 features=features,
             )
         except KeyboardInterrupt:
-            typer.echo("stopped; finished trials are kept, and the same command goes on from them", err=True)
+            printing.say("stopped; finished trials are kept, and the same command goes on from them")
             raise
         if grown is not None:
             learn_from(grown, task, pipeline.learner, found, known=known, features=features)
@@ -213,7 +213,7 @@ def search(
         summary = {"task": advise.describe_task(task), "strategy": by, "trials": len(found), **_count(found)}
         printing.print_json({**summary, "best": described, "output": None if output is None else str(output)})
     elif best is None:
-        print(f"All {len(found)} trials failed; the first reason: {found[0].reason}")
+        printing.tell(f"All {len(found)} trials failed; the first reason: {found[0].reason}")
     else:
         _show_best(f"{task.task.task_id}: {len(found)} trials by {by}", task.task.metric, best, found)
 
@@ -245,4 +245,4 @@ def _show_best(title: str, metric: "Metric", best: "Trial", found: "list[Trial]"
         lines.append([f"its {best.fidelity_unit}", best.fidelity])
     lines += [[f"{status} trials", count] for status, count in _count(found).items() if count]
     printing.print_table(title, ["", metric.name], lines)
-    print("configuration: " + json.dumps(dict(best.configuration)))
+    printing.tell("configuration: " + json.dumps(dict(best.configuration)))

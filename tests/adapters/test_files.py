@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from metaflow_hpo.adapters.files import (
     neutralise,
     read_frame,
     read_json,
+    remove_leftovers,
     replacing,
     to_jsonable,
     write_atomically,
@@ -260,3 +262,90 @@ def test_no_name_of_a_column_is_a_formula_and_names_may_repeat() -> None:
     written = neutralise(frame)
     assert list(written.columns) == ["'=HYPERLINK(0)", "a", "a"]
     assert written.iloc[0].tolist() == ["'=x", 1.0, "y"]
+
+
+def leave(path: Path, age_s: float, *inside: str) -> Path:
+    """Leave a file, or a folder with files in it, which nobody has touched for so long."""
+    if inside:
+        for name in inside:
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text(name)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    for one in (*path.rglob("*"), path):
+        os.utime(one, (time.time() - age_s,) * 2)
+    return path
+
+
+LEFT = f".a.parquet.{'0f' * 16}.tmp"
+
+
+@pytest.mark.parametrize("place", [".", "tasks", "inbox", "mlflow", "learners/svm", "learners/svm/evaluation"])
+def test_what_a_killed_writer_left_is_removed_when_nobody_can_be_writing_it(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / place
+    leave(folder / LEFT, 4000)
+    leave(folder / f"{LEFT}-journal", 4000)
+    leave(folder / ".surrogate-a_b0c1d2", 4000, "fresh/a.json")
+    leave(folder / ".a0b1c2d3.tmp", 4000, "surrogate/a.json")
+    young = leave(folder / LEFT.replace("0f0f", "1f1f"), 60)
+    growing = leave(folder / ".b-a_b0c1d2", 4000, "fresh/a.json")
+    (growing / "fresh" / "b.json").write_text("just now")
+    remove_leftovers(tmp_path)
+    assert names_in(folder) == sorted([young.name, growing.name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.tmp", ".a.tmp", ".lock", ".a.0f.tmp", ".0123456789abcdef.journal.jsonl", "mlflow.db-journal", ".git-12345678"],
+)
+def test_what_looks_alike_and_is_somebody_elses_stays(tmp_path: Path, name: str) -> None:
+    left = leave(tmp_path / name, 1e6, *(["config"] if "git" in name else []))
+    inside = leave(tmp_path / "inbox" / "pictures" / LEFT, 1e6)
+    remove_leftovers(tmp_path)
+    assert left.exists()
+    assert inside.exists()
+
+
+def test_a_folder_that_was_being_replaced_is_put_back(tmp_path: Path) -> None:
+    leave(tmp_path / ".surrogate-a_b0c1d2", 4000, "fresh/new", "old-0/old")
+    remove_leftovers(tmp_path)
+    assert names_in(tmp_path) == ["surrogate"]
+    assert names_in(tmp_path / "surrogate") == ["new"]
+
+
+def test_a_folder_that_was_replaced_is_not_replaced_again(tmp_path: Path) -> None:
+    leave(tmp_path / "surrogate", 4000, "newest")
+    leave(tmp_path / ".surrogate-a_b0c1d2", 4000, "old-0/old", "fresh/new")
+    leave(tmp_path / ".surrogate-b_b0c1d2", 4000, "old-0/old")
+    remove_leftovers(tmp_path)
+    assert names_in(tmp_path) == ["surrogate"]
+    assert names_in(tmp_path / "surrogate") == ["newest"]
+
+
+def test_kill_9_of_a_writer_is_cleaned_by_the_next_command(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from metaflow_hpo.adapters.files import write_atomically
+write_atomically(Path(sys.argv[1]), lambda path: (path.write_text("half"), os.kill(os.getpid(), signal.SIGKILL)))
+"""
+    process = run_python(code, str(tmp_path / "a.json"))
+    process.communicate(timeout=60)
+    assert process.returncode == -9
+    (left,) = tmp_path.iterdir()
+    os.utime(left, (0, 0))
+    remove_leftovers(tmp_path)
+    assert names_in(tmp_path) == []
+
+
+def test_nothing_is_removed_where_nothing_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [leave(tmp_path / LEFT, 4000), leave(tmp_path / "tasks" / LEFT, 4000)]
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    remove_leftovers(tmp_path)
+    assert all(path.exists() for path in left)
+    remove_leftovers(tmp_path / "not there")

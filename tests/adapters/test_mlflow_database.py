@@ -1,15 +1,19 @@
 """MLflow's database: whole or not there, at home in any folder, and following its folder when that is copied."""
 
 import os
+import random
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
 
 from metaflow_hpo.adapters import tracking as tracking_module
-from metaflow_hpo.adapters.mlflow_database import prepare_database
+from metaflow_hpo.adapters.mlflow_database import check_whole, prepare_database
 from metaflow_hpo.adapters.tracking import Tracking
 from metaflow_hpo.errors import MetaflowHPOError
 
@@ -182,6 +186,61 @@ def test_a_damaged_database_is_one_message(tmp_path: Path, content: bytes) -> No
     (tmp_path / "mlflow" / "mlflow.db").write_bytes(content)
     with pytest.raises(MetaflowHPOError, match="Put a copy of it back, or move it away"):
         Tracking.local(tmp_path).prepare()
+
+
+def test_what_a_killed_process_has_half_written_is_taken_back(tracking: Tracking, tmp_path: Path) -> None:
+    run = record(tracking)
+    assert tracking.database is not None
+    code = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("PRAGMA cache_size=1")
+connection.execute("UPDATE runs SET status = 'FAILED'")
+connection.execute("CREATE TABLE more (a)")
+for _ in range(100):
+    connection.execute("INSERT INTO more SELECT randomblob(900)")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", code, str(tracking.database)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert tracking.database.with_name("mlflow.db-journal").stat().st_size > 0
+    tracking_module._prepare.cache_clear()
+    assert tracking.client().get_run(run).info.status == "FINISHED"
+
+
+def damage(content: bytes, how: str, chance: random.Random) -> bytes:
+    """Return a database as a bad disk or a cut copy leaves it."""
+    damaged, at = bytearray(content), chance.randrange(100, len(content))
+    if how == "cut":
+        return content[:at]
+    if how == "flipped":
+        for _ in range(200):
+            damaged[chance.randrange(100, len(damaged))] ^= 1 << chance.randrange(8)
+    page = at // 4096 * 4096
+    if how == "zeros":
+        damaged[page : page + 4096] = bytes(4096)
+    if how == "another page":
+        damaged[page : page + 4096] = damaged[8192:12288] if page != 8192 else damaged[4096:8192]
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("how", ["cut", "flipped", "zeros", "another page"])
+def test_damage_anywhere_is_one_message_or_does_no_harm(
+    tracking: Tracking, tmp_path: Path, how: str, seed: int
+) -> None:
+    run = record(tracking)
+    assert tracking.database is not None
+    tracking.database.write_bytes(damage(tracking.database.read_bytes(), how, random.Random(f"{how}{seed}")))
+    said = ""
+    try:
+        check_whole(tracking.database)
+    except MetaflowHPOError as error:
+        said = str(error)
+    assert not said or "Put a copy of it back" in said or "Delete it: nothing is lost" in said
+    if not said:
+        tracking_module._prepare.cache_clear()
+        assert tracking.client().get_run(run).info.status == "FINISHED"
 
 
 def test_a_copy_that_cannot_be_written_to_is_read_as_it_is(

@@ -36,6 +36,8 @@ ADDRESSES = [
     f"postgresql://u:{SECRET}@127.0.0.1:1/db",
     f"postgresql://127.0.0.1:1/db?user=u&password={SECRET}",
     f"mysql+pymysql://u:{SECRET}@127.0.0.1:1/db",
+    f"postgres//u:{SECRET}@127.0.0.1:1/db",
+    f"u:{SECRET}@127.0.0.1:1",
 ]
 
 

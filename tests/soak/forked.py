@@ -81,7 +81,7 @@ class Running:
     def look(self) -> bool:
         """Interrupt it when its time has come, and tell whether it has ended."""
         planned = self.interrupt
-        due = None if planned is None or self.was_hit else planned.after_s
+        due = None if planned is None or self.was_hit or self.code is not None else planned.after_s
         if planned is not None and due is not None and time.monotonic() - self.started >= due:
             os.kill(self.pid, planned.signal)
             self.was_hit = True
@@ -146,6 +146,7 @@ def start(
     code = 70
     try:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs do not hear Ctrl-C
         with log.open("w") as said:
             os.dup2(said.fileno(), 1)
             os.dup2(said.fileno(), 2)

@@ -82,7 +82,7 @@ class Folder:
         return running
 
     def trials(self) -> Any:
-        """Return all kept trials, with `duration_s`, by which a trial is known as itself."""
+        """Return all kept trials, with `duration_s`, by which a trial is known as itself, and `test_performance`."""
         return forked.ask(lambda: _read_trials(self.data), self.environment)
 
 
@@ -96,13 +96,13 @@ def _read_trials(data: Path) -> Any:
     from metaflow_hpo.settings import Settings
 
     store = kept(Pipeline(Settings.load()), SEARCH)
-    frames = []
+    frames, columns = [], [*KEY, "duration_s", "test_performance"]
     for path in sorted([*data.parent.glob("table_*.csv"), *data.parent.glob("slope_*.yaml")]):
         task = read_source(path).task
         found = store.read_trials(task)
         if found:
-            frames.append(to_frame(task, found)[[*KEY, "duration_s"]])
-    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*KEY, "duration_s"])
+            frames.append(to_frame(task, found)[columns])
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
     return frame.sort_values([*KEY, "duration_s"], ignore_index=True)
 
 
@@ -121,10 +121,17 @@ def differences(found: Any, expected: Any, what: str, columns: Sequence[str] | N
 
 def lost(before: Any, after: Any) -> Iterator[str]:
     """Yield how many trials that were kept are gone, or were trained again."""
-    first, then = (Counter(map(tuple, frame.astype(object).to_numpy().tolist())) for frame in (before, after))
-    gone = first - then
+    gone = []
+    first, then = (frame.astype(object).where(frame.notna(), None).to_numpy().tolist() for frame in (before, after))
+    now = {tuple(line[:-2]): line[-2:] for line in then}
+    for *key, duration_s, test_performance in first:
+        then_s, then_test = now.get(tuple(key), (None, None))
+        # The best one may have been trained on all rows as well since, which takes its time.
+        is_refitted = then_test is not None and test_performance is None
+        if then_s != duration_s and not (is_refitted and then_s > duration_s):
+            gone.append((*key, duration_s))
     if gone:
-        yield f"{sum(gone.values())} of {sum(first.values())} kept trials are gone or were trained again: {[*gone][:2]}"
+        yield f"{len(gone)} of {len(first)} kept trials are gone or were trained again: {gone[:2]}"
 
 
 class Soak:

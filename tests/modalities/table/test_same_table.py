@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from metaflow_hpo.actions.advise import describe_file, recommend
+from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.errors import InvalidTaskError
-from metaflow_hpo.learners.mlp.learner import MLP
 from metaflow_hpo.learners.trained_rows import fit_network
 from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.conform import conform_rows
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.table_data import TableData
+from metaflow_hpo.settings import Settings
 
 Writer = Callable[[pd.DataFrame, Path], None]
 
@@ -124,23 +127,55 @@ def test_every_kind_of_target_is_the_same_in_whatever_way_it_is_written(
         assert found.class_names == expected.class_names
 
 
-@pytest.mark.parametrize("way", ["csv semicolon with index", "lines", "columns", "Excel", "parquet of categories"])
-def test_a_network_predicts_the_same_from_rows_in_whatever_way_they_are_written(tmp_path: Path, way: str) -> None:
-    frame = wide_frame().drop(columns="price")
-    (tmp_path / "other").mkdir()
-    data = read_written(frame, tmp_path / "other", "csv comma without index")
-    network = fit_network(data, "mlp", MLP.space.default, seed=0, epochs=2)
+ASKED = [
+    *(f"csv {name} {index} index" for name in ("semicolon", "tab", "BOM", "quotes") for index in ("with", "without")),
+    "csv comma with index",
+    *("lines", "records", "columns", "Excel", "Excel with index", "parquet", "parquet of categories"),
+]
+"""The ways that people write a table in, beside the usual one."""
+
+
+class Outcome(NamedTuple):
+    """What a file leads to: its task, what is recommended for it, and what a network that is trained on it predicts."""
+
+    sha256: str
+    answer: dict[str, Any]
+    predictions: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def follow(folder: Path, way: str, settings: Settings) -> Outcome:
+    """Write a table, and go with it all the way as a person would."""
+    name, write = WAYS[way]
+    write(wide_frame(), folder / name)
+    described = describe_file(folder / name, "y")
+    answer = recommend(Pipeline(settings), described, 3)
+    answer["task"].pop("notes")  # what had to be guessed is said of each file
+    network = fit_network(described.data, "mlp", answer["recommendations"][0]["configuration"], seed=0, epochs=2)
     assert network is not None
-    predictions = []
-    for folder, one in ((tmp_path / "other", "csv comma without index"), (tmp_path, way)):
-        name, write = WAYS[one]
-        write(frame, folder / name)
-        as_written = [column.name for column in network.columns if not column.is_numeric or column.style is not None]
-        rows = read_table(folder / name, as_written=as_written, reads_commas=False, settles_words=False)
-        conformed = conform_rows(rows, network.columns)
-        assert conformed.notes == ()
-        predictions.append(network.predict(conformed.features))
-    pd.testing.assert_frame_equal(*predictions)
+    as_written = [column.name for column in network.columns if not column.is_numeric or column.style is not None]
+    rows = read_table(folder / name, as_written=as_written, reads_commas=False, settles_words=False)
+    conformed = conform_rows(rows, network.columns)
+    return Outcome(described.data.task.sha256, answer, network.predict(conformed.features), conformed.notes)
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Settings]:
+    folder = tmp_path_factory.mktemp("usual")
+    settings = Settings.load(data=folder / "data")
+    return follow(folder, "csv comma without index", settings), settings
+
+
+@pytest.mark.parametrize("way", ASKED)
+def test_task_recommendation_and_predictions_are_the_same_in_whatever_way_a_table_is_written(
+    tmp_path: Path, usual: tuple[Outcome, Settings], way: str
+) -> None:
+    expected, settings = usual
+    found = follow(tmp_path, way, settings)
+    assert found.sha256 == expected.sha256
+    assert found.answer == expected.answer
+    assert found.notes == expected.notes == ()
+    pd.testing.assert_frame_equal(found.predictions, expected.predictions)
 
 
 TEXT = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), max_size=8)
