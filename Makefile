@@ -18,8 +18,8 @@ SERVE_PORT ?= 5001
 # `team`: Dagster and MLflow in the Postgres of METAFLOW_HPO_POSTGRES_URL.
 PROFILE ?= local
 
-# Tests of one file share fixtures and run in order in one process.
-TEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist loadfile
+# Tests of one file share fixtures and run in order in one process; the long files of one test are not left for the end.
+TEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # The commands of DVC stages and of `mlflow models serve` are looked up here; nothing of the stack reports home.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
