@@ -127,7 +127,8 @@ def compare_realised(trained: Mapping[str, Sequence[Trial]], random: pd.DataFram
         *recommended, default = trials
         drawn = random.loc[random["task_id"] == task_id]
         pool = drawn.loc[drawn["status"] == "ok"]
-        cv, test = (pool[c].to_numpy(dtype=np.float64) for c in ("performance", "test_performance"))
+        # A meta-data set has no column of which nothing is known.
+        cv, test = pool.reindex(columns=["performance", "test_performance"]).to_numpy(dtype=np.float64).T
         line: dict[str, object] = {"task_id": task_id, "family": default.family}
         line["default"], line["default_test"] = _best([default])
         reached = {"": expect_best(cv, cv), "_test": expect_best(cv, test)}

@@ -142,3 +142,9 @@ def test_no_command_shows_it_with_its_causes(tmp_path: Path, address: str) -> No
     assert done.returncode == 1
     assert "MetaflowHPOError: Expected an MLflow tracking server" in done.stderr
     assert SECRET not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", ["x", "x-", "a:", "password", "://"])
+def test_a_word_of_a_million_letters_is_read_in_time(text):
+    # Quadratic time would be a day.
+    assert hide_passwords(text * (1_000_000 // len(text))).startswith(text[0])
