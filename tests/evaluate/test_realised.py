@@ -107,6 +107,9 @@ def test_without_test_performances_nothing_is_said_of_them():
     assert math.isnan(found.per_task["first_random_trials_test"].iloc[0])
     assert found.gains["rival"].tolist() == ["default"]
     assert found.numbers == {"gain/first_random_trials": 2.0, "gain/first_over_default": pytest.approx(0.15)}
+    # A meta-data set has no column of which nothing is known.
+    missing = Realised.compare({"iris": [trial(0.4, 0.4), trial(0.3, 0.25)]}, drawn.drop(columns="test_performance"))
+    assert missing.numbers == found.numbers
 
 
 def test_performances_of_tasks_that_are_not_comparable_become_places_between_worst_and_best():
