@@ -140,7 +140,7 @@ def make_answer(
     for line in answer["recommendations"]:
         expected_s = line["expected_duration_s"]
         if expected_s is not None and chosen.rows:  # seconds are those of the sample that describes a large task
-            line["expected_duration_s"] = expected_s * described.data.task.rows / chosen.rows
+            line["expected_duration_s"] = expected_s * (described.data.task.rows / chosen.rows)
     lineage = {**source, **answer["lineage"]}
     lineage["recommendation_id"] = identify(described.data.task.sha256, lineage, observed, per_time=per_time)
     return {"task": describe_task(described.data), **answer, "lineage": lineage}

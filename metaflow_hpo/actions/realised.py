@@ -11,19 +11,13 @@ import pandas as pd
 from metaflow_hpo.actions.advise import RECOMMENDED
 from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.pipeline import Pipeline, logger
-from metaflow_hpo.evaluate.realised import (
-    FRESH_SEED,
-    Realised,
-    choose_random_trials,
-    find_places,
-    spread_over_families,
-)
 from metaflow_hpo.learners.recorded import RecordedLearner
 from metaflow_hpo.space import Configuration, configuration_id
 from metaflow_hpo.tables import record_to_trial, trial_to_record
 from metaflow_hpo.trial import Trial
 
 if TYPE_CHECKING:
+    from metaflow_hpo.evaluate.realised import Realised
     from metaflow_hpo.recommender.recommender import Recommender
 
 QUICK_S = 0.5
@@ -38,7 +32,7 @@ Recommend = Callable[[Sequence[str], int], Mapping[str, Sequence[Configuration]]
 
 def realise(
     pipeline: Pipeline, recommender: "Recommender", families: Mapping[str, str], recommend: Recommend
-) -> Realised:
+) -> "Realised":
     """Train the first recommendations and the default afresh on held-out tasks, and compare them with random trials.
 
     Where a trial took less than `QUICK_S`, five recommendations are trained on every task, elsewhere the first one on
@@ -50,6 +44,8 @@ def realise(
         families: Family of each held-out task.
         recommend: Recommends for tasks whose families it does not know.
     """
+    from metaflow_hpo.evaluate.realised import Realised, choose_random_trials, find_places
+
     frame = pipeline.store.read_meta_dataset()
     trials = frame.loc[frame["learner"] == pipeline.learner_name]
     is_quick = bool(trials["duration_s"].median() < QUICK_S)
@@ -71,6 +67,8 @@ def realise(
 
 def _choose_tasks(pipeline: Pipeline, families: Mapping[str, str], most: int) -> tuple[list[str], str]:
     """Return the tasks that are trained on, and why these are not all."""
+    from metaflow_hpo.evaluate.realised import spread_over_families
+
     store, limit = pipeline.store, pipeline.settings.trained_tasks
     if limit == 0:
         return [], "Nothing was trained: the setting trained_tasks is 0."
@@ -87,6 +85,7 @@ def _choose_tasks(pipeline: Pipeline, families: Mapping[str, str], most: int) ->
 def _train(pipeline: Pipeline, recommended: Mapping[str, Sequence[Configuration]]) -> dict[str, list[Trial]]:
     """Return fresh trials by task: what is recommended, then the default; those that are known are not repeated."""
     from metaflow_hpo.collect.trials import train_trials
+    from metaflow_hpo.evaluate.realised import FRESH_SEED
 
     learner, effort, store = pipeline.learner, pipeline.epochs, pipeline.store
     journal = Journal(store.data / "mlflow" / "realised.journal.jsonl")

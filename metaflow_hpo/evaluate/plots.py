@@ -1,12 +1,12 @@
 """Plots where people would rather look than read. Every function returns a matplotlib figure and shows nothing."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.evaluate.realised import RANDOM_SIZES
 from metaflow_hpo.space import Array
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ def plot_realised(table: pd.DataFrame) -> "Figure":
 def _find_rivals(table: pd.DataFrame) -> list[tuple[str, str, str, str]]:
     """Return column, label, marker and colour of the default and of most of the random trials that are known."""
     rivals = [("default_test", "default", "|", "#9467bd")]
-    sizes = [size for size in RANDOM_SIZES if table[f"random_{size}_test"].notna().any()]
+    known = [str(name) for name in table.columns if table[name].notna().any()]
+    sizes = sorted(int(found[1]) for name in known if (found := re.fullmatch(r"random_(\d+)_test", name)))
     if sizes:
         rivals.append((f"random_{sizes[-1]}_test", f"best of {sizes[-1]} random trials", "x", "#7f7f7f"))
     return rivals
