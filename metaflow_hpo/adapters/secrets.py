@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 # Up to the last `@` before a space or the next address: a password may hold a `/` or `@` that it should have escaped,
 # and a slash may be missing after the scheme. Digits and a slash are a port.
 _PASSWORD = re.compile(
-    r"(?<![a-z0-9+.-])(?P<start>[a-z0-9+.-]+://?[^\s/:@]*):(?!\d+[/?#])(?:(?!://)\S){0,2000}@",
+    r"(?<![a-z0-9+.-])(?P<start>[a-z0-9+.-]+://?[^\s/:@]*):(?!\d+[/?#])(?:(?!://)\S)*@",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(r"(?<![a-z0-9+.-])(?P<start>[a-z0-9+.-]+://)[^\s/:@?#]{16,}@", re.IGNORECASE)
@@ -50,8 +50,12 @@ _remembered: set[str] = set()
 
 def hide_passwords(text: str) -> str:
     """Return `text` with every password replaced by `***`: those of addresses, of names, and those that are known."""
-    shown = _NAMED.sub(r"\g<name>***", _PASSWORD.sub(r"\g<start>:***@", text))
-    shown = _TOKEN.sub(r"\g<start>***@", shown)
+    shown = text
+    if "@" in text:  # which both look for up to the end of a word, however long
+        shown = _PASSWORD.sub(r"\g<start>:***@", shown)
+    shown = _NAMED.sub(r"\g<name>***", shown)
+    if "@" in text:
+        shown = _TOKEN.sub(r"\g<start>***@", shown)
     for secret in sorted(_known_secrets(), key=len, reverse=True):
         shown = shown.replace(secret, "***")
     return shown
