@@ -129,23 +129,23 @@ bench-serve: install ## load the service with `hey` (apt-get install hey): laten
 bench-tables: install ## compare recommenders on published tables of trials: BENCHMARKS=FOLDER (a quarter of an hour on one core; resumes)
 	nice .venv/bin/python tests/bench/bench_tables.py '$(BENCHMARKS)' --output bench_tables.json
 
+# From tasks to an evaluated recommender, with the settings that are given.
+define COLLECT
+$(1) .venv/bin/metaflow-hpo step dataset_catalogue
+$(1) .venv/bin/metaflow-hpo step meta_features
+$(1) .venv/bin/metaflow-hpo step search_results
+$(1) .venv/bin/metaflow-hpo step meta_dataset
+$(1) .venv/bin/metaflow-hpo step surrogate
+$(1) .venv/bin/metaflow-hpo evaluate
+endef
+
 ifeq ($(LEARNER),realmlp)
 knowledge: install
-	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step dataset_catalogue
-	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step meta_features
-	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step search_results
-	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step meta_dataset
-	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo step surrogate
-	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo evaluate
+	$(call COLLECT,$(KNOWLEDGE_REALMLP))
 	$(KNOWLEDGE_REALMLP) .venv/bin/metaflow-hpo pack
 else ifneq ($(TASKS),)
 knowledge: install
-	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step dataset_catalogue
-	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step meta_features
-	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step search_results
-	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step meta_dataset
-	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step surrogate
-	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo evaluate
+	$(call COLLECT,$(KNOWLEDGE_ITEMS))
 	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo step champion
 	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo pack
 	$(KNOWLEDGE_ITEMS) .venv/bin/metaflow-hpo report --output data/knowledge_$(MODALITY_$(LEARNER)).html

@@ -78,11 +78,14 @@ class Pipeline:
         name = DEFAULT_LEARNERS.get(modality)
         if name is None or self.is_chosen or self.own_learner is not None or self.trains_on(modality):
             return self
+        return self._with_learner(name)
+
+    def _with_learner(self, name: str) -> "Pipeline":
         return replace(self, settings=self.settings.model_copy(update={"learner": name}))
 
     def tuning(self, learner: str) -> "Pipeline":
         """Return the surroundings of another learner, as if somebody had chosen it."""
-        return replace(self, settings=self.settings.model_copy(update={"learner": learner}), is_chosen=True)
+        return replace(self._with_learner(learner), is_chosen=True)
 
     def asked(self, modality: str) -> "Pipeline":
         """Return the surroundings of data that a person brings.
@@ -96,7 +99,7 @@ class Pipeline:
         name = DEFAULT_LEARNERS.get(modality)
         if is_set or name is None or self.store.champion_path.is_file():
             return self.on(modality)
-        return replace(self, settings=self.settings.model_copy(update={"learner": name}))
+        return self._with_learner(name)
 
     def trains_on(self, modality: str) -> bool:
         """Tell whether the learner trains on tasks of a modality; a built-in one is not imported for it."""

