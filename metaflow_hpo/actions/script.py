@@ -34,9 +34,11 @@ from metaflow_hpo.modalities.items.modality import ItemModality
 from metaflow_hpo.modalities.registry import get_modality
 from metaflow_hpo.modalities.table.columns import as_text
 from metaflow_hpo.modalities.table.files.tables import read_table
+from metaflow_hpo.modalities.table.files.totals import without_total
+from metaflow_hpo.modalities.table.styles import Style
 from metaflow_hpo.modalities.table.table_data import TableData, expect_table
 from metaflow_hpo.modalities.table.written_dates import ISO, DateStyle
-from metaflow_hpo.modalities.table.written_numbers import NumberStyle
+from metaflow_hpo.modalities.table.written_numbers import NumberStyle, is_bare
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
 
@@ -145,22 +147,24 @@ def describe_table(path: Path, data: TableData) -> ScriptTable:
     """
     target = data.task.target
     raw = read_table(path, names=[target], as_written=[target], reads_commas=False)
-    if not raw.attrs["read"]:
+    if not raw.attrs["read"] or without_total(raw)[1]:
         raise InvalidTaskError(
-            f"Expected a table that pandas reads by itself; {path} holds comments among its rows, is a zip with more "
-            "than one file, or one JSON object. Save it as csv, and give that."
+            f"Expected a table that pandas reads by itself; {path} holds comments or a sum among its rows, "
+            "merged cells, is a zip with more than one file, or one JSON object. Save it as csv, and give that."
         )
     raw = raw.set_axis([str(name).strip() for name in raw.columns], axis="columns")
     _check_classes(raw[target], data.class_names)
+    _check_written(raw[target], data.styles.get(target))
     numeric, dates, categorical = [], {}, []
     for name in data.features.columns:
         style = data.styles.get(name)
         if not types.is_float_dtype(data.features[name].dtype):
             categorical.append(name)
-        elif isinstance(style, DateStyle):
+        elif isinstance(style, DateStyle) and not style.is_clock:
             dates[name] = _find_order(raw[name], style)
         else:
             _check_numbers(raw[name])
+            _check_written(raw[name], style)
             numeric.append(name)
     return ScriptTable(
         path=str(path),
@@ -206,6 +210,20 @@ def _find_order(raw: pd.Series, style: DateStyle) -> str:
         f"Expected dates that a script can read; those of the column {raw.name!r} ({texts.iloc[0]!r}) it cannot. Write "
         "them as 2021-03-14."
     )
+
+
+def _check_written(raw: pd.Series, style: Style | None) -> None:
+    """Refuse times, and numbers with units, limits or the like, which a script does not read."""
+    if style is None:
+        return
+    texts = raw.dropna().astype("str")
+    unread = texts[[style.is_clock if isinstance(style, DateStyle) else not is_bare(text) for text in texts]]
+    unread = unread[~np.isnan(style.read(unread))]
+    if len(unread):
+        raise InvalidTaskError(
+            f"Expected numbers that a script can read; those of {raw.name!r} ({unread.iloc[0]!r}) it cannot. "
+            "Write plain numbers."
+        )
 
 
 def _check_numbers(raw: pd.Series) -> None:

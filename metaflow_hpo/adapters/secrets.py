@@ -27,6 +27,19 @@ _NAMED = re.compile(
     r"[\"']?\s*[=:]\s*)(?P<value>\"[^\"]*\"|'[^']*'|[^\s&;,)\]}\"']+)",
     re.IGNORECASE,
 )
+_HEADER = re.compile(
+    r"(?P<start>(?:authorization|cookie)[\"']?\s*[=:]\s*b?)(?:\"[^\"]*\"|'[^']*'|[^\r\n\"'}]+)|"
+    r"(?P<scheme>\bbearer )[\w.~+/=-]{8,}|"
+    r"(?P<option>(?<![\w-])--(?:[a-z]+-)?(?:password|token|secret|api-key) )\S+",
+    re.IGNORECASE,
+)
+"""Headers of requests, and options of commands."""
+_WRITTEN_OUT = re.compile(
+    r"\beyJ[\w-]{8,}\.eyJ[\w-]+(?:\.[\w-]*)?|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----).)*|(?<=[?&]sig=)[^&\s\"']+|"
+    r"(?<=://)[^\s/:@]{20,}(?=:\*\*\*@)",
+    re.DOTALL,
+)
+"""Tokens and keys by their form: JSON web tokens, PEM, Azure's signatures, and a token in place of a user."""
 _SECRET_NAME = re.compile(r"passw(or)?d|passphrase|pwd|secret|token|credential|signature|key$", re.IGNORECASE)
 _VALUES = re.compile(r"[?&@]([\w.-]+)=(.*?)(?=&[\w.-]+=|$)", re.DOTALL)
 """Names and values of a query; a value may hold an `&` that it should have escaped."""
@@ -54,6 +67,8 @@ def hide_passwords(text: str) -> str:
     if "@" in text:  # which both look for up to the end of a word, however long
         shown = _PASSWORD.sub(r"\g<start>:***@", shown)
     shown = _NAMED.sub(r"\g<name>***", shown)
+    shown = _HEADER.sub(lambda found: f"{found['start'] or found['scheme'] or found['option']}***", shown)
+    shown = _WRITTEN_OUT.sub("***", shown)
     if "@" in text:
         shown = _TOKEN.sub(r"\g<start>***@", shown)
     for secret in sorted(_known_secrets(), key=len, reverse=True):

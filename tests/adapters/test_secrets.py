@@ -106,6 +106,28 @@ def test_an_address_that_is_in_no_variable_is_remembered() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"Authorization: Bearer {SECRET}\nHost: h", "Authorization: ***\nHost: h"),
+        (f"{{'Authorization': 'Basic {SECRET}==', 'Host': 'h'}}", "{'Authorization': ***, 'Host': 'h'}"),
+        (f"{{'authorization': b'Bearer {SECRET}'}}", "{'authorization': b***}"),
+        ("401 for bearer abcdef0123456789", "401 for bearer ***"),
+        (f"Set-Cookie: session={SECRET}; path=/", "Set-Cookie: ***"),
+        (
+            "https://a.blob.core.windows.net/c?sv=1&sig=ab%2Bcd%3D&x=1",
+            "https://a.blob.core.windows.net/c?sv=1&sig=***&x=1",
+        ),
+        ("failed: eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc", "failed: ***"),
+        ("https://ghp_0123456789abcdefghij:x-oauth-basic@github.com/a", "https://***:***@github.com/a"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----", "***-----END PRIVATE KEY-----"),
+        (f"train.py --api-key {SECRET} --lr 1", "train.py --api-key *** --lr 1"),
+    ],
+)
+def test_tokens_in_headers_options_and_of_known_forms_are_hidden(text: str, shown: str) -> None:
+    assert hide_passwords(text) == shown
+
+
+@pytest.mark.parametrize(
     "text", ["0.5 of 12 trials", "http://127.0.0.1:5000/x", "task me@here.org", "model a/b@c", "s3://bucket/x"]
 )
 def test_what_is_no_secret_stays(monkeypatch: pytest.MonkeyPatch, text: str) -> None:

@@ -56,6 +56,22 @@ def _write_workbook(table: pd.DataFrame, path: Path) -> None:
         table.to_excel(file, index=False, engine="openpyxl")
 
 
+def _write_below_a_hidden_sheet(table: pd.DataFrame, path: Path) -> None:
+    with path.open("wb") as file, pd.ExcelWriter(file, engine="openpyxl") as book:
+        table.head(3).to_excel(book, sheet_name="old", index=False)
+        table.to_excel(book, sheet_name="new", index=False)
+        book.sheets["old"].sheet_state = "hidden"
+
+
+def _write_with_units(table: pd.DataFrame, path: Path) -> None:
+    table.assign(**{name: table[name].map("{} kg".format) for name in table.columns[:2]}).to_csv(path, index=False)
+
+
+def _write_with_totals(table: pd.DataFrame, path: Path) -> None:
+    total = pd.DataFrame([table.drop(columns="y").sum()], index=["Total"])
+    pd.concat([table, total]).to_csv(path)
+
+
 FORMS: tuple[tuple[str, Callable[[pd.DataFrame, Path], object]], ...] = (
     (".csv", lambda table, path: table.to_csv(path, index=False)),
     (".csv", lambda table, path: table.to_csv(path, index=False, sep=";", decimal=",")),
@@ -67,6 +83,10 @@ FORMS: tuple[tuple[str, Callable[[pd.DataFrame, Path], object]], ...] = (
     (".json", lambda table, path: table.to_json(path, indent=1)),
     (".parquet", lambda table, path: table.to_parquet(path)),
     (".xlsx", _write_workbook),
+    (".xlsx", _write_below_a_hidden_sheet),
+    (".csv", _write_with_units),
+    (".csv", _write_with_totals),
+    (".csv", lambda table, path: table.map('="{}"'.format).to_csv(path, index=False)),
 )
 """Endings and writers of one table in n ways, each the same task."""
 PLAIN = 4
@@ -105,6 +125,13 @@ def bad_files(inbox: Path) -> list[Bad]:
     noise = np.random.default_rng(7).bytes(4_000)
     in_a_list = "\n".join(f'{{"a": {i}, "b": [{i}], "y": {i % 2}}}' for i in range(60))
     return [
+        Bad("bad_trials.csv", text("\n".join(["lr,score", *(f"0.{i},{i % 7}" for i in range(60))])), "target"),
+        Bad(
+            "bad_commas.csv",
+            text("\n".join(["a,b,y", *(f"{i % 7},5,{i},{i % 2}" for i in range(60))])),
+            "Expected 3 fields",
+        ),
+        Bad("bad_dates.csv", text("\n".join(["a,y", *(f"{i},{i % 28 + 1}.3.2021" for i in range(60))])), "holds dates"),
         Bad("bad_list.jsonl", text(in_a_list), "in a list"),
         Bad("bad_object.json", text('{"stats": {"n": 3}, "data": [{"x": [1]}]}'), "one JSON object"),
         Bad("bad_quote.csv", text('a,b,y\n1,"2,0\n3,4,1\n'), "quoted field"),

@@ -289,7 +289,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("SOAK_MINUTES", "30")))
     parser.add_argument("--quick", action="store_true", help="two bursts, one fault of each kind, short intervals")
     parser.add_argument("--good", type=int, help="good files: 20, or 4 in the quick one")
-    parser.add_argument("--bad", type=int, help="bad files: 14, or 3 in the quick one")
+    parser.add_argument("--bad", type=int, help="bad files: 17, or 3 in the quick one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave it there, to look at")
     chosen = parser.parse_args()
@@ -299,7 +299,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     say(f"working in {folder}")
     plan = Plan.quick(chosen.seed) if chosen.quick else Plan.long(chosen.minutes, chosen.seed)
-    good, bad = chosen.good or (4 if chosen.quick else 20), chosen.bad or (3 if chosen.quick else 14)
+    good, bad = chosen.good or (4 if chosen.quick else 20), chosen.bad or (3 if chosen.quick else 17)
     try:
         wrong = soak(folder, plan, good, bad, chosen.seed)
     finally:

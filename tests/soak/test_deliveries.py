@@ -25,7 +25,18 @@ def test_good_files_are_called_by_their_number() -> None:
     assert set(names[: deliveries.PLAIN]) == {f"good_{number}.csv" for number in range(deliveries.PLAIN)}
 
 
-@pytest.mark.parametrize("name", ["bad_list.jsonl", "bad_object.json", "bad_quote.csv", "bad_half_character.csv"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bad_trials.csv",
+        "bad_commas.csv",
+        "bad_dates.csv",
+        "bad_list.jsonl",
+        "bad_object.json",
+        "bad_quote.csv",
+        "bad_half_character.csv",
+    ],
+)
 def test_a_bad_file_is_refused_for_its_reason(tmp_path: Path, name: str) -> None:
     bad = next(one for one in deliveries.bad_files(tmp_path) if one.name == name)
     bad.write(tmp_path / name)

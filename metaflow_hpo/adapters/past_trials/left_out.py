@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 _SEED = re.compile(r"(.*[_./\- ])?(random_?)?(seed|random_state|rng)", re.IGNORECASE)
+_FOLD = re.compile(
+    r"(.*[_./\- ])?((cv_?)?(fold|split)(_?(id|idx|index|nr|no))?|repeat|repetition|replicate|rep)", re.IGNORECASE
+)
 _ID = re.compile(r"(.*[_./\- ])?(id|uuid|guid|hash|sha|commit|run_name|run_id|hostname|host|user|pid)", re.IGNORECASE)
 _TIME = re.compile(
     r"(.*[_./\- ])?(timestamp|datetime|date|created|(created|started|updated)_at|(start|end|wall)_?time)", re.IGNORECASE
@@ -42,6 +45,7 @@ def why_not(name: str, values: Sequence[Any], trials: int, *, has_range: bool) -
     has_own_text = len(texts) == len(values) == len(distinct) == trials and trials >= _MANY
     reasons = (
         ("a seed", _SEED.fullmatch(name)),
+        ("a fold or repetition", not has_range and _FOLD.fullmatch(name)),
         (None, has_range),
         (f"constant: {values[0]!r}" if values else "no value", len(distinct) < 2),
         ("a path", _PATH_NAME.fullmatch(name) or _all_are(_PATH, texts)),

@@ -30,7 +30,7 @@ from metaflow_hpo.modalities.table.files.file_names import TEXT
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.tables import HP_PREFIX
 
-STEPS = ("epoch", "epochs_done", "step", "_step", "training_iteration", "iteration", "iter")
+STEPS = ("epoch", "epochs_done", "step", "_step", "training_iteration", "iteration", "iter", "round", "boosting_round")
 """Names of columns that count reports of one trial."""
 TASKS = ("task_id", "task", "dataset", "data_set", "study", "study_name", "experiment", "project", "problem")
 """Usual names of columns that name the task."""
@@ -93,7 +93,7 @@ def read_texts(path: Path) -> pd.DataFrame:
         )
     if separator == ";":
         lines = [lines[0], *([_with_point(cell) for cell in line] for line in lines[1:])]
-    return pd.DataFrame(lines[1:], columns=lines[0], dtype=object)
+    return pd.DataFrame(lines[1:], columns=[name.strip() for name in lines[0]], dtype=object)
 
 
 def _with_point(cell: str) -> str:
@@ -129,6 +129,14 @@ def read_other_table(source: TableSource, path: Path, wanted: Wanted) -> Found:
             "read it as any table: metaflow-hpo import-trials csv."
         )
     return source.read_table(table, wanted)
+
+
+def find_name(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """Return the first of some usual names among columns, in capital letters or with blanks where none are as it is."""
+    plain = {column.strip().lower().replace(" ", "_"): column for column in reversed(columns)}
+    return next((name for name in names if name in columns), None) or next(
+        (plain[name.lower()] for name in names if name.lower() in plain), None
+    )
 
 
 def is_missing(value: Any) -> bool:
@@ -202,7 +210,7 @@ def _task_column(form: TableForm, columns: Sequence[str], wanted: Wanted) -> str
     if wanted.task is not None:
         return wanted.task.removeprefix("column:")
     names = [name for name in (form.task, *TASKS) if name is not None and not name.startswith(form.prefixes or "\0")]
-    usual = next((name for name in names if name in columns), None)
+    usual = find_name(columns, names)
     if usual is not None:
         return usual
     free = [
@@ -283,8 +291,9 @@ def find_steps(table: pd.DataFrame, key: Sequence[str]) -> str | None:
         table: The table.
         key: Columns that tell trials apart.
     """
-    for name in STEPS:
-        if name in table.columns and name not in key and len(table):
+    for usual in STEPS:
+        name = find_name([str(column) for column in table.columns], [usual])
+        if name is not None and name not in key and len(table):
             counts = table.groupby(list(key), dropna=False, sort=False)[name]
             if counts.size().max() > 1 and (counts.nunique() == counts.size()).all():
                 return name

@@ -21,6 +21,9 @@ UNFINISHED = frozenset(
 NESTED = "/"
 """Joins the names of nested hyperparameters: `{"model": {"width": 8}}` is `model/width`."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_PARTS = re.compile(
+    r"(?:PT?)?(?:(\d+)d)?T?\s*(?:(\d+)h)?\s*(?:(\d+)m(?:in)?)?\s*(?:(\d+(?:\.\d+)?)s(?:ec)?)?", re.IGNORECASE
+)
 _CLOCK = re.compile(r"(?:(\d+) days? )?\+?(\d+):(\d{2}):(\d{2}(?:\.\d+)?)")
 _WORDS: Mapping[str, Any] = {"None": None, "null": None, "True": True, "true": True, "False": False, "false": False}
 
@@ -81,14 +84,15 @@ def is_finite(value: float | None) -> bool:
 
 
 def to_seconds(value: Any) -> float | None:
-    """Return seconds of a number, of `0 days 00:00:00.026`, of `00:01:30` or of a time difference."""
+    """Return seconds of a number, of `0 days 00:00:00.026`, `00:01:30`, `1m 30s`, `PT90S`, or of a time difference."""
     if isinstance(value, pd.Timedelta):
         return value.total_seconds()
     if isinstance(value, str):
         match = _CLOCK.fullmatch(value.strip())
-        if match:
+        match = match or _PARTS.fullmatch(value.strip())
+        if match and any(match.groups()):
             days, hours, minutes, seconds = match.groups()
-            return int(days or 0) * 86_400 + int(hours) * 3_600 + int(minutes) * 60 + float(seconds)
+            return int(days or 0) * 86_400 + int(hours or 0) * 3_600 + int(minutes or 0) * 60 + float(seconds or 0)
     number = to_number(value)
     return number if number is not None and is_finite(number) and number >= 0 else None
 

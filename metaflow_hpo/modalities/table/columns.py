@@ -15,11 +15,30 @@ from pandas.api import types
 
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.table.styles import Style
-from metaflow_hpo.modalities.table.written_dates import ISO, DateStyle, find_date_style, find_dates_in_numbers, say_day
+from metaflow_hpo.modalities.table.written_dates import (
+    CLOCK,
+    ISO,
+    DateStyle,
+    find_clock,
+    find_date_style,
+    find_dates_in_numbers,
+    say_day,
+)
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle, find_style
 
 MIN_PARSED_FRACTION = 0.95
 """Text counts as numbers (or dates) when at least this fraction of the present values parse."""
+_MIN_NUMBERS = 10
+"""Different numbers among text from which on the rest is what needs an explanation."""
+_NO_NUMBER = re.compile(
+    r"[-\u2013\u2014.*/_]+|#.*|\\N|\.[A-Z]|-?1\.#(IND|QNAN)|n\.? ?[adv]\.?|k\. ?a\.|unknown|unbekannt|inconnu|"
+    r"missing|nil|not (available|applicable|known)|keine angabe",
+    re.IGNORECASE,
+)
+"""What people and programs write among numbers where they have none: `-`, `.`, `#NV`, `k. A.`, `unknown`."""
+_MAX_WORDS = 3
+_EXACT = 2.0**53
+"""Whole numbers beyond it are not told apart as float64."""
 IDENTIFIER_MIN_ROWS = 50
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
 TRUTH = dict.fromkeys(("True", "TRUE", "true"), True) | dict.fromkeys(("False", "FALSE", "false"), False)
@@ -134,9 +153,11 @@ def clean_column(  # noqa: PLR0911 - one line a dtype
         return Cleaned(_days(column), f"Column {name!r}: dates became days since 1970-01-01.", ISO)
     if types.is_timedelta64_dtype(dtype):
         days = pd.Series(column.dt.total_seconds() / 86400.0, dtype="float64")
-        return Cleaned(days, f"Column {name!r}: durations became days.")
+        return Cleaned(days, f"Column {name!r}: times became days.", CLOCK)
     if types.is_complex_dtype(dtype):
         return Cleaned(pd.Series(np.nan, index=column.index), f"Column {name!r}: complex numbers became missing.")
+    if loses_digits(column):
+        return Cleaned(column.astype("str"), f"Column {name!r}: whole numbers of so many digits became text.")
     if types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype):
         return _numbers_or_dates(column.astype("float64"), name, finds_dates=finds_dates)
     content = types.infer_dtype(column, skipna=True)
@@ -146,6 +167,15 @@ def clean_column(  # noqa: PLR0911 - one line a dtype
     if content in {"date", "datetime", "datetime64"}:
         return Cleaned(_days(column), f"Column {name!r}: dates became days since 1970-01-01.", ISO)
     return _text(column, name, content, decimal_comma=decimal_comma, finds_dates=finds_dates)
+
+
+def loses_digits(column: pd.Series) -> bool:
+    """Tell whether different whole numbers of a column would become one as float64, as those of long ids do."""
+    if not (types.is_integer_dtype(column.dtype) or types.infer_dtype(column, skipna=True) == "integer"):
+        return False
+    present = column.dropna().unique()
+    large = [value for value in present.tolist() if abs(value) > _EXACT]
+    return len({float(value) for value in large}) < len(large)
 
 
 def hash_column(column: pd.Series) -> NDArray[np.uint64]:
@@ -213,18 +243,13 @@ def _text(  # noqa: PLR0911 - one line an outcome
     counts = np.bincount(codes[codes >= 0], minlength=len(categories))
     if not counts.sum():
         return Cleaned(pd.Series(np.nan, index=text.index, name=name))
-    numbers = pd.to_numeric(pd.Series(np.asarray(categories, dtype=object)), errors="coerce").to_numpy(dtype="float64")
+    numbers = _to_numbers(list(categories))
     truths = np.array([TRUTH.get(category, np.nan) for category in categories], dtype="float64")
     if not np.isnan(truths).any():
         return Cleaned(pd.Series(np.append(truths, np.nan)[codes], name=name))
-    unparsed, doubt, style = np.isnan(numbers), "", None
-    if unparsed.any():
-        (style, doubt), read = _as_written(list(categories), counts, decimal_comma=decimal_comma)
-        if style is not None and counts[~np.isnan(read)].sum() > counts[~unparsed].sum():
-            numbers, unparsed = read, np.isnan(read)
-        else:
-            style = None
-    if counts[~unparsed].sum() >= MIN_PARSED_FRACTION * counts.sum():
+    found = _find_numbers(list(categories), counts, numbers, decimal_comma=decimal_comma, finds_words=finds_dates)
+    style, numbers, unparsed, doubt = found.style, found.numbers, np.isnan(found.numbers), found.doubt
+    if found.is_numeric:
         cleaned, note, written, _ = _numbers_or_dates(
             pd.Series(np.append(numbers, np.nan)[codes]), name, finds_dates=finds_dates and style is None
         )
@@ -236,15 +261,53 @@ def _text(  # noqa: PLR0911 - one line an outcome
     if counts[dates].sum() >= MIN_PARSED_FRACTION * counts.sum():
         return Cleaned(_days(text), f"Column {name!r}: dates became days since 1970-01-01.", ISO)
     if finds_dates:
-        dated, date_doubt = find_date_style(list(categories), counts, MIN_PARSED_FRACTION)
-        if dated is not None:
-            return _dates(dated, list(categories), counts, codes, name)
-        doubt = doubt or (f"{date_doubt}: write dates as 2021-03-14" if date_doubt else "")
+        moments, said = _find_moments(list(categories), counts)
+        if moments is not None:
+            return _dates(moments, list(categories), counts, codes, name)
+        doubt = doubt or said or _say_mostly_numbers(list(categories), unparsed, counts)
     mixed = content != "string" and len({type(value) for value in column.dropna()}) > 1
     if doubt:
-        what = "dates" if "write dates" in doubt else "numbers"
+        what = "dates" if "write dates" in doubt else "times" if "write durations" in doubt else "numbers"
         return Cleaned(text, f"Column {name!r}: left as text although it looks like {what}: {doubt}.", None, doubt)
     return Cleaned(text, f"Column {name!r}: values of several types became text." if mixed else "")
+
+
+class _Numbers(NamedTuple):
+    """What the different texts of a column are as numbers, NaN where they are none; and whether it is numeric."""
+
+    style: NumberStyle | None
+    numbers: NDArray[np.float64]
+    doubt: str
+    is_numeric: bool
+
+
+def _find_numbers(
+    categories: list[str],
+    counts: NDArray[np.int64],
+    numbers: NDArray[np.float64],
+    *,
+    decimal_comma: bool,
+    finds_words: bool,
+) -> _Numbers:
+    """Read different texts as numbers; `numbers` are what they are to a program."""
+    style, doubt, unparsed = None, "", np.isnan(numbers)
+    if unparsed.any():
+        (found, doubt), read = _as_written(categories, counts, decimal_comma=decimal_comma)
+        if found is not None and counts[~np.isnan(read)].sum() > counts[~unparsed].sum():
+            style, numbers, unparsed = found, read, np.isnan(read)
+    is_numeric = bool(counts[~unparsed].sum() >= MIN_PARSED_FRACTION * counts.sum())
+    if not is_numeric and finds_words and (words := find_words(categories, counts, decimal_comma=decimal_comma)):
+        return _Numbers(*words, "", True)
+    return _Numbers(style, numbers, doubt, is_numeric)
+
+
+def _find_moments(categories: list[str], counts: NDArray[np.int64]) -> tuple[DateStyle | None, str]:
+    """Return how dates or times are written, or why they are none although they look like some."""
+    dated, doubt = find_date_style(categories, counts, MIN_PARSED_FRACTION)
+    if dated is not None or doubt:
+        return dated, doubt and f"{doubt}: write dates as 2021-03-14"
+    timed, doubt = find_clock(categories, counts, MIN_PARSED_FRACTION)
+    return timed, doubt and f"{doubt}: write durations as 00:23:45"
 
 
 def _check_flat(column: pd.Series) -> None:
@@ -262,8 +325,11 @@ def _dates(
     days = style.read(categories)
     unread = _say_unread(categories, np.isnan(days), counts)
     first = min(np.flatnonzero(~np.isnan(days)), key=lambda position: categories[position])
-    example = f"{categories[first]!r} is {say_day(days[first])}"
-    note = f"Column {name!r}: dates became days since 1970-01-01 ({example}){unread}."
+    if style.is_clock:
+        note = f"Column {name!r}: times became days ({categories[first]!r} is {days[first]:.6g}){unread}."
+    else:
+        example = f"{categories[first]!r} is {say_day(days[first])}"
+        note = f"Column {name!r}: dates became days since 1970-01-01 ({example}){unread}."
     return Cleaned(pd.Series(np.append(days, np.nan)[codes], name=name), note, style)
 
 
@@ -281,10 +347,66 @@ def _as_written(
     return (found.style, found.doubt), values
 
 
+def find_words(
+    categories: list[str], counts: NDArray[np.int64], *, decimal_comma: bool
+) -> tuple[NumberStyle | None, NDArray[np.float64]] | None:
+    """Read numbers among which a few words stand for none; None where the words may be values.
+
+    Beside fractions any few words are none; beside whole numbers, which may be codes, only those that mean it.
+
+    Args:
+        categories: The different texts.
+        counts: `(n,)` how often each occurs.
+        decimal_comma: As in `clean_columns`.
+
+    Returns:
+        The style of the numbers, None where it is that of programs, and the numbers, NaN for the words.
+    """
+    numbers = _to_numbers(categories)
+    words = np.isnan(numbers)
+    style = None
+    at = [i for i, text in enumerate(categories) if not _NO_NUMBER.fullmatch(text)]
+    if len(at) > 0 and words[at].any():
+        found = find_style(
+            [categories[i] for i in at], counts[at], MIN_PARSED_FRACTION, decimal_comma=decimal_comma
+        ).style
+        read = np.full(len(categories), np.nan) if found is None else found.read(categories)
+        if (~np.isnan(read)).sum() > (~words).sum():
+            style, numbers, words = found, read, np.isnan(read)
+    left = numbers[~words]
+    if len(left) < _MIN_NUMBERS or words.sum() > _MAX_WORDS or 2 * counts[~words].sum() < counts.sum():
+        return None
+    has_fractions = 2 * (left != np.round(left)).sum() > len(left)
+    if not has_fractions and not all(_NO_NUMBER.fullmatch(categories[i]) for i in np.flatnonzero(words)):
+        return None
+    return style, numbers
+
+
+def _to_numbers(texts: list[str]) -> NDArray[np.float64]:
+    return pd.to_numeric(pd.Series(np.asarray(texts, dtype=object)), errors="coerce").to_numpy(dtype="float64")
+
+
+def _say_mostly_numbers(categories: list[str], unparsed: NDArray[np.bool_], counts: NDArray[np.int64]) -> str:
+    """Return why a column of which most are numbers is none of numbers, a clause; empty where most are not."""
+    rows = int(counts[unparsed].sum())
+    if (~unparsed).sum() < _MIN_NUMBERS or 2 * rows > counts.sum():
+        return ""
+    examples = sorted(category for category, is_word in zip(categories, unparsed, strict=True) if is_word)
+    return f"{rows} of {int(counts.sum())} values are none ({listed(examples, 3)})"
+
+
+def holds_dates(texts: list[str], counts: NDArray[np.int64]) -> bool:
+    """Tell whether different texts, each of which occurs so often, are dates or times."""
+    return any(
+        found.style is not None or found.doubt
+        for found in (find(texts, counts, MIN_PARSED_FRACTION) for find in (find_date_style, find_clock))
+    )
+
+
 def describe_style(texts: Iterable[str], numbers: NDArray[np.float64]) -> str:
     """Return how numbers are written, by the longest example, as a clause that follows "numbers"."""
     read = [(str(text), number) for text, number in zip(texts, numbers.tolist(), strict=True) if not np.isnan(number)]
-    text, number = max(read, key=lambda pair: (len(pair[0]), pair[0]))
+    text, number = max(read, key=lambda pair: (pair[0][0] in "<>", len(pair[0]), pair[0]))
     return f" that were written for people ({text!r} is {number:.10g})"
 
 

@@ -4,8 +4,11 @@ The training rows decide the type of a column. A value that cannot be read that 
 said; what cannot be read at all is missing, and said; a column of which nothing can be read is an error.
 """
 
+import datetime as dt
 import difflib
 import math
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -17,14 +20,67 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 from metaflow_hpo.errors import InvalidTableError, listed
-from metaflow_hpo.modalities.table.columns import TRUTH, as_text, clean_column
+from metaflow_hpo.modalities.table.columns import TRUTH, Cleaned, as_text, clean_column
 from metaflow_hpo.modalities.table.files.marks import MISSING
 from metaflow_hpo.modalities.table.styles import Style
 from metaflow_hpo.modalities.table.written_dates import DateStyle, find_dates_in_numbers
-from metaflow_hpo.modalities.table.written_numbers import NumberStyle
+from metaflow_hpo.modalities.table.written_numbers import NumberStyle, is_currency
 
-_YES = frozenset(("true", "t", "yes", "y", "on", "ja", "j", "oui", "si", "sí", "1"))
-_NO = frozenset(("false", "f", "no", "n", "off", "nein", "non", "0"))
+_YES = frozenset(
+    [
+        "true",
+        "t",
+        "yes",
+        "y",
+        "on",
+        "1",
+        "ja",
+        "j",
+        "wahr",
+        "oui",
+        "o",
+        "vrai",
+        "si",
+        "sí",
+        "s",
+        "sì",
+        "verdadero",
+        "vero",
+        "sim",
+        "verdadeiro",
+        "waar",
+        "tak",
+        "prawda",
+        "ano",
+        "да",
+        "истина",
+    ]
+)
+_NO = frozenset(
+    [
+        "false",
+        "f",
+        "no",
+        "n",
+        "off",
+        "0",
+        "nein",
+        "falsch",
+        "non",
+        "faux",
+        "falso",
+        "não",
+        "nee",
+        "onwaar",
+        "nie",
+        "fałsz",
+        "ne",
+        "нет",
+        "ложь",
+    ]
+)
+_NUMBERS = frozenset(("integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty"))
+_MOMENTS = frozenset(("date", "datetime", "datetime64", "time", "timedelta", "timedelta64"))
 
 
 @dataclass(frozen=True)
@@ -76,6 +132,7 @@ def conform_rows(frame: pd.DataFrame, columns: Sequence[TrainingColumn], *, deci
         values = plain[column.name]
         if column.is_numeric:
             features[column.name], note = _read_numbers(values, column, decimal_comma=decimal_comma)
+            note = "; ".join(filter(None, [note, _say_no_truth(features[column.name], column)]))
         else:
             features[column.name], note = _read_categories(values, column)
         notes += [f"Column {column.name!r}: {note}."] if note else []
@@ -114,26 +171,26 @@ def _read_numbers(values: pd.Series, column: TrainingColumn, *, decimal_comma: b
     if types.is_numeric_dtype(values.dtype) or types.is_bool_dtype(values.dtype):
         return _read_typed(values.astype("float64"), column)
     content = types.infer_dtype(values, skipna=True)
-    if types.is_datetime64_any_dtype(values.dtype) or content in {"date", "datetime", "datetime64", "timedelta"}:
-        return clean_column(values).column, ""
-    codes, texts, typed = _split(values)
+    if types.is_datetime64_any_dtype(values.dtype) or content in _MOMENTS:
+        return _read_moments(values, column)
+    codes, texts, typed = _split(values, numbers_too=isinstance(column.style, DateStyle))
     if not len(texts):
         return _read_typed(typed, column)
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
     numbers = _read_in_style(texts, column)
-    note = _say_percent(texts, column) or _say_truth(texts, numbers, column)
+    note = _say_percent(texts[~np.isnan(numbers)], column) or _say_truth(texts, numbers, column)
     unread = np.isnan(numbers)
     if unread.any():
         text = pd.Series(np.array([*texts, None], dtype=object)[codes], name=values.name, dtype="str")
         other = clean_column(text, decimal_comma=decimal_comma)
-        others = _read_like(other.style, texts, other.column)
+        others = _read_like(other, texts, column)
         if counts[~np.isnan(others)].sum() > counts[~unread].sum():
             at = int(np.flatnonzero(~np.isnan(others) & unread)[0])
             rows = int(counts[~np.isnan(others)].sum())
             is_percent = isinstance(other.style, NumberStyle) and other.style.percent
             note = (
                 f"{rows} values are written in another way than in the training rows: read {texts[at]!r} as "
-                f"{others[at]:.10g}{_what(other.style)}{' percent' if is_percent else ''}"
+                f"{others[at]:.10g}{_what(column.style or other.style)}{' percent' if is_percent else ''}"
             )
             numbers, unread = others, np.isnan(others)
     read = pd.Series(np.append(numbers, np.nan)[codes], name=values.name)
@@ -145,6 +202,20 @@ def _read_numbers(values: pd.Series, column: TrainingColumn, *, decimal_comma: b
         said = f"{int(counts[unread].sum())} of {len(values)} values cannot be read and count as missing ({examples})"
         note = "; ".join(filter(None, [note, said]))
     return read, note
+
+
+def _read_moments(values: pd.Series, column: TrainingColumn) -> tuple[pd.Series, str]:
+    """Read dates, times of day and durations."""
+    cleaned = clean_column(values)
+    present = cleaned.column.dropna()
+    example = str(values[present.index[0]]) if len(present) else ""
+    if column.style is None and len(present):
+        note = f"the training rows had numbers: read {example!r} as {present.iloc[0]:.10g}{_what(cleaned.style)}"
+        return cleaned.column, note
+    is_clock = isinstance(cleaned.style, DateStyle) and cleaned.style.is_clock
+    if len(present) and not (isinstance(column.style, DateStyle) and column.style.is_clock == is_clock):
+        raise _unreadable(column, [example], len(values))
+    return cleaned.column, ""
 
 
 def _read_typed(values: pd.Series, column: TrainingColumn) -> tuple[pd.Series, str]:
@@ -164,19 +235,26 @@ def _read_typed(values: pd.Series, column: TrainingColumn) -> tuple[pd.Series, s
         unread = int((np.isnan(days) & ~np.isnan(numbers)).sum())
         note = f"{unread} of {len(days)} values are no dates and count as missing" if unread else note
         numbers = days
-    if isinstance(style, NumberStyle) and style.percent and not np.isnan(numbers).all():
+    if isinstance(style, NumberStyle) and style.mark and not is_currency(style.mark) and not np.isnan(numbers).all():
         example = numbers[~np.isnan(numbers)][0]
-        note = f"read {example:.10g} as {example:.10g} percent: the training rows had a percent sign"
+        what, had = ("percent", "a percent sign") if style.percent else (style.mark, "that unit")
+        note = f"read {example:.10g} as {example:.10g} {what}: the training rows had {had}"
     return pd.Series(numbers, name=values.name), note
 
 
-def _split(values: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.object_], pd.Series]:
-    """Return the codes and the different texts among values, -1 where there is none, and the numbers among them."""
+def _split(values: pd.Series, *, numbers_too: bool) -> tuple[NDArray[np.int64], NDArray[np.object_], pd.Series]:
+    """Return the codes and the different texts among values, -1 where there is none, and the numbers among them.
+
+    Dates and times among text are as text; so are numbers among dates.
+    """
     if values.dtype == "str":
         text, typed = values, pd.Series(np.nan, index=values.index)
     else:
-        is_text = values.map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
-        text = values.where(is_text, None)
+        moments: tuple[type, ...] = (str, dt.date, dt.time, dt.timedelta)
+        if numbers_too and types.infer_dtype(values, skipna=True) not in _NUMBERS:
+            moments += (int, float, np.number)
+        is_text = values.map(lambda value: isinstance(value, moments)).to_numpy(dtype=bool) & values.notna().to_numpy()
+        text = values.where(is_text, None).map(as_text, na_action="ignore")
         typed = pd.to_numeric(values.astype(object).mask(is_text), errors="coerce").astype("float64")
     text = text.astype("str").str.strip()
     codes, texts = pd.factorize(text.mask(text.isin(MISSING)))
@@ -185,7 +263,7 @@ def _split(values: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.object_], p
 
 def _read_in_style(texts: NDArray[np.object_], column: TrainingColumn) -> NDArray[np.float64]:
     if isinstance(column.style, DateStyle):
-        if column.style.order in {"ymd", "dmy", "mdy"}:
+        if column.style.is_text:
             return column.style.read(texts)
         return column.style.read_numbers(_to_numbers(texts))
     numbers = column.style.read(texts) if column.style is not None else _to_numbers(texts)
@@ -204,25 +282,56 @@ def _to_numbers(texts: NDArray[np.object_]) -> NDArray[np.float64]:
     return numbers
 
 
-def _read_like(style: Style | None, texts: NDArray[np.object_], column: pd.Series) -> NDArray[np.float64]:
-    """Return the numbers of different texts as a new column would read them."""
-    if isinstance(style, DateStyle) and style.order in {"ymd", "dmy", "mdy"}:
+def _read_like(other: Cleaned, texts: NDArray[np.object_], column: TrainingColumn) -> NDArray[np.float64]:
+    """Return the numbers of different texts as a new column would read them; NaN where these cannot stand for it."""
+    style = other.style
+    if isinstance(column.style, DateStyle) and not column.style.is_clock and style is None:
+        return DateStyle("digits").read_numbers(_to_numbers(texts))
+    if not _is_alike(style, column.style):
+        return np.full(len(texts), np.nan)
+    if isinstance(style, DateStyle) and style.is_text:
         return style.read(texts)
     if isinstance(style, NumberStyle):
         return style.read(texts)
     numbers = _to_numbers(texts)
-    return numbers if types.is_float_dtype(column.dtype) else np.full(len(texts), np.nan)
+    return numbers if types.is_float_dtype(other.column.dtype) else np.full(len(texts), np.nan)
+
+
+def _is_alike(style: Style | None, known: Style | None) -> bool:
+    """Tell whether values in one style can stand for those in another: grams are no kilograms, and times no dates."""
+    if isinstance(style, NumberStyle) and isinstance(known, NumberStyle):
+        return not known.mark or style.mark in {"", known.mark}
+    if isinstance(known, DateStyle):
+        return style == known or (isinstance(style, DateStyle) and not style.is_clock and not known.is_clock)
+    return known is None or not isinstance(style, DateStyle)
 
 
 def _what(style: Style | None) -> str:
-    return " (a date, as days since 1970-01-01)" if isinstance(style, DateStyle) else ""
+    if not isinstance(style, DateStyle):
+        return ""
+    return " (a time, as days)" if style.is_clock else " (a date, as days since 1970-01-01)"
 
 
 def _say_percent(texts: NDArray[np.object_], column: TrainingColumn) -> str:
-    """Say that a percent sign is gone."""
-    if not (isinstance(column.style, NumberStyle) and column.style.percent) or any("%" in text for text in texts):
+    """Say that a percent sign or a unit is gone."""
+    mark = column.style.mark if isinstance(column.style, NumberStyle) else ""
+    bare = [text for text in texts if mark not in text and text.strip("0.,")]
+    if not mark or is_currency(mark) or not bare:
         return ""
-    return f"read {texts[0]!r} as a percentage: the training rows had a percent sign"
+    if mark == "%":
+        return f"read {bare[0]!r} as a percentage: the training rows had a percent sign"
+    return f"read {bare[0]!r} as {mark}: the training rows had that unit"
+
+
+def _say_no_truth(numbers: pd.Series, column: TrainingColumn) -> str:
+    """Say that there are numbers where training saw truth values: 1 and 2 may be no and yes."""
+    if not column.is_truth or column.style is not None:
+        return ""
+    others = numbers[numbers.notna() & ~numbers.isin((0.0, 1.0))]
+    if others.empty:
+        return ""
+    shown = listed([f"{number:.10g}" for number in others.unique()], 3)
+    return f"{len(others)} of {len(numbers)} values are neither 0 nor 1, as all in the training rows ({shown})"
 
 
 def _say_truth(texts: NDArray[np.object_], numbers: NDArray[np.float64], column: TrainingColumn) -> str:
@@ -237,7 +346,10 @@ def _say_truth(texts: NDArray[np.object_], numbers: NDArray[np.float64], column:
 def _unreadable(
     column: TrainingColumn, examples: Sequence[str] | NDArray[np.object_], rows: int, what: str = "numbers"
 ) -> InvalidTableError:
-    what = "dates" if isinstance(column.style, DateStyle) else what
+    if isinstance(column.style, DateStyle):
+        what = "times" if column.style.is_clock else "dates"
+    elif column.style is not None and column.style.unit:
+        what = f"numbers in {column.style.unit}"
     return InvalidTableError(
         f"Expected {what} in the column {column.name!r}, as in the training rows; none of its {rows} values can be "
         f"read ({listed([str(one) for one in examples], 3)}). Write them as in the table that was trained on."
@@ -275,8 +387,8 @@ def _read_categories(values: pd.Series, column: TrainingColumn) -> tuple[pd.Seri
 
 
 def _match(value: str, known: Collection[str]) -> str | None:
-    """Return the one category that is the same but for its spelling: case, a number, or a truth value."""
-    keys: list[Callable[[str], object]] = [str.casefold, _number]
+    """Return the one category that is the same but for its spelling: case, signs, a number, or a truth value."""
+    keys: list[Callable[[str], object]] = [str.casefold, _look, _number]
     if all(_truth(category) is not None for category in known):
         keys.append(_truth)
     for key in keys:
@@ -285,6 +397,13 @@ def _match(value: str, known: Collection[str]) -> str | None:
         if len(found) == 1:
             return found[0]
     return None
+
+
+def _look(text: str) -> str:
+    """Return what a text looks like, whatever blanks, dashes and combined signs it is written with."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    plain = "".join(sign for sign in plain if unicodedata.category(sign) != "Cf")
+    return " ".join(re.sub(r"[\u2010-\u2015\u2212]", "-", plain).split())
 
 
 def _number(text: str) -> float | None:

@@ -7,10 +7,12 @@ import pandas as pd
 
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.hints import Hints
+from metaflow_hpo.modalities.table.columns import clean_column
 from metaflow_hpo.modalities.table.files.file_names import sidecar_of
 from metaflow_hpo.modalities.table.files.marks import say_lost_rows
 from metaflow_hpo.modalities.table.files.tables import read_table
-from metaflow_hpo.modalities.table.free_text import find_free_text
+from metaflow_hpo.modalities.table.files.totals import without_total
+from metaflow_hpo.modalities.table.free_text import is_free_text
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.modalities.table.task_files import check_columns
@@ -36,6 +38,8 @@ def read_task_table(path: Path, hints: Hints) -> TableData:
     if target is None:
         target = _usual_target(path, [str(name).strip() for name in frame.columns])
         notes.append(f"Took the column {target!r} as target, for its name.")
+    frame, said = without_total(frame)
+    notes += said
     notes += say_lost_rows(frame.attrs["lost"].get(target.strip(), {}), target)
     notes += _say_free_text(frame, {target.strip(), *hints.drop})
     data = prepare_task(
@@ -54,11 +58,18 @@ def read_task_table(path: Path, hints: Hints) -> TableData:
 
 
 def _say_free_text(frame: pd.DataFrame, taken: Collection[str]) -> list[str]:
-    texts = [name for name in find_free_text(frame) if name.strip() not in taken]
+    columns = {str(name).strip(): frame.iloc[:, position] for position, name in enumerate(frame.columns)}
+    texts = [
+        name
+        for name, column in columns.items()
+        if name not in taken
+        and is_free_text(column)
+        and clean_column(column).column.dtype == "str"  # no dates in words
+    ]
     if not texts:
         return []
     return [
-        f"Column {texts[0].strip()!r} looks like sentences, of which a table makes little: to learn from these alone, "
+        f"Column {texts[0]!r} looks like sentences, of which a table makes little: to learn from these alone, "
         "read it with --modality text, or write `modality: text` into the sidecar."
     ]
 

@@ -3,6 +3,10 @@
 A numeric target with few whole values is read as classes unless the caller says otherwise.
 """
 
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -13,9 +17,17 @@ from pandas.api import types
 
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.hints import AskedKind
-from metaflow_hpo.modalities.table.columns import TRUTH, as_text, describe_extremes, describe_style
+from metaflow_hpo.modalities.table.columns import (
+    TRUTH,
+    as_text,
+    describe_extremes,
+    describe_style,
+    find_words,
+    holds_dates,
+    loses_digits,
+)
 from metaflow_hpo.modalities.table.metrics import Kind
-from metaflow_hpo.modalities.table.written_numbers import NO_NUMBERS, NumberStyle, Reading, find_style
+from metaflow_hpo.modalities.table.written_numbers import NO_NUMBERS, PLAIN, NumberStyle, Reading, find_style
 
 MIN_ROWS = 20
 MAX_CLASSES = 100
@@ -25,6 +37,8 @@ LOUD_RARE_FRACTION = 0.1
 CLASS_LIKE_VALUES = 20
 """A numeric target with at most this many whole values, each on about `CLASS_LIKE_ROWS` rows, is read as classes."""
 CLASS_LIKE_ROWS = 10
+_LONG = re.compile(r"-?\d{16,}")
+"""Whole numbers that float64 may not tell apart."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +117,9 @@ def _as_values(column: pd.Series) -> tuple[pd.Series, pd.Series, bool]:
     """Return the target as float64 (True) or as text (False), and as it is spelled; missing as NaN."""
     column = column.reset_index(drop=True)
     if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
-        raise InvalidTaskError(
-            f"Expected classes or numbers to predict; {column.name!r} holds dates. Turn it into a number."
-        )
+        raise _holds_dates(column.name)
     numeric = types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)
-    if numeric and not types.is_complex_dtype(column.dtype):
+    if numeric and not types.is_complex_dtype(column.dtype) and not loses_digits(column):
         numbers = column.astype("float64")
         return numbers, numbers, True
     codes, spelled = _spell(column)
@@ -118,9 +130,18 @@ def _as_values(column: pd.Series) -> tuple[pd.Series, pd.Series, bool]:
     )
     if not isinstance(column.dtype, pd.CategoricalDtype):
         found = pd.to_numeric(pd.Series(texts, dtype="str"), errors="coerce").to_numpy(dtype="float64")
-        if not np.isnan(found).any():
+        if not np.isnan(found).any() and not loses_digits(pd.Series([int(t) for t in texts if _LONG.fullmatch(t)])):
             return pd.Series(np.append(found, np.nan)[codes], name=column.name), as_spelled, True
+        counts = np.bincount(codes[codes >= 0], minlength=len(texts))
+        if len(texts) > CLASS_LIKE_VALUES and holds_dates(texts, counts):
+            raise _holds_dates(column.name)
     return text, as_spelled, False
+
+
+def _holds_dates(name: object) -> InvalidTaskError:
+    return InvalidTaskError(
+        f"Expected classes or numbers to predict; {name!r} holds dates or times. Turn it into a number."
+    )
 
 
 def _spell(column: pd.Series) -> tuple[NDArray[np.int64], list[str]]:
@@ -143,13 +164,20 @@ def _read_written(text: pd.Series, kind: AskedKind | None, *, decimal_comma: boo
     found = find_style([str(label) for label in labels], counts, 1.0, decimal_comma=decimal_comma)
     if found.doubt:
         return text, found, f"Target {text.name!r}: left as text although it looks like numbers: {found.doubt}."
-    if found.style is None:
+    words = find_words([str(label) for label in labels], counts, decimal_comma=decimal_comma) if len(labels) else None
+    if found.style is not None:
+        read = found.style.read(labels)
+        how = describe_style(labels, read)
+    elif words is None:
         return text, found, ""
-    read = found.style.read(labels)
+    else:
+        style, read = words
+        found, lost = Reading(style or PLAIN), np.isnan(read)
+        how = f"; {int(counts[lost].sum())} values are none ({listed(sorted(map(str, labels[lost])))})"
     values = pd.Series(np.append(read, np.nan)[codes], name=text.name)
     if kind is None and _infer_kind(values.dropna(), is_numeric=True)[0] == "classification":
         return text, NO_NUMBERS, ""
-    return values, found, f"Target {text.name!r}: read as numbers{describe_style(labels, read)}."
+    return values, found, f"Target {text.name!r}: read as numbers{how}."
 
 
 def _infer_kind(values: pd.Series, *, is_numeric: bool) -> tuple[AskedKind, str]:
@@ -212,12 +240,26 @@ def _classes(
         is_common = values.isin(common.index).to_numpy()
         values, spelled, keep = values[is_common], spelled[is_common], keep[is_common]
     labels = sorted(common.index)
+    if alike := _find_alike(as_text(label) for label in labels):
+        notes = [
+            *notes,
+            f"Warning: the classes {listed(alike)} differ by capital letters or signs that look alike: if they are the "
+            "same, write them in one way.",
+        ]
     found: Kind = "binary" if len(labels) == 2 else "multiclass"
     if kind not in (found, "classification"):
         raise InvalidTaskError(f"Expected a {kind} target; {name!r} has {len(labels)} classes. Ask for {found}.")
     codes = pd.Index(labels).get_indexer(pd.Index(values)).astype(np.int64)
     keys = tuple(as_text(label) for label in labels)
     return PreparedTarget(found, codes, keep, _name_classes(codes, spelled, keys), keys, tuple(notes))
+
+
+def _find_alike(labels: Iterable[str]) -> list[str]:
+    """Return the classes that look like another one."""
+    looks: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        looks[" ".join(unicodedata.normalize("NFKC", label).casefold().split())].append(label)
+    return [label for same in looks.values() if len(same) > 1 for label in same]
 
 
 def _name_classes(codes: NDArray[np.int64], spelled: pd.Series, keys: tuple[str, ...]) -> tuple[str, ...]:

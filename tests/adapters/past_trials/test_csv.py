@@ -152,3 +152,91 @@ def test_codes_that_differ_in_zeros_alone_are_choices(csv, read, spaces):
     assert spaces(found)["code"]["choices"] == [1, "001", "01"]
     assert found.frame["hp_code"].astype(str).nunique() == 3
     assert found.left_out == {}
+
+
+HAND = ((0.1, "sgd", 0.5), (0.01, "adam", 0.75), (0.001, "sgd", 0.6), (0.05, "adam", 0.7))
+
+
+def by_hand(names, line, more=""):
+    return names + "\n" + "".join(line(i, *row) + "\n" for i, row in enumerate(HAND)) + more
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+def test_the_index_of_a_saved_table_is_no_hyperparameter(csv, read, spaces, name):
+    found = read(
+        "csv",
+        csv(by_hand(f"{name},lr,opt,score", lambda i, *row: ",".join(map(str, (i, *row))))),
+        mode="max",
+        task="name:iris",
+    )
+    assert set(spaces(found)) == {"lr", "opt"}
+    assert "the index of a saved table" in found.left_out[name]
+
+
+def test_usual_names_are_known_in_capital_letters_too(csv, read, spaces):
+    text = by_hand(
+        " Run ID,LR,Optimizer,Score,Status,Duration",
+        lambda i, lr, opt, score: f"{i},{lr},{opt},{score},{'Failed' if i == 1 else 'Completed'},{i}m 3s",
+    )
+    found = read("csv", csv(text), mode="max", task="name:iris")
+    assert set(spaces(found)) == {"LR", "Optimizer"}
+    assert found.frame["status"].tolist() == ["ok", "failed", "ok", "ok"]
+    assert found.frame["duration_s"].tolist() == [3, 63, 123, 183]
+    lines = [f"{trial},{trial / 10},{epoch},{trial + epoch / 10}" for trial in range(3) for epoch in range(4)]
+    curves = read("csv", csv("Trial,lr,Epoch,Score\n" + "\n".join(lines)), mode="max", task="name:iris")
+    assert curves.frame["performance"].tolist() == [0.3, 1.3, 2.3]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "match"),
+    [
+        ("status", ("fertig", "fehlgeschlagen"), "Unknown status"),
+        ("Status", ("1", "0"), "Unknown status"),
+        (
+            "success",
+            ("True", "False"),
+            "'success' .'False', 'True'. says in another way which trials failed",
+        ),
+        ("exit_code", ("0", "137"), "'exit_code' .'0', '137'. says"),
+    ],
+)
+def test_failures_in_words_of_ones_own_are_asked_for(csv, read, name, values, match):
+    text = by_hand(f"lr,opt,score,{name}", lambda i, *row: ",".join(map(str, (*row, values[i == 1]))))
+    with pytest.raises(InvalidTableError, match=match):
+        read("csv", csv(text), mode="max", task="name:iris")
+
+
+@pytest.mark.parametrize("last", ["Mean,,,0.6375", "Total,,,"])
+def test_a_row_of_totals_is_no_trial(csv, read, spaces, last):
+    text = by_hand("trial,lr,opt,score", lambda i, *row: ",".join(map(str, (f"run{i}", *row))), last + "\n")
+    found = read("csv", csv(text), mode="max", task="name:iris")
+    assert len(found.frame) == len(HAND)
+    assert found.dropped == {"a row of totals": 1}
+    assert spaces(found)["opt"]["choices"] == ["adam", "sgd"]
+
+
+def test_a_last_trial_whose_choice_is_called_mean_is_kept(csv, read):
+    text = "lr,pooling,score\n0.1,max,0.5\n0.01,max,0.75\n0.001,max,0.6\n0.05,mean,0.9\n"
+    assert len(read("csv", csv(text), mode="max", task="name:iris").frame) == 4
+
+
+@pytest.mark.parametrize("name", ["fold", "cv_fold", "Repeat"])
+def test_folds_are_no_hyperparameter(csv, read, spaces, name):
+    lines = [f"{lr},{fold},{lr + fold / 10}" for lr in (0.1, 0.2, 0.3) for fold in range(3)]
+    found = read("csv", csv(f"lr,{name},score\n" + "\n".join(lines)), mode="max", task="name:iris")
+    assert set(spaces(found)) == {"lr"}
+    assert found.left_out == {name: "a fold or repetition"}
+
+
+def test_one_line_a_round_is_a_learning_curve(csv, read):
+    lines = [f"{trial},{trial / 10},{step},{trial + step / 10}" for trial in range(3) for step in range(4)]
+    found = read("csv", csv("trial,lr,round,score\n" + "\n".join(lines)), mode="max", task="name:iris")
+    assert found.frame["performance"].tolist() == [0.3, 1.3, 2.3]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1m 3s", 63), ("90s", 90), ("PT1M30S", 90), ("2h", 7200), ("1d 1h", 90_000)]
+)
+def test_durations_in_words_are_seconds(csv, read, text, seconds):
+    content = by_hand("lr,opt,score,duration", lambda i, *row: ",".join(map(str, (*row, text))))
+    assert set(read("csv", csv(content), mode="max", task="name:iris").frame["duration_s"]) == {seconds}

@@ -11,7 +11,7 @@ import pytest
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.modalities.table.conform import TrainingColumn, conform_rows
 from metaflow_hpo.modalities.table.files.tables import read_table
-from metaflow_hpo.modalities.table.written_dates import ISO, DateStyle
+from metaflow_hpo.modalities.table.written_dates import CLOCK, ISO, DateStyle
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 
 NUMBER = TrainingColumn("a", True)
@@ -21,6 +21,11 @@ TRUTH = TrainingColumn("a", True, is_truth=True)
 DATE = TrainingColumn("a", True, style=ISO)
 DAY_FIRST = TrainingColumn("a", True, style=DateStyle("dmy"))
 MONTH_FIRST = TrainingColumn("a", True, style=DateStyle("mdy"))
+TIME = TrainingColumn("a", True, style=CLOCK)
+PLAIN = TrainingColumn("a", True, style=NumberStyle(".", ""))
+KILOS = TrainingColumn("a", True, style=NumberStyle(".", "", unit="kg"))
+EUROS = TrainingColumn("a", True, style=NumberStyle(".", ",", unit="€"))
+PLACES = TrainingColumn("a", False, categories=("New York", "a-b", "café"))
 DIGITS = TrainingColumn("a", True, style=DateStyle("digits"))
 TEXT = TrainingColumn("a", False, categories=("007", "red", "1"))
 YES = TrainingColumn("a", False, categories=("yes", "no"))
@@ -59,6 +64,17 @@ def conform(values: object, column: TrainingColumn, **given: bool) -> tuple[list
         (TrainingColumn("a", False), ["007", " 1.0 ", "new"], ["007", "1.0", "new"]),  # nothing known, nothing said
         (WORDS, ["None", "Gold", None, "NA"], ["None", "Gold", np.nan, np.nan]),
         (TEXT, ["None", "red"], [np.nan, "red"]),
+        (TIME, ["1:30:00", "12:00:00", "1:00:00 PM"], [0.0625, 0.5, 13 / 24]),
+        (TIME, ["0 days 12:00:00", "1 day, 6:00:00", "-1 days +12:00:00"], [0.5, 1.25, -0.5]),
+        (TIME, [dt.time(12), dt.time(6)], [0.5, 0.25]),
+        (TIME, pd.to_timedelta([12, 36], unit="h"), [0.5, 1.5]),
+        (TIME, [dt.time(12), "06:00:00"], [0.5, 0.25]),
+        (DATE, [dt.datetime(2021, 3, 14), "2021-03-15"], [DAY, DAY + 1]),
+        (DATE, ["14 mars 2021", "14MAR2021", "14 de marzo de 2021"], [DAY] * 3),
+        (DATE, ["2021/03/14 1:00:00 PM GMT+1", "Sun Mar 14 12:00:00 +0000 2021"], [DAY + 0.5] * 2),
+        (KILOS, ["12 kg", "<3kg", "0"], [12, 3, 0]),
+        (EUROS, ["1,250 €", "EUR 3", "5"], [1250, 3, 5]),
+        (PLAIN, ["<0.5", "1.5M", "3-"], [0.5, 1.5e6, -3]),
     ],
 )
 def test_what_is_written_as_in_the_training_rows_is_read_without_a_word(
@@ -94,6 +110,26 @@ def test_what_is_written_as_in_the_training_rows_is_read_without_a_word(
         (YES, ["True", "f", "no"], ["yes", "no", "no"], "2 values are spelt in another way"),
         (YES, [True, False], ["yes", "no"], "read 'true' as 'yes'"),
         (YES, [1, 0], ["yes", "no"], "read '1' as 'yes'"),
+        (YES, ["VRAI", "faux"], ["yes", "no"], "read 'VRAI' as 'yes'"),
+        (TRUTH, ["WAHR", "FALSCH"], [1, 0], "read 'WAHR' as 1"),
+        (TRUTH, [1, 2], [1, 2], r"1 of 2 values are neither 0 nor 1, as all in the training rows \('2'\)"),
+        (KILOS, ["12", "3 kg"], [12, 3], "read '12' as kg: the training rows had that unit"),
+        (KILOS, [12.0], [12], "read 12 as 12 kg: the training rows had that unit"),
+        (KILOS, ["12 kg", "900 g"], [12, np.nan], r"1 of 2 values cannot be read and count as missing \('900 g'\)"),
+        (PERCENT, ["12%", "0.5"], [12, 0.5], "'0.5' as a percentage: the training rows had a percent sign"),
+        (DATE, ["20210314", "20210315"], [DAY, DAY + 1], "read '20210314' as 18700 .a date"),
+        (DATE, ["2021-03-14", 5], [DAY, np.nan], r"1 of 2 values cannot be read and count as missing \('5'\)"),
+        (
+            NUMBER,
+            [dt.datetime(2021, 3, 14)],
+            [DAY],
+            "the training rows had numbers: read '2021-03-14 00:00:00' as 18700",
+        ),
+        (NUMBER, [dt.time(12)], [0.5], "the training rows had numbers: read '12:00:00' as 0.5 .a time"),
+        (NUMBER, ["\u22123.5", "2"], [-3.5, 2], "written in another way"),
+        (PLACES, ["New\u00a0York", "new  york"], ["New York"] * 2, "2 values are spelt in another way"),
+        (PLACES, ["a\u2013b", "a-b\u200b"], ["a-b"] * 2, "2 values are spelt in another way"),
+        (PLACES, ["cafe\u0301", "CAFÉ"], ["café"] * 2, "2 values are spelt in another way"),
     ],
 )
 def test_what_is_written_in_another_way_is_read_as_a_new_table_would_be_and_said(
@@ -113,6 +149,21 @@ def test_what_is_written_in_another_way_is_read_as_a_new_table_would_be_and_said
         (DATE, [44269.0, 44270.0], "dates in the column 'a'"),
         (DATE, ["soon"], "Write them as in the table that was trained on"),
         (DIGITS, [12], "dates in the column 'a'"),
+        (DATE, ["2021"], "dates in the column 'a'"),
+        (DATE, ["13:45"], "dates in the column 'a'"),
+        (DATE, pd.to_timedelta([1], unit="h"), "dates in the column 'a'"),
+        (DATE, [dt.time(12)], "dates in the column 'a'"),
+        (DATE, [1_615_680_000], "dates in the column 'a'"),
+        (TIME, ["23:45"], "times in the column 'a'"),  # minutes and seconds, or hours and minutes
+        (TIME, ["5025"], "times in the column 'a'"),
+        (TIME, [0.05], "times in the column 'a'"),
+        (TIME, [dt.datetime(2021, 3, 14)], "times in the column 'a'"),
+        (KILOS, ["900 g", "800 g"], "numbers in kg in the column 'a'"),
+        (KILOS, [f"{n} g" for n in range(20)], "numbers in kg in the column 'a'"),
+        (EUROS, ["$5.00"], "numbers in € in the column 'a'"),
+        (EUROS, ["5%"], "numbers in € in the column 'a'"),
+        (NUMBER, ["12 kg", "13 kg"], "numbers in the column 'a'"),
+        (GERMAN, ["12 kg"], "numbers in the column 'a'"),
     ],
 )
 def test_a_column_of_which_nothing_can_be_read_is_refused(column: TrainingColumn, values: object, match: str) -> None:

@@ -432,7 +432,7 @@ def test_a_target_in_euros_is_a_regression_and_percents_on_many_rows_are_classes
     data = prepare(frame)
     assert data.task.kind == "regression"
     assert sorted(data.target) == [round(1000 + 37 * i / 4, 2) for i in range(60)]
-    assert data.styles["y"] == NumberStyle(".", ",")
+    assert data.styles["y"] == NumberStyle(".", ",", unit="€")
     assert any(
         note.startswith("Target 'y': read as numbers that were written for people (") for note in data.task.notes
     )

@@ -6,6 +6,7 @@ import pytest
 from metaflow_hpo.modalities.table.written_dates import (
     DateReading,
     DateStyle,
+    find_clock,
     find_date_style,
     find_dates_in_numbers,
     say_day,
@@ -40,6 +41,13 @@ def find(*texts: str, fraction: float = 0.95) -> DateReading:
         ("2021-Mar-14", "ymd"),
         ("Sun, 14 Mar 2021", "ymd"),
         ("Sunday 14 March 2021", "ymd"),
+        ("14MAR2021", "ymd"),
+        ("14 mars 2021", "ymd"),
+        ("14 de marzo de 2021", "ymd"),
+        ("14 marzo 2021", "ymd"),
+        ("14 mrt 2021", "ymd"),
+        ("dimanche 14 mars 2021", "ymd"),
+        ("Sonntag, 14. März 2021", "ymd"),
     ],
 )
 def test_every_usual_form_is_read(text: str, order: str) -> None:
@@ -64,6 +72,18 @@ def test_every_usual_form_is_read(text: str, order: str) -> None:
         ("03/2021", DAY - 13),
         ("2021Q1", DAY - 72),
         ("2021-Q2", DAY + 18),
+        ("Q2 2021", DAY + 18),
+        ("2021-W10", DAY - 6),
+        ("2021W107", DAY),
+        ("14MAR2021:12:00:00", DAY + 0.5),
+        ("Sun Mar 14 12:00:00 2021", DAY + 0.5),
+        ("Sun Mar 14 12:00:00 +0000 2021", DAY + 0.5),
+        ("Sun Mar 14 2021 13:00:00 GMT+0100 (CET)", DAY + 0.5),
+        ("2021/03/14 1:00:00 PM GMT+1", DAY + 0.5),
+        ("2021-03-14 13:00:00+01", DAY + 0.5),
+        ("1er juin 2021", DAY + 79),
+        ("2 juil. 2021", DAY + 110),
+        ("3 août 2021", DAY + 142),
         ("14.03.69", DAY - 52 * 365 - 13),
     ],
 )
@@ -114,6 +134,8 @@ def test_what_leaves_day_and_month_open_is_left_with_the_reason(texts: tuple[str
         ("30/02/2021",),
         ("1999-2000",),
         ("12:30",),
+        ("2021-W60",),
+        ("12abc2021",),
         ("", " "),
         ("x" * 100,),
     ],
@@ -155,6 +177,31 @@ def test_whole_numbers_that_all_are_dates_are_read(values: list[float], order: s
 )
 def test_other_numbers_stay_numbers(values: list[float]) -> None:
     assert find_dates_in_numbers(np.array(values, dtype=float)) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "order", "hours"),
+    [
+        (("13:45", "00:15"), "h:m", (13.75, 0.25)),
+        (("1:05 PM", "12:30 AM"), "h:m", (13 + 5 / 60, 0.5)),
+        (("1:30:00", "100:00:36"), "h:m:s", (1.5, 100.01)),
+        (("2 days 03:00:00", "-1 days +23:00:00"), "h:m:s", (51, -1)),
+        (("-00:30:00",), "h:m:s", (-0.5,)),
+    ],
+)
+def test_times_of_day_and_durations_are_days(texts: tuple[str, ...], order: str, hours: tuple[float, ...]) -> None:
+    found = find_clock(texts, np.ones(len(texts), np.int64), 0.95)
+    assert found == DateReading(DateStyle(order))
+    assert found.style is not None
+    np.testing.assert_allclose(found.style.read(texts) * 24, hours, atol=1e-9)
+
+
+def test_what_is_no_time_is_not_read() -> None:
+    for texts in (("16:9", "4:3"), ("10:75",), ("12:30 x",)):
+        assert find_clock(texts, np.ones(len(texts), np.int64), 0.95) == DateReading(None)
+    doubt = find_clock(("23:45", "1:23:45"), np.ones(2, np.int64), 0.95).doubt
+    assert doubt.startswith("'23:45' may be hours and minutes")
+    assert np.isnan(DateStyle("h:m:s").read(["23:45"])[0])
 
 
 def test_days_are_said_as_people_read_them() -> None:

@@ -5,6 +5,8 @@ import pytest
 
 from metaflow_hpo.modalities.table.written_numbers import NO_NUMBERS, NumberStyle, find_style
 
+TENS = tuple(map(str, range(10, 20)))
+
 
 def find(*texts: str, fraction: float = 0.95, decimal_comma: bool = False):
     return find_style(texts, np.ones(len(texts), np.int64), fraction, decimal_comma=decimal_comma)
@@ -30,6 +32,18 @@ def find(*texts: str, fraction: float = 0.95, decimal_comma: bool = False):
         (("1 250", "950"), (1250, 950)),
         (("1.234 €", "950 €", "1.250 €"), (1234, 950, 1250)),
         (("1.234", "2.5", "x", *["3.5"] * 60), (1.234, 2.5, np.nan, *[3.5] * 60)),
+        (("1,25,000", "₹12,50,000", "₹95,000"), (125_000, 1_250_000, 95_000)),  # as in India
+        (("1 234 Kč", "12 345 Kč", "999 Kč"), (1234, 12345, 999)),
+        (("R$ 1.234,50", "R$ 12,00"), (1234.5, 12)),
+        (("\u20135,5", "3,2"), (-5.5, 3.2)),  # an en dash is a minus, too
+        (("\u06f1\u06f2\u066b\u06f5", "\u06f3"), (12.5, 3)),
+        ((*TENS, "5.5"), (*range(10, 20), 5.5)),
+        (tuple(f"{text} kg" for text in TENS), tuple(range(10, 20))),
+        (tuple(f"{text}m²" for text in TENS), tuple(range(10, 20))),
+        ((*(f"{text} mg/dL" for text in TENS * 2), "3 g"), (*range(10, 20), *range(10, 20), np.nan)),
+        ((*(f"{text},5-" for text in TENS), "3,5"), (*-np.arange(10.5, 20), 3.5)),
+        ((*TENS, "<0.5", "> 900"), (*range(10, 20), 0.5, 900)),
+        ((*(f"€{text}.5M" for text in TENS), "€565K", "€0"), (*np.arange(10.5, 20) * 1e6, 565_000, 0)),
     ],
 )
 def test_a_column_that_is_written_in_one_way_is_read(texts: tuple[str, ...], numbers: tuple[float, ...]) -> None:
@@ -47,6 +61,10 @@ def test_a_column_that_is_written_in_one_way_is_read(texts: tuple[str, ...], num
         (("1,234", "950", "1,251"), "1,234 may be 1234 or 1.234"),
         (("12.3%", ".2"), r"its values have different units (none and '%')"),
         (("$5", "€5"), r"its values have different units ('$' and '€')"),
+        (
+            (*(f"{text} kg" for text in TENS), *(f"{text}00 g" for text in TENS)),
+            "its values have different units ('g' and 'kg')",
+        ),
     ],
 )
 def test_what_is_open_is_left_with_the_reason(texts: tuple[str, ...], doubt: str) -> None:
@@ -66,12 +84,16 @@ def test_the_file_decides_where_the_column_does_not() -> None:
         ("12.05.2020", "13.05.2020"),
         ("101 234", "202 345"),  # blocks of one shape: codes, telephone numbers
         ("192.168.0.1", "10.0.0.1"),
-        ("1,25,000", "1,00,000"),
         ("5'11", "6'2"),
         ("1-2", "3-4"),
         ("+-5", "$5$"),
         ("9" * 50, "1" * 50),
         ("", " "),
+        ("<=50K", ">50K"),  # classes
+        ("12A", "14A"),
+        ("1st", "2nd", "3rd"),
+        tuple(f"{text}{end}" for text in TENS for end in "ABCD"),
+        (*(f"{text}." for text in TENS), "Q1"),
     ],
 )
 def test_what_is_no_number_is_not_read_and_nothing_is_said(texts: tuple[str, ...]) -> None:

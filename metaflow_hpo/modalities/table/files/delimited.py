@@ -27,6 +27,7 @@ _SNIFFED_LINES = 20
 _SNIFFED_CHARACTERS = 1_000_000
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ ,;]*\r?\n', re.IGNORECASE)
 _OPENING_QUOTE = re.compile(r'(?:^|\t)\ *"', re.MULTILINE)
+_GUARD = re.compile(r'^="([^"]*)"$')
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _DECIMAL_COMMA = r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"
 
@@ -102,7 +103,8 @@ def read_delimited(path: Path, content: bytes, expected: Expected) -> tuple[pd.D
     if padded := _find_padded(path, table, rows, layout, expected):
         table = _parse(path, rows, layout, {*expected.as_written, *padded})
     table.attrs["decimal_comma"] = layout.separator == ";"
-    table.attrs["read"] = "" if comments else _by_pandas(layout, encoding, expected)
+    is_guarded = _take_off_guards(table, expected.as_written)
+    table.attrs["read"] = "" if comments or is_guarded else _by_pandas(layout, encoding, expected)
     skipped = [f"Left out {len(comments)} comment lines."] if comments else []
     table.attrs["notes"] = [*notes, *layout.notes, *skipped]
     return table, text
@@ -166,11 +168,16 @@ def _find_layout(path: Path, text: str, expected: Expected) -> _Layout:
     rows = [commented, *rows] if commented else rows or found[:1]
     width = _most_common_width([row.fields for row in rows])
     fields = [row.fields for row in rows]
+    if len(fields[0]) == width - 1 and len(fields) > 1 and not any(row[-1] for row in fields[1:]):
+        fields[0] = [*fields[0], ""]  # a separator ends each line but that of the names
     has_row_names = _has_row_names(fields, width, expected)
     if has_row_names:
         fields[0] = ["", *fields[0]]
     header = find_header(fields, width, expected.names)
     last = rows[header.last]
+    short = len(fields[header.last])
+    if short < width and any(any(row[short:]) for row in fields[header.last + 1 :]) and not header.joined:
+        raise _uneven(path, width, short, rows[header.last + 1].line)
     notes = [] if quotes else ["Its quotation marks do not enclose fields: took them as they stand there."]
     if header.last or (last.line > 1 and any(map(_is_comment, found[:1]))):
         notes.append(f"Took line {last.line}{' and the one above' if header.joined else ''} as names of the columns.")
@@ -295,6 +302,9 @@ def _has_row_names(rows: Sequence[Sequence[str]], width: int, expected: Expected
     if len(rows[0]) != width - 1 or len(rows) < 2 or any(len(row) != width for row in rows[1:]):
         return False
     names = {name.strip() for name in rows[0]}
+    firsts = [row[0] for row in rows[1:]]
+    if len(set(firsts)) < len(firsts):  # rather a comma in a number or a sentence cuts each line once too often
+        return False
     if expected.names:
         return set(expected.names) <= names
     has_names_below = len(rows) > 2 and not any(map(is_number, rows[1])) and any(map(is_number, rows[2]))
@@ -383,6 +393,20 @@ def _parse(path: Path, body: str, layout: _Layout, as_written: Collection[str]) 
             f"Expected a csv file; {path} cannot be read ({error}). Correct it and try again."
         ) from error
     return table.set_axis(list(layout.names), axis="columns")
+
+
+def _take_off_guards(table: pd.DataFrame, as_written: Collection[str]) -> bool:
+    """Read `="007"`, as programs write what Excel must leave as text, as 007; return whether there was any."""
+    found = False
+    for position, dtype in enumerate(table.dtypes):
+        if dtype != "str" or not table.iloc[:, position].str.match('="').any():
+            continue
+        column = table.iloc[:, position].str.replace(_GUARD, r"\1", regex=True)
+        numbers = pd.to_numeric(column, errors="coerce")
+        is_numeric = numbers.count() == column.count() and table.columns[position] not in as_written
+        table.isetitem(position, (numbers if is_numeric else column).array)
+        found = True
+    return found
 
 
 def _by_pandas(layout: _Layout, encoding: str, expected: Expected) -> str:

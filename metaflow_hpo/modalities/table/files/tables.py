@@ -197,8 +197,8 @@ def _read_workbook(path: Path, expected: Expected) -> pd.DataFrame:
 
     table = read_workbook(path, expected)
     sheet, header = json.dumps(table.attrs.pop("sheet"), ensure_ascii=False), table.attrs.pop("header")
-    options = [f"sheet_name={sheet}", *header, "na_values=MISSING", "keep_default_na=False"]
-    table.attrs["read"] = by_pandas("read_excel", options)
+    options = [f"sheet_name={sheet}", *(header or ()), "na_values=MISSING", "keep_default_na=False"]
+    table.attrs["read"] = "" if header is None else by_pandas("read_excel", options)
     return table
 
 

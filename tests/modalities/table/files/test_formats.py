@@ -92,6 +92,38 @@ def test_a_workbook_is_read_from_its_first_sheet_with_content(tmp_path: Path) ->
     assert read_source(path, "y", kind="regression").task.task_id == "my"
 
 
+def test_hidden_sheets_and_those_before_the_table_are_passed_over(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["a", "y"])
+    book.active.append([0, 0])
+    book.active.sheet_state = "hidden"
+    book.create_sheet("Info").append(["Made by me"])
+    for row in (["Key", "Value"], ["Date", "2026"]):
+        book["Info"].append(row)
+    data = book.create_sheet("Data")
+    for row in (["a", "y"], *([i, i % 2] for i in range(30))):
+        data.append(row)
+    book.save(tmp_path / "t.xlsx")
+    found = read_table(tmp_path / "t.xlsx", names=["y"])
+    assert found["a"].tolist() == list(range(30))
+    assert found.attrs["notes"] == ["Read the sheet 'Data', not 'Info'."]
+
+
+def test_the_value_of_merged_cells_counts_for_each_of_their_rows(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["region", "a", "y"])
+    for i in range(30):
+        book.active.append([f"R{i // 5}" if i % 5 == 0 else None, i, i % 2])
+    for top in range(2, 32, 5):
+        book.active.merge_cells(start_row=top, end_row=top + 4, start_column=1, end_column=1)
+    book.save(tmp_path / "t.xlsx")
+    found = read_table(tmp_path / "t.xlsx")
+    assert found["region"].tolist() == [f"R{i // 5}" for i in range(30)]
+    assert found["a"].tolist() == list(range(30))
+    assert found.attrs["notes"] == ["Took the value of merged cells for each of their rows (24 cells)."]
+    assert found.attrs["read"] == ""
+
+
 def test_a_workbook_without_openpyxl_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "t.xlsx").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "openpyxl", None)

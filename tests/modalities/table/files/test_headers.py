@@ -82,6 +82,28 @@ def test_names_of_rows_are_no_feature(tmp_path: Path, content: str) -> None:
     assert any("'Unnamed: 0'" in note for note in task.notes)
 
 
+def test_separators_at_the_end_of_each_line_but_that_of_the_names_add_a_column_without_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,y\n" + "".join(f"{i},{j},{k},\n" for i, j, k in ROWS))
+    table = read_table(path, names=["y"])
+    assert table["y"].tolist() == [row[2] for row in ROWS]
+    assert table["Unnamed: 3"].isna().all()
+
+
+def test_a_comma_in_each_number_is_no_name_of_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,y\n" + "".join(f"{i % 7},5,{j},{k}\n" for i, j, k in ROWS))
+    with pytest.raises(InvalidTaskError, match="Expected 3 fields on every line"):
+        read_table(path, names=["y"])
+
+
+def test_what_guards_text_from_excel_is_taken_off(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,y\n" + "".join(f'="{i:03d}",="{j}",="{k}"\n' for i, j, k in ROWS))
+    table = read_table(path, as_written=["y"])
+    assert [tuple(row) for row in table.itertuples(index=False)] == [(i, j, str(k)) for i, j, k in ROWS]
+
+
 def workbook(path: Path, rows: list[list[Any]], merged: str = "") -> Path:
     book = openpyxl.Workbook()
     for row in rows:
