@@ -28,7 +28,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _HEADER = re.compile(
-    r"(?P<start>(?:authorization|cookie)[\"']?\s*[=:]\s*b?)(?:\"[^\"]*\"|'[^']*'|[^\r\n\"'}]+)|"
+    r"(?P<start>(?:authorization|cookie)[\"']?\s*[=:]\s*(?:b(?=[\"']))?)(?:\"[^\"]*\"|'[^']*'|[^\r\n\"'}]+)|"
     r"(?P<scheme>\bbearer )[\w.~+/=-]{8,}|"
     r"(?P<option>(?<![\w-])--(?:[a-z]+-)?(?:password|token|secret|api-key) )\S+",
     re.IGNORECASE,
