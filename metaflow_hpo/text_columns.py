@@ -7,7 +7,9 @@ import pandas as pd
 from pandas.api import types
 
 _HAS_STR = tuple(map(int, pd.__version__.split(".")[:2])) >= (2, 3)
-STR: Any = pd.StringDtype(na_value=np.nan) if _HAS_STR else pd.StringDtype("pyarrow_numpy")
+STR: pd.StringDtype = (
+    pd.StringDtype(na_value=np.nan) if _HAS_STR else pd.StringDtype("pyarrow_numpy")  # type: ignore[call-overload]
+)
 """The dtype that pandas 3 calls `str`: text, NaN where it is missing."""
 
 
