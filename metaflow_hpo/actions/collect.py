@@ -21,7 +21,7 @@ from metaflow_hpo.adapters.ray_search import Searched, search_on_ray
 from metaflow_hpo.adapters.run import Run
 from metaflow_hpo.adapters.store import DEFAULT_LEARNER
 from metaflow_hpo.adapters.versioning import data_md5, file_md5
-from metaflow_hpo.errors import MetaflowHPOError
+from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError
 from metaflow_hpo.learners.registry import MODALITY_OF
 from metaflow_hpo.modalities.families import assign_families
 from metaflow_hpo.modalities.hints import is_landed
@@ -54,7 +54,8 @@ def build_catalogue(pipeline: Pipeline) -> Metadata:
     """Prepare every built-in task and every file of the inbox, and write the catalogue.
 
     Raises:
-        InvalidTaskError: If the built-in data are damaged. A bad file of the inbox goes to quarantine, with a warning.
+        InvalidTaskError: If the built-in data are damaged, or no task is left. A bad file of the inbox goes to
+            quarantine, with a warning.
     """
     from metaflow_hpo.actions.intake import take_in
     from metaflow_hpo.adapters.sources.chosen import load_chosen
@@ -62,6 +63,11 @@ def build_catalogue(pipeline: Pipeline) -> Metadata:
     others = list(load_chosen(pipeline.settings, pipeline.progress))
     intake = take_in(pipeline.store, others)
     tasks = [_sample(data, pipeline.settings.max_rows) for data in assign_families([*others, *intake.tasks])]
+    if not tasks:
+        raise InvalidTaskError(
+            f"Expected tasks of the catalogue {pipeline.settings.catalogue!r} or files in {pipeline.store.inbox}; "
+            "found none that can be read. What was left out is named above."
+        )
     frame = pipeline.store.write_catalogue(tasks)
     return {
         "tasks": len(frame),

@@ -7,7 +7,6 @@ metric is dear, and it is read once a run. The tasks are opaque: of their data n
 import hashlib
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,6 +27,7 @@ from metaflow_hpo.learners.learner import Fidelity
 from metaflow_hpo.learners.recorded import RecordedLearner, to_card
 from metaflow_hpo.learners.registry import LEARNERS
 from metaflow_hpo.metric import KNOWN_METRICS, Metric
+from metaflow_hpo.modalities.hints import make_id
 from metaflow_hpo.settings import RunImport
 from metaflow_hpo.space import SearchSpace, configuration_id
 from metaflow_hpo.tables import META_PREFIX, read_configuration
@@ -161,8 +161,8 @@ def _make_trials(
         name, repeated = str(row["task_id"]), (str(row["task_id"]), configuration_id(configuration))
         duration = row["duration_s"]
         trial = Trial(
-            task_id=_name(name),
-            family=_name(str(row["family"])),
+            task_id=make_id(name),
+            family=make_id(str(row["family"])),
             learner=one.learner,
             configuration=configuration,
             strategy=IMPORTED,
@@ -217,11 +217,6 @@ def _write(
             folder.drop(own.task)
             changed = True
     return changed
-
-
-def _name(text: str) -> str:
-    """Return a name as those of tasks are."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:71] or f"task_{_digest(text)[:8]}"
 
 
 def _digest(*parts: str | None) -> str:

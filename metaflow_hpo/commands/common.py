@@ -43,8 +43,8 @@ Learner = Annotated[
     str | None,
     typer.Option(
         "--learner",
-        help="mlp, svm, cnn, text, audio_cnn, series, a plug-in's name or module:attribute. Unless given it is the "
-        "setting's, or where that does not fit the data the modality's.",
+        help="realmlp, mlp, svm, cnn, text, audio_cnn, series, a plug-in's name or module:attribute. Unless given it "
+        "is the setting's, or where that does not fit the data the modality's.",
     ),
 ]
 Assume = Annotated[

@@ -115,18 +115,22 @@ def read_sidecar(path: Path) -> Hints:
 
 
 def task_id_of(path: Path) -> str:
-    """Return a task id made from a file's name: lower case, anything but letters and digits becomes `_`.
+    """Return a task id made from a file's name, see `make_id`."""
+    return make_id(stem_of(path))
+
+
+def make_id(name: str) -> str:
+    """Return a name as ids of tasks are: lower case, anything but letters and digits becomes `_`.
 
     Where that loses more than blanks, dots, dashes and brackets, a digest of the name follows, as two names must not
     become one: `数据1` and `训练1`, `a#b` and `a%b`.
     """
-    stem = stem_of(path)
-    slug = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
-    if slug and len(slug) <= _MAX_ID and _PLAIN_NAME.fullmatch(stem):
+    slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    if slug and len(slug) <= _MAX_ID and _PLAIN_NAME.fullmatch(name):
         return slug
-    latin = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    latin = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "_", latin).strip("_")[: _MAX_ID - 9].strip("_")
-    return f"{slug or 'task'}_{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}"
+    return f"{slug or 'task'}_{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
 
 
 def show_name(path: Path) -> str:

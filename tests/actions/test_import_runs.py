@@ -116,6 +116,17 @@ def test_runs_become_trials_of_opaque_tasks_and_only_new_ones_are_read(tmp_path,
     }  # fmt: skip
 
 
+def test_tasks_whose_names_differ_in_signs_only_stay_two(tmp_path, store):
+    for data in ("a#b", "a%b"):
+        for lr in (1e-4, 1e-3, 1e-2):
+            store.log(data, lr, experiment="signs")
+    pipeline = open_pipeline(tmp_path, RESNET.model_copy(update={"experiments": ("signs",), "task_features": ()}))
+    import_runs(pipeline)
+    found = trials_of(pipeline)
+    assert sorted(name[:4] for name in found) == ["a_b_", "a_b_"]
+    assert [len(trials) for trials in found.values()] == [3, 3]
+
+
 def test_what_was_constant_at_first_and_varies_later_is_a_hyperparameter_of_all(tmp_path, store):
     for data in ("cats", "ships"):
         for momentum in (0.8, 0.9):

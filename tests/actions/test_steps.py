@@ -18,7 +18,7 @@ from metaflow_hpo.actions.lineage import trace
 from metaflow_hpo.adapters.files import read_json, write_frame, write_json
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.versioning import data_md5
-from metaflow_hpo.errors import InvalidTableError, MetaflowHPOError, UnknownTaskError
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, MetaflowHPOError, UnknownTaskError
 from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.settings import Settings
 from tests.conftest import stop_early
@@ -254,6 +254,16 @@ def test_steps_out_of_order_name_the_one_to_run_first(tmp_path):
 def test_an_unknown_task_of_the_settings_is_named(tmp_path):
     with pytest.raises(UnknownTaskError, match="nothing_like_it"):
         collect.build_catalogue(Pipeline(Settings(data=tmp_path / "data", tasks=("nothing_like_it",))))
+
+
+def test_a_catalogue_of_which_nothing_can_be_read_is_refused(tmp_path, caplog):
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    index = pd.DataFrame([{"task_id": "away", "modality": "table", "family": "away", "file": "away.csv", "key": "y"}])
+    index.to_csv(folder / "index.csv", index=False)
+    with pytest.raises(InvalidTaskError, match="found none that can be read"):
+        collect.build_catalogue(Pipeline(Settings(data=tmp_path / "data", catalogue=f"folder:{folder}")))
+    assert "away" in caplog.text
 
 
 def test_a_fit_goes_on_from_the_champion_only_where_nothing_it_saw_has_changed(finished):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from metaflow_hpo.learners.anchored import read_anchors
 from metaflow_hpo.learners.devices import Device, find_device, memory_errors
 from metaflow_hpo.learners.fold import FoldOutcome, make_rng, score_weights
 from metaflow_hpo.learners.isolation import ThreadedLearner
@@ -55,6 +56,11 @@ class NetworkLearner(ThreadedLearner, Generic[_EncoderT]):
     """Hyperparameters that `fit_encoder` looks at: configurations that share their values share the tensors."""
     clip: ClassVar[float] = 0.0
     """Largest norm of the gradient; 0 for no limit."""
+
+    @property
+    def anchors(self) -> tuple[Configuration, ...]:
+        """What did well on other tasks; see `Anchored`."""
+        return read_anchors(self.name, self.space)
 
     @abstractmethod
     def fit_encoder(self, x_train: NDArray[Any], configuration: Configuration) -> _EncoderT:

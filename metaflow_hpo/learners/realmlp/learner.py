@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from metaflow_hpo.learners.anchored import read_anchors
 from metaflow_hpo.learners.fold import FoldOutcome
 from metaflow_hpo.learners.isolation import ThreadedLearner
 from metaflow_hpo.learners.learner import Fidelity, Judge, check_request
 from metaflow_hpo.learners.limits import NO_LIMITS, Flag, Limits
-from metaflow_hpo.learners.realmlp.recipe import SPACE, SUMS, WAVES, read_anchors
+from metaflow_hpo.learners.realmlp.recipe import SPACE, SUMS, WAVES
 from metaflow_hpo.learners.stages import train_in_stages
 from metaflow_hpo.learners.threads import train_in_threads
 from metaflow_hpo.modalities.modality import Fold
@@ -42,7 +43,7 @@ class RealMLP(ThreadedLearner):
     @property
     def anchors(self) -> tuple[Configuration, ...]:
         """What did well on other tables; see `Anchored`."""
-        return read_anchors()
+        return read_anchors(self.name, self.space)
 
     def train_folds(
         self,

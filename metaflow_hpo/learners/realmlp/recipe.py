@@ -10,11 +10,9 @@ References:
     Gorishniy, Kotelnikov and Babenko 2024, TabM, arXiv:2410.24210.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -44,13 +42,6 @@ SPACE = SearchSpace(
     )
 )
 """The default is the best single configuration of many tables, see data/README.md."""
-
-
-def read_anchors() -> tuple[Configuration, ...]:
-    """Return what did best together on a few tables, and a default after RealMLP: the anchors of the learner."""
-    found = json.loads(files("metaflow_hpo.learners.realmlp").joinpath("anchors.json").read_text(encoding="utf-8"))
-    return tuple(SPACE.validate(configuration) for configuration in found)
-
 
 WAVES, SUMS = 8, 3
 """Waves of a number in the periodic embedding, and sums of them beside the number itself."""
