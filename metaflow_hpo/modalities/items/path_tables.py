@@ -90,9 +90,9 @@ def peek_paths(source: Path, suffixes: Sequence[str]) -> bool:
 def _first_rows(source: Path) -> list[list[str]]:
     if ending_of(source) in {".csv", ".tsv"}:
         with source.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-        encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-        lines = head.decode(encoding, "replace").splitlines()[: _LOOKED_AT + 1]
+            begins = file.read(_HEAD_BYTES)
+        encoding = "utf-16" if begins.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        lines = begins.decode(encoding, "replace").splitlines()[: _LOOKED_AT + 1]
         delimiter = max(",;\t|", key=lines[0].count) if lines else ","
         return list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
     if ending_of(source) in {".parquet", ".pq"}:

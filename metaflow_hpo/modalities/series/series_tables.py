@@ -224,7 +224,7 @@ def _as_moments(path: Path, column: "pd.Series[Any]") -> NDArray[np.float64]:
         return numbers.to_numpy(np.float64)
     dates = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True)
     if not dates.isna().any():
-        return dates.astype("int64").to_numpy(np.float64)
+        return np.asarray(dates.astype("int64"), np.float64)
     texts, counts = np.unique(column.astype(str), return_counts=True)
     found = find_date_style(texts.tolist(), counts, 1.0)
     if found.style is not None:
