@@ -41,6 +41,7 @@ from metaflow_hpo.modalities.table.written_dates import ISO, DateStyle
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle, is_bare
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
+from metaflow_hpo.text_columns import STR
 
 
 def write_script(
@@ -198,7 +199,7 @@ def _find_order(raw: pd.Series, style: DateStyle) -> str:
     """
     if types.infer_dtype(raw, skipna=True) != "string":
         return "iso" if style == ISO else style.order
-    texts = raw.dropna().astype("str").str.strip()
+    texts = raw.dropna().astype(STR).str.strip()
     for order, form in (("iso", "ISO8601"), (style.order, "%Y%m%d" if style.order == "digits" else "mixed")):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # what pandas thinks of `dayfirst` is compared below
@@ -216,7 +217,7 @@ def _check_written(raw: pd.Series, style: Style | None) -> None:
     """Refuse times, and numbers with units, limits or the like, which a script does not read."""
     if style is None:
         return
-    texts = raw.dropna().astype("str")
+    texts = raw.dropna().astype(STR)
     unread = texts[[style.is_clock if isinstance(style, DateStyle) else not is_bare(text) for text in texts]]
     unread = unread[~np.isnan(style.read(unread))]
     if len(unread):

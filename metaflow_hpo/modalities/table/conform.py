@@ -25,6 +25,7 @@ from metaflow_hpo.modalities.table.files.marks import MISSING
 from metaflow_hpo.modalities.table.styles import Style
 from metaflow_hpo.modalities.table.written_dates import DateStyle, find_dates_in_numbers
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle, is_currency
+from metaflow_hpo.text_columns import STR, is_text
 
 _YES = frozenset(
     [
@@ -181,7 +182,7 @@ def _read_numbers(values: pd.Series, column: TrainingColumn, *, decimal_comma: b
     note = _say_percent(texts[~np.isnan(numbers)], column) or _say_truth(texts, numbers, column)
     unread = np.isnan(numbers)
     if unread.any():
-        text = pd.Series(np.array([*texts, None], dtype=object)[codes], name=values.name, dtype="str")
+        text = pd.Series(np.array([*texts, None], dtype=object)[codes], name=values.name, dtype=STR)
         other = clean_column(text, decimal_comma=decimal_comma)
         others = _read_like(other, texts, column)
         if counts[~np.isnan(others)].sum() > counts[~unread].sum():
@@ -247,16 +248,16 @@ def _split(values: pd.Series, *, numbers_too: bool) -> tuple[NDArray[np.int64], 
 
     Dates and times among text are as text; so are numbers among dates.
     """
-    if values.dtype == "str":
+    if is_text(values):
         text, typed = values, pd.Series(np.nan, index=values.index)
     else:
         moments: tuple[type, ...] = (str, dt.date, dt.time, dt.timedelta)
         if numbers_too and types.infer_dtype(values, skipna=True) not in _NUMBERS:
             moments += (int, float, np.number)
-        is_text = values.map(lambda value: isinstance(value, moments)).to_numpy(dtype=bool) & values.notna().to_numpy()
-        text = values.where(is_text, None).map(as_text, na_action="ignore")
-        typed = pd.to_numeric(values.astype(object).mask(is_text), errors="coerce").astype("float64")
-    text = text.astype("str").str.strip()
+        is_str = values.map(lambda value: isinstance(value, moments)).to_numpy(dtype=bool) & values.notna().to_numpy()
+        text = values.where(is_str, None).map(as_text, na_action="ignore")
+        typed = pd.to_numeric(values.astype(object).mask(is_str), errors="coerce").astype("float64")
+    text = text.astype(STR).str.strip()
     codes, texts = pd.factorize(text.mask(text.isin(MISSING)))
     return codes, np.asarray(texts, dtype=object), typed
 
@@ -277,7 +278,7 @@ def _read_in_style(texts: NDArray[np.object_], column: TrainingColumn) -> NDArra
 
 
 def _to_numbers(texts: NDArray[np.object_]) -> NDArray[np.float64]:
-    numbers = pd.to_numeric(pd.Series(texts, dtype="str"), errors="coerce").to_numpy(dtype="float64", copy=True)
+    numbers = pd.to_numeric(pd.Series(texts, dtype=STR), errors="coerce").to_numpy(dtype="float64", copy=True)
     numbers[np.isinf(numbers)] = np.nan
     return numbers
 
@@ -360,10 +361,10 @@ def _read_categories(values: pd.Series, column: TrainingColumn) -> tuple[pd.Seri
     """Return text, and what is to be said of it; `007` is a category where no other row shows that it is no number."""
     known = set(column.categories or ())
     if types.infer_dtype(values, skipna=True) == "string":
-        text = values.astype("str").str.strip()
+        text = values.astype(STR).str.strip()
     else:
         plain = values.astype(object)
-        text = pd.Series(plain.map(as_text, na_action="ignore").where(plain.notna(), None), dtype="str")
+        text = pd.Series(plain.map(as_text, na_action="ignore").where(plain.notna(), None), dtype=STR)
     text = text.mask(text.isin([mark for mark in MISSING if mark not in known]))
     if column.categories is None:
         return text, ""
@@ -383,7 +384,7 @@ def _read_categories(values: pd.Series, column: TrainingColumn) -> tuple[pd.Seri
         notes.append(
             f"{rows} of {len(text)} values are categories that training never saw ({listed(list(strange), 3)})"
         )
-    return text.astype("str"), "; ".join(notes)
+    return text.astype(STR), "; ".join(notes)
 
 
 def _match(value: str, known: Collection[str]) -> str | None:

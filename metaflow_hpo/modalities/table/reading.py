@@ -16,6 +16,7 @@ from metaflow_hpo.modalities.table.free_text import is_free_text
 from metaflow_hpo.modalities.table.preparation import prepare_task
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.modalities.table.task_files import check_columns
+from metaflow_hpo.text_columns import is_text
 
 USUAL_TARGETS = ("target", "class", "label", "y")
 USUAL_SPELLINGS = tuple(spelling for name in USUAL_TARGETS for spelling in (name, name.capitalize(), name.upper()))
@@ -62,9 +63,7 @@ def _say_free_text(frame: pd.DataFrame, taken: Collection[str]) -> list[str]:
     texts = [
         name
         for name, column in columns.items()
-        if name not in taken
-        and is_free_text(column)
-        and clean_column(column).column.dtype == "str"  # no dates in words
+        if name not in taken and is_free_text(column) and is_text(clean_column(column).column)  # no dates in words
     ]
     if not texts:
         return []
