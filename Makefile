@@ -21,6 +21,10 @@ PROFILE ?= local
 # Tests of one file share fixtures and run in order in one process; the long files of one test are not left for the end.
 TEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+OLDEST ?= tests/test_text_columns.py tests/test_tables.py tests/test_history.py tests/test_trial_rows.py tests/modalities/table \
+	tests/modalities/text tests/adapters/past_trials tests/learners/mlp tests/learners/realmlp tests/learners/test_svm.py \
+	tests/recommender tests/integrations/test_optuna.py tests/integrations/test_sklearn.py tests/commands/test_searching.py
+
 # The commands of DVC stages and of `mlflow models serve` are looked up here; nothing of the stack reports home.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -52,7 +56,7 @@ KNOWLEDGE_ITEMS := METAFLOW_HPO_DATA=$(ITEMS_DATA) METAFLOW_HPO_CATALOGUE='folde
 	METAFLOW_HPO_CORE_TRIALS=64 METAFLOW_HPO_RANDOM_TRIALS=0 METAFLOW_HPO_TPE_TRIALS=16 METAFLOW_HPO_INFORMED_SEARCHES=true \
 	METAFLOW_HPO_REPEAT_EVERY=10 METAFLOW_HPO_REFIT=best METAFLOW_HPO_LEARN_SHIPPED=false
 
-.PHONY: help install demo test check soak interrupts ui serve audit report screenshots bench-collect bench-cold bench-meta bench-pipeline bench-refit bench-sampler bench-serve \
+.PHONY: help install demo test test-oldest check soak interrupts ui serve audit report screenshots bench-collect bench-cold bench-meta bench-pipeline bench-refit bench-sampler bench-serve \
 	bench-tables knowledge repro clean
 
 help: ## list the commands
@@ -72,6 +76,14 @@ demo: install ## run the main job on real tasks, then recommend for a table neve
 
 test: install ## run the tests (all but the slow ones), files beside each other on up to four processors
 	.venv/bin/python -m pytest -m 'not slow' $(TEST_WORKERS)
+
+# The core's packages at their lower bounds; what else the tests need (pytest, PyTorch, MLflow) is that of .venv.
+test-oldest: install ## run the tests of the core with the oldest packages that pyproject.toml allows, in .venv_oldest
+	'$(PYTHON)' -m venv .venv_oldest
+	.venv_oldest/bin/python -m pip install --quiet $$(.venv/bin/python tests/oldest.py)
+	.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$(.venv_oldest/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/newest.pth"
+	PYTHONPATH=. .venv_oldest/bin/python -m pytest -m 'not slow' -W "ignore:'click:DeprecationWarning" $(OLDEST)
 
 check: install ## run the linters and all tests, the slow ones alone
 	.venv/bin/ruff check .
@@ -171,5 +183,5 @@ repro: install ## run the stages of dvc.yaml that are out of date
 	.venv/bin/dvc repro
 
 clean: ## remove the environment and caches; data stay
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv_oldest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find metaflow_hpo tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -39,6 +39,7 @@ from metaflow_hpo.modalities.table.written_dates import ISO, DateStyle
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle
 from metaflow_hpo.space import Configuration
 from metaflow_hpo.task import TaskData
+from metaflow_hpo.text_columns import STR
 
 
 def write_script(
@@ -194,7 +195,7 @@ def _find_order(raw: pd.Series, style: DateStyle) -> str:
     """
     if types.infer_dtype(raw, skipna=True) != "string":
         return "iso" if style == ISO else style.order
-    texts = raw.dropna().astype("str").str.strip()
+    texts = raw.dropna().astype(STR).str.strip()
     for order, form in (("iso", "ISO8601"), (style.order, "%Y%m%d" if style.order == "digits" else "mixed")):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # what pandas thinks of `dayfirst` is compared below

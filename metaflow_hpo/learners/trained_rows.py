@@ -24,6 +24,7 @@ from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScal
 from metaflow_hpo.modalities.table.styles import Style, style_from_json, style_to_json
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.space import Configuration
+from metaflow_hpo.text_columns import is_text
 
 KEPT = {"mlp": "metaflow_hpo.learners.mlp.network", "realmlp": "metaflow_hpo.learners.realmlp.network"}
 """Learners of tables whose networks are kept, and the modules with their `fit` and `read`."""
@@ -169,6 +170,6 @@ def _find_categories(features: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     found = {
         str(name): tuple(sorted(features[name].dropna().unique()))
         for name in features.columns
-        if features[name].dtype == "str"
+        if is_text(features[name])
     }
     return {name: categories for name, categories in found.items() if len(categories) <= MAX_CATEGORIES}

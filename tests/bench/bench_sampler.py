@@ -5,9 +5,11 @@
 FOLDER is as for `bench_tables.py`. A study searches the continuous space of a table: LCBench answers by its network,
 the others by the trial nearest to what was asked (in the unit cube). Past studies are those of all tasks of other
 families, `PAST_TRIALS` random trials each. `--past` says what becomes of them: `true`; `differ` (half of the studies
-lack two hyperparameters, all have other ranges and choices than today); `negated` and `shuffled`, which mislead.
+lack two hyperparameters, all have other ranges and choices than today) and, to compare it with, `inside` (the same
+space of today, which all past trials lie in); `negated` and `shuffled`, which mislead.
 
-The one thing to know: regrets are normalised by a task's best and worst known value; OptunaHub's sampler needs
+The one thing to know: regrets are normalised by a task's best and worst known value, in the space of today alone where
+that is a narrower one; OptunaHub's sampler needs
 `--registry FOLDER`, and an Optuna that it was written for (4.1; with 5.0 it fails); it is left out otherwise.
 """
 
@@ -27,6 +29,7 @@ import optuna
 import pandas as pd
 from bench_tables import find_tables, read_history
 
+from metaflow_hpo.alignment import is_inside
 from metaflow_hpo.gaussian_process import squared_distances
 from metaflow_hpo.history import History
 from metaflow_hpo.hyperparameter import Categorical, Float, Hyperparameter, Integer
@@ -38,7 +41,9 @@ TRIALS = KS[-1]
 PAST_TRIALS = 100
 MAX_TASKS = 12
 SAMPLERS = ("meta", "tpe", "gp", "cmaes", "meta_learn_tpe")
-PASTS = ("true", "differ", "negated", "shuffled")
+PASTS = ("true", "inside", "differ", "negated", "shuffled")
+NARROW = ("inside", "differ")
+"""Pasts with which a study searches a narrower space than the table has."""
 _RESAMPLED = 2_000
 
 
@@ -60,6 +65,16 @@ class Table:
     def space(self) -> SearchSpace:
         """The space of a study: what was inferred as optional always plays a role."""
         return SearchSpace(tuple(replace(hp, optional=False) for hp in self.history.space.hyperparameters))
+
+    @cached_property
+    def narrower(self) -> SearchSpace:
+        """A space in which numbers start and end a tenth of their axis farther in, and every third choice is gone."""
+        return SearchSpace(tuple(_narrow(hp) for hp in self.space.hyperparameters))
+
+    @cached_property
+    def is_inside(self) -> Array:
+        """Which configurations `(C,)` lie in the narrower space."""
+        return np.array([is_inside(self.narrower, configuration) for configuration in self.history.configurations])
 
     def others(self, task: int) -> list[int]:
         """Return the tasks of other families."""
@@ -107,7 +122,8 @@ def draw_past(table: Table, task: int, kind: str, seed: int) -> tuple[History, S
     kept = []
     for t in table.others(task):
         trials = table.history.tasks[t]
-        chosen = np.sort(rng.permutation(len(trials.positions))[:PAST_TRIALS])
+        allowed = np.flatnonzero(table.is_inside[trials.positions] | (kind != "inside"))
+        chosen = np.sort(rng.permutation(allowed)[:PAST_TRIALS])
         performance = trials.performance[chosen]
         if kind == "negated":
             performance = -performance
@@ -116,23 +132,18 @@ def draw_past(table: Table, task: int, kind: str, seed: int) -> tuple[History, S
         rows = {"test_performance": trials.test_performance[chosen], "duration_s": trials.duration_s[chosen]}
         kept.append(replace(trials, positions=trials.positions[chosen], performance=performance, **rows))
     past = replace(table.history, tasks=tuple(kept)).on(np.unique(np.concatenate([t.positions for t in kept])))
-    return (past, table.space) if kind != "differ" else differ(past, table.space)
+    today = table.narrower if kind in NARROW else table.space
+    return (past if kind != "differ" else without_two(past, table.space.names[1:3])), today
 
 
-def differ(past: History, today: SearchSpace) -> tuple[History, SearchSpace]:
-    """Return the past without two hyperparameters in half of the studies, and a narrower space of today.
-
-    Today every number starts and ends a tenth of its axis farther in, and every third choice is gone: the past was
-    tried in other ranges and with other choices. (The regret is still that of the whole space of before.)
-    """
-    lacking = list(today.names[1:3])
+def without_two(past: History, lacking: Sequence[str]) -> History:
+    """Return the past without two hyperparameters in half of the studies."""
     frame = past.to_frame()
     half = frame["task_id"].isin(past.task_ids[::2])
     for name in lacking:
         frame[f"hp_{name}"] = frame[f"hp_{name}"].where(~half)
     space = SearchSpace(tuple(replace(hp, optional=hp.name in lacking) for hp in past.space.hyperparameters))
-    narrower = SearchSpace(tuple(_narrow(hp) for hp in today.hyperparameters))
-    return History.from_frame(frame, space=space), narrower
+    return History.from_frame(frame, space=space)
 
 
 def _narrow(hp: Hyperparameter) -> Hyperparameter:
@@ -209,16 +220,17 @@ def replay(table: Table, task: int, name: str, kind: str, seed: int, registry: P
     return {**key, "seconds": time.process_time() - started, **{f"k{k}": float(best[k - 1]) for k in KS}}
 
 
-def ends_of(table: Table, task: int) -> tuple[float, float]:
-    """Return the worst and best performance that is known of a task."""
-    known = table.history.tasks[task].performance
+def ends_of(table: Table, task: int, *, is_narrow: bool) -> tuple[float, float]:
+    """Return the worst and best performance that is known of a task, all of it or in the narrower space."""
+    trials = table.history.tasks[task]
+    known = trials.performance[table.is_inside[trials.positions] | (not is_narrow)]
     return float(known.min()), float(known.max())
 
 
 def normalise(found: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
     """Return the mean regret over seeds by table, past, sampler and task, after each of `KS` trials."""
-    known = found.merge(ends, on=["table", "task"])
-    reached = known.groupby(["table", "task"])[f"k{TRIALS}"].transform("max")
+    known = found.assign(is_narrow=found["past"].isin(NARROW)).merge(ends, on=["table", "task", "is_narrow"])
+    reached = known.groupby(["table", "task", "is_narrow"])[f"k{TRIALS}"].transform("max")
     best = np.maximum(known["best"], reached)  # a sampler may find better than is known
     for k in KS:
         known[f"k{k}"] = (best - known[f"k{k}"]) / (best - known["worst"])
@@ -228,16 +240,16 @@ def normalise(found: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
 def compare(regret: pd.DataFrame) -> pd.DataFrame:
     """Return how far MetaSampler is ahead of each rival, task by task, with 95 % intervals (a bootstrap of tasks).
 
-    Samplers that do not look at the past stand beside every kind of it; MetaSampler beside itself with the true past.
+    Samplers that do not look at the past stand beside every kind of it; MetaSampler beside itself with the true past,
+    of the same space.
     """
     lines = []
     for (table, past), part in regret.xs("meta", level="sampler").groupby(level=["table", "past"]):
         ours = part.droplevel(["table", "past"])
+        same = "inside" if past in NARROW else "true"
         for kind, sampler in regret.loc[table].index.droplevel("task").unique():
-            if not (kind == past or (kind == "true" and is_needless(sampler, past))) and (kind, sampler) != (
-                "true",
-                "meta",
-            ):
+            is_rival = kind == past or (kind == same and is_needless(sampler, past))
+            if not is_rival and (kind, sampler) != (same, "meta"):
                 continue
             its = regret.loc[table, kind, sampler]
             ahead = (its - ours).dropna()
@@ -269,7 +281,7 @@ def _interval(differences: Array) -> tuple[Array, Array]:
 
 def is_needless(sampler: str, kind: str) -> bool:
     """Tell samplers that do not look at the past from one kind of it to another."""
-    return sampler in ("tpe", "gp", "cmaes") and kind not in ("true", "differ")
+    return sampler in ("tpe", "gp", "cmaes") and kind not in ("true", "inside")
 
 
 def choose_tasks(table: Table, most: int) -> list[int]:
@@ -326,8 +338,13 @@ def main() -> None:
     tables = [table for folder, file in chosen if (table := open_table(folder, file)) is not None]
     found = run(asked, tables)
     ends = pd.DataFrame(
-        [(t.name, t.history.task_ids[i], *ends_of(t, i)) for t in tables for i in range(len(t.history.tasks))],
-        columns=["table", "task", "worst", "best"],
+        [
+            (t.name, t.history.task_ids[i], is_narrow, *ends_of(t, i, is_narrow=is_narrow))
+            for t in tables
+            for i in range(len(t.history.tasks))
+            for is_narrow in (False, True)
+        ],
+        columns=["table", "task", "is_narrow", "worst", "best"],
     )
     regret = normalise(found, ends)
     mean, paired = regret.groupby(level=["table", "past", "sampler"]).mean(), compare(regret)

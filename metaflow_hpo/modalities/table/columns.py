@@ -17,6 +17,7 @@ from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.table.styles import Style
 from metaflow_hpo.modalities.table.written_dates import ISO, DateStyle, find_date_style, find_dates_in_numbers, say_day
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle, find_style
+from metaflow_hpo.text_columns import STR, is_text
 
 MIN_PARSED_FRACTION = 0.95
 """Text counts as numbers (or dates) when at least this fraction of the present values parse."""
@@ -184,13 +185,13 @@ def _days(column: pd.Series) -> pd.Series:
     """Return days since 1970-01-01 (UTC), as float64."""
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
-    moments = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601" if column.dtype == "str" else None)
+    moments = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601" if is_text(column) else None)
     return pd.Series((moments - _EPOCH) / _DAY, dtype="float64", name=column.name)
 
 
 def _categories(column: pd.Series) -> pd.Series:
     names = np.array([as_text(value) for value in column.cat.categories] + [None], dtype=object)
-    return _blank_to_missing(pd.Series(names[column.cat.codes.to_numpy()], name=column.name, dtype="str"))
+    return _blank_to_missing(pd.Series(names[column.cat.codes.to_numpy()], name=column.name, dtype=STR))
 
 
 def _blank_to_missing(text: pd.Series) -> pd.Series:
@@ -203,11 +204,11 @@ def _text(  # noqa: PLR0911 - one line an outcome
 ) -> Cleaned:
     """Turn text, or values of several types, into numbers, days or strings."""
     if content == "string":
-        text = column.astype("str").str.strip()
+        text = column.astype(STR).str.strip()
     else:  # 1, 1.0 and True are equal, so that their text must be made before they are compared
         values = column.astype(object)
         _check_flat(values)
-        text = pd.Series(values.map(as_text, na_action="ignore").where(values.notna(), None), name=name, dtype="str")
+        text = pd.Series(values.map(as_text, na_action="ignore").where(values.notna(), None), name=name, dtype=STR)
     text = _blank_to_missing(text)
     codes, categories = pd.factorize(text)
     counts = np.bincount(codes[codes >= 0], minlength=len(categories))

@@ -22,6 +22,7 @@ from metaflow_hpo.modalities.table.files.marks import MISSING
 from metaflow_hpo.modalities.table.styles import Style
 from metaflow_hpo.modalities.table.written_dates import DateStyle, find_dates_in_numbers
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle
+from metaflow_hpo.text_columns import STR, is_text
 
 _YES = frozenset(("true", "t", "yes", "y", "on", "ja", "j", "oui", "si", "sí", "1"))
 _NO = frozenset(("false", "f", "no", "n", "off", "nein", "non", "0"))
@@ -124,7 +125,7 @@ def _read_numbers(values: pd.Series, column: TrainingColumn, *, decimal_comma: b
     note = _say_percent(texts, column) or _say_truth(texts, numbers, column)
     unread = np.isnan(numbers)
     if unread.any():
-        text = pd.Series(np.array([*texts, None], dtype=object)[codes], name=values.name, dtype="str")
+        text = pd.Series(np.array([*texts, None], dtype=object)[codes], name=values.name, dtype=STR)
         other = clean_column(text, decimal_comma=decimal_comma)
         others = _read_like(other.style, texts, other.column)
         if counts[~np.isnan(others)].sum() > counts[~unread].sum():
@@ -172,13 +173,13 @@ def _read_typed(values: pd.Series, column: TrainingColumn) -> tuple[pd.Series, s
 
 def _split(values: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.object_], pd.Series]:
     """Return the codes and the different texts among values, -1 where there is none, and the numbers among them."""
-    if values.dtype == "str":
+    if is_text(values):
         text, typed = values, pd.Series(np.nan, index=values.index)
     else:
-        is_text = values.map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
-        text = values.where(is_text, None)
-        typed = pd.to_numeric(values.astype(object).mask(is_text), errors="coerce").astype("float64")
-    text = text.astype("str").str.strip()
+        is_str = values.map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
+        text = values.where(is_str, None)
+        typed = pd.to_numeric(values.astype(object).mask(is_str), errors="coerce").astype("float64")
+    text = text.astype(STR).str.strip()
     codes, texts = pd.factorize(text.mask(text.isin(MISSING)))
     return codes, np.asarray(texts, dtype=object), typed
 
@@ -199,7 +200,7 @@ def _read_in_style(texts: NDArray[np.object_], column: TrainingColumn) -> NDArra
 
 
 def _to_numbers(texts: NDArray[np.object_]) -> NDArray[np.float64]:
-    numbers = pd.to_numeric(pd.Series(texts, dtype="str"), errors="coerce").to_numpy(dtype="float64", copy=True)
+    numbers = pd.to_numeric(pd.Series(texts, dtype=STR), errors="coerce").to_numpy(dtype="float64", copy=True)
     numbers[np.isinf(numbers)] = np.nan
     return numbers
 
@@ -248,10 +249,10 @@ def _read_categories(values: pd.Series, column: TrainingColumn) -> tuple[pd.Seri
     """Return text, and what is to be said of it; `007` is a category where no other row shows that it is no number."""
     known = set(column.categories or ())
     if types.infer_dtype(values, skipna=True) == "string":
-        text = values.astype("str").str.strip()
+        text = values.astype(STR).str.strip()
     else:
         plain = values.astype(object)
-        text = pd.Series(plain.map(as_text, na_action="ignore").where(plain.notna(), None), dtype="str")
+        text = pd.Series(plain.map(as_text, na_action="ignore").where(plain.notna(), None), dtype=STR)
     text = text.mask(text.isin([mark for mark in MISSING if mark not in known]))
     if column.categories is None:
         return text, ""
@@ -271,7 +272,7 @@ def _read_categories(values: pd.Series, column: TrainingColumn) -> tuple[pd.Seri
         notes.append(
             f"{rows} of {len(text)} values are categories that training never saw ({listed(list(strange), 3)})"
         )
-    return text.astype("str"), "; ".join(notes)
+    return text.astype(STR), "; ".join(notes)
 
 
 def _match(value: str, known: Collection[str]) -> str | None:

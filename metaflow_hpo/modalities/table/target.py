@@ -16,6 +16,7 @@ from metaflow_hpo.modalities.hints import AskedKind
 from metaflow_hpo.modalities.table.columns import TRUTH, as_text, describe_extremes, describe_style
 from metaflow_hpo.modalities.table.metrics import Kind
 from metaflow_hpo.modalities.table.written_numbers import NO_NUMBERS, NumberStyle, Reading, find_style
+from metaflow_hpo.text_columns import STR, is_text
 
 MIN_ROWS = 20
 MAX_CLASSES = 100
@@ -113,11 +114,10 @@ def _as_values(column: pd.Series) -> tuple[pd.Series, pd.Series, bool]:
     codes, spelled = _spell(column)
     texts = spelled if not spelled or set(spelled) - set(TRUTH) else [as_text(TRUTH[text]) for text in spelled]
     text, as_spelled = (
-        pd.Series(np.array([*one, None], dtype=object)[codes], name=column.name, dtype="str")
-        for one in (texts, spelled)
+        pd.Series(np.array([*one, None], dtype=object)[codes], name=column.name, dtype=STR) for one in (texts, spelled)
     )
     if not isinstance(column.dtype, pd.CategoricalDtype):
-        found = pd.to_numeric(pd.Series(texts, dtype="str"), errors="coerce").to_numpy(dtype="float64")
+        found = pd.to_numeric(pd.Series(texts, dtype=STR), errors="coerce").to_numpy(dtype="float64")
         if not np.isnan(found).any():
             return pd.Series(np.append(found, np.nan)[codes], name=column.name), as_spelled, True
     return text, as_spelled, False
@@ -125,11 +125,11 @@ def _as_values(column: pd.Series) -> tuple[pd.Series, pd.Series, bool]:
 
 def _spell(column: pd.Series) -> tuple[NDArray[np.int64], list[str]]:
     """Return the number of each value's text, -1 where there is none, and the texts; True stays True, 1.0 is 1."""
-    if column.dtype != "str":  # 1, 1.0 and True are equal, so that their text must be made before they are compared
+    if not is_text(column):  # 1, 1.0 and True are equal, so that their text must be made before they are compared
         plain = column.astype(object)
         is_truth = plain.map(lambda value: isinstance(value, bool | np.bool_)).to_numpy(dtype=bool)
         column = plain.mask(is_truth, plain.map(str)).map(as_text, na_action="ignore").where(plain.notna(), None)
-    codes, values = pd.factorize(column.astype("str").str.strip())
+    codes, values = pd.factorize(column.astype(STR).str.strip())
     texts = [str(value) for value in values]
     if "" in texts:
         codes = np.where(codes == texts.index(""), -1, codes)
@@ -222,7 +222,7 @@ def _classes(
 
 def _name_classes(codes: NDArray[np.int64], spelled: pd.Series, keys: tuple[str, ...]) -> tuple[str, ...]:
     """Return the classes as they are written, `007` or `True`; where there are several ways, as `keys`."""
-    if spelled.dtype != "str":
+    if not is_text(spelled):
         return keys
     pairs = pd.DataFrame({"code": codes, "text": spelled.to_numpy()}).drop_duplicates()
     texts = pairs.groupby("code")["text"].agg(list)

@@ -15,6 +15,7 @@ from metaflow_hpo.modalities.table.styles import style_from_json, style_to_json
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.parquet_files import check_parquet, write_sealed_parquet
 from metaflow_hpo.task import Task
+from metaflow_hpo.text_columns import STR
 
 TARGET_COLUMN = "__target__"
 SPLIT_COLUMN = "__is_test__"
@@ -115,4 +116,4 @@ def _from_arrow(column: Any) -> pd.Series:
 
     if pa.types.is_floating(column.type):
         return pd.Series(np.array(column.to_numpy()))
-    return pd.Series(column.to_pandas(), dtype="str")
+    return pd.Series(column.to_pandas(), dtype=STR)

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from metaflow_hpo.text_columns import STR
+
 Order = Literal["ymd", "dmy", "mdy", "digits", "milliseconds"]
 
 _ORDERS: tuple[Order, ...] = ("ymd", "dmy", "mdy")
@@ -220,6 +222,6 @@ def _write_digits(value: float) -> str | None:
 
 
 def _to_days(moments: Sequence[str | None]) -> NDArray[np.float64]:
-    texts = pd.Series(np.array(moments, dtype=object), dtype="str")
+    texts = pd.Series(np.array(moments, dtype=object), dtype=STR)
     found = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")
     return np.asarray((found - _EPOCH) / _DAY, dtype=np.float64)

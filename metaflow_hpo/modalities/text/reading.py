@@ -17,6 +17,7 @@ from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.reading import USUAL_SPELLINGS
 from metaflow_hpo.modalities.text.assembling import assemble_texts
 from metaflow_hpo.modalities.text.columns import TASK, USUAL_TEXTS, TextColumns, choose_columns, lacks_names
+from metaflow_hpo.text_columns import is_text
 
 OPTIONS = ("text", "group", "split", "key")
 """What `Hints.options` may say of texts: their column (or several, which are joined), the column of what belongs
@@ -76,7 +77,7 @@ def read_new_texts(path: Path, target: str, columns: Sequence[str] = ()) -> list
                 f"has {listed(list(frame.columns), 20)}. Name them alike."
             )
         return _join(frame, columns)
-    words = [name for name in frame.columns if name != target and frame[name].dtype == "str"]
+    words = [name for name in frame.columns if name != target and is_text(frame[name])]
     if not words:
         raise InvalidTaskError(f"Expected a column of texts in {path.name}; found {listed(list(frame.columns))}.")
     usual = [name for name in words if name.lower() in USUAL_TEXTS]

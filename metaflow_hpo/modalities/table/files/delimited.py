@@ -16,6 +16,7 @@ import pandas as pd
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.table.files.header import MAX_ROWS, find_header, is_number
 from metaflow_hpo.tables import PADDED
+from metaflow_hpo.text_columns import STR, is_text
 
 SEPARATORS = (",", ";", "\t", "|", " ")
 """Blanks come last: any number of them is one separator."""
@@ -140,7 +141,7 @@ def with_decimal_commas(table: pd.DataFrame, as_written: Collection[str]) -> pd.
     columns, changed = [], []
     for name, column in table.items():
         present = column.dropna() if name not in as_written else column[:0]
-        if column.dtype == "str" and len(present) and bool(present.str.fullmatch(_DECIMAL_COMMA).all()):
+        if is_text(column) and len(present) and bool(present.str.fullmatch(_DECIMAL_COMMA).all()):
             column = pd.to_numeric(column.str.replace(",", "."))  # noqa: PLW2901
             changed.append(str(name))
         columns.append(column)
@@ -361,7 +362,7 @@ def _find_padded(path: Path, table: pd.DataFrame, rows: str, layout: _Layout, ex
 def _parse(path: Path, body: str, layout: _Layout, as_written: Collection[str]) -> pd.DataFrame:
     positions = range(len(layout.names))
     if not body.strip("\r\n"):
-        return pd.DataFrame({position: pd.Series(dtype="str") for position in positions}).set_axis(
+        return pd.DataFrame({position: pd.Series(dtype=STR) for position in positions}).set_axis(
             list(layout.names), axis="columns"
         )
     try:
@@ -376,7 +377,7 @@ def _parse(path: Path, body: str, layout: _Layout, as_written: Collection[str]) 
             skipinitialspace=True,
             quoting=csv.QUOTE_MINIMAL if layout.quotes else csv.QUOTE_NONE,
             low_memory=False,
-            dtype={position: "str" for position, name in enumerate(layout.names) if name in as_written},
+            dtype={position: STR for position, name in enumerate(layout.names) if name in as_written},
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise InvalidTaskError(

@@ -7,6 +7,7 @@ import pandas as pd
 from pandas.api import types
 
 from metaflow_hpo.modalities.table.columns import TRUTH, clean_column
+from metaflow_hpo.text_columns import STR, is_text
 
 SIGNS = ("", "?", "#N/A", "<NA>", "<null>")
 """Never a value."""
@@ -90,12 +91,12 @@ def settle_words(
 
 
 def _may_hold_text(column: pd.Series) -> bool:
-    return column.dtype == "str" or types.is_object_dtype(column.dtype)
+    return is_text(column) or types.is_object_dtype(column.dtype)
 
 
 def _count_marks(column: pd.Series) -> dict[str, int]:
     """Return how often each possible mark of missing values stands in a column."""
-    texts = column if column.dtype == "str" else column[_is_text(column)].astype("str")
+    texts = column if is_text(column) else column[_is_text(column)].astype(STR)
     return {str(mark): int(rows) for mark, rows in texts[texts.isin(MISSING)].value_counts().items()}
 
 
@@ -106,12 +107,12 @@ def _is_text(column: pd.Series) -> pd.Series:
 def _is_value(column: pd.Series, counts: Collection[str], is_quoted: _Quoted | None) -> bool:
     """Tell whether the one word of a column is a category like its others."""
     present = column.dropna()
-    texts = present if column.dtype == "str" else present[_is_text(present)]
-    others = texts[~texts.isin(MISSING)].astype("str").unique()
+    texts = present if is_text(column) else present[_is_text(present)]
+    others = texts[~texts.isin(MISSING)].astype(STR).unique()
     marks = [mark for mark in counts if mark]
     if len(marks) != 1 or marks[0] in SIGNS or not len(others) or len(texts) < len(present):
         return False
-    if types.is_float_dtype(clean_column(pd.Series(others, name=column.name, dtype="str")).column.dtype):
+    if types.is_float_dtype(clean_column(pd.Series(others, name=column.name, dtype=STR)).column.dtype):
         return False
     plain = [text for text in others if not _NEEDS_QUOTES & set(text)][:_LOOKED_AT]
     return is_quoted is None or is_quoted(marks[0]) or not plain or not all(map(is_quoted, plain))
@@ -120,7 +121,7 @@ def _is_value(column: pd.Series, counts: Collection[str], is_quoted: _Quoted | N
 def _with_type(column: pd.Series) -> pd.Series:
     """Return text as the numbers or truth values that are left, where that is what is left."""
     present = column.dropna()
-    if column.dtype != "str" or not len(present):
+    if not is_text(column) or not len(present):
         return column.infer_objects()
     if present.isin(TRUTH).all():
         return column.map(TRUTH)

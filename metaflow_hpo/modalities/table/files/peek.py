@@ -11,6 +11,7 @@ from metaflow_hpo.modalities.table.files.delimited import Expected, read_delimit
 from metaflow_hpo.modalities.table.files.file_names import COMPRESSED, ENDINGS, PARQUET, TEXT, ending_of
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.files.unpacking import read_head
+from metaflow_hpo.text_columns import with_text
 
 MAX_BYTES = 256 * 1024
 """Of a text; what has no more is read whole, as are JSON and workbooks below `MAX_WHOLE_BYTES`."""
@@ -47,8 +48,7 @@ def _peek_parquet(path: Path) -> pd.DataFrame | None:
 
     with suppress(pa.ArrowException), parquet.ParquetFile(path) as file:
         for batch in islice(file.iter_batches(MAX_ROWS), 1):
-            rows: pd.DataFrame = batch.to_pandas()
-            return rows
+            return with_text(batch.to_pandas())
     return None
 
 
@@ -62,5 +62,5 @@ def _peek_text(path: Path) -> pd.DataFrame | None:
         if not head:
             break
         if head.count(b'"') % 2 == 0:
-            return read_delimited(path, head, Expected())[0][:MAX_ROWS]
+            return with_text(read_delimited(path, head, Expected())[0][:MAX_ROWS])
     return None

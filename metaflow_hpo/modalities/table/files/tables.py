@@ -34,6 +34,7 @@ from metaflow_hpo.modalities.table.files.marks import settle_words
 from metaflow_hpo.modalities.table.files.records import MAX_DEPTH
 from metaflow_hpo.modalities.table.files.unpacking import holds_one_file, unpack
 from metaflow_hpo.parquet_files import check_parquet
+from metaflow_hpo.text_columns import with_text
 
 
 def read_table(
@@ -71,6 +72,7 @@ def read_table(
             message names the line.
     """
     table, is_quoted = _read(path, Expected(names, as_written, min_columns, keeps_zeros))
+    table = with_text(table)
     if settles_words:
         table, words = settle_words(table, is_quoted, as_written)
         table.attrs |= {

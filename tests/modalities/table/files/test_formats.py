@@ -20,6 +20,7 @@ from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.files import unpacking
 from metaflow_hpo.modalities.table.files.file_names import ENDINGS, ending_of, sidecar_of, stem_of
 from metaflow_hpo.modalities.table.files.tables import read_table
+from metaflow_hpo.text_columns import with_text
 
 
 def own_frame() -> pd.DataFrame:
@@ -59,7 +60,7 @@ def test_packed_tables_and_json_are_the_table(tmp_path: Path, name: str) -> None
     path = tmp_path / name
     path.write_bytes(FILES[name])
     found = read_table(path)
-    pd.testing.assert_frame_equal(found, own_frame())
+    pd.testing.assert_frame_equal(found, with_text(own_frame()))
     read = found.attrs["read"]
     if name != "t.zip":
         again = eval(read, {"pd": pd, "path": path, "MISSING": found.attrs["marks"]})  # noqa: S307
