@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 HOST = "127.0.0.1"
+ANSWER_S = 300.0
+"""Seconds until a server is said to hang: beside trainings on few cores an answer may take half a minute."""
 LOCATION = '{repositoryName: "__repository__", repositoryLocationName: "metaflow_hpo.definitions"}'
 
 
@@ -54,7 +56,7 @@ class Dagster:
         """Return the data of the answer."""
         body = json.dumps({"query": query}).encode()
         request = urllib.request.Request(self.url + "/graphql", body, {"content-type": "application/json"})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310
             return dict(json.load(answer)["data"])
 
     def runs(self) -> list[dict[str, Any]]:

@@ -26,7 +26,8 @@ def read_history(pipeline: Pipeline, frame: pd.DataFrame) -> History:
     """Return the learner's trials on all tasks of its meta-data set, whoever searched them.
 
     Of what the pipeline collected these are the trials of configurations that most of its tasks have tried, where there
-    are some: what a search went on to on one task alone was tried on no other one.
+    are some: what a search went on to on one task alone was tried on no other one. A task that has tried hardly any of
+    them keeps its own.
 
     Raises:
         InvalidTableError: If they are of fewer than two families, or of none.
@@ -58,7 +59,9 @@ def _drop_unshared(rows: pd.DataFrame) -> pd.DataFrame:
     # Half of them: a search of fewer trials here does not forget what all others have tried.
     shared = tried.index[tried >= rows.loc[collected, "task_id"].nunique() / 2]
     is_shared = rows["configuration_id"].isin(shared)
-    return rows.loc[~collected | is_shared] if len(shared) >= MIN_CORE else rows
+    # A task that was searched with other configurations keeps them: without them nothing would be learned from it.
+    has_own = is_shared.groupby(rows["task_id"]).transform("sum") < MIN_CORE
+    return rows.loc[~collected | is_shared | has_own] if len(shared) >= MIN_CORE else rows
 
 
 def choose_settings(history: History) -> "RecommenderSettings":

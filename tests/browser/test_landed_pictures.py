@@ -22,6 +22,7 @@ def environment(tmp_path):
 def test_a_zip_of_pictures_is_searched_learned_from_promoted_and_recommended_for_over_http(tmp_path, environment):
     with ui.make_ui(environment, tmp_path / "ui.log") as (dagster, mlflow), ui.open_page(1800, 1100) as page:
         ui.turn_sensors_on(page, dagster)
+        page.goto("about:blank")  # a page that asks for news each second would take time from the trainings
         ui.land_pictures(tmp_path, TASK)
         wait_for(
             "a version that is judged",

@@ -86,11 +86,20 @@ def _import_soundfile() -> ModuleType | None:
     return found
 
 
+class _Bytes(io.BytesIO):
+    """The bytes of a file; a head that is damaged may ask for places before its beginning."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place, or to the beginning where it lies before that."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self.getbuffer().nbytes}[whence]
+        return super().seek(max(0, base + offset))
+
+
 def _read_with_soundfile(content: bytes, name: str, seconds: float) -> tuple[NDArray[np.float32], int, bool]:
     import soundfile
 
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
+        with soundfile.SoundFile(_Bytes(content)) as file:
             rate, count = file.samplerate, file.channels
             frames = _count_frames(name, rate, count, seconds)
             # One frame more than is kept tells whether there are more: what the header says is not always so.

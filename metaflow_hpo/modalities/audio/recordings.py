@@ -14,6 +14,8 @@ _HEAD = 2
 _MAX_DENOMINATOR = 2_000
 _STEPS = 32768
 _QUIET = 1 / 64
+_SILENT = 1e-30
+"""Of full scale, far below what is heard: its steps would be no numbers."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Steps:
 def quantise(wave: Wave) -> Steps:
     """Return a wave in 16 bits; one that comes from a file of 16 bits keeps its very values."""
     peak = float(np.abs(wave).max(initial=0.0))
-    scale = 1 / _STEPS if peak == 0 or _QUIET <= peak <= 1 else peak / (_STEPS - 1)
+    scale = 1 / _STEPS if peak < _SILENT or _QUIET <= peak <= 1 else peak / (_STEPS - 1)
     return Steps(np.clip(np.rint(wave / scale), -_STEPS, _STEPS - 1).astype(np.int16), float(np.float32(scale)))
 
 

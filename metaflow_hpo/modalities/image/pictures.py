@@ -19,14 +19,14 @@ from metaflow_hpo.modalities.items.listed import ItemFile
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 MAX_PIXELS = 50_000_000
 """Pixels of a picture above which it is not decoded: 8,192 by 6,144 is fewer."""
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _TOP_OF_16_BIT = 65_535
-_TURNED = range(5, 9)
-"""Values of the EXIF orientation that change width for height."""
 _ORIENTATION = 0x0112
+_UPRIGHT, _TURNED, _SIDEWAYS = 1, range(2, 9), range(5, 9)
+"""Values of the EXIF orientation: as it is, turned or mirrored, and of these what changes width for height."""
 # What Pillow raises on files that are damaged or made to harm.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError,
@@ -66,7 +66,9 @@ def measure_picture(file: ItemFile) -> tuple[int, int]:
     try:
         with _open(file) as image:
             width, height = image.size
-            return (width, height) if image.getexif().get(_ORIENTATION) in _TURNED else (height, width)
+            # Pillow tells the size of a TIFF as it is turned.
+            is_sideways = _find_turn(image) in _SIDEWAYS and image.format != "TIFF"
+            return (width, height) if is_sideways else (height, width)
     except _DAMAGE as error:
         raise _broken(file, error) from error
 
@@ -81,16 +83,13 @@ def decode_picture(file: ItemFile, size: tuple[int, int]) -> Picture:
     Raises:
         InvalidTaskError: If it is none, damaged, cut short, or too large to be decoded.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with _open(file) as image:
             marks = {"frames"} if getattr(image, "n_frames", 1) > 1 else set()
             image.draft(None, (2 * max(size), 2 * max(size)))  # a JPEG is decoded smaller where that is enough
-            image.load()
-            if image.getexif().get(_ORIENTATION, 1) not in {0, 1}:
-                marks.add("turned")
-            plain = _make_plain(ImageOps.exif_transpose(image), marks)
+            plain = _make_plain(_load_upright(image, marks), marks)
         if plain.size != size[::-1]:
             plain = plain.resize(size[::-1], Image.Resampling.BILINEAR)  # its filter widens where a picture shrinks
         pixels = np.asarray(plain, dtype=np.uint8).reshape(*size, -1)
@@ -122,6 +121,27 @@ def _open(file: ItemFile) -> "Image.Image":
     return image
 
 
+def _load_upright(image: "Image.Image", marks: set[str]) -> "Image.Image":
+    from PIL import ImageOps
+
+    turn = _find_turn(image) if image.format == "TIFF" else _UPRIGHT  # loading turns these, and forgets it
+    image.load()
+    turn = max(turn, _find_turn(image))
+    if turn not in _TURNED:
+        return image
+    marks.add("turned")
+    return ImageOps.exif_transpose(image)
+
+
+def _find_turn(image: "Image.Image") -> int:
+    """Return the EXIF orientation; upright where EXIF is damaged, as viewers show such a picture."""
+    try:
+        found = image.getexif().get(_ORIENTATION, _UPRIGHT)
+    except _DAMAGE:
+        return _UPRIGHT
+    return found if isinstance(found, int) else _UPRIGHT
+
+
 def _make_plain(image: "Image.Image", marks: set[str]) -> "Image.Image":
     """Return a picture in the mode L or RGB."""
     from PIL import Image
@@ -143,15 +163,16 @@ def _make_plain(image: "Image.Image", marks: set[str]) -> "Image.Image":
 
 
 def _scale(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return numbers of 16 bits, or of [0, 1], in 8 bits.
+    """Return numbers of 16 bits, or fractions of [0, 1] or [0, 255], in 8 bits.
 
     Raises:
         ValueError: If they are outside of that.
     """
     low, high = float(values.min()), float(values.max())
-    top = 1.0 if values.dtype.kind == "f" and high <= 1.0 else float(_TOP_OF_16_BIT)
-    if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > top:
-        raise ValueError(f"its numbers are from {low:g} to {high:g}, where [0, 1] or 16 bits were expected")
+    tops = (1.0, 255.0, _TOP_OF_16_BIT) if values.dtype.kind == "f" else (_TOP_OF_16_BIT,)
+    top = next((one for one in tops if high <= one), 0.0)  # none where it is infinite, or no number
+    if not top or not low >= 0:
+        raise ValueError(f"its numbers are from {low:g} to {high:g}, where [0, 1], [0, 255] or 16 bits were expected")
     return np.rint(values.astype(np.float64) * (255.0 / top)).astype(np.uint8)
 
 

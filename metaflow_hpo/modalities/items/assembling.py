@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,7 @@ def _keep(
     near: Sequence[int] | NDArray[np.int64] | None,
 ) -> _Kept:
     """Drop what cannot be used, name the classes, and put the rest into canonical order."""
-    named = np.array(["" if label is None else str(label).strip() for label in labels], dtype=object)
+    named = np.array(["" if label is None else _plain(str(label)) for label in labels], dtype=object)
     held = None if hints.test_rows is None else np.isin(np.arange(len(named)), hints.test_rows)
     content = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
     same = np.unique(content.view(f"V{DIGEST_BYTES}").ravel(), return_inverse=True)[1].astype(np.int64)
@@ -180,6 +181,11 @@ def _keep(
         tuple(names),
         (*notes, *said),
     )
+
+
+def _plain(name: str) -> str:
+    """Return a name of a class as it is seen: macOS writes the letters of folders decomposed, others do not."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def _code(named: NDArray[np.object_], names: list[str]) -> Integers:

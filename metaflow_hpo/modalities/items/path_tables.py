@@ -1,5 +1,6 @@
 """Tables that list items by their paths: which column is what, and which files there are."""
 
+import codecs
 import csv
 import io
 import tempfile
@@ -89,8 +90,9 @@ def peek_paths(source: Path, suffixes: Sequence[str]) -> bool:
 def _first_rows(source: Path) -> list[list[str]]:
     if ending_of(source) in {".csv", ".tsv"}:
         with source.open("rb") as file:
-            text = file.read(_HEAD_BYTES).decode("utf-8-sig", "replace")
-        lines = text.splitlines()[: _LOOKED_AT + 1]
+            begins = file.read(_HEAD_BYTES)
+        encoding = "utf-16" if begins.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        lines = begins.decode(encoding, "replace").splitlines()[: _LOOKED_AT + 1]
         delimiter = max(",;\t|", key=lines[0].count) if lines else ","
         return list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
     if ending_of(source) in {".parquet", ".pq"}:

@@ -13,7 +13,7 @@ from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.items.listed import ItemFile
 from metaflow_hpo.modalities.table.files.unpacking import find_limit
 
-_JUNK = {"thumbs.db", "desktop.ini", "__macosx"}
+_JUNK = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}
 _DAMAGE = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError)
 
 
@@ -61,7 +61,7 @@ def _plain(name: str) -> str:
 
 
 def is_junk(name: str) -> bool:
-    """Tell of a path below a source whether it is hidden, or what macOS and Windows add by themselves."""
+    """Tell of a path below a source whether it is hidden, or what systems add by themselves."""
     return any(part.startswith(".") or part.lower() in _JUNK for part in name.split("/"))
 
 

@@ -16,6 +16,7 @@ from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.series.found_series import FoundSeries
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.reading import USUAL_TARGETS
+from metaflow_hpo.modalities.table.written_dates import find_date_style
 
 IDS = ("id", "series", "series_id", "case", "case_id", "item", "item_id")
 TIMES = ("time", "step", "t", "timestamp", "datetime", "date")
@@ -219,16 +220,20 @@ def _as_numbers(path: Path, table: pd.DataFrame) -> NDArray[np.float32]:
 def _as_moments(path: Path, column: "pd.Series[Any]") -> NDArray[np.float64]:
     """Return numbers in the order of times, which are numbers or dates."""
     numbers = pd.to_numeric(column, errors="coerce")
-    if numbers.isna().any():
-        dates = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True)
-        if dates.isna().any():
-            wrong = column[dates.isna() & numbers.isna()]
-            raise InvalidTaskError(
-                f"Expected numbers or dates as 2024-01-31T12:00:00 in the column {column.name!r} of {path.name}; found "
-                f"{listed([str(one) for one in wrong.unique()])}. Correct them."
-            )
-        numbers = dates.astype("int64")
-    return numbers.to_numpy(np.float64)
+    if not numbers.isna().any():
+        return numbers.to_numpy(np.float64)
+    dates = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True)
+    if not dates.isna().any():
+        return np.asarray(dates.astype("int64"), np.float64)
+    texts, counts = np.unique(column.astype(str), return_counts=True)
+    found = find_date_style(texts.tolist(), counts, 1.0)
+    if found.style is not None:
+        return found.style.read(column.astype(str))
+    wrong = column[dates.isna() & numbers.isna()]
+    raise InvalidTaskError(
+        f"Expected numbers or dates in the column {column.name!r} of {path.name}; found "
+        f"{found.doubt or listed([str(one) for one in wrong.unique()])}. Correct them, or write 2024-01-31T12:00:00."
+    )
 
 
 def _as_labels(column: "pd.Series[Any]") -> list[str | None]:

@@ -137,7 +137,7 @@ def _find_texts(frame: pd.DataFrame, drop: Collection[str]) -> list[str]:
     if found:
         return found
     words = [name for name in frame.columns if has_words(frame[name], 1.0, _MIN_DIFFERENT_WORDS)]
-    return [name for name in words if not frame[name].dropna()[:100].map(_PATH.fullmatch).any()]
+    return [name for name in words if not frame[name].dropna()[:100].str.strip().map(_PATH.fullmatch).any()]
 
 
 def _only_target(frame: pd.DataFrame) -> str:

@@ -86,7 +86,9 @@ def _find_object(text: str) -> dict[str, Any] | None:
     first = text.lstrip().split("\n", 1)[0]
     try:
         record = _load(first)
-        is_record = 2 * len(_nested(record)) <= len(record) or text.strip() != first.strip()
+        is_record = isinstance(record, dict) and (
+            2 * len(_nested(record)) <= len(record) or text.strip() != first.strip()
+        )
     except ValueError:
         is_record = False
     if is_record:
