@@ -294,17 +294,7 @@ def test_a_script_that_cannot_be_meant_is_wrong_usage(capsys, monkeypatch, table
     assert not data.exists()
 
 
-_HEAVY = (
-    "torch",
-    "pytorch_lightning",
-    "sklearn.ensemble",
-    "sklearn.neighbors",
-    "matplotlib",
-    "dagster",
-    "dvc",
-    "mlflow",
-    "sqlalchemy",
-)
+_HEAVY = ("torch", "pytorch_lightning", "sklearn.ensemble", "matplotlib", "dagster", "dvc", "mlflow", "sqlalchemy")
 
 
 @pytest.mark.parametrize("learner", ["mlp", "svm"])

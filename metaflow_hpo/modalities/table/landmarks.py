@@ -74,28 +74,25 @@ def make_holdout(features: pd.DataFrame, target: NDArray[Any], regression: bool)
 
 def _measure_simple(name: str, fold: Fold) -> float:
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.metrics import pairwise_distances_argmin
 
-    x_train, x_valid = fold.x_train.astype(np.float64), fold.x_valid.astype(np.float64)
-    if name == "nearest_neighbour":
-        # What `sklearn.neighbors` finds by brute force, without the 48 modules that it imports.
-        predictions = fold.y_train[pairwise_distances_argmin(x_valid, x_train)]
-    else:
-        model = _models(fold.classes == 0)[name]()
-        with warnings.catch_warnings():
-            # A probe may stop early: that is part of being cheap.
-            warnings.simplefilter("ignore", category=ConvergenceWarning)
-            model.fit(x_train, fold.y_train)
-        predictions = model.predict(x_valid)
+    model = _models(fold.classes == 0)[name]()
+    with warnings.catch_warnings():
+        # A probe may stop early: that is part of being cheap.
+        warnings.simplefilter("ignore", category=ConvergenceWarning)
+        model.fit(fold.x_train.astype(np.float64), fold.y_train)
+    predictions = model.predict(fold.x_valid.astype(np.float64))
     return _score(fold, predictions if fold.classes == 0 else np.eye(fold.classes)[predictions])
 
 
 def _models(regression: bool) -> dict[str, Callable[[], Any]]:
     from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+    neighbour = KNeighborsRegressor if regression else KNeighborsClassifier
     tree = DecisionTreeRegressor if regression else DecisionTreeClassifier
     return {
+        "nearest_neighbour": lambda: neighbour(n_neighbors=1, algorithm="brute"),
         "linear": lambda: Ridge(alpha=1.0, solver="cholesky") if regression else LogisticRegression(max_iter=100),
         "stump": lambda: tree(max_depth=1, random_state=0),
     }

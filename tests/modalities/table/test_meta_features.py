@@ -3,14 +3,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from metaflow_hpo.modalities.table.canonical_order import put_in_canonical_order
 from metaflow_hpo.modalities.table.landmark_names import LANDMARKS
 from metaflow_hpo.modalities.table.landmarks import make_holdout, measure_landmarks
 from metaflow_hpo.modalities.table.meta_features import TABLE_GROUP, measure
 from metaflow_hpo.modalities.table.metrics import METRICS
-from metaflow_hpo.modalities.table.scores import score
 from metaflow_hpo.modalities.table.table_data import TableData
 from metaflow_hpo.task import Task
 
@@ -250,19 +248,6 @@ def test_only_the_first_rows_are_measured():
     target = (frame["x"] > 0).to_numpy().astype(np.int64)
     changed = np.r_[target[:2000], 1 - target[2000:]]
     assert measure_landmarks(frame, target, "binary") == measure_landmarks(frame, changed, "binary")
-
-
-@pytest.mark.parametrize(("kind", "classes"), [("multiclass", 4), ("regression", 0)])
-def test_the_nearest_neighbour_is_that_of_scikit_learn_where_rows_repeat(kind, classes):
-    rng = np.random.default_rng(2)
-    frame = pd.DataFrame(rng.integers(0, 4, (600, 3)).astype(float), columns=list("abc"))
-    target = rng.integers(0, 4, 600) if classes else rng.normal(size=600) + frame["a"].to_numpy()
-    fold = make_holdout(frame, target, kind == "regression")
-    model = (KNeighborsClassifier if classes else KNeighborsRegressor)(n_neighbors=1, algorithm="brute")
-    found = model.fit(fold.x_train.astype(np.float64), fold.y_train).predict(fold.x_valid.astype(np.float64))
-    expected = score(kind, fold.y_valid, np.eye(classes)[found] if classes else found)
-    measured = measure_landmarks(frame, target, kind)["nearest_neighbour"]
-    assert measured == max(expected["balanced_accuracy" if classes else "r2"], 0.0)
 
 
 def test_a_network_landmark_is_taken_after_the_first_and_after_the_last_epoch():
