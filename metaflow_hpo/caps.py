@@ -1,10 +1,15 @@
 """A cap that many share, and BLAS under one: on one thread while many trainings run side by side, as more lose."""
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 
 class Cap:
@@ -51,11 +56,18 @@ def single_threaded_blas() -> Iterator[None]:
     """Cap BLAS at one thread; overlapping uses share the cap, and the last one to leave lifts it."""
     # Load the library that the kernels call, or there is nothing to cap yet: threads of threads are 8x slower.
     import scipy.linalg.cython_blas  # noqa: F401
-    from threadpoolctl import threadpool_limits
 
     # At every entry: a limit of somebody else that ended meanwhile has lifted the cap.
     with _blas.use(
-        lambda: threadpool_limits(limits=1, user_api="blas"),
+        lambda: _find_libraries(len(sys.modules)).limit(limits=1, user_api="blas"),
         lambda limits: limits.restore_original_limits(),
     ):
         yield
+
+
+@lru_cache(maxsize=1)
+def _find_libraries(modules: int) -> "ThreadpoolController":
+    """Return the libraries that this process has loaded; looked for again, for some milliseconds, after imports."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
