@@ -11,6 +11,7 @@ from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.audio.decoding import decode
 from metaflow_hpo.modalities.registry import read_source
 from tests.modalities.audio.sounds import sine, written
+from tests.modalities.written_files import write_files
 
 RATE = 8_000
 WAVE = sine(440, 0.1, RATE)
@@ -184,11 +185,7 @@ EXPECTED = {(one.tobytes(), label) for one, label in zip(STEPPED, LABELS, strict
 
 
 def write(folder, names=NAMES, contents=CONTENT):
-    for name, content in zip(names, contents, strict=True):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return folder
+    return write_files(folder, names, contents)
 
 
 def listed(path, names=NAMES, **more):

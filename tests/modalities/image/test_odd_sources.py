@@ -14,6 +14,7 @@ from metaflow_hpo.errors import InvalidTaskError
 from metaflow_hpo.modalities.hints import Hints
 from metaflow_hpo.modalities.image.reading import read_images
 from metaflow_hpo.modalities.registry import read_source
+from tests.modalities.written_files import write_files
 
 COUNT = 24
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 9, 12, 3), dtype=np.uint8)
@@ -32,11 +33,7 @@ EXPECTED = {(one.tobytes(), label) for one, label in zip(PIXELS, LABELS, strict=
 
 
 def write(folder, names=NAMES, contents=CONTENT):
-    for name, content in zip(names, contents, strict=True):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return folder
+    return write_files(folder, names, contents)
 
 
 def pack(path, names=NAMES, contents=CONTENT, more=(), **options):
