@@ -25,10 +25,10 @@ SPACE = join_space(
         Float("window_ms", 16.0, 80.0, 32.0, log=True),
         Float("hop_ms", 8.0, 25.0, 16.0, log=True),
         Integer("depth", 2, 5, 4),
-        Integer("width", 6, 24, 12, log=True),
+        Integer("width", 6, 24, 16, log=True),
         Float("augmentation", 0.0, 1.0, 0.25),
     ),
-    {"label_smoothing": 0.1, "dropout": 0.2},
+    {"learning_rate": 4e-3, "batch_size": 16, "label_smoothing": 0.1, "dropout": 0.2},
 )
 
 _LEAST_SCALE = 1e-3
