@@ -83,7 +83,7 @@ test-oldest: install ## run the tests of the core with the oldest packages that 
 	.venv_oldest/bin/python -m pip install --quiet $$(.venv/bin/python tests/oldest.py)
 	.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> "$$(.venv_oldest/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/newest.pth"
-	PYTHONPATH=. .venv_oldest/bin/python -m pytest -m 'not slow' -W "ignore:'click:DeprecationWarning" $(OLDEST)
+	PYTHONPATH=. .venv_oldest/bin/python -m pytest -m 'not slow' -W "ignore:'click:DeprecationWarning" -W ignore::pandas.errors.PerformanceWarning $(OLDEST)
 
 check: install ## run the linters and all tests, the slow ones alone
 	.venv/bin/ruff check .
