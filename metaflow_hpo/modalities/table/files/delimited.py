@@ -16,7 +16,7 @@ import pandas as pd
 from metaflow_hpo.errors import InvalidTaskError, listed
 from metaflow_hpo.modalities.table.files.header import MAX_ROWS, find_header, is_number
 from metaflow_hpo.tables import PADDED
-from metaflow_hpo.text_columns import STR, is_text
+from metaflow_hpo.text_columns import STR, is_text, with_text
 
 SEPARATORS = (",", ";", "\t", "|", " ")
 """Blanks come last: any number of them is one separator."""
@@ -393,7 +393,7 @@ def _parse(path: Path, body: str, layout: _Layout, as_written: Collection[str]) 
         raise InvalidTaskError(
             f"Expected a csv file; {path} cannot be read ({error}). Correct it and try again."
         ) from error
-    return table.set_axis(list(layout.names), axis="columns")
+    return with_text(table.set_axis(list(layout.names), axis="columns"))
 
 
 def _take_off_guards(table: pd.DataFrame, as_written: Collection[str]) -> bool:

@@ -62,5 +62,5 @@ def _peek_text(path: Path) -> pd.DataFrame | None:
         if not head:
             break
         if head.count(b'"') % 2 == 0:
-            return with_text(read_delimited(path, head, Expected())[0][:MAX_ROWS])
+            return read_delimited(path, head, Expected())[0][:MAX_ROWS]
     return None
