@@ -23,7 +23,7 @@ import pandas as pd
 
 from metaflow_hpo.array_files import seal, unseal
 from metaflow_hpo.errors import InvalidTableError, listed
-from metaflow_hpo.parquet_files import check_parquet, write_sealed_parquet
+from metaflow_hpo.parquet_files import check_parquet, parquet_damage, write_sealed_parquet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -307,14 +307,12 @@ def reading_parquet(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
     Raises:
         InvalidTableError: If it is missing, cut short or damaged, or has no such column.
     """
-    import pyarrow as pa
-
     try:
         check_parquet(path, remedy)
         yield
     except FileNotFoundError as error:
         raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except parquet_damage() as error:
         raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {remedy}") from error
 
 

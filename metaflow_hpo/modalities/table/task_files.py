@@ -13,7 +13,7 @@ import pandas as pd
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.modalities.table.styles import style_from_json, style_to_json
 from metaflow_hpo.modalities.table.table_data import TableData
-from metaflow_hpo.parquet_files import check_parquet, write_sealed_parquet
+from metaflow_hpo.parquet_files import check_parquet, parquet_damage, write_sealed_parquet
 from metaflow_hpo.task import Task
 from metaflow_hpo.text_columns import STR
 
@@ -68,7 +68,6 @@ def read_task(path: Path) -> TableData:
     Raises:
         InvalidTaskError: There is no such file, it is damaged, or it holds no prepared task.
     """
-    import pyarrow as pa
     from pyarrow import parquet
 
     if not path.is_file():
@@ -80,7 +79,7 @@ def read_task(path: Path) -> TableData:
         table = parquet.read_table(path, page_checksum_verification=True, partitioning=None)
     except InvalidTableError as error:
         raise InvalidTaskError(str(error)) from error
-    except (pa.ArrowException, OSError) as error:
+    except parquet_damage() as error:
         raise InvalidTaskError(
             f"Expected a whole parquet file in {path}; found: {error}. Make the task again."
         ) from error

@@ -33,7 +33,7 @@ from metaflow_hpo.modalities.table.files.file_names import (
 from metaflow_hpo.modalities.table.files.marks import settle_words
 from metaflow_hpo.modalities.table.files.records import MAX_DEPTH
 from metaflow_hpo.modalities.table.files.unpacking import holds_one_file, unpack
-from metaflow_hpo.parquet_files import check_parquet
+from metaflow_hpo.parquet_files import check_parquet, parquet_damage
 from metaflow_hpo.text_columns import with_text
 
 
@@ -135,8 +135,6 @@ def _empty(path: Path) -> InvalidTaskError:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pyarrow as pa
-
     try:
         check_parquet(path, "Write it again.")
         table = _unfolded(path)
@@ -145,7 +143,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
             table = pd.read_parquet(path, engine="pyarrow", partitioning=None, page_checksum_verification=True)
     except InvalidTableError as error:
         raise InvalidTaskError(str(error)) from error
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except parquet_damage() as error:
         raise InvalidTaskError(
             f"Expected a whole parquet file; {path} cannot be read ({error}). "
             "It may be cut short: save or copy it again."
