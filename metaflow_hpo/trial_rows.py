@@ -21,7 +21,7 @@ from metaflow_hpo.infer_space import infer_space
 from metaflow_hpo.modalities.table.columns import describe_extremes
 from metaflow_hpo.past_tasks import IntArray
 from metaflow_hpo.space import Array, Categorical, Configuration, Hyperparameter, SearchSpace, configuration_id
-from metaflow_hpo.tables import HP_PREFIX, META_PREFIX, PADDED, read_configuration
+from metaflow_hpo.tables import CURVE, HP_PREFIX, META_PREFIX, PADDED, read_configuration
 
 FIDELITY_PREFIX = "fidelity_"
 TRIAL_ID = "trial_id"
@@ -197,7 +197,7 @@ def read_statuses(statuses: pd.Series) -> pd.Series:
     """Return ok, failed or stopped; where there is none, the performance tells."""
     names = statuses.astype(object).where(statuses.notna(), "ok").astype(str).str.strip()
     # Enumerations are written as TrialState.COMPLETE.
-    mapped = names.str.lower().str.rpartition(".")[2].map(KNOWN_STATUSES)
+    mapped = names.str.lower().str.split(".").str[-1].map(KNOWN_STATUSES)
     unknown = names[mapped.isna()].value_counts()
     if len(unknown):
         found = ", ".join(f"{name!r} ({count} trials)" for name, count in unknown.head(_SHOWN).items())
@@ -320,7 +320,7 @@ def _drop_duplicates(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     told = [name for name in (TRIAL_ID, "seed", "duration_s") if name in rows and rows[name].notna().any()]
     if not told:
         return rows
-    flat = [name for name in rows.columns if name != "learning_curve"]
+    flat = [name for name in rows.columns if name != CURVE]
     twice = rows.duplicated(flat) & rows[told].notna().any(axis=1)
     if twice.any():
         notes.append(f"{int(twice.sum())} of {len(rows)} lines are there before: each trial counts once.")

@@ -50,6 +50,7 @@ BUDGETS = {
     "METAFLOW_HPO_FIDELITY_EPOCHS": "2",
     "METAFLOW_HPO_FOLDS": "3",
     "METAFLOW_HPO_ACCELERATOR": "cpu",
+    "METAFLOW_HPO_LEARN_SHIPPED": "false",  # the champions of texts and pictures would take minutes each time
 }
 SENSORS = ("inbox_sensor", "automation")
 START_S, END_S, PATIENCE_S = 600.0, 900.0, 120.0
