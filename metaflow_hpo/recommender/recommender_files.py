@@ -113,7 +113,7 @@ def _make_parts(
         kept = TaskForest.from_arrays(forest) if forest else TaskForest.without_say(len(past.task_ids))
         return {**common, "past": past, "settings": DESCRIBED, "learner": surrogate.learner, "forest": kept}
     past, kept = _read_past(values, arrays), TaskForest.from_arrays(forest)
-    if kept.count != len(past.task_ids) or kept.trees.feature.max(initial=0) >= len(past.meta_feature_names):
+    if kept.count != len(past.task_ids) or kept.trees.feature.max(initial=-1) >= len(past.meta_feature_names):
         raise ValueError("the forest is of other tasks or meta-features")
     return {
         **common,
