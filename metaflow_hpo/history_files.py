@@ -14,9 +14,11 @@ from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.parquet_files import parquet_damage, write_sealed_parquet
 from metaflow_hpo.space import SearchSpace
 from metaflow_hpo.tables import CURVE, HP_PREFIX
+from metaflow_hpo.written_scores import read_scores
 
 _KEY = b"metaflow_hpo.history"
 _AGAIN = "Write it again."
+_SCORES = ("performance", "test_performance")
 _SAID: Mapping[str, Callable[[Any], Any]] = {
     "space": lambda space: SearchSpace.from_json(space).to_json(),
     "noise": lambda noise: {str(task): float(value) for task, value in noise.items()},
@@ -66,7 +68,12 @@ def read_trials(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     except InvalidTaskError as error:
         raise InvalidTableError(str(error)) from error
     check_cells(frame, path)
-    return frame, _read_said(path)
+    said, notes = _read_said(path), []
+    for name in _SCORES:
+        if list(frame.columns).count(name) == 1:
+            frame[name], note = read_scores(frame[name])
+            notes += [note] if note else []
+    return frame, {**said, "notes": [*said.get("notes", ()), *notes]} if notes else said
 
 
 def check_cells(frame: pd.DataFrame, path: Path) -> None:

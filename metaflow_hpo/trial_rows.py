@@ -181,9 +181,11 @@ def _check_numbers(rows: pd.DataFrame) -> None:
     numeric = ["performance", *_OPTIONAL, *(str(c) for c in rows.columns if str(c).startswith(prefixes))]
     wrong = [name for name in numeric if not is_numeric_dtype(rows[name]) and not rows[name].isna().all()]
     if wrong:
+        present = rows[wrong[0]].dropna()
+        odd = present[pd.to_numeric(present, errors="coerce").isna()]
         raise InvalidTableError(
-            f"Expected numbers in {wrong[:_SHOWN]}; found {rows[wrong[0]].dtype} such as "
-            f"{rows[wrong[0]].dropna().iloc[0]!r}. Correct or drop these columns."
+            f"Expected numbers in {wrong[:_SHOWN]}; found {present.dtype} such as "
+            f"{(odd if len(odd) else present).iloc[0]!r}. Correct or drop these columns."
         )
     for name in numeric:
         rows[name] = rows[name].astype(np.float64)

@@ -17,6 +17,7 @@ from metaflow_hpo.recommender.observed import ObservedTrial
 from metaflow_hpo.space import Categorical, SearchSpace
 from metaflow_hpo.tables import CURVE, HP_PREFIX, read_configuration
 from metaflow_hpo.trial_rows import read_statuses
+from metaflow_hpo.written_scores import read_scores
 
 ENDINGS = (".csv", ".parquet")
 """How the name of a file of trials may end."""
@@ -66,7 +67,7 @@ def read_observed_trials(path: Path, space: SearchSpace, *, finished_only: bool 
         raise InvalidTableError(
             f"Observed trials need the columns performance and {always}; {path.name} misses {missing}."
         )
-    values = pd.to_numeric(frame["performance"], errors="coerce")
+    values = pd.to_numeric(read_scores(frame["performance"])[0], errors="coerce")
     if np.isinf(values).any():
         raise InvalidTableError(
             f"Expected finite performances in {path.name}; trial {int(np.isinf(values).argmax()) + 1} has an infinite "

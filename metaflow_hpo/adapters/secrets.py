@@ -30,10 +30,13 @@ _NAMED = re.compile(
 _HEADER = re.compile(
     r"(?P<start>(?:authorization|cookie)[\"']?\s*[=:]\s*(?:b(?=[\"']))?)(?:\"[^\"]*\"|'[^']*'|[^\r\n\"'}]+)|"
     r"(?P<scheme>\bbearer )[\w.~+/=-]{8,}|"
-    r"(?P<option>(?<![\w-])--(?:[a-z]+-)?(?:password|token|secret|api-key) )\S+",
+    r"(?P<option>(?<![\w-])--(?:[a-z]+-)?(?:password|token|secret|api-key) )\S+|"
+    r"(?P<user>(?<![\w-])(?:-u|--user)[ =]?[\"']?[^\s:/\"']+:)\S+|"
+    # A word behind is a password rather than part of a sentence where it has digits.
+    r"(?P<word>(?<![\w-])(?:pwd|passwd|password|passphrase) +)(?=\S*\d)\S{4,}",
     re.IGNORECASE,
 )
-"""Headers of requests, and options of commands."""
+"""Headers of requests, options of commands, and passwords behind the word."""
 _WRITTEN_OUT = re.compile(
     r"\beyJ[\w-]{8,}\.eyJ[\w-]+(?:\.[\w-]*)?|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----).)*|(?<=[?&]sig=)[^&\s\"']+|"
     r"(?<=://)[^\s/:@]{20,}(?=:\*\*\*@)",
@@ -67,7 +70,7 @@ def hide_passwords(text: str) -> str:
     if "@" in text:  # which both look for up to the end of a word, however long
         shown = _PASSWORD.sub(r"\g<start>:***@", shown)
     shown = _NAMED.sub(r"\g<name>***", shown)
-    shown = _HEADER.sub(lambda found: f"{found['start'] or found['scheme'] or found['option']}***", shown)
+    shown = _HEADER.sub(lambda found: f"{next(filter(None, found.groups()))}***", shown)
     shown = _WRITTEN_OUT.sub("***", shown)
     if "@" in text:
         shown = _TOKEN.sub(r"\g<start>***@", shown)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, listed
 from metaflow_hpo.modalities.table.files.delimited import (
     Expected,
     by_pandas,
@@ -141,6 +141,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         is_plain = table is None
         if table is None:
             table = pd.read_parquet(path, engine="pyarrow", partitioning=None, page_checksum_verification=True)
+    except InvalidTaskError:
+        raise
     except InvalidTableError as error:
         raise InvalidTaskError(str(error)) from error
     except parquet_damage() as error:
@@ -164,6 +166,12 @@ def _unfolded(path: Path) -> pd.DataFrame | None:
         return any(pa.types.is_struct(field.type) for field in table.schema)
 
     with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        names = file.schema_arrow.names
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise InvalidTaskError(
+                f"Expected different column names in {path.name}; found {listed(twice)} more than once. Rename or "
+                "remove the repeats."
+            )
         if not any(pa.types.is_struct(field.type) for field in file.schema_arrow):
             return None
         table = file.read()
