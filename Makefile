@@ -18,7 +18,7 @@ SERVE_PORT ?= 5001
 # `team`: Dagster and MLflow in the Postgres of METAFLOW_HPO_POSTGRES_URL.
 PROFILE ?= local
 
-# Tests of one file share fixtures and run in order in one process; the long files of one test are not left for the end.
+# Which worker gets what is decided in tests/conftest.py.
 TEST_WORKERS ?= --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 OLDEST ?= tests/test_text_columns.py tests/test_tables.py tests/test_history.py tests/test_trial_rows.py tests/modalities/table \

@@ -55,6 +55,27 @@ def stop_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(fit, "make_fit_settings", make_fit_settings)
 
 
+LONGEST = ("soak", "orchestration")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the folders that take minutes first: with several workers none waits for the last one's."""
+    items.sort(key=lambda item: next((n for n, name in enumerate(LONGEST) if name in item.path.parts), len(LONGEST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a worker whole files, and all of `orchestration`, whose project takes a minute to make."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduler(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "tests/orchestration" if file.startswith("tests/orchestration/") else file
+
+    return Scheduler(config, log)
+
+
 def make_history(tasks: int = 12, configurations: int = 24, seed: int = 0) -> History:
     """Return tasks whose performance is `best_t - 0.4 |u(learning_rate) - a_t|`, with `a_t` their first meta-feature.
 

@@ -1,9 +1,7 @@
 """Every numbered example runs, and prints what it promises; none is longer than a screen."""
 
 import importlib.util
-import os
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
@@ -31,16 +29,17 @@ NEEDED = {"09": ["pytorch_lightning"], "10": ["keras"], "11": ["mlflow"], "12": 
 NEEDED |= {"14": ["transformers", "accelerate"]}
 
 
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_runs(example, tmp_path):
-    environment = {**os.environ, "METAFLOW_HPO_DATA": str(tmp_path / "data"), "KERAS_BACKEND": "torch"}
+def test_an_example_runs(example, tmp_path, monkeypatch, capfd):
     for name in NEEDED.get(example.stem[:2], []):
         if importlib.util.find_spec(name.partition(".")[0]) is None:
             pytest.skip(f"{name} is not installed")
-    command = [sys.executable, str(example)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert PROMISED[example.stem] in done.stdout
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("METAFLOW_HPO_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    runpy.run_path(str(example), run_name="__main__")
+    assert PROMISED[example.stem] in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_wine
 
+from metaflow_hpo import cli
+
 pytestmark = pytest.mark.integration
 
 NUMBER, TEXT, OBJECT = {"type": "number"}, {"type": "string"}, {"type": "object"}
@@ -75,8 +77,28 @@ STATUS = {
 
 
 def run_cli(environment, *arguments):
+    """Run the program as people do: in a process of its own."""
     command = [sys.executable, "-m", "metaflow_hpo.cli", *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Run the program in this process, which has imported everything: the same answer, some seconds earlier."""
+
+    def run(environment, *arguments):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["metaflow-hpo", *map(str, arguments)])
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `main` sets its own
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        return subprocess.CompletedProcess(sys.argv, code, *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -107,14 +129,14 @@ def test_recommend_prints_its_contract_and_nothing_else(served, wine):
     assert answer["task"]["kind"] == "multiclass"
 
 
-def test_recommend_goes_on_from_observed_trials(served, wine, tmp_path):
-    first = json.loads(run_cli(served.environment, "recommend", wine, "--target", "y", "--k", 4, "--json").stdout)
+def test_recommend_goes_on_from_observed_trials(served, wine, tmp_path, call):
+    first = json.loads(call(served.environment, "recommend", wine, "--target", "y", "--k", 4, "--json").stdout)
     tried = [r["configuration"] for r in first["recommendations"]]
     names = first["recommendations"][0]["configuration"].keys() | {"momentum"}
     rows = [{"performance": 0.5 + 0.1 * i, **{f"hp_{n}": c.get(n) for n in names}} for i, c in enumerate(tried)]
     observed = tmp_path / "observed.csv"
     pd.DataFrame(rows).to_csv(observed, index=False)
-    done = run_cli(served.environment, "recommend", wine, "--target", "y", "--k", 3, "--json", "--trials", observed)
+    done = call(served.environment, "recommend", wine, "--target", "y", "--k", 3, "--json", "--trials", observed)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     jsonschema.validate(answer, RECOMMEND)
@@ -122,32 +144,32 @@ def test_recommend_goes_on_from_observed_trials(served, wine, tmp_path):
     assert not [r for r in answer["recommendations"] if r["configuration"] in tried]
 
 
-def test_train_uses_the_first_recommendation_or_the_one_given(served, wine, tmp_path):
+def test_train_uses_the_first_recommendation_or_the_one_given(served, wine, tmp_path, call):
     given = {"learning_rate": 0.01, "batch_size": 32, "optimizer": "adam", "weight_decay": 1e-4, "dropout": 0.0}
     given |= {"layers": 1, "width": 32, "shape": "rectangular", "activation": "relu", "schedule": "constant"}
     file = tmp_path / "configuration.json"
     file.write_text(json.dumps(given))
     for options in ((), ("--configuration", file)):
-        done = run_cli(served.environment, "train", wine, "--target", "y", "--json", *options)
+        done = call(served.environment, "train", wine, "--target", "y", "--json", *options)
         assert done.returncode == 0, done.stderr
         answer = json.loads(done.stdout)
         jsonschema.validate(answer, TRAIN)
     assert answer["configuration"] == given
     rows = tmp_path / "rows.csv"  # as a European spreadsheet writes it, and without the target
     pd.read_csv(wine).drop(columns="y").to_csv(rows, index=False, sep=";", decimal=",")
-    done = run_cli(served.environment, "predict", rows, "--model", answer["model"]["uri"])
+    done = call(served.environment, "predict", rows, "--model", answer["model"]["uri"])
     assert done.returncode == 0, done.stderr
     predicted = pd.read_csv(io.StringIO(done.stdout))
     assert (predicted["prediction"].astype(str) == pd.read_csv(wine)["y"].astype(str)).mean() > 0.9
-    done = run_cli(served.environment, "predict", rows, "--model", "models:/nobody/1")
+    done = call(served.environment, "predict", rows, "--model", "models:/nobody/1")
     assert (done.returncode, done.stdout) == (1, "")
     assert "there is no models:/nobody/1" in done.stderr
 
 
-def test_train_of_a_machine_says_that_no_model_is_kept_and_what_to_do(served, wine, tmp_path):
+def test_train_of_a_machine_says_that_no_model_is_kept_and_what_to_do(served, wine, tmp_path, call):
     script = tmp_path / "again.py"
     environment = {**served.environment, "METAFLOW_HPO_FIDELITY_EPOCHS": ""}  # a machine has no epochs
-    done = run_cli(environment, "train", wine, "--target", "y", "--learner", "svm", "--json", "--script", script)
+    done = call(environment, "train", wine, "--target", "y", "--learner", "svm", "--json", "--script", script)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["model"] is None
@@ -157,10 +179,10 @@ def test_train_of_a_machine_says_that_no_model_is_kept_and_what_to_do(served, wi
 
 
 @pytest.mark.parametrize("strategy", ["random", "recommended"])
-def test_search_writes_a_table_of_trials(served, wine, tmp_path, strategy):
+def test_search_writes_a_table_of_trials(served, wine, tmp_path, strategy, call):
     output = tmp_path / "trials.parquet"
     options = ("--trials", 3, "--strategy", strategy, "--output", output, "--json")
-    done = run_cli(served.environment, "search", wine, "--target", "y", *options)
+    done = call(served.environment, "search", wine, "--target", "y", *options)
     assert done.returncode == 0, done.stderr
     summary, table = json.loads(done.stdout), pd.read_parquet(output)
     assert summary["trials"] == len(table) == 3
@@ -168,8 +190,8 @@ def test_search_writes_a_table_of_trials(served, wine, tmp_path, strategy):
     assert summary["best"]["performance"] == pytest.approx(table["performance"].max())
 
 
-def test_status_prints_its_contract(served):
-    done = run_cli(served.environment, "status", "--json")
+def test_status_prints_its_contract(served, call):
+    done = call(served.environment, "status", "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     jsonschema.validate(answer, STATUS)
@@ -177,17 +199,17 @@ def test_status_prints_its_contract(served):
     assert answer["knowledge"]["learners"]["mlp"]["trials"] == 6 * 14
 
 
-def test_describe_prints_a_request_for_the_served_model(served, wine):
-    done = run_cli(served.environment, "describe", wine, "--target", "y")
+def test_describe_prints_a_request_for_the_served_model(served, wine, call):
+    done = call(served.environment, "describe", wine, "--target", "y")
     assert done.returncode == 0, done.stderr
     request = json.loads(done.stdout)
     assert request["params"] == {"k": 5}
     assert all(name.startswith("mf_") for name in request["dataframe_records"][0])
 
 
-def test_status_of_nothing_is_an_answer_and_makes_no_database(project, tmp_path):
+def test_status_of_nothing_is_an_answer_and_makes_no_database(project, tmp_path, call):
     environment = {**project.environment, "METAFLOW_HPO_DATA": str(tmp_path / "none")}
-    done = run_cli(environment, "status", "--json")
+    done = call(environment, "status", "--json")
     assert json.loads(done.stdout)["champion"] is None
     assert not (tmp_path / "none").exists()
 
@@ -200,10 +222,10 @@ def test_status_of_nothing_is_an_answer_and_makes_no_database(project, tmp_path)
         ("a,y\n" + "1,same\n" * 40, "y", "different values"),
     ],
 )
-def test_a_bad_table_ends_in_one_message_and_code_1(project, tmp_path, content, target, message):
+def test_a_bad_table_ends_in_one_message_and_code_1(project, tmp_path, content, target, message, call):
     path = tmp_path / "bad.csv"
     path.write_text(content)
-    done = run_cli(project.environment, "recommend", path, "--target", target, "--json")
+    done = call(project.environment, "recommend", path, "--target", target, "--json")
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
@@ -211,22 +233,22 @@ def test_a_bad_table_ends_in_one_message_and_code_1(project, tmp_path, content, 
     assert message in done.stderr
 
 
-def test_without_a_champion_the_shipped_knowledge_answers(project, wine, tmp_path):
+def test_without_a_champion_the_shipped_knowledge_answers(project, wine, tmp_path, call):
     environment = {**project.environment, "METAFLOW_HPO_DATA": str(tmp_path / "none")}
-    done = run_cli(environment, "recommend", wine, "--target", "y")
+    done = call(environment, "recommend", wine, "--target", "y")
     assert done.returncode == 0
     assert "surrogate version shipped-" in done.stdout
 
 
-def test_a_wrong_setting_is_named(project):
-    done = run_cli({**project.environment, "METAFLOW_HPO_FOLDS": "1"}, "status")
+def test_a_wrong_setting_is_named(project, call):
+    done = call({**project.environment, "METAFLOW_HPO_FOLDS": "1"}, "status")
     assert done.returncode == 1
     assert "folds" in done.stderr
 
 
-def test_wrong_usage_is_code_2(project):
-    assert run_cli(project.environment, "recommend", "--colour").returncode == 2
-    assert run_cli(project.environment, "step", "nothing").returncode == 2
+def test_wrong_usage_is_code_2(project, call):
+    assert call(project.environment, "recommend", "--colour").returncode == 2
+    assert call(project.environment, "step", "nothing").returncode == 2
 
 
 def test_help_imports_nothing_large_and_ends_in_a_command():

@@ -27,58 +27,12 @@ from metaflow_hpo.modalities.table.written_dates import DateStyle, find_dates_in
 from metaflow_hpo.modalities.table.written_numbers import NumberStyle, is_currency
 from metaflow_hpo.text_columns import STR, is_text
 
-_YES = frozenset(
-    [
-        "true",
-        "t",
-        "yes",
-        "y",
-        "on",
-        "1",
-        "ja",
-        "j",
-        "wahr",
-        "oui",
-        "o",
-        "vrai",
-        "si",
-        "sí",
-        "s",
-        "sì",
-        "verdadero",
-        "vero",
-        "sim",
-        "verdadeiro",
-        "waar",
-        "tak",
-        "prawda",
-        "ano",
-        "да",
-        "истина",
-    ]
-)
-_NO = frozenset(
-    [
-        "false",
-        "f",
-        "no",
-        "n",
-        "off",
-        "0",
-        "nein",
-        "falsch",
-        "non",
-        "faux",
-        "falso",
-        "não",
-        "nee",
-        "onwaar",
-        "nie",
-        "fałsz",
-        "ne",
-        "нет",
-        "ложь",
-    ]
+_YES, _NO = (
+    frozenset(words.split())
+    for words in (
+        "true t yes y on 1 ja j wahr oui o vrai si sí s sì verdadero vero sim verdadeiro waar tak prawda ano да истина",
+        "false f no n off 0 nein falsch non faux falso não nee onwaar nie fałsz ne нет ложь",
+    )
 )
 _NUMBERS = frozenset(("integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty"))
 _MOMENTS = frozenset(("date", "datetime", "datetime64", "time", "timedelta", "timedelta64"))
