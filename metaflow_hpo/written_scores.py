@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 
 from metaflow_hpo.errors import InvalidTableError, listed
@@ -35,7 +36,7 @@ def read_scores(column: pd.Series) -> tuple[pd.Series, str]:
     counts = means.value_counts()
     numbers = pd.to_numeric(means, errors="coerce")
     if numbers.isna().any():
-        style = find_style(list(counts.index), counts.to_numpy(), 1.0, decimal_comma=True)
+        style = find_style(list(counts.index), counts.to_numpy().astype(np.int64), 1.0, decimal_comma=True)
         if style.style is not None:
             numbers = pd.Series(style.style.read(means), means.index) / (100 if style.style.percent else 1)
         if numbers.isna().any():

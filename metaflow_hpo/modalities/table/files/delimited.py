@@ -406,7 +406,7 @@ def _parse(path: Path, body: str, layout: _Layout, as_written: Collection[str]) 
             list(layout.names), axis="columns"
         )
     try:
-        table = pd.read_csv(
+        table: pd.DataFrame = pd.read_csv(
             io.StringIO(body),
             sep=r"\s+" if layout.separator == " " else layout.separator,
             header=None,
