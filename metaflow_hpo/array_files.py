@@ -5,7 +5,8 @@ Both carry their md5: a damaged or edited file is refused, and never gives anoth
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,38 @@ def unseal(values: Any, path: Path, remedy: str) -> dict[str, Any]:
     return content
 
 
+def read_json_bytes(content: bytes, path: Path, remedy: str) -> Any:
+    """Return what stands in a JSON file.
+
+    Raises:
+        InvalidTableError: It is no JSON.
+    """
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidTableError(f"Expected JSON in {path}; found: {error}. {remedy}") from error
+
+
+@contextmanager
+def taking_apart(path: Path, remedy: str) -> Iterator[None]:
+    """Say that a file is of another form than this version writes, where it cannot be made what it describes.
+
+    Its seal only tells that it is as it was written, not by whom.
+
+    Raises:
+        InvalidTableError: Something is missing in it, or is of another type, shape or range.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        if isinstance(error, InvalidTableError):
+            raise
+        raise InvalidTableError(
+            f"Expected {path} as this version of metaflow_hpo writes it; what it says does not fit "
+            f"({type(error).__name__}: {error}). {remedy}"
+        ) from error
+
+
 def md5_of(content: bytes) -> str:
     """Return the md5 of bytes, which names content and keeps no secret."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -55,6 +88,17 @@ def md5_of(content: bytes) -> str:
 
 def _digest(values: Mapping[str, Any]) -> str:
     return md5_of(json.dumps(values, sort_keys=True).encode())
+
+
+def check_finite(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse arrays of weights with NaN or infinity.
+
+    Raises:
+        ValueError: There is one.
+    """
+    broken = sorted(name for name, array in arrays.items() if not np.isfinite(array).all())
+    if broken:
+        raise ValueError(f"finite numbers were expected; those of {listed(broken)} are not")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -93,10 +137,7 @@ def read_described(folder: Path, name: str, remedy: str) -> tuple[dict[str, NDAr
     arrays, description = folder / f"{name}.safetensors", folder / f"{name}.json"
     if not arrays.is_file() or not description.is_file():
         raise InvalidTableError(f"Expected {arrays.name} and {description.name} in {folder}; {remedy}")
-    try:
-        read = json.loads(description.read_bytes())
-    except ValueError as error:
-        raise InvalidTableError(f"Expected JSON in {description}; found: {error}. It is damaged: {remedy}") from error
+    read = read_json_bytes(description.read_bytes(), description, f"It is damaged: {remedy}")
     values = unseal(read, description, f"Make it anew: {remedy}")
     packed = arrays.read_bytes()
     if values.pop(_ARRAYS, None) not in {None, md5_of(packed)}:
@@ -121,10 +162,7 @@ def read_one_file(path: Path, remedy: str) -> tuple[dict[str, NDArray[Any]], dic
     arrays = _unpack(path.read_bytes(), path, remedy)
     if _DESCRIPTION not in arrays:
         raise InvalidTableError(f"Expected arrays with a description in {path}; found {listed(list(arrays))}. {remedy}")
-    try:
-        read = json.loads(arrays.pop(_DESCRIPTION).tobytes())
-    except ValueError as error:
-        raise InvalidTableError(f"Expected JSON in {path}; found: {error}. It is damaged: {remedy}") from error
+    read = read_json_bytes(arrays.pop(_DESCRIPTION).tobytes(), path, f"It is damaged: {remedy}")
     values = unseal(read, path, remedy)
     if values.pop(_ARRAYS, None) != _digest_arrays(arrays):
         raise InvalidTableError(f"{path} is damaged or was changed: it has not the arrays that were written. {remedy}")

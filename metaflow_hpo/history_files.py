@@ -1,19 +1,30 @@
 """Files of histories: one line a configuration on a task, and what the lines cannot say: the space, the direction."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from metaflow_hpo.array_files import seal, unseal
+from metaflow_hpo.array_files import read_json_bytes, seal, taking_apart, unseal
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.modalities.table.files.tables import read_table
-from metaflow_hpo.parquet_files import write_sealed_parquet
-from metaflow_hpo.tables import HP_PREFIX
+from metaflow_hpo.parquet_files import parquet_damage, write_sealed_parquet
+from metaflow_hpo.space import SearchSpace
+from metaflow_hpo.tables import CURVE, HP_PREFIX
+from metaflow_hpo.written_scores import read_scores
 
 _KEY = b"metaflow_hpo.history"
+_AGAIN = "Write it again."
+_SCORES = ("performance", "test_performance")
+_SAID: Mapping[str, Callable[[Any], Any]] = {
+    "space": lambda space: SearchSpace.from_json(space).to_json(),
+    "noise": lambda noise: {str(task): float(value) for task, value in noise.items()},
+    "notes": lambda notes: [str(note) for note in notes],
+}
+"""How is read what may be said of a table; whatever does not fit is refused."""
 
 
 def write_trials(path: Path, frame: pd.DataFrame, said: Mapping[str, Any]) -> None:
@@ -56,7 +67,30 @@ def read_trials(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         frame = read_table(path, settles_words=not is_ours, keeps_zeros=names_values)
     except InvalidTaskError as error:
         raise InvalidTableError(str(error)) from error
-    return frame, _read_said(path)
+    check_cells(frame, path)
+    said, notes = _read_said(path), []
+    for name in _SCORES:
+        if list(frame.columns).count(name) == 1:
+            frame[name], note = read_scores(frame[name])
+            notes += [note] if note else []
+    return frame, {**said, "notes": [*said.get("notes", ()), *notes]} if notes else said
+
+
+def check_cells(frame: pd.DataFrame, path: Path) -> None:
+    """Refuse bytes and lists as cells of a table of trials, but for learning curves.
+
+    Raises:
+        InvalidTableError: There are some.
+    """
+    for name, column in frame.items():
+        if column.dtype != object or name == CURVE:
+            continue
+        odd = [value for value in column if isinstance(value, bytes | list | tuple | dict | np.ndarray)]
+        if odd:
+            raise InvalidTableError(
+                f"Expected numbers, texts or truth values in the column {name!r} of {path.name}; found {odd[0]!r} and "
+                f"{len(odd) - 1} more such. Write them as text, or drop the column."
+            )
 
 
 def names_values(column: str) -> bool:
@@ -66,12 +100,11 @@ def names_values(column: str) -> bool:
 
 def _read_metadata(path: Path) -> dict[bytes, bytes]:
     """Return what stands in a parquet file beside its table; nothing where it is none, which is told by its reader."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         return dict(pq.read_schema(path).metadata or {})
-    except pa.ArrowException:
+    except parquet_damage():
         return {}
 
 
@@ -79,13 +112,13 @@ def _read_said(path: Path) -> dict[str, Any]:
     is_parquet, beside = path.suffix == ".parquet", _beside(path)
     written = beside.read_bytes() if beside.is_file() else None
     text = _read_metadata(path).get(_KEY) if is_parquet else written
-    try:
-        said = {} if text is None else json.loads(text)
-    except ValueError as error:
-        raise InvalidTableError(f"Expected what was said of {path.name} as JSON; {error}. Write it again.") from error
+    source = path if is_parquet else beside
+    said = {} if text is None else read_json_bytes(text, source, _AGAIN)
     if not isinstance(said, dict) or not said:
         return {}
-    return said if is_parquet else unseal(said, beside, "Write it again.")
+    said = said if is_parquet else unseal(said, beside, _AGAIN)
+    with taking_apart(source, _AGAIN):
+        return {**said, **{name: read(said[name]) for name, read in _SAID.items() if name in said}}
 
 
 def _beside(path: Path) -> Path:

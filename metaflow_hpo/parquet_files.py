@@ -50,6 +50,13 @@ def check_parquet(path: Path, remedy: str) -> None:
         raise InvalidTableError(f"Expected a whole parquet file in {path}; it is damaged or was changed. {remedy}")
 
 
+def parquet_damage() -> tuple[type[Exception], ...]:
+    """Return what pyarrow and pandas raise for a damaged file; the notes of pandas in its footer may say anything."""
+    import pyarrow as pa
+
+    return pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError
+
+
 @contextmanager
 def _bytes_of(path: Path, access: int) -> Iterator[mmap.mmap]:
     with (

@@ -57,6 +57,8 @@ class SearchSpace:
             raise SearchSpaceMismatchError("A search space needs at least one hyperparameter; got none.")
         seen: dict[str, Hyperparameter] = {}
         for hp in self.hyperparameters:
+            if not isinstance(hp.name, str):
+                raise SearchSpaceMismatchError(f"Expected a text as the name of a hyperparameter; got {hp.name!r}.")
             if hp.name in seen:
                 raise SearchSpaceMismatchError(f"The hyperparameter {hp.name!r} is defined twice.")
             if hp.condition is not None:

@@ -19,6 +19,8 @@ from metaflow_hpo.space import Categorical, Configuration, SearchSpace, Value
 from metaflow_hpo.task import TABLE, Task
 from metaflow_hpo.trial import STATUSES, Trial
 
+CURVE = "learning_curve"
+"""The column of learning curves, lists of numbers."""
 HP_PREFIX = "hp_"
 """What the names of columns of hyperparameters begin with."""
 
@@ -95,7 +97,7 @@ def trials_to_frame(trials: Iterable[Trial]) -> pd.DataFrame:
     for name in (*SCORE_NAMES, *others):
         columns[score_column(name)] = pd.Series([trial.scores.get(name, math.nan) for trial in rows], dtype="float64")
     curves = [np.asarray(trial.learning_curve, dtype=np.float32) for trial in rows]
-    columns["learning_curve"] = pd.Series(curves, dtype="object")
+    columns[CURVE] = pd.Series(curves, dtype="object")
     for name in dict.fromkeys(name for trial in rows for name in trial.configuration):
         columns[HP_PREFIX + name] = _hyperparameter_column(name, rows)
     return pd.DataFrame(columns)
@@ -174,7 +176,7 @@ def frame_to_trials(frame: pd.DataFrame, space: SearchSpace | None) -> list[Tria
     trials = []
     for row in frame.to_dict("records"):
         configuration = json.loads(row[CONFIGURATION]) if space is None else read_configuration(row, space)
-        curve = row.get("learning_curve")
+        curve = row.get(CURVE)
         trials.append(
             Trial(
                 **_read_fields(row),
@@ -202,7 +204,7 @@ def trial_to_record(trial: Trial) -> dict[str, Any]:
         record[name] = _number_or_none(record[name])
     record["configuration"] = dict(trial.configuration)
     record["scores"] = {name: _number_or_none(value) for name, value in trial.scores.items()}
-    record["learning_curve"] = [_number_or_none(value) for value in trial.learning_curve]
+    record[CURVE] = [_number_or_none(value) for value in trial.learning_curve]
     return record
 
 
@@ -217,7 +219,7 @@ def record_to_trial(record: Mapping[str, Any]) -> Trial:
             **_read_fields(record),
             configuration=dict(record["configuration"]),
             scores={name: _number(value) for name, value in record["scores"].items()},
-            learning_curve=tuple(_number(value) for value in record["learning_curve"]),
+            learning_curve=tuple(_number(value) for value in record[CURVE]),
         )
     except KeyError as error:
         raise InvalidTableError(f"The record of a trial misses {error}; it has {sorted(record)}.") from error
@@ -426,7 +428,10 @@ def _is_missing(value: Any) -> bool:
 def _plain(name: str, value: Any) -> Any:
     if name in _TEXT:
         return "" if _is_missing(value) else str(value)
-    return int(value) if name == "seed" else _number(value)
+    number = int(value) if name == "seed" else _number(value)
+    if math.isinf(number):
+        raise InvalidTableError(f"Expected a finite {name} of a trial; found {value!r}.")
+    return number
 
 
 def _number(value: Any) -> float:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any, Protocol
 
 from metaflow_hpo.errors import InvalidTaskError
@@ -18,6 +19,7 @@ OPAQUE = "opaque"
 """The modality of tasks whose data only the learner can open."""
 
 _TASK_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
+_TEXTS = ("task_id", "family", "modality", "licence", "source", "sha256", "kind", "target")
 _APART = 71
 """Characters of an id that are kept where a part of the content's digest follows."""
 
@@ -61,6 +63,12 @@ class Task:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        texts = [getattr(self, name) for name in _TEXTS]
+        if not all(isinstance(text, str) for text in texts):
+            raise InvalidTaskError(f"Expected texts as {', '.join(_TEXTS)} of a task; got {texts}.")
+        sizes = self.rows, self.test_rows, self.columns, self.classes
+        if not all(isinstance(size, Integral) for size in sizes):
+            raise InvalidTaskError(f"{self.task_id}: expected whole numbers as sizes; got {sizes}.")
         if not _TASK_ID.fullmatch(self.task_id):
             raise InvalidTaskError(
                 f"task_id must match {_TASK_ID.pattern}; got {self.task_id!r}. Rename the file or the task."

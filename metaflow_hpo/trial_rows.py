@@ -21,7 +21,7 @@ from metaflow_hpo.infer_space import infer_space
 from metaflow_hpo.modalities.table.columns import describe_extremes
 from metaflow_hpo.past_tasks import IntArray
 from metaflow_hpo.space import Array, Categorical, Configuration, Hyperparameter, SearchSpace, configuration_id
-from metaflow_hpo.tables import HP_PREFIX, META_PREFIX, PADDED, read_configuration
+from metaflow_hpo.tables import CURVE, HP_PREFIX, META_PREFIX, PADDED, read_configuration
 
 FIDELITY_PREFIX = "fidelity_"
 TRIAL_ID = "trial_id"
@@ -181,9 +181,11 @@ def _check_numbers(rows: pd.DataFrame) -> None:
     numeric = ["performance", *_OPTIONAL, *(str(c) for c in rows.columns if str(c).startswith(prefixes))]
     wrong = [name for name in numeric if not is_numeric_dtype(rows[name]) and not rows[name].isna().all()]
     if wrong:
+        present = rows[wrong[0]].dropna()
+        odd = present[pd.to_numeric(present, errors="coerce").isna()]
         raise InvalidTableError(
-            f"Expected numbers in {wrong[:_SHOWN]}; found {rows[wrong[0]].dtype} such as "
-            f"{rows[wrong[0]].dropna().iloc[0]!r}. Correct or drop these columns."
+            f"Expected numbers in {wrong[:_SHOWN]}; found {present.dtype} such as "
+            f"{(odd if len(odd) else present).iloc[0]!r}. Correct or drop these columns."
         )
     for name in numeric:
         rows[name] = rows[name].astype(np.float64)
@@ -197,7 +199,7 @@ def read_statuses(statuses: pd.Series) -> pd.Series:
     """Return ok, failed or stopped; where there is none, the performance tells."""
     names = statuses.astype(object).where(statuses.notna(), "ok").astype(str).str.strip()
     # Enumerations are written as TrialState.COMPLETE.
-    mapped = names.str.lower().str.rpartition(".")[2].map(KNOWN_STATUSES)
+    mapped = names.str.lower().str.split(".").str[-1].map(KNOWN_STATUSES)
     unknown = names[mapped.isna()].value_counts()
     if len(unknown):
         found = ", ".join(f"{name!r} ({count} trials)" for name, count in unknown.head(_SHOWN).items())
@@ -320,7 +322,7 @@ def _drop_duplicates(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     told = [name for name in (TRIAL_ID, "seed", "duration_s") if name in rows and rows[name].notna().any()]
     if not told:
         return rows
-    flat = [name for name in rows.columns if name != "learning_curve"]
+    flat = [name for name in rows.columns if name != CURVE]
     twice = rows.duplicated(flat) & rows[told].notna().any(axis=1)
     if twice.any():
         notes.append(f"{int(twice.sum())} of {len(rows)} lines are there before: each trial counts once.")

@@ -215,7 +215,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, built):
         built.write(tmp_path / "past.xlsx")
     built.write(tmp_path / "past.csv")
     (tmp_path / "past.csv.json").write_text("{")
-    with pytest.raises(InvalidTableError, match=r"what was said of past.csv as JSON"):
+    with pytest.raises(InvalidTableError, match=r"Expected JSON in .*past\.csv\.json"):
         History.read(tmp_path / "past.csv")
 
 

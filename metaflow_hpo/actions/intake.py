@@ -24,7 +24,7 @@ from metaflow_hpo.adapters.pipeline import logger
 from metaflow_hpo.adapters.quarantine import drop_moved_sidecars, quarantine
 from metaflow_hpo.adapters.sources.inbox import check_landed
 from metaflow_hpo.adapters.store import DataStore
-from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError
+from metaflow_hpo.errors import InvalidTaskError, MetaflowHPOError, show_controls
 from metaflow_hpo.modalities.hints import read_hints
 from metaflow_hpo.modalities.registry import read_source
 from metaflow_hpo.modalities.table.files.file_names import sidecar_of
@@ -92,7 +92,9 @@ def _take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:
     for path in sorted(settled, key=lambda path: (path.name not in accepted, path.name)):
         delivery, data = judge.look_at(path)
         if delivery.stamp != stamp_of(path):
-            logger.warning("%s was written to while it was read; it is left for the next time.", path.name)
+            logger.warning(
+                "%s was written to while it was read; it is left for the next time.", show_controls(path.name)
+            )
             continue
         known = last.get(path.name)
         if known is None or (known.outcome, known.stamp) != (delivery.outcome, delivery.stamp):
@@ -101,7 +103,7 @@ def _take_in(store: DataStore, others: Sequence[TaskData]) -> Intake:
         if data is not None:
             tasks.append(data)
         else:
-            logger.warning("%s is left out of the catalogue: %s", path.name, delivery.reason)
+            logger.warning("%s is left out of the catalogue: %s", show_controls(path.name), delivery.reason)
             quarantine(path, store.quarantine, delivery.reason)
     for name in sorted(set(accepted) - {path.name for path in [*settled, *growing]}):
         fresh.append(Delivery(name, REMOVED, task_id=accepted[name].task_id))
@@ -186,7 +188,7 @@ def _keep_growing(store: DataStore, growing: Iterable[Path], accepted: dict[str,
     """Return what files that are being overwritten were until now."""
     kept = []
     for path in growing:
-        logger.warning("%s is still being written; it is left for the next time.", path.name)
+        logger.warning("%s is still being written; it is left for the next time.", show_controls(path.name))
         known = accepted.get(path.name)
         if known is not None and store.task_path(known.task_id).is_file():
             kept.append(store.read_task(known.task_id))

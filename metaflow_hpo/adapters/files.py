@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.array_files import seal, unseal
+from metaflow_hpo.array_files import read_json_bytes, seal, unseal
 from metaflow_hpo.errors import InvalidTableError, listed
-from metaflow_hpo.parquet_files import check_parquet, write_sealed_parquet
+from metaflow_hpo.parquet_files import check_parquet, parquet_damage, write_sealed_parquet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -216,11 +216,12 @@ def read_json(path: Path, *, remedy: str = _REMEDY) -> Any:
         InvalidTableError: If the file is missing or damaged or is not JSON.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
-    except ValueError as error:
-        raise InvalidTableError(f"Expected JSON in {path}; found: {error}. {remedy}") from error
+    except OSError as error:
+        raise InvalidTableError(f"Expected JSON in {path}; found: {error.strerror}. {remedy}") from error
+    value = read_json_bytes(content, path, remedy)
     return unseal(value, path, remedy) if isinstance(value, dict) else value
 
 
@@ -307,14 +308,12 @@ def reading_parquet(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
     Raises:
         InvalidTableError: If it is missing, cut short or damaged, or has no such column.
     """
-    import pyarrow as pa
-
     try:
         check_parquet(path, remedy)
         yield
     except FileNotFoundError as error:
         raise InvalidTableError(f"Expected {path}; there is no such file. {remedy}") from error
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except parquet_damage() as error:
         raise InvalidTableError(f"Expected a whole parquet file in {path}; found: {error}. {remedy}") from error
 
 

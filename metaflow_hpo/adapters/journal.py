@@ -53,10 +53,15 @@ class Journal:
         Raises:
             InvalidTableError: If a line before the last is not a JSON object, or any is not what was written.
         """
-        if not self.path.exists():
+        try:
+            with self.path.open("rb") as file:
+                lines = file.readlines()
+        except FileNotFoundError:
             return []
-        with self.path.open("rb") as file:
-            lines = file.readlines()
+        except OSError as error:
+            raise InvalidTableError(
+                f"Expected a file of records in {self.path}; found: {error.strerror}. Move it away."
+            ) from error
         records: list[dict[str, Any]] = []
         for number, line in enumerate(lines, start=1):
             record = _parse_line(line)
@@ -118,7 +123,7 @@ def _parse_line(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 

@@ -13,7 +13,8 @@ import pandas as pd
 
 from metaflow_hpo.adapters.files import locked, read_frame, read_json, write_frame, write_json
 from metaflow_hpo.adapters.journal import Journal
-from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.array_files import taking_apart
+from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.learners.recorded import RecordedLearner, to_card
 from metaflow_hpo.learners.registry import get_learner
@@ -122,10 +123,8 @@ def read_card(folder: Path, name: str) -> RecordedLearner | None:
     path = folder / f"{name}.json"
     if not path.is_file():
         return None
-    try:
-        return RecordedLearner.from_card(read_json(path))
-    except (KeyError, TypeError, ValueError, SearchSpaceMismatchError) as error:
-        raise InvalidTableError(f"Expected what a learner is in {path}; found: {error!r}. {_REMEDY}") from error
+    with taking_apart(path, _REMEDY):
+        return RecordedLearner.from_card(read_json(path, remedy=_REMEDY))
 
 
 def read_table(path: Path, task: Task) -> list[Trial]:
@@ -140,14 +139,15 @@ def read_table(path: Path, task: Task) -> list[Trial]:
     missing = [name for name in ("learner", SHA256) if name not in frame.columns]
     if missing:
         raise InvalidTableError(f"Expected trials in {path}; the columns {missing} are missing. {_REMEDY}")
-    if set(frame[SHA256]) != {task.sha256}:
-        return []
     trials: list[Trial] = []
-    for name, rows in frame.drop(columns=[SHA256]).groupby("learner", sort=False):
-        # Tables of before there were learners of others do not hold configurations as a whole.
-        space = None if CONFIGURATION in rows.columns else get_learner(str(name)).space
-        trials += frame_to_trials(rows, space)
-    return [_named_by(trial, task) for trial in trials]
+    with taking_apart(path, _REMEDY):
+        if set(frame[SHA256]) != {task.sha256}:
+            return []
+        for name, rows in frame.drop(columns=[SHA256]).groupby("learner", sort=False):
+            # Tables of before there were learners of others do not hold configurations as a whole.
+            space = None if CONFIGURATION in rows.columns else get_learner(str(name)).space
+            trials += frame_to_trials(rows, space)
+        return [_named_by(trial, task) for trial in trials]
 
 
 def to_frame(task: Task, trials: Sequence[Trial]) -> pd.DataFrame:

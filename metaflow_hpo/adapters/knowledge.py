@@ -35,6 +35,7 @@ CURVE_TOLERANCE = 2.0**-11
 
 _FOLDER = "knowledge"
 _REMEDY = "The shipped knowledge is damaged: install metaflow-hpo again."
+_COUNTED = ("tasks", "families", "trials", "learners", "meta_dataset_md5")
 _SHOWN = 5
 
 
@@ -51,7 +52,11 @@ class Knowledge:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """What it is and where it came from: counts, versions, settings, cost, the md5 of each file."""
-        return read_record(self.folder / PROVENANCE_FILE, ["recommenders"], remedy=_REMEDY)
+        path = self.folder / PROVENANCE_FILE
+        found = read_record(path, ["recommenders", "files", "package_version", *_COUNTED], remedy=_REMEDY)
+        if not isinstance(found["recommenders"], list | dict) or not isinstance(found["files"], dict):
+            raise InvalidTableError(f"Expected recommenders and the md5 of files in {path}. {_REMEDY}")
+        return found
 
     @property
     def version(self) -> str:
@@ -61,7 +66,7 @@ class Knowledge:
     @property
     def summary(self) -> dict[str, Any]:
         """Counts and the md5 of the meta-data set, as `metaflow-hpo status` shows them."""
-        return {n: self.provenance[n] for n in ("tasks", "families", "trials", "learners", "meta_dataset_md5")}
+        return {name: self.provenance[name] for name in _COUNTED}
 
     def recommender_folder(self, learner: str) -> Path | None:
         """Return the folder of a learner's recommender, or None where the knowledge has none of it.

@@ -11,6 +11,7 @@ from metaflow_hpo.adapters.clock import now
 from metaflow_hpo.adapters.files import locked
 from metaflow_hpo.adapters.journal import Journal
 from metaflow_hpo.adapters.store import DataStore
+from metaflow_hpo.array_files import taking_apart
 
 ACCEPTED, DUPLICATE, QUARANTINED, REMOVED = "accepted", "duplicate", "quarantined", "removed"
 
@@ -42,7 +43,9 @@ class Delivery:
 
 def read_ledger(store: DataStore) -> list[Delivery]:
     """Return all deliveries, oldest first."""
-    return [Delivery(**record) for record in _ledger(store).read()]
+    ledger = _ledger(store)
+    with taking_apart(ledger.path, "Delete the lines that another program wrote, or the file: all is looked at again."):
+        return [Delivery(**record) for record in ledger.read()]
 
 
 def note_delivery(store: DataStore, delivery: Delivery) -> None:

@@ -11,15 +11,16 @@ from metaflow_hpo.adapters.files import write_csv, write_frame
 from metaflow_hpo.adapters.past_trials.as_they_come import read_observed_table
 from metaflow_hpo.adapters.past_trials.values import UNFINISHED
 from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
+from metaflow_hpo.history_files import check_cells
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.recommender.observed import ObservedTrial
 from metaflow_hpo.space import Categorical, SearchSpace
-from metaflow_hpo.tables import HP_PREFIX, read_configuration
+from metaflow_hpo.tables import CURVE, HP_PREFIX, read_configuration
 from metaflow_hpo.trial_rows import read_statuses
+from metaflow_hpo.written_scores import read_scores
 
 ENDINGS = (".csv", ".parquet")
 """How the name of a file of trials may end."""
-_CURVE = "learning_curve"
 
 
 def write_trials_file(path: Path, frame: pd.DataFrame) -> None:
@@ -30,8 +31,8 @@ def write_trials_file(path: Path, frame: pd.DataFrame) -> None:
     """
     match path.suffix.lower():
         case ".csv":
-            curves = frame[_CURVE].map(lambda curve: json.dumps([float(value) for value in curve]))
-            write_csv(path, frame.assign(**{_CURVE: curves}))
+            curves = frame[CURVE].map(lambda curve: json.dumps([float(value) for value in curve]))
+            write_csv(path, frame.assign(**{CURVE: curves}))
         case ".parquet":
             write_frame(path, frame)
         case _:
@@ -59,13 +60,19 @@ def read_observed_trials(path: Path, space: SearchSpace, *, finished_only: bool 
     exported = read_observed_table(path, space)
     choices = {HP_PREFIX + hp.name for hp in space.hyperparameters if isinstance(hp, Categorical)}
     frame = read_table(path, keeps_zeros=choices.__contains__) if exported is None else exported
+    check_cells(frame, path)
     always = [HP_PREFIX + hp.name for hp in space.hyperparameters if hp.condition is None and not hp.optional]
     missing = [name for name in ("performance", *always) if name not in frame.columns]
     if missing:
         raise InvalidTableError(
             f"Observed trials need the columns performance and {always}; {path.name} misses {missing}."
         )
-    values = pd.to_numeric(frame["performance"], errors="coerce")
+    values = pd.to_numeric(read_scores(frame["performance"])[0], errors="coerce")
+    if np.isinf(values).any():
+        raise InvalidTableError(
+            f"Expected finite performances in {path.name}; trial {int(np.isinf(values).argmax()) + 1} has an infinite "
+            "one. Empty it, if that trial failed."
+        )
     if "status" in frame.columns:
         values = _judge(frame, values, finished_only=finished_only)
     rows = frame.assign(performance=values).loc[values.notna()]
@@ -90,7 +97,7 @@ def _judge(frame: pd.DataFrame, performance: "pd.Series[float]", *, finished_onl
     final = performance.where(status.eq("ok"))
     if finished_only:
         return final
-    curves = frame[_CURVE] if _CURVE in frame.columns else pd.Series(None, frame.index, dtype=object)
+    curves = frame[CURVE] if CURVE in frame.columns else pd.Series(None, frame.index, dtype=object)
     last = pd.Series([_last(curve) for curve in curves], frame.index, dtype="float64").fillna(performance)
     values = final.fillna(last.where(status.eq("stopped")))
     values = values.mask(values.isna() & status.ne("ok"), final.min())

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from metaflow_hpo.adapters.files import read_json, write_json
-from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
+from metaflow_hpo.array_files import taking_apart
 from metaflow_hpo.task import Task
 
 _DIGITS = 16
+_REMEDY = "Delete it and search the task again."
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,7 @@ class OwnTasks:
         Raises:
             InvalidTableError: If it is damaged.
         """
-        try:
-            kept = read_json(path)
-            return OwnTask(Task.from_dict(kept["task"]), frozenset(kept["fingerprints"]), kept["meta_features"])
-        except (KeyError, TypeError, ValueError, InvalidTaskError) as error:
-            raise InvalidTableError(
-                f"Expected a task in {path}; found: {error!r}. Delete it and search the task again."
-            ) from error
+        kept = read_json(path, remedy=_REMEDY)
+        with taking_apart(path, _REMEDY):
+            described = {str(name): float("nan" if v is None else v) for name, v in kept["meta_features"].items()}
+            return OwnTask(Task.from_dict(kept["task"]), frozenset(kept["fingerprints"]), described)

@@ -228,11 +228,11 @@ class Pipeline:
     def key_tags(self, step: str, inputs: str) -> dict[str, str]:
         """Return what makes the run of a step the same one when it is tried again.
 
-        Under Dagster that is the Dagster run, and the learner where it is not the default one, as one run of
-        `other_champions` fits several; elsewhere the same step on the same inputs.
+        Under Dagster that is the Dagster run, and the learner, as one run may fit several (`other_champions`);
+        elsewhere the same step on the same inputs.
         """
-        own = {} if self.learner_name == DEFAULT_LEARNER else {"learner": self.learner_name}
-        return {"step": step, "dagster.run_id": self.dagster_run_id or f"none/{inputs}", **own}
+        run_id = self.dagster_run_id or f"none/{inputs}"
+        return {"step": step, "dagster.run_id": run_id, "learner": self.learner_name}
 
 
 _LEARNED = {

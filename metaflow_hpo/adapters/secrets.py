@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
+from metaflow_hpo.errors import show_controls
+
 # All begin where a word does, so that a word of a million letters is read once and not once from each letter on.
 # Up to the last `@` before a space or the next address: a password may hold a `/` or `@` that it should have escaped,
 # and a slash may be missing after the scheme. Digits and a slash are a port.
@@ -30,10 +32,13 @@ _NAMED = re.compile(
 _HEADER = re.compile(
     r"(?P<start>(?:authorization|cookie)[\"']?\s*[=:]\s*(?:b(?=[\"']))?)(?:\"[^\"]*\"|'[^']*'|[^\r\n\"'}]+)|"
     r"(?P<scheme>\bbearer )[\w.~+/=-]{8,}|"
-    r"(?P<option>(?<![\w-])--(?:[a-z]+-)?(?:password|token|secret|api-key) )\S+",
+    r"(?P<option>(?<![\w-])--(?:[a-z]+-)?(?:password|token|secret|api-key) )\S+|"
+    r"(?P<user>(?<![\w-])(?:-u|--user)[ =]?[\"']?[^\s:/\"']+:)\S+|"
+    # A word behind is a password rather than part of a sentence where it has digits.
+    r"(?P<word>(?<![\w-])(?:pwd|passwd|password|passphrase) +)(?=\S*\d)\S{4,}",
     re.IGNORECASE,
 )
-"""Headers of requests, and options of commands."""
+"""Headers of requests, options of commands, and passwords behind the word."""
 _WRITTEN_OUT = re.compile(
     r"\beyJ[\w-]{8,}\.eyJ[\w-]+(?:\.[\w-]*)?|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----).)*|(?<=[?&]sig=)[^&\s\"']+|"
     r"(?<=://)[^\s/:@]{20,}(?=:\*\*\*@)",
@@ -67,7 +72,7 @@ def hide_passwords(text: str) -> str:
     if "@" in text:  # which both look for up to the end of a word, however long
         shown = _PASSWORD.sub(r"\g<start>:***@", shown)
     shown = _NAMED.sub(r"\g<name>***", shown)
-    shown = _HEADER.sub(lambda found: f"{found['start'] or found['scheme'] or found['option']}***", shown)
+    shown = _HEADER.sub(lambda found: f"{next(filter(None, found.groups()))}***", shown)
     shown = _WRITTEN_OUT.sub("***", shown)
     if "@" in text:
         shown = _TOKEN.sub(r"\g<start>***@", shown)
@@ -82,17 +87,21 @@ def remember_address(address: str) -> None:
 
 
 def hide_in_logs() -> None:
-    """Have every log record of this process hide passwords, and those of its libraries too."""
+    """Have every log record of this process, and of its libraries, hide passwords and write control characters out."""
     logging.setLogRecordFactory(_make_record)
 
 
 def _make_record(*arguments: Any, **options: Any) -> logging.LogRecord:
     record = logging.LogRecord(*arguments, **options)
-    record.msg, record.args = hide_passwords(record.getMessage()), None
+    record.msg, record.args = _show(record.getMessage()), None
     if record.exc_info:
-        record.exc_text = hide_passwords(logging.Formatter().formatException(record.exc_info))
+        record.exc_text = _show(logging.Formatter().formatException(record.exc_info))
         record.exc_info = None  # handlers would write the original
     return record
+
+
+def _show(text: str) -> str:
+    return show_controls(hide_passwords(text), kept="\n\t")
 
 
 def _known_secrets() -> set[str]:

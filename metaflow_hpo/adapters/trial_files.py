@@ -9,15 +9,14 @@ import yaml
 
 from metaflow_hpo.adapters.files import neutralise, write_csv, write_figure, write_json, write_text
 from metaflow_hpo.adapters.past_trials.as_they_come import read_history_table
-from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, SearchSpaceMismatchError
+from metaflow_hpo.errors import InvalidTableError, SearchSpaceMismatchError
 from metaflow_hpo.evaluate.benchmark import BenchmarkResult
 from metaflow_hpo.evaluate.plots import plot_critical_difference, plot_regret
 from metaflow_hpo.evaluate.realised import Realised
 from metaflow_hpo.evaluate.report.evaluation_report import render_benchmark
 from metaflow_hpo.evaluate.significance import compare
 from metaflow_hpo.history import History
-from metaflow_hpo.history_files import names_values, read_trials
-from metaflow_hpo.modalities.table.files.tables import read_table
+from metaflow_hpo.history_files import read_trials
 from metaflow_hpo.space import SearchSpace
 
 _DPI = 150
@@ -87,10 +86,7 @@ def _read_folder(folder: Path) -> pd.DataFrame:
     paths = sorted(path for path in folder.iterdir() if path.suffix in (".csv", ".parquet"))
     if not paths:
         raise InvalidTableError(f"Expected tables of trials, .csv or .parquet, in {folder}; found none.")
-    try:
-        return pd.concat([read_table(path, keeps_zeros=names_values) for path in paths], ignore_index=True)
-    except InvalidTaskError as error:
-        raise InvalidTableError(str(error)) from error
+    return pd.concat([read_trials(path)[0] for path in paths], ignore_index=True)
 
 
 def read_space(path: Path) -> SearchSpace:

@@ -1,6 +1,7 @@
 """Commands on a network of a person's own: train one on their table, and predict rows with it."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ from metaflow_hpo.commands.common import (
     read_options,
     write_script,
 )
+from metaflow_hpo.errors import show_controls
 
 if TYPE_CHECKING:
     from metaflow_hpo.adapters.pipeline import Pipeline
@@ -130,7 +132,8 @@ def predict(
     if as_json:
         printing.print_json({"model": model, "predictions": predicted.to_dict("records")})
     elif output is None:
-        print(predicted.to_csv(index=False), end="")
+        text = predicted.to_csv(index=False)
+        print(show_controls(text, kept="\n") if sys.stdout.isatty() else text, end="")
 
 
 def _explain_no_model(trial: "Trial", script: Path | None) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class Fidelity:
     maximum: int = 1
 
     def __post_init__(self) -> None:
-        if not self.unit.isidentifier() or self.maximum < 1:
+        if not str(self.unit).isidentifier() or not isinstance(self.maximum, Integral) or self.maximum < 1:
             raise SearchSpaceMismatchError(
                 f"A fidelity needs a unit that is a name and a maximum of 1 or more; got {self.unit!r}, {self.maximum}."
             )

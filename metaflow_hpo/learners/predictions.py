@@ -1,10 +1,25 @@
 """Predictions of classes as a person reads them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+
+def read_class_names(names: Any, *, is_regression: bool = False) -> tuple[str, ...]:
+    """Return the names of classes as a file has them; none of a regression.
+
+    Raises:
+        ValueError: They are no different texts, or fewer than two.
+    """
+    found = tuple(names)
+    if is_regression and not found:
+        return ()
+    if is_regression or len(found) < 2 or len(set(found)) < len(found) or not all(isinstance(n, str) for n in found):
+        raise ValueError(f"the names of two classes or more were expected; found {names!r}")
+    return found
 
 
 def show_classes(

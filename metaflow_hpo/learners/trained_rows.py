@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metaflow_hpo.array_files import read_described, write_described
+from metaflow_hpo.array_files import check_finite, read_described, taking_apart, write_described
 from metaflow_hpo.caps import single_threaded_blas
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.fold import FloatArray
 from metaflow_hpo.learners.folds import make_test_fold
-from metaflow_hpo.learners.predictions import show_classes
+from metaflow_hpo.learners.predictions import read_class_names, show_classes
 from metaflow_hpo.modalities.table.conform import TrainingColumn
 from metaflow_hpo.modalities.table.preprocessing import Preprocessor, TargetScaler
 from metaflow_hpo.modalities.table.styles import Style, style_from_json, style_to_json
@@ -120,19 +120,30 @@ class TrainedNetwork:
             InvalidTableError: If the folder does not hold one.
         """
         arrays, description = read_described(folder, _FILES, _REMEDY)
-        learner = description.get("learner", "mlp")  # which was the only one once
+        learner = str(description.get("learner", "mlp"))  # which was the only one once
         if learner not in KEPT:
             raise InvalidTableError(f"Expected a network of rows in {folder}; found one of {learner}. {_REMEDY}")
-        return cls(
-            preprocessor=Preprocessor.from_json(description["preprocessor"]),
-            learner=learner,
-            network=import_module(KEPT[learner]).read(description, arrays),
-            class_names=tuple(description["class_names"]),
-            target=None if description["target"] is None else TargetScaler(**description["target"]),
-            # Networks that were kept before there were styles, or categories, have none.
-            styles={name: style_from_json(style) for name, style in description.get("styles", {}).items()},
-            categories={name: tuple(known) for name, known in description.get("categories", {}).items()},
-        )
+        with taking_apart(folder / f"{_FILES}.json", _REMEDY):
+            loaded = cls(
+                preprocessor=Preprocessor.from_json(description["preprocessor"]),
+                learner=learner,
+                network=import_module(KEPT[learner]).read(description, arrays),
+                class_names=read_class_names(description["class_names"], is_regression=bool(description["target"])),
+                target=None if description["target"] is None else TargetScaler(**description["target"]),
+                # Networks that were kept before there were styles, or categories, have none.
+                styles={name: style_from_json(style) for name, style in description.get("styles", {}).items()},
+                categories={name: tuple(known) for name, known in description.get("categories", {}).items()},
+            )
+            loaded._check(arrays)
+        return loaded
+
+    def _check(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Refuse weights that are not finite, or do not fit the columns and the classes."""
+        check_finite(arrays)
+        rows = np.zeros((1, len(self.preprocessor.feature_names)), np.float32)
+        found, expected = self.network.compute(rows).shape, (1, len(self.class_names) or 1)
+        if found != expected:
+            raise ValueError(f"outputs of the shape {expected} were expected; found {found}")
 
 
 def fit_network(

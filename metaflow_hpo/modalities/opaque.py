@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from metaflow_hpo.array_files import seal, unseal
+from metaflow_hpo.array_files import read_json_bytes, seal, taking_apart, unseal
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.hyperparameter import is_number
 from metaflow_hpo.metric import Metric
@@ -31,6 +31,7 @@ _BEGINNING = 1024**2
 SUFFIXES = (".yaml", ".yml")
 _OWN_KEYS = {"data", "meta_features"}
 """Keys that no sidecar has."""
+_AGAIN = "Make it again."
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -246,10 +247,26 @@ class OpaqueModality:
             InvalidTaskError: If it is not that.
         """
         try:
-            kept = unseal(json.loads(path.read_text(encoding="utf-8")), path, "Make it again.")
-            return OpaqueData(Task.from_dict(kept["task"]), kept["data"], kept["meta_features"])
-        except (OSError, ValueError, TypeError, KeyError, InvalidTableError) as error:
-            raise InvalidTaskError(f"Expected an opaque task in {path}; found: {error!r}. Make it again.") from error
+            kept = unseal(read_json_bytes(path.read_bytes(), path, _AGAIN), path, _AGAIN)
+            with taking_apart(path, _AGAIN):
+                return OpaqueData(
+                    Task.from_dict(kept["task"]), _read_address(kept["data"]), _read_numbers(kept["meta_features"])
+                )
+        except (OSError, InvalidTableError) as error:
+            raise InvalidTaskError(f"Expected an opaque task in {path}; found: {error}") from error
+
+
+def _read_address(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"an address was expected; found {value!r}")
+    return value
+
+
+def _read_numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {str(name): float(value) for name, value in values.items()}
+    if not all(map(math.isfinite, numbers.values())):
+        raise ValueError(f"finite numbers were expected; found {numbers}")
+    return numbers
 
 
 OPAQUE_MODALITY = OpaqueModality()

@@ -74,4 +74,10 @@ class IntervalScale:
         """Build it from what `to_json` returned; one without `observed` was fitted before there were such scales."""
         observed = tuple((int(count), float(scale)) for count, scale in values.get("observed", ()))
         scale = float(values["scale"])
-        return cls(float(values["coverage"]), scale, observed or ((1, scale),))
+        scales = np.array([scale, *(one for _, one in observed)])
+        coverage = float(values["coverage"])
+        if not (0 < coverage < 1 and np.isfinite(scales).all() and (scales > 0).all()):
+            raise ValueError(f"a coverage between 0 and 1 and finite scales above 0 were expected; found {values}")
+        if [count for count, _ in observed] != sorted({max(count, 1) for count, _ in observed}):
+            raise ValueError(f"ascending numbers of trials were expected; found {observed}")
+        return cls(coverage, scale, observed or ((1, scale),))

@@ -113,7 +113,11 @@ class StoppingRule:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "StoppingRule":
         """Read back what `to_json` returned."""
-        return cls(int(values["epochs"]), tuple(values["checkpoints"]), np.array(values["coefficients"], np.float64))
+        epochs, checkpoints = int(values["epochs"]), tuple(map(int, values["checkpoints"]))
+        coefficients = np.array(values["coefficients"], np.float64)
+        if not np.isfinite(coefficients).all() or coefficients.ndim != 2 or len(coefficients) != len(checkpoints):
+            raise ValueError(f"finite coefficients for each of {checkpoints} were expected; found {coefficients}")
+        return cls(epochs, checkpoints, coefficients)
 
 
 @dataclass(frozen=True)

@@ -115,8 +115,10 @@ class TaskForest:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "TaskForest":
         """Build a forest from what `to_arrays` returned."""
-        leaves = arrays["leaves"].astype(np.int64)
-        return cls(float(arrays["share"][0]), len(leaves), Trees.from_arrays(arrays), leaves)
+        leaves, trees, share = arrays["leaves"].astype(np.int64), Trees.from_arrays(arrays), float(arrays["share"][0])
+        if not 0 <= share <= 1 or leaves.ndim != 2 or (share and leaves.shape[1] != len(trees.roots)):
+            raise ValueError(f"a share from 0 to 1 and a leaf of each tree were expected; found {share}")
+        return cls(share, len(leaves), trees, leaves)
 
 
 def _grow(features: Array, regret: Array) -> Trees:

@@ -78,4 +78,10 @@ class Trees:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Trees":
         """Build trees from what `to_arrays` returned."""
         roots, feature, children = (arrays[name].astype(np.int64) for name in ("roots", "feature", "children"))
-        return cls(roots, feature, arrays["threshold"].astype(np.float64), children)
+        threshold, nodes = arrays["threshold"].astype(np.float64), np.arange(len(feature))
+        leads_on = np.where((feature == _LEAF)[:, None], children == nodes[:, None], children > nodes[:, None])
+        if not (leads_on.all() and (children < len(nodes)).all() and np.isin(roots, nodes).all()):
+            raise ValueError("trees of which each node leads on to others, or ends, were expected")
+        if not (np.isfinite(threshold).all() and threshold.shape == nodes.shape and (feature >= _LEAF).all()):
+            raise ValueError("a finite threshold of each node was expected")
+        return cls(roots, feature, threshold, children)

@@ -130,7 +130,11 @@ class TuningEvidence:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "TuningEvidence":
         """Build it from what `to_json` returned."""
-        return cls(values["errors"], values["gain"])
+        errors, gain = (dict(values[name]) for name in ("errors", "gain"))
+        numbers = np.array([*errors.values(), *gain.values()], dtype=np.float64)
+        if set(errors) != set(gain) or np.isnan(numbers).any():
+            raise ValueError("numbers of the same tasks were expected as errors and as gain")
+        return cls(errors, gain)
 
 
 def measure_first(task: NewTask, gains: Gains) -> tuple[int, float]:

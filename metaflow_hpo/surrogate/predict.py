@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaflow_hpo.array_files import read_described, write_described
+from metaflow_hpo.array_files import read_described, taking_apart, write_described
 from metaflow_hpo.caps import single_threaded_blas
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.history import Array
@@ -185,4 +185,20 @@ def load_surrogate(folder: Path) -> Surrogate:
         raise InvalidTableError(
             f"Expected finite weights in {folder / _FILES}.safetensors; {broken[:3]} are not. Run `metaflow-hpo fit`."
         )
-    return Surrogate.from_parts(description, arrays)
+    with taking_apart(folder / f"{_FILES}.json", "Run `metaflow-hpo fit`."):
+        surrogate = Surrogate.from_parts(description, arrays)
+        _check_answers(surrogate)
+    return surrogate
+
+
+def _check_answers(surrogate: Surrogate) -> None:
+    """Ask for one configuration of one task, of which nothing is known: the weights must fit each other and the space.
+
+    Raises:
+        ValueError: There is no answer, or one that is not finite.
+    """
+    nothing = np.full((1, len(surrogate.meta_feature_names)), np.nan)
+    asked = surrogate.space.encode([surrogate.space.default])
+    found = surrogate.predict(nothing, asked, range(len(surrogate.networks)))
+    if not surrogate.networks or not all(np.isfinite(getattr(found, f.name)).all() for f in fields(found)):
+        raise ValueError("finite answers were expected")

@@ -48,6 +48,31 @@ def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"curl -u user:{SECRET} http://h",
+        f"curl -u 'user:{SECRET}' http://h",
+        f"curl --user user:{SECRET}",
+        f"curl --user=user:{SECRET}",
+        f"curl -uuser:{SECRET}",
+        f"pwd {SECRET}",
+        f"login with password {SECRET}, please",
+        f"PASSWORD  {SECRET}",
+        f"passphrase {SECRET};",
+    ],
+)
+def test_what_a_command_or_a_sentence_gives_as_password_is_hidden(text: str) -> None:
+    assert SECRET not in hide_passwords(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["the password is wrong", "password must be set", "no password given", "pwd /tmp", "password of 8 signs"]
+)
+def test_sentences_about_passwords_stay(text: str) -> None:
+    assert hide_passwords(text) == text
+
+
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("form", ["{0}", "could not connect to {0!r}", "({0})", "host {0}, and again {0}"])
 def test_a_secret_of_the_environment_is_hidden_in_any_text(

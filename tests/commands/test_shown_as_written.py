@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import runpy
 import sys
 import unicodedata
@@ -13,8 +14,11 @@ import pandas as pd
 import pytest
 
 from metaflow_hpo import cli
+from metaflow_hpo.actions.intake import take_in
 from metaflow_hpo.actions.script import describe_table
 from metaflow_hpo.adapters import secrets
+from metaflow_hpo.adapters.landed import mark_settled
+from metaflow_hpo.adapters.store import DataStore
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.learners.script import render_script
 from metaflow_hpo.modalities.registry import read_source
@@ -140,6 +144,33 @@ def test_a_script_parses_and_reads_whatever_columns_classes_and_files_are_called
     _, found = runpy.run_path(str(tmp_path / "train.py"))["read_rows"]()
     assert sorted(found) == sorted(data.target)
     assert data.class_names == tuple(sorted([name.strip(), f"{name}2".strip()]))
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_line_of_the_log_shows_a_name_and_does_not_obey_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    before = logging.getLogRecordFactory()
+    monkeypatch.setattr(logging, "_logRecordFactory", before)  # put back behind the test
+    secrets.hide_in_logs()
+    try:
+        raise ValueError(name)
+    except ValueError:
+        logging.getLogger("metaflow_hpo").exception("%s is left out\nof the catalogue", name)
+    assert acts(caplog.text.replace("\t", "")) == set()
+    assert CONTROLS[name] in caplog.text
+
+
+def test_a_file_of_the_inbox_is_named_on_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = DataStore(tmp_path / "data")
+    store.inbox.mkdir(parents=True)
+    for name in ("a\nWARNING all is well.csv", "b\x1b[31m.csv", "[bold]c.csv"):
+        (store.inbox / name).write_text("a,b\n")
+        mark_settled(store.inbox / name)
+    take_in(store, [])
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3
+    assert not any(acts(line) or "\n" in line for line in lines)
 
 
 def test_a_script_reads_a_sheet_of_any_name(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ BUDGETS = {
     "METAFLOW_HPO_FIDELITY_EPOCHS": "2",
     "METAFLOW_HPO_FOLDS": "3",
     "METAFLOW_HPO_ACCELERATOR": "cpu",
+    "METAFLOW_HPO_LEARN_SHIPPED": "false",  # the champions of texts and pictures would take minutes each time
 }
 SENSORS = ("inbox_sensor", "automation")
 START_S, END_S, PATIENCE_S = 600.0, 900.0, 120.0
@@ -171,12 +172,14 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-def is_done(project: Project, tasks: Sequence[str]) -> bool:
+def is_done(project: Project, goods: Sequence[int]) -> bool:
     """Tell whether nothing is pending or running and the champion's job has seen every good task."""
     store, unfinished = project.pipeline.store, [s for s in dg.DagsterRunStatus if not _is_final(s)]
     if find_pending(store) or project.instance.get_runs_count(dg.RunsFilter(statuses=unfinished)):
         return False
-    if not store.meta_dataset_path.is_file() or not set(tasks) <= set(store.read_meta_dataset()["task_id"]):
+    landed = verdict.landed_tasks(project.pipeline, goods)
+    searched = {task_id: own for task_id, own in landed.items() if own is not None}
+    if len(landed) < len(goods) or not all(verdict.is_joined(own, task_id) for task_id, own in searched.items()):
         return False
     order = ["meta_dataset", "surrogate", "recommendation_evaluation"]
     events = [project.instance.get_latest_materialization_event(dg.AssetKey(name)) for name in order]
@@ -223,11 +226,12 @@ def inflict(project: Project, plan: Plan, seed: int) -> dict[str, int]:
     return hit
 
 
-def judge(project: Project, goods: Sequence[str], bads: Sequence[deliveries.Bad], first: int) -> list[str]:
+def judge(project: Project, goods: Sequence[int], bads: Sequence[deliveries.Bad], first: int) -> list[str]:
     """Return everything that does not hold, the processes left aside."""
     pipeline = project.pipeline
     return [
-        *verdict.check_searches(pipeline, [*BUILTIN, *goods]),
+        *verdict.check_names(pipeline, goods),
+        *verdict.check_searches(pipeline, BUILTIN, goods),
         *verdict.check_quarantine(pipeline, bads),
         *verdict.check_tables(project.data),
         *verdict.check_champion(pipeline, first),
@@ -256,8 +260,9 @@ def _soak(project: Project, plan: Plan, good: int, bad: int, seed: int) -> tuple
     project.learn_first()
     project.turn_on_sensors()
     first = project.pipeline.registry.require_champion().version
-    bads, goods = deliveries.bad_files(project.data / "inbox")[-bad:], range(good)
-    names = [f"good_{number}" for number in goods]
+    all_bad = deliveries.bad_files(project.data / "inbox")
+    bads = [all_bad[number] for number in deliveries.pick(bad, len(all_bad), seed)]
+    goods = deliveries.pick(good, max(good, len(deliveries.KINDS)), seed)
     say(f"version {first} is the champion; {len(plan.faults)} faults in {plan.seconds / 60:.1f} minutes")
     sender = Thread(target=deliver, args=(project, goods, bads, plan), daemon=True)
     sender.start()
@@ -265,9 +270,9 @@ def _soak(project: Project, plan: Plan, good: int, bad: int, seed: int) -> tuple
     sender.join()
     say("no more faults; waiting until everything is done")
     began = time.monotonic()
-    wait_for("all runs", lambda: is_done(project, names), END_S)
+    wait_for("all runs", lambda: is_done(project, goods), END_S)
     time.sleep(plan.calm_s)
-    wait_for("calm", lambda: is_done(project, names), END_S)
+    wait_for("calm", lambda: is_done(project, goods), END_S)
     say("judging")
     statuses = Counter(run.status.value for run in project.instance.get_runs())
     report = {
@@ -280,7 +285,7 @@ def _soak(project: Project, plan: Plan, good: int, bad: int, seed: int) -> tuple
         "versions": [f"{d.version} {d.outcome}" for d in verdict.read_decisions(project.pipeline)],
     }
     missed = [f"nothing was hit by the fault {what!r}" for what, times in inflicted.items() if not times]
-    return [*judge(project, names, bads, first), *(missed if len(missed) > plan.misses else [])], report
+    return [*judge(project, goods, bads, first), *(missed if len(missed) > plan.misses else [])], report
 
 
 def main() -> int:
@@ -288,8 +293,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("SOAK_MINUTES", "30")))
     parser.add_argument("--quick", action="store_true", help="two bursts, one fault of each kind, short intervals")
-    parser.add_argument("--good", type=int, help="good files: 20, or 4 in the quick one")
-    parser.add_argument("--bad", type=int, help="bad files: 17, or 3 in the quick one")
+    parser.add_argument("--good", type=int, help="good files: one of each kind, or 4 in the quick one")
+    parser.add_argument("--bad", type=int, help="bad files: all, or 3 in the quick one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave it there, to look at")
     chosen = parser.parse_args()
@@ -299,7 +304,9 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     say(f"working in {folder}")
     plan = Plan.quick(chosen.seed) if chosen.quick else Plan.long(chosen.minutes, chosen.seed)
-    good, bad = chosen.good or (4 if chosen.quick else 20), chosen.bad or (3 if chosen.quick else 17)
+    asked = chosen.good, chosen.bad
+    wanted = (4, 3) if chosen.quick else (len(deliveries.KINDS), len(deliveries.bad_files(folder)))
+    good, bad = (given or count for given, count in zip(asked, wanted, strict=True))
     try:
         wrong = soak(folder, plan, good, bad, chosen.seed)
     finally:

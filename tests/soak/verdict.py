@@ -1,48 +1,106 @@
 """What must hold when the soak is over. Each function returns what is wrong; nothing is good."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
+import deliveries
 import pandas as pd
 import psutil
 from deliveries import Bad, reason_is_given
 
 from metaflow_hpo.actions.audit import read_decisions
 from metaflow_hpo.actions.incumbent import judge
+from metaflow_hpo.actions.plan_searches import plan_searches
 from metaflow_hpo.adapters.files import read_frame
+from metaflow_hpo.adapters.ledger import read_ledger, select_accepted
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.adapters.versioning import file_md5, recorded_md5
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.evaluate.gate import KS, MAX_HARM
 from metaflow_hpo.evaluate.statistics import probability_of_harm
+from metaflow_hpo.modalities.hints import is_landed, task_id_of
 from metaflow_hpo.recommender.recommender import Recommender
 from metaflow_hpo.tables import validate_catalogue, validate_meta_features, validate_trials
+from metaflow_hpo.task import is_name_apart
 
 KEY = ["learner", "configuration_id", "strategy", "seed", "fidelity_epochs"]
 
 
-def check_searches(pipeline: Pipeline, tasks: Sequence[str]) -> Iterator[str]:
-    """Every good task was searched, whole and once, and is part of the meta-data set with each trial once."""
-    settings, store = pipeline.settings, pipeline.store
-    budget = {"sobol": settings.core_trials, "random": settings.random_trials}
-    joined = store.read_meta_dataset()
-    for task_id in tasks:
-        path = store.search_results_path(task_id)
-        if not path.is_file():
-            yield f"{task_id} was not searched"
-            continue
-        frame = read_frame(path)
-        spent = frame["strategy"].value_counts().to_dict()
-        if frame.duplicated(KEY).any():
-            yield f"{task_id} has trials twice"
-        if {name: spent.get(name, 0) for name in budget} != budget or spent.get("recommended", 0) > 5:
-            yield f"{task_id} spent {spent}, not {budget} and at most five recommended"
-        if not store.is_searched(store.read_task(task_id).task):
-            yield f"{task_id} has trials that are not in its table"
-        if (joined["task_id"] == task_id).sum() != len(frame):
-            yield f"{task_id} has {len(frame)} trials, of which {(joined['task_id'] == task_id).sum()} were joined"
+def landed_tasks(pipeline: Pipeline, goods: Sequence[int]) -> dict[str, Pipeline | None]:
+    """Return the tasks that good files became, each with the surroundings it is searched in; None where it is not."""
+    accepted = select_accepted(read_ledger(pipeline.store))
+    names = [deliveries.good_name(number) for number in goods]
+    ids = [accepted[name].task_id for name in names if name in accepted]
+    modalities = pipeline.store.read_catalogue().set_index("task_id")["modality"] if ids else {}
+    return {task_id: _surroundings(pipeline, str(modalities[task_id])) for task_id in ids if task_id in modalities}
+
+
+def _surroundings(pipeline: Pipeline, modality: str) -> Pipeline | None:
+    own = pipeline.on(modality)
+    return own if own.trains_on(modality) else None
+
+
+def is_joined(pipeline: Pipeline, task_id: str) -> bool:
+    """Tell whether a task is part of the meta-data set of its learner."""
+    path = pipeline.store.meta_dataset_path
+    return path.is_file() and task_id in set(pipeline.store.read_meta_dataset()["task_id"])
+
+
+def check_names(pipeline: Pipeline, goods: Sequence[int]) -> Iterator[str]:
+    """Every good file is a task of its own, called by its name, and by its content as well where that is taken."""
+    accepted = select_accepted(read_ledger(pipeline.store))
+    found = {name: accepted[name].task_id for name in map(deliveries.good_name, goods) if name in accepted}
+    if len(found) < len(goods) or len(set(found.values())) < len(goods):
+        yield f"{len(goods)} good files became the tasks {found}"
+    for name, task_id in found.items():
+        expected = task_id_of(Path(name))
+        if task_id != expected and not is_name_apart(task_id, expected):
+            yield f"{name!r} became {task_id}, not {expected}"
+    ids = [*map(task_id_of, map(Path, found))]
+    for expected in {one for one in ids if one not in found.values()}:
+        yield f"{expected} is the task of no file"
+    catalogue = pipeline.store.read_catalogue()
+    landed = catalogue.loc[catalogue["source"].map(is_landed), "task_id"]
+    if sorted(landed) != sorted(found.values()):
+        yield f"the catalogue has {sorted(landed)} of the inbox, not {sorted(found.values())}"
+
+
+def check_searches(pipeline: Pipeline, built_in: Sequence[str], goods: Sequence[int]) -> Iterator[str]:
+    """Every good task was searched, whole and once, and is part of the meta-data set with each trial once.
+
+    One that no learner can open is described and not searched.
+    """
+    landed = landed_tasks(pipeline, goods)
+    for task_id, own in {**dict.fromkeys(built_in, pipeline), **landed}.items():
+        if own is not None:
+            yield from _check_search(own, task_id)
+        elif pipeline.store.search_results_path(task_id).is_file():
+            yield f"{task_id} was searched, although no learner can open it"
+
+
+def _check_search(pipeline: Pipeline, task_id: str) -> Iterator[str]:
+    store = pipeline.store
+    path = store.search_results_path(task_id)
+    if not path.is_file() or not is_joined(pipeline, task_id):
+        yield f"{task_id} was not searched, or not joined"
+        return
+    frame, task = read_frame(path), store.read_task(task_id).task
+    budget: Counter[str] = Counter()
+    for strategy, count, _ in plan_searches(pipeline, task.sha256):
+        budget[strategy] += count
+    spent = frame["strategy"].value_counts().to_dict()
+    if frame.duplicated(KEY).any():
+        yield f"{task_id} has trials twice"
+    if {name: spent.get(name, 0) for name in budget} != budget or spent.get("recommended", 0) > 5:
+        yield f"{task_id} spent {spent}, not {dict(budget)} and at most five recommended"
+    if not store.is_searched(task):
+        yield f"{task_id} has trials that are not in its table"
+    joined = (store.read_meta_dataset()["task_id"] == task_id).sum()
+    if joined != len(frame):
+        yield f"{task_id} has {len(frame)} trials, of which {joined} were joined"
 
 
 def check_quarantine(pipeline: Pipeline, bad: Sequence[Bad]) -> Iterator[str]:
@@ -50,9 +108,9 @@ def check_quarantine(pipeline: Pipeline, bad: Sequence[Bad]) -> Iterator[str]:
     store = pipeline.store
     for one in bad:
         if not reason_is_given(store.quarantine, one):
-            yield f"{one.name} is not in quarantine with a reason that says {one.reason!r}"
+            yield f"{one.name!r} is not in quarantine with a reason that says {one.reason!r}"
         if os.path.lexists(store.inbox / one.name):
-            yield f"{one.name} is still in the inbox"
+            yield f"{one.name!r} is still in the inbox"
     twice = [path.name for path in store.quarantine.iterdir() if path.stem.endswith("-2")]
     if twice:
         yield f"in quarantine twice: {twice}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from metaflow_hpo.adapters.past_trials.left_out import is_measured
 from metaflow_hpo.adapters.past_trials.source import Found, Wanted, choose_metric, existing
 from metaflow_hpo.adapters.past_trials.tables import (
     TASKS,
@@ -23,6 +24,7 @@ from metaflow_hpo.adapters.past_trials.values import UNFINISHED
 from metaflow_hpo.errors import InvalidTableError, listed
 from metaflow_hpo.modalities.table.files.totals import without_total
 from metaflow_hpo.trial_rows import KNOWN_STATUSES
+from metaflow_hpo.written_scores import read_scores
 
 PREFIXES = (
     "hp_",
@@ -77,6 +79,7 @@ class CsvSource:
         if len(set(columns)) < len(columns):
             raise InvalidTableError("Expected every column once. Rename or drop those that are there twice.")
         prefixes = tuple(p for p in PREFIXES if any(c.startswith(p) for c in columns))
+        table = _with_scores(table, [c for c in columns if not c.startswith(prefixes or "\0")], wanted.metric)
         metric, direction = choose_metric(wanted, _candidates(table, columns, prefixes, wanted))
         task = wanted.task or find_name(columns, TASKS)
         trial = find_name(columns, _TRIAL)
@@ -105,6 +108,13 @@ class CsvSource:
         left_out |= dict.fromkeys(unnamed, "a column without a name, as the index of a saved table")
         found = read_rows(table, form, metric, direction, wanted, left_out=left_out)
         return found if not summed else replace(found, dropped={**found.dropped, "a row of totals": 1})
+
+
+def _with_scores(table: pd.DataFrame, columns: Sequence[str], metric: str | None) -> pd.DataFrame:
+    """Return a table whose scores that were written for people, `85%`, are numbers."""
+    usual = {find_name(columns, [name]) for name in _METRIC}
+    scores = [c for c in columns if c == metric or c in usual or is_measured(c)]
+    return table.assign(**{name: read_scores(table[name])[0] for name in scores})
 
 
 def _candidates(table: pd.DataFrame, columns: Sequence[str], prefixes: Sequence[str], wanted: Wanted) -> list[str]:

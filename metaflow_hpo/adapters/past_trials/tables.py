@@ -1,7 +1,5 @@
 """Tables of trials as tools write them: which column is what, one line a trial or one line an epoch."""
 
-import csv
-import io
 import math
 import re
 from collections import Counter
@@ -26,6 +24,7 @@ from metaflow_hpo.adapters.past_trials.source import (
 )
 from metaflow_hpo.adapters.past_trials.values import from_text, pick, to_number, to_seconds, to_status
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, listed
+from metaflow_hpo.modalities.table.files.delimited import EVERY_COLUMN, Expected, read_delimited
 from metaflow_hpo.modalities.table.files.file_names import TEXT
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.tables import HP_PREFIX
@@ -34,7 +33,6 @@ STEPS = ("epoch", "epochs_done", "step", "_step", "training_iteration", "iterati
 """Names of columns that count reports of one trial."""
 TASKS = ("task_id", "task", "dataset", "data_set", "study", "study_name", "experiment", "project", "problem")
 """Usual names of columns that name the task."""
-_SEPARATORS = ",;\t|"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 Row = Mapping[Hashable, Any]
 
@@ -77,23 +75,13 @@ def read_texts(path: Path) -> pd.DataFrame:
         InvalidTableError: If it is empty, not text, or a line has another number of fields than the first.
     """
     try:
-        text = existing(path, "a csv file").read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidTableError(f"Expected a csv in UTF-8; {path} is not ({error}). Save it again as UTF-8.") from error
-    first = text.split("\n", 1)[0]
-    separator = max(_SEPARATORS, key=first.count)
-    lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if line]
-    if not lines:
-        raise InvalidTableError(f"Expected a table of trials; {path} is empty. Export it again.")
-    uneven = next((number for number, line in enumerate(lines, 1) if len(line) != len(lines[0])), None)
-    if uneven is not None:
-        raise InvalidTableError(
-            f"Expected {len(lines[0])} fields on every line of {path}; line {uneven} has {len(lines[uneven - 1])}. "
-            "Correct it; if it is the last, the file may be cut short: export it again."
-        )
-    if separator == ";":
-        lines = [lines[0], *([_with_point(cell) for cell in line] for line in lines[1:])]
-    return pd.DataFrame(lines[1:], columns=[name.strip() for name in lines[0]], dtype=object)
+        content = existing(path, "a csv file").read_bytes()
+        table, _ = read_delimited(path, content, Expected(as_written=EVERY_COLUMN, min_columns=1))
+    except InvalidTaskError as error:
+        raise InvalidTableError(str(error)) from error
+    cells = table.astype(object).where(table.notna(), "")
+    cells.columns = [str(name).strip() for name in table.columns]
+    return cells.map(_with_point) if table.attrs["decimal_comma"] else cells
 
 
 def _with_point(cell: str) -> str:

@@ -57,4 +57,6 @@ def fit(fold: Fold, configuration: Configuration, *, seed: int, epochs: int) -> 
 
 def read(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Network:
     """Read back what `to_state` returned."""
+    if values["activation"] not in {"relu", "tanh"}:
+        raise ValueError(f"the activation relu or tanh was expected; found {values['activation']!r}")
     return Network(tuple(values["widths"]), values["activation"], arrays["parameters"])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from metaflow_hpo.array_files import read_described, write_described
+from metaflow_hpo.array_files import check_finite, read_described, taking_apart, write_described
 from metaflow_hpo.errors import InvalidTableError
 from metaflow_hpo.learners.devices import find_device
 from metaflow_hpo.learners.folds import make_test_fold
@@ -19,11 +19,12 @@ from metaflow_hpo.learners.isolation import IsolatedLearner
 from metaflow_hpo.learners.learner import Learner
 from metaflow_hpo.learners.networks.encoder import Encoder
 from metaflow_hpo.learners.networks.network_learner import Encodings, NetworkLearner
-from metaflow_hpo.learners.predictions import show_classes
+from metaflow_hpo.learners.predictions import read_class_names, show_classes
 from metaflow_hpo.learners.registry import get_learner
 from metaflow_hpo.learners.threads import single_threaded_torch
 from metaflow_hpo.modalities.items.item_data import ItemData
 from metaflow_hpo.modalities.modality import Fold
+from metaflow_hpo.modalities.registry import get_modality
 from metaflow_hpo.space import Configuration
 
 if TYPE_CHECKING:
@@ -101,12 +102,18 @@ class TrainedItemNetwork:
         learner = find_network_learner(get_learner(str(description.get("learner"))))
         if learner is None:
             raise InvalidTableError(f"Expected a network of items in {folder}; found another one. {_REMEDY}")
-        configuration = learner.space.validate(description["configuration"])
-        encoder = learner.read_encoder(description["encoder"], _select(arrays, _ENCODER))
-        names = tuple(description["class_names"])
-        network = learner.draw_network(configuration, encoder, len(names))
-        network.load_state_dict({name: torch.tensor(array) for name, array in _select(arrays, _WEIGHTS).items()})
-        return cls(learner, description["modality"], configuration, encoder, network, names)
+        with taking_apart(folder / f"{_FILES}.json", _REMEDY):
+            check_finite(arrays)
+            configuration = learner.space.validate(description["configuration"])
+            encoder = learner.read_encoder(description["encoder"], _select(arrays, _ENCODER))
+            names = read_class_names(description["class_names"])
+            network = learner.draw_network(configuration, encoder, len(names))
+            weights = {name: torch.tensor(array) for name, array in _select(arrays, _WEIGHTS).items()}
+            try:
+                network.load_state_dict(weights)
+            except RuntimeError as error:  # PyTorch's word for other names or shapes
+                raise ValueError(str(error)) from error
+            return cls(learner, get_modality(description["modality"]).name, configuration, encoder, network, names)
 
 
 def fit_item_network(

@@ -82,8 +82,10 @@ def _activate(z: NDArray[Any], activation: str) -> NDArray[Any]:
             return np.asarray(np.float32(1.0507009873554805) * np.where(z > 0, z, below))
         case "silu":
             return np.asarray(z * (0.5 + 0.5 * np.tanh(z / 2)))
-        case _:
+        case "mish":
             return np.asarray(z * np.tanh(np.logaddexp(z, 0)))
+        case _:
+            raise ValueError(f"an activation was expected; found {activation!r}")
 
 
 def fit(fold: Fold, configuration: Configuration, *, seed: int, epochs: int) -> Network | None:

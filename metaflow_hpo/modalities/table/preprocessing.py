@@ -36,6 +36,12 @@ class _Numeric:
     std: float
     flags_missing: bool
 
+    def __post_init__(self) -> None:
+        """What was read from a file may say anything."""
+        if not np.isfinite([self.median, self.unit, self.mean, self.std]).all() or self.unit <= 0 or self.std < 0:
+            raise ValueError(f"finite numbers, a unit above 0 and a spread from 0 on were expected; found {self}")
+        _check_types(self.flags_missing, names=[self.name])
+
     @classmethod
     def fit(cls, name: str, values: NDArray[np.float64]) -> "_Numeric":
         finite = np.isfinite(values)
@@ -77,6 +83,10 @@ class _Categorical:
     kept: tuple[str, ...]
     has_other: bool
     has_missing: bool
+
+    def __post_init__(self) -> None:
+        """What was read from a file may say anything."""
+        _check_types(self.has_other, self.has_missing, names=[self.name, *self.kept])
 
     @classmethod
     def fit(cls, name: str, categories: Sequence[str], has_missing: bool, cap: int) -> "_Categorical":
@@ -194,6 +204,11 @@ class TargetScaler:
     mean: float
     scale: float
 
+    def __post_init__(self) -> None:
+        """What was read from a file may say anything."""
+        if not np.isfinite([self.mean, self.scale]).all() or self.scale <= 0:
+            raise ValueError(f"a finite mean and a finite scale above 0 were expected; found {self}")
+
     @classmethod
     def fit(cls, target: NDArray[np.float64]) -> "TargetScaler":
         """Learn mean and standard deviation from the target of training rows, `(n,)`; a constant one is not scaled."""
@@ -208,6 +223,11 @@ class TargetScaler:
     def inverse(self, standardised: FloatArray) -> NDArray[np.float64]:
         """Return standardised values in the units of the target, `(n,)`."""
         return standardised.astype(np.float64) * self.scale + self.mean
+
+
+def _check_types(*flags: object, names: Sequence[object]) -> None:
+    if not all(isinstance(flag, bool) for flag in flags) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"names and true or false were expected; found {names[0]!r}, {flags}")
 
 
 def _to_float(column: pd.Series) -> NDArray[np.float64]:

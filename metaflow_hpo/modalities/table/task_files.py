@@ -4,18 +4,23 @@ The same task gives the same bytes, so that the md5 of a file is a data version.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from metaflow_hpo.array_files import taking_apart
 from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
 from metaflow_hpo.modalities.table.styles import style_from_json, style_to_json
 from metaflow_hpo.modalities.table.table_data import TableData
-from metaflow_hpo.parquet_files import check_parquet, write_sealed_parquet
+from metaflow_hpo.parquet_files import check_parquet, parquet_damage, write_sealed_parquet
 from metaflow_hpo.task import Task
 from metaflow_hpo.text_columns import STR
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TARGET_COLUMN = "__target__"
 SPLIT_COLUMN = "__is_test__"
@@ -68,7 +73,6 @@ def read_task(path: Path) -> TableData:
     Raises:
         InvalidTaskError: There is no such file, it is damaged, or it holds no prepared task.
     """
-    import pyarrow as pa
     from pyarrow import parquet
 
     if not path.is_file():
@@ -80,7 +84,7 @@ def read_task(path: Path) -> TableData:
         table = parquet.read_table(path, page_checksum_verification=True, partitioning=None)
     except InvalidTableError as error:
         raise InvalidTaskError(str(error)) from error
-    except (pa.ArrowException, OSError) as error:
+    except parquet_damage() as error:
         raise InvalidTaskError(
             f"Expected a whole parquet file in {path}; found: {error}. Make the task again."
         ) from error
@@ -89,18 +93,44 @@ def read_task(path: Path) -> TableData:
         raise InvalidTaskError(
             f"Expected a prepared task in {path}; found another table. Give the raw file to prepare it."
         )
-    described = json.loads(metadata)
+    try:
+        with taking_apart(path, "Make the task again."):
+            return _take_apart(table, json.loads(metadata))
+    except InvalidTableError as error:
+        raise InvalidTaskError(str(error)) from error
+
+
+def _take_apart(table: "pa.Table", described: Mapping[str, Any]) -> TableData:
     columns = {
         name: _from_arrow(table[name]) for name in table.column_names if name not in {TARGET_COLUMN, SPLIT_COLUMN}
     }
-    return TableData(
+    target = np.array(table[TARGET_COLUMN].to_numpy())
+    data = TableData(
         task=Task.from_dict(described["task"]),
         features=pd.DataFrame(columns),
-        target=np.array(table[TARGET_COLUMN].to_numpy()),
+        target=target,
         is_test=np.array(table[SPLIT_COLUMN].to_numpy(), dtype=bool),
         class_names=tuple(described["class_names"]),
         styles={name: style_from_json(style) for name, style in described.get("styles", {}).items()},
     )
+    _check(data)
+    return data
+
+
+def _check(data: TableData) -> None:
+    """Refuse what no prepared task has.
+
+    Raises:
+        ValueError: Its sizes do not fit, or a number is none that can be learned from.
+    """
+    task, target = data.task, data.target
+    found = int(data.is_test.sum()), data.features.shape[1], len(data.class_names)
+    if found != (task.test_rows, task.columns, task.classes):
+        raise ValueError(f"test rows, columns and classes as the task has them were expected; found {found}")
+    if not np.isfinite(target).all():
+        raise ValueError("a finite target was expected")
+    if task.classes and not ((target >= 0) & (target < task.classes) & (target == target.round())).all():
+        raise ValueError(f"numbers of classes below {task.classes} were expected as target")
 
 
 def _to_arrow(column: pd.Series) -> Any:

@@ -89,9 +89,9 @@ def test_what_a_person_says_is_no_hyperparameter_is_left_out(csv, read):
 def test_an_unknown_status_and_an_uneven_line_are_refused(csv, read):
     with pytest.raises(InvalidTableError, match="Unknown status 'meh'"):
         read("csv", csv("task,lr,score,status\na,0.1,0.5,ok\na,0.2,0.5,meh\n"), mode="max")
-    with pytest.raises(InvalidTableError, match=r"Expected 3 fields on every line of .*; line 3 has 2"):
+    with pytest.raises(InvalidTableError, match=r"Expected 3 fields on every line of .*; found 2 on line 3"):
         read("csv", csv("task,lr,score\na,0.1,0.5\na,0.2\n"), mode="max")
-    with pytest.raises(InvalidTableError, match="is empty"):
+    with pytest.raises(InvalidTableError, match=r"is empty|only blank lines"):
         read("csv", csv(""), mode="max")
     with pytest.raises(InvalidTableError, match="Expected hyperparameters that vary; found lr"):
         read("csv", csv("task,lr,score\na,0.1,0.5\na,0.1,0.6\n"), mode="max")
@@ -170,7 +170,7 @@ def test_the_index_of_a_saved_table_is_no_hyperparameter(csv, read, spaces, name
         task="name:iris",
     )
     assert set(spaces(found)) == {"lr", "opt"}
-    assert "the index of a saved table" in found.left_out[name]
+    assert "the index of a saved table" in found.left_out[name or "Unnamed: 0"]
 
 
 def test_usual_names_are_known_in_capital_letters_too(csv, read, spaces):

@@ -28,9 +28,28 @@ _SNIFFED_LINES = 20
 _SNIFFED_CHARACTERS = 1_000_000
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ ,;]*\r?\n', re.IGNORECASE)
 _OPENING_QUOTE = re.compile(r'(?:^|\t)\ *"', re.MULTILINE)
+_SINGLE_QUOTED = re.compile(r"'[^'\"]*'(?:\s*[,;|\t]\s*'[^'\"]*')+")
+_UNQUOTED = f"quoting={int(csv.QUOTE_NONE)}"
 _GUARD = re.compile(r'^="([^"]*)"$')
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _DECIMAL_COMMA = r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"
+
+
+class _EveryColumn(Collection[str]):
+    """Holds every name, and no end of them."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+EVERY_COLUMN: Collection[str] = _EveryColumn()
+"""As `as_written`: the whole table is text."""
 
 
 class Expected(NamedTuple):
@@ -59,7 +78,7 @@ class _Layout(NamedTuple):
         lines: Lines before that.
         notes: What had to be guessed.
         is_plain: Whether the names are the first line, as it stands there.
-        quotes: Whether quotation marks enclose fields; else they are part of them.
+        quote: The mark that encloses fields; where there is none, all marks are part of them.
     """
 
     separator: str
@@ -68,7 +87,7 @@ class _Layout(NamedTuple):
     lines: int
     notes: list[str]
     is_plain: bool
-    quotes: bool = True
+    quote: str = '"'
 
 
 def read_delimited(path: Path, content: bytes, expected: Expected) -> tuple[pd.DataFrame, str]:
@@ -158,12 +177,12 @@ def _find_layout(path: Path, text: str, expected: Expected) -> _Layout:
     """Find separator and names; above the names may stand `sep=;`, comments and titles."""
     told = _SEPARATOR_LINE.match(text)
     start = told.end() if told else 0
-    quotes = not _has_stray_quotes(text)
-    if told or not quotes:
+    quote = _find_quote(text)
+    if told or not quote:
         separator = told[1] if told else "\t"
     else:
-        separator = _sniff_separator(text[:_SNIFFED_CHARACTERS], expected)
-    found = list(islice(_read_rows(path, text, start, separator, quotes=quotes), 2 * MAX_ROWS))
+        separator = _sniff_separator(text[:_SNIFFED_CHARACTERS], expected, quote)
+    found = list(islice(_read_rows(path, text, start, separator, quote), 2 * MAX_ROWS))
     rows = [row for row in found if any(row.fields) and not _is_comment(row)][:MAX_ROWS]
     commented = _names_in_a_comment(found, rows, expected)
     rows = [commented, *rows] if commented else rows or found[:1]
@@ -179,11 +198,19 @@ def _find_layout(path: Path, text: str, expected: Expected) -> _Layout:
     short = len(fields[header.last])
     if short < width and any(any(row[short:]) for row in fields[header.last + 1 :]) and not header.joined:
         raise _uneven(path, width, short, rows[header.last + 1].line)
-    notes = [] if quotes else ["Its quotation marks do not enclose fields: took them as they stand there."]
+    notes = [] if quote else ["Its quotation marks do not enclose fields: took them as they stand there."]
     if header.last or (last.line > 1 and any(map(_is_comment, found[:1]))):
         notes.append(f"Took line {last.line}{' and the one above' if header.joined else ''} as names of the columns.")
     is_plain = last is found[0] and not told and not has_row_names
-    return _Layout(separator, header.names, last.end, last.last_line, notes, is_plain, quotes)
+    return _Layout(separator, header.names, last.end, last.last_line, notes, is_plain, quote)
+
+
+def _find_quote(text: str) -> str:
+    """Return the mark that encloses fields: single ones where all names stand in such, none where they are stray."""
+    first = text.lstrip().partition("\n")[0].strip()
+    if _SINGLE_QUOTED.fullmatch(first):
+        return "'"
+    return "" if _has_stray_quotes(text) else '"'
 
 
 def _has_stray_quotes(text: str) -> bool:
@@ -200,7 +227,7 @@ def _has_stray_quotes(text: str) -> bool:
         return False
     rows = 0
     try:
-        for fields in _reader(io.StringIO(text, newline=""), "\t", strict=True):
+        for fields in _reader(io.StringIO(text, newline=""), "\t", '"', strict=True):
             rows += bool(fields)
     except csv.Error:
         return rows < len(lines) - 1
@@ -216,12 +243,12 @@ class _Row(NamedTuple):
     end: int
 
 
-def _read_rows(path: Path, text: str, start: int, separator: str, *, quotes: bool) -> Iterator[_Row]:
+def _read_rows(path: Path, text: str, start: int, separator: str, quote: str) -> Iterator[_Row]:
     """Yield the rows that are not empty."""
     stream = io.StringIO(text, newline="")
     stream.seek(start)
     before = text.count("\n", 0, start)
-    reader = _reader(stream, separator, strict=True, quotes=quotes)
+    reader = _reader(stream, separator, quote, strict=True)
     line = 0
     try:
         for fields in reader:
@@ -232,10 +259,13 @@ def _read_rows(path: Path, text: str, start: int, separator: str, *, quotes: boo
         raise _unclosed(path, before + line + 1, error) from error
 
 
-def _reader(lines: Iterator[str] | io.StringIO, separator: str, *, strict: bool = False, quotes: bool = True) -> Any:
+def _reader(lines: Iterator[str] | io.StringIO, separator: str, quote: str, *, strict: bool = False) -> Any:
     csv.field_size_limit(_FIELD_LIMIT)
-    quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=strict, quoting=quoting)
+    return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=strict, **_quoting(quote))
+
+
+def _quoting(quote: str) -> dict[str, Any]:
+    return {"quotechar": quote or '"', "quoting": csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE}
 
 
 def _unpadded(fields: list[str], separator: str) -> list[str]:
@@ -267,7 +297,7 @@ def _names_in_a_comment(found: Sequence[_Row], rows: Sequence[_Row], expected: E
     return named if is_as_wide and any(map(is_number, rows[0].fields)) else None
 
 
-def _sniff_separator(text: str, expected: Expected) -> str:
+def _sniff_separator(text: str, expected: Expected, quote: str) -> str:
     """Return the separator by which most of the first lines have the same number of fields, and more than one.
 
     One that shows the expected names wins.
@@ -276,7 +306,7 @@ def _sniff_separator(text: str, expected: Expected) -> str:
     lines = [line for line in lines if line.strip() and not line.startswith("#")] or lines
 
     def evenness(separator: str) -> tuple[bool, int, int]:
-        rows = [_unpadded(fields, separator) for fields in _reader(iter(lines), separator) if fields]
+        rows = [_unpadded(fields, separator) for fields in _reader(iter(lines), separator, quote) if fields]
         width = _most_common_width(rows)
         names = set(expected.names)
         is_named = bool(names) and any(names <= {field.strip() for field in fields} for fields in rows)
@@ -321,7 +351,7 @@ def _check_lines(path: Path, body: str, layout: _Layout) -> list[tuple[int, int]
     Raises:
         InvalidTaskError: A line has another number of fields, or a quoted field does not end.
     """
-    reader = _reader(io.StringIO(body, newline=""), layout.separator, strict=True, quotes=layout.quotes)
+    reader = _reader(io.StringIO(body, newline=""), layout.separator, layout.quote, strict=True)
     width, is_padded = len(layout.names), layout.separator == " "
     comments, line = [], 0
     try:
@@ -376,7 +406,7 @@ def _parse(path: Path, body: str, layout: _Layout, as_written: Collection[str]) 
             list(layout.names), axis="columns"
         )
     try:
-        table = pd.read_csv(
+        table: pd.DataFrame = pd.read_csv(
             io.StringIO(body),
             sep=r"\s+" if layout.separator == " " else layout.separator,
             header=None,
@@ -385,7 +415,7 @@ def _parse(path: Path, body: str, layout: _Layout, as_written: Collection[str]) 
             na_values=[""],
             keep_default_na=False,
             skipinitialspace=True,
-            quoting=csv.QUOTE_MINIMAL if layout.quotes else csv.QUOTE_NONE,
+            **_quoting(layout.quote),
             low_memory=False,
             dtype={position: STR for position, name in enumerate(layout.names) if name in as_written},
         )
@@ -414,7 +444,7 @@ def _by_pandas(layout: _Layout, encoding: str, expected: Expected) -> str:
     """Return the call of pandas that reads the same, but for what is missing."""
     separator = r"\s+" if layout.separator == " " else layout.separator
     options = [f"sep={json.dumps(separator)}", f"encoding={json.dumps(encoding)}", "skipinitialspace=True"]
-    options += [] if layout.quotes else [f"quoting={int(csv.QUOTE_NONE)}"]
+    options += [] if layout.quote == '"' else [f'quotechar="{layout.quote}"'] if layout.quote else [_UNQUOTED]
     options += ["low_memory=False", "na_values=MISSING", "keep_default_na=False"]
     if not layout.is_plain:
         names = json.dumps(list(layout.names), ensure_ascii=False)

@@ -11,6 +11,7 @@ from metaflow_hpo.modalities.table.files.delimited import Expected, read_delimit
 from metaflow_hpo.modalities.table.files.file_names import COMPRESSED, ENDINGS, PARQUET, TEXT, ending_of
 from metaflow_hpo.modalities.table.files.tables import read_table
 from metaflow_hpo.modalities.table.files.unpacking import read_head
+from metaflow_hpo.parquet_files import parquet_damage
 from metaflow_hpo.text_columns import with_text
 
 MAX_BYTES = 256 * 1024
@@ -43,10 +44,9 @@ def _packing(ending: str) -> str:
 
 
 def _peek_parquet(path: Path) -> pd.DataFrame | None:
-    import pyarrow as pa
     from pyarrow import parquet
 
-    with suppress(pa.ArrowException), parquet.ParquetFile(path) as file:
+    with suppress(*parquet_damage()), parquet.ParquetFile(path) as file:
         for batch in islice(file.iter_batches(MAX_ROWS), 1):
             return with_text(batch.to_pandas())
     return None

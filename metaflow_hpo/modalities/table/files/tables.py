@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from metaflow_hpo.errors import InvalidTableError, InvalidTaskError
+from metaflow_hpo.errors import InvalidTableError, InvalidTaskError, listed
 from metaflow_hpo.modalities.table.files.delimited import (
     Expected,
     by_pandas,
@@ -33,7 +33,7 @@ from metaflow_hpo.modalities.table.files.file_names import (
 from metaflow_hpo.modalities.table.files.marks import settle_words
 from metaflow_hpo.modalities.table.files.records import MAX_DEPTH
 from metaflow_hpo.modalities.table.files.unpacking import holds_one_file, unpack
-from metaflow_hpo.parquet_files import check_parquet
+from metaflow_hpo.parquet_files import check_parquet, parquet_damage
 from metaflow_hpo.text_columns import with_text
 
 
@@ -135,17 +135,17 @@ def _empty(path: Path) -> InvalidTaskError:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pyarrow as pa
-
     try:
         check_parquet(path, "Write it again.")
         table = _unfolded(path)
         is_plain = table is None
         if table is None:
             table = pd.read_parquet(path, engine="pyarrow", partitioning=None, page_checksum_verification=True)
+    except InvalidTaskError:
+        raise
     except InvalidTableError as error:
         raise InvalidTaskError(str(error)) from error
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except parquet_damage() as error:
         raise InvalidTaskError(
             f"Expected a whole parquet file; {path} cannot be read ({error}). "
             "It may be cut short: save or copy it again."
@@ -166,6 +166,12 @@ def _unfolded(path: Path) -> pd.DataFrame | None:
         return any(pa.types.is_struct(field.type) for field in table.schema)
 
     with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        names = file.schema_arrow.names
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise InvalidTaskError(
+                f"Expected different column names in {path.name}; found {listed(twice)} more than once. Rename or "
+                "remove the repeats."
+            )
         if not any(pa.types.is_struct(field.type) for field in file.schema_arrow):
             return None
         table = file.read()
