@@ -117,7 +117,8 @@ def test_without_champion_and_knowledge_the_remedy_is_named(pipeline, fresh, tmp
     monkeypatch.setattr("metaflow_hpo.adapters.pipeline.find_shipped", lambda learner: known.pop())
     with pytest.raises(NoChampionError, match=r"'mlp' in sqlite.*none has been promoted.*metaflow-hpo fit"):
         advise.load_recommender(fresh)
-    write_json(tmp_path / "provenance.json", {"recommenders": {"mlp": {}}})
+    counted = dict.fromkeys(["package_version", "tasks", "families", "trials", "learners", "meta_dataset_md5"])
+    write_json(tmp_path / "provenance.json", {**counted, "recommenders": {"mlp": {}}, "files": {}})
     with pytest.raises(NoChampionError, match=r"'svm'.*nothing was fitted, and this package ships no"):
         advise.load_recommender(pipeline)
 
