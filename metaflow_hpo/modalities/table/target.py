@@ -6,7 +6,7 @@ A numeric target with few whole values is read as classes unless the caller says
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -38,6 +38,7 @@ LOUD_RARE_FRACTION = 0.1
 CLASS_LIKE_VALUES = 20
 """A numeric target with at most this many whole values, each on about `CLASS_LIKE_ROWS` rows, is read as classes."""
 CLASS_LIKE_ROWS = 10
+_PADDED = re.compile(r"0\d+")
 _LONG = re.compile(r"-?\d{16,}")
 """Whole numbers that float64 may not tell apart."""
 
@@ -130,12 +131,20 @@ def _as_values(column: pd.Series) -> tuple[pd.Series, pd.Series, bool]:
     )
     if not isinstance(column.dtype, pd.CategoricalDtype):
         found = pd.to_numeric(pd.Series(texts, dtype=STR), errors="coerce").to_numpy(dtype="float64")
-        if not np.isnan(found).any() and not loses_digits(pd.Series([int(t) for t in texts if _LONG.fullmatch(t)])):
+        are_numbers = not np.isnan(found).any() and not _are_codes(texts, found)
+        if are_numbers and not loses_digits(pd.Series([int(t) for t in texts if _LONG.fullmatch(t)])):
             return pd.Series(np.append(found, np.nan)[codes], name=column.name), as_spelled, True
         counts = np.bincount(codes[codes >= 0], minlength=len(texts))
         if len(texts) > CLASS_LIKE_VALUES and holds_dates(texts, counts):
             raise _holds_dates(column.name)
     return text, as_spelled, False
+
+
+def _are_codes(texts: Sequence[str], numbers: NDArray[np.float64]) -> bool:
+    """Tell whether texts differ by leading zeros alone: 007 and 07 are two classes, 7 and 7.0 are one."""
+    padded = [number for text, number in zip(texts, numbers, strict=True) if _PADDED.fullmatch(text)]
+    twice = [number for number in set(padded) if (numbers == number).sum() > 1]
+    return len(texts) <= CLASS_LIKE_VALUES and bool(twice)
 
 
 def _holds_dates(name: object) -> InvalidTaskError:

@@ -301,6 +301,7 @@ def test_different_numbers_along_which_the_classes_are_sorted_are_named() -> Non
     ("target", "names"),
     [
         (["007", "010"], ("007", "010")),
+        (["007", "07"], ("007", "07")),
         (["1.0", "2.0"], ("1.0", "2.0")),
         (["True", "False"], ("False", "True")),
         ([True, False], ("False", "True")),
