@@ -1,11 +1,14 @@
 """One finished project, made once by the main job on real tasks with small budgets."""
 
 import os
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import dagster as dg
 import pytest
 
+from metaflow_hpo import cli
 from metaflow_hpo.adapters.pipeline import Pipeline
 from metaflow_hpo.orchestration.main_job import run_main_job
 from metaflow_hpo.orchestration.resources import PipelineResource
@@ -59,3 +62,26 @@ def project(finished_project, monkeypatch):
 def set_variables(patch: pytest.MonkeyPatch, project: Project) -> None:
     for name, value in project.variables.items():
         patch.setenv(name, value)
+
+
+class Said(NamedTuple):
+    """How the program ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(capfd, monkeypatch):
+    """Run the program in this process, which has imported everything: the same answer, some seconds earlier."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["metaflow-hpo", *map(str, arguments)])
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `main` sets its own
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Said(ended.value.code, *capfd.readouterr())
+
+    return run

@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_wine
 
-from metaflow_hpo import cli
-
 pytestmark = pytest.mark.integration
 
 NUMBER, TEXT, OBJECT = {"type": "number"}, {"type": "string"}, {"type": "object"}
@@ -82,25 +80,6 @@ def run_cli(environment, *arguments):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture
-def call(monkeypatch, capfd):
-    """Run the program in this process, which has imported everything: the same answer, some seconds earlier."""
-
-    def run(environment, *arguments):
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["metaflow-hpo", *map(str, arguments)])
-        monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `main` sets its own
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        return subprocess.CompletedProcess(sys.argv, code, *capfd.readouterr())
-
-    return run
-
-
 @pytest.fixture(scope="session")
 def wine(tmp_path_factory):
     path = tmp_path_factory.mktemp("own") / "my_wine.csv"
@@ -130,15 +109,15 @@ def test_recommend_prints_its_contract_and_nothing_else(served, wine):
 
 
 def test_recommend_goes_on_from_observed_trials(served, wine, tmp_path, call):
-    first = json.loads(call(served.environment, "recommend", wine, "--target", "y", "--k", 4, "--json").stdout)
+    first = json.loads(call("recommend", wine, "--target", "y", "--k", 4, "--json").out)
     tried = [r["configuration"] for r in first["recommendations"]]
     names = first["recommendations"][0]["configuration"].keys() | {"momentum"}
     rows = [{"performance": 0.5 + 0.1 * i, **{f"hp_{n}": c.get(n) for n in names}} for i, c in enumerate(tried)]
     observed = tmp_path / "observed.csv"
     pd.DataFrame(rows).to_csv(observed, index=False)
-    done = call(served.environment, "recommend", wine, "--target", "y", "--k", 3, "--json", "--trials", observed)
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    done = call("recommend", wine, "--target", "y", "--k", 3, "--json", "--trials", observed)
+    assert done.code == 0, done.err
+    answer = json.loads(done.out)
     jsonschema.validate(answer, RECOMMEND)
     assert answer["evidence"]["observed_trials"] == 4
     assert not [r for r in answer["recommendations"] if r["configuration"] in tried]
@@ -150,31 +129,31 @@ def test_train_uses_the_first_recommendation_or_the_one_given(served, wine, tmp_
     file = tmp_path / "configuration.json"
     file.write_text(json.dumps(given))
     for options in ((), ("--configuration", file)):
-        done = call(served.environment, "train", wine, "--target", "y", "--json", *options)
-        assert done.returncode == 0, done.stderr
-        answer = json.loads(done.stdout)
+        done = call("train", wine, "--target", "y", "--json", *options)
+        assert done.code == 0, done.err
+        answer = json.loads(done.out)
         jsonschema.validate(answer, TRAIN)
     assert answer["configuration"] == given
     rows = tmp_path / "rows.csv"  # as a European spreadsheet writes it, and without the target
     pd.read_csv(wine).drop(columns="y").to_csv(rows, index=False, sep=";", decimal=",")
-    done = call(served.environment, "predict", rows, "--model", answer["model"]["uri"])
-    assert done.returncode == 0, done.stderr
-    predicted = pd.read_csv(io.StringIO(done.stdout))
+    done = call("predict", rows, "--model", answer["model"]["uri"])
+    assert done.code == 0, done.err
+    predicted = pd.read_csv(io.StringIO(done.out))
     assert (predicted["prediction"].astype(str) == pd.read_csv(wine)["y"].astype(str)).mean() > 0.9
-    done = call(served.environment, "predict", rows, "--model", "models:/nobody/1")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "there is no models:/nobody/1" in done.stderr
+    done = call("predict", rows, "--model", "models:/nobody/1")
+    assert (done.code, done.out) == (1, "")
+    assert "there is no models:/nobody/1" in done.err
 
 
-def test_train_of_a_machine_says_that_no_model_is_kept_and_what_to_do(served, wine, tmp_path, call):
+def test_train_of_a_machine_says_that_no_model_is_kept_and_what_to_do(served, wine, tmp_path, call, monkeypatch):
     script = tmp_path / "again.py"
-    environment = {**served.environment, "METAFLOW_HPO_FIDELITY_EPOCHS": ""}  # a machine has no epochs
-    done = call(environment, "train", wine, "--target", "y", "--learner", "svm", "--json", "--script", script)
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    monkeypatch.setenv("METAFLOW_HPO_FIDELITY_EPOCHS", "")  # a machine has no epochs
+    done = call("train", wine, "--target", "y", "--learner", "svm", "--json", "--script", script)
+    assert done.code == 0, done.err
+    answer = json.loads(done.out)
     assert answer["model"] is None
-    assert "note: No model was kept" in done.stderr
-    assert "pickle" in done.stderr
+    assert "note: No model was kept" in done.err
+    assert "pickle" in done.err
     assert f"C = {answer['configuration']['C']}" in script.read_text()
 
 
@@ -182,35 +161,35 @@ def test_train_of_a_machine_says_that_no_model_is_kept_and_what_to_do(served, wi
 def test_search_writes_a_table_of_trials(served, wine, tmp_path, strategy, call):
     output = tmp_path / "trials.parquet"
     options = ("--trials", 3, "--strategy", strategy, "--output", output, "--json")
-    done = call(served.environment, "search", wine, "--target", "y", *options)
-    assert done.returncode == 0, done.stderr
-    summary, table = json.loads(done.stdout), pd.read_parquet(output)
+    done = call("search", wine, "--target", "y", *options)
+    assert done.code == 0, done.err
+    summary, table = json.loads(done.out), pd.read_parquet(output)
     assert summary["trials"] == len(table) == 3
     assert set(table["strategy"]) == {strategy}
     assert summary["best"]["performance"] == pytest.approx(table["performance"].max())
 
 
 def test_status_prints_its_contract(served, call):
-    done = call(served.environment, "status", "--json")
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    done = call("status", "--json")
+    assert done.code == 0, done.err
+    answer = json.loads(done.out)
     jsonschema.validate(answer, STATUS)
     assert answer["knowledge"]["tasks"] == 6
     assert answer["knowledge"]["learners"]["mlp"]["trials"] == 6 * 14
 
 
 def test_describe_prints_a_request_for_the_served_model(served, wine, call):
-    done = call(served.environment, "describe", wine, "--target", "y")
-    assert done.returncode == 0, done.stderr
-    request = json.loads(done.stdout)
+    done = call("describe", wine, "--target", "y")
+    assert done.code == 0, done.err
+    request = json.loads(done.out)
     assert request["params"] == {"k": 5}
     assert all(name.startswith("mf_") for name in request["dataframe_records"][0])
 
 
-def test_status_of_nothing_is_an_answer_and_makes_no_database(project, tmp_path, call):
-    environment = {**project.environment, "METAFLOW_HPO_DATA": str(tmp_path / "none")}
-    done = call(environment, "status", "--json")
-    assert json.loads(done.stdout)["champion"] is None
+def test_status_of_nothing_is_an_answer_and_makes_no_database(project, tmp_path, call, monkeypatch):
+    monkeypatch.setenv("METAFLOW_HPO_DATA", str(tmp_path / "none"))
+    done = call("status", "--json")
+    assert json.loads(done.out)["champion"] is None
     assert not (tmp_path / "none").exists()
 
 
@@ -225,30 +204,31 @@ def test_status_of_nothing_is_an_answer_and_makes_no_database(project, tmp_path,
 def test_a_bad_table_ends_in_one_message_and_code_1(project, tmp_path, content, target, message, call):
     path = tmp_path / "bad.csv"
     path.write_text(content)
-    done = call(project.environment, "recommend", path, "--target", target, "--json")
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert "Traceback" not in done.stderr
-    assert message in done.stderr
+    done = call("recommend", path, "--target", target, "--json")
+    assert done.code == 1
+    assert done.out == ""
+    assert done.err.startswith("error: ")
+    assert "Traceback" not in done.err
+    assert message in done.err
 
 
-def test_without_a_champion_the_shipped_knowledge_answers(project, wine, tmp_path, call):
-    environment = {**project.environment, "METAFLOW_HPO_DATA": str(tmp_path / "none")}
-    done = call(environment, "recommend", wine, "--target", "y")
-    assert done.returncode == 0
-    assert "surrogate version shipped-" in done.stdout
+def test_without_a_champion_the_shipped_knowledge_answers(project, wine, tmp_path, call, monkeypatch):
+    monkeypatch.setenv("METAFLOW_HPO_DATA", str(tmp_path / "none"))
+    done = call("recommend", wine, "--target", "y")
+    assert done.code == 0
+    assert "surrogate version shipped-" in done.out
 
 
-def test_a_wrong_setting_is_named(project, call):
-    done = call({**project.environment, "METAFLOW_HPO_FOLDS": "1"}, "status")
-    assert done.returncode == 1
-    assert "folds" in done.stderr
+def test_a_wrong_setting_is_named(project, call, monkeypatch):
+    monkeypatch.setenv("METAFLOW_HPO_FOLDS", "1")
+    done = call("status")
+    assert done.code == 1
+    assert "folds" in done.err
 
 
 def test_wrong_usage_is_code_2(project, call):
-    assert call(project.environment, "recommend", "--colour").returncode == 2
-    assert call(project.environment, "step", "nothing").returncode == 2
+    assert call("recommend", "--colour").code == 2
+    assert call("step", "nothing").code == 2
 
 
 def test_help_imports_nothing_large_and_ends_in_a_command():

@@ -1,7 +1,6 @@
 """The closed loop on a finished project: rollback, audit, lineage, feedback, monitoring, landed files."""
 
 import json
-import sys
 from pathlib import Path
 
 import dagster as dg
@@ -9,7 +8,6 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_wine
 
-from metaflow_hpo import cli
 from metaflow_hpo.actions import promote
 from metaflow_hpo.actions.candidate import read_candidate
 from metaflow_hpo.adapters.files import write_json
@@ -18,21 +16,6 @@ from metaflow_hpo.orchestration import assets, checks
 from metaflow_hpo.orchestration.resources import PipelineResource
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Call the program in this process; return exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["metaflow-hpo", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return ended.value.code, shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
